@@ -1,0 +1,204 @@
+"""LightGBM datasets for the folds, binned once for each fold and ``max_bin`` and shared by all trials."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from signal_miner.data import Dataset
+from signal_miner.errors import Stopped, UserError
+from signal_miner.folds import Fold
+
+GROUP_BYTES = 256 * 2**20
+"""Raw bytes of the column group that is read and binned at a time."""
+
+BYTES_A_VALUE = 0.6
+"""Resident bytes of a binned value: LightGBM packs up to 15 bins in half a byte, plus what surrounds it."""
+
+LIGHTGBM_SAMPLE_ROWS = 200_000
+"""Rows that LightGBM samples to find its bins (``bin_construct_sample_cnt``)."""
+
+
+class _DebugLogger:
+    """Sends what LightGBM says to `logging`, where nobody listens unless asked to."""
+
+    def info(self, message: str) -> None:
+        logging.getLogger("lightgbm").debug(message)
+
+    def warning(self, message: str) -> None:
+        logging.getLogger("lightgbm").debug(message)
+
+
+lgb.register_logger(_DebugLogger())
+
+
+def dataset_params(max_bin: int, seed: int) -> dict[str, Any]:
+    """Return LightGBM's parameters for a dataset.
+
+    ``feature_pre_filter`` is off, as one dataset serves every ``min_child_samples``; one thread, as the setting
+    is global to the process and trials run beside the build.
+    """
+    return {
+        "max_bin": max_bin,
+        "random_state": seed,
+        "feature_pre_filter": False,
+        "force_col_wise": True,
+        "num_threads": 1,
+        "verbosity": -1,
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class BinnedFold:
+    """What a booster needs of one fold.
+
+    Attributes
+    ----------
+    train : lightgbm.Dataset
+        Rows of the training eras whose target is known, with that target as label.
+    validation : lightgbm.Dataset
+        Rows of the validation eras, binned as `train`.
+    """
+
+    train: lgb.Dataset
+    validation: lgb.Dataset
+
+
+class BinnedFolds:
+    """Builds and keeps `BinnedFold` objects; several threads may ask at once.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    targets : tuple of str
+        All training targets of the experiment.
+    seed : int
+        LightGBM's seed, which also samples rows for the bins.
+    memory_bytes : int, optional
+        What may be kept for reuse; half of the memory that is free now, if not given. Datasets in use beyond it
+        live until their trial ends.
+    should_stop : callable, optional
+        Asked before each column group; a build that is told to stop raises `Stopped`.
+
+    Notes
+    -----
+    A target with NaN is trained on the rows where it is known. Where every feature value has a bin of its own,
+    those rows are taken as a subset of the fold's dataset, which costs a twentieth of a build; elsewhere
+    the bins depend on the rows, and the dataset is built from them.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        targets: tuple[str, ...],
+        seed: int,
+        memory_bytes: int | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._dataset = dataset
+        self._targets = targets
+        self._seed = seed
+        self._memory_bytes = psutil.virtual_memory().available // 2 if memory_bytes is None else memory_bytes
+        self._should_stop = should_stop
+        self._kept: OrderedDict[tuple[Any, ...], tuple[BinnedFold, int]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._levels: int | None = None
+        self._levels_known = False
+
+    def get(self, fold: Fold, max_bin: int, target: str) -> BinnedFold:
+        """Return the binned fold for a training target.
+
+        Raises
+        ------
+        UserError
+            If the target is known in no training row of the fold.
+        """
+        key = (fold.train_eras, fold.validation_eras, max_bin, target)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key][0]
+            built = self._labelled(fold, max_bin, target)
+            self._keep(key, built)
+            return built
+
+    def _labelled(self, fold: Fold, max_bin: int, target: str) -> BinnedFold:
+        train = self._dataset.rows_of(fold.train_eras)
+        label = self._dataset.read_target(target, train)
+        known = np.flatnonzero(np.isfinite(label))
+        if not len(known):
+            raise UserError(f"{target!r} is known in no training row of fold {fold.number}; leave it out of targets")
+        whole = len(known) == len(label)
+        if not whole and not self._bins_hold_for_subsets(len(known), max_bin):
+            return self._build(fold, max_bin, known, label)
+        if whole and len(self._targets) == 1:
+            return self._build(fold, max_bin, None, label)
+        base = self._base(fold, max_bin, len(label))
+        part = base.train.subset(known.astype(np.int32), params=dataset_params(max_bin, self._seed)).construct()
+        part.set_label(label[known])
+        part.reference = None  # or the base would live as long as the subset, kept or not
+        return BinnedFold(part, base.validation)
+
+    def _base(self, fold: Fold, max_bin: int, n_rows: int) -> BinnedFold:
+        """Return all rows of a fold, which the targets' subsets are taken from."""
+        key = (fold.train_eras, fold.validation_eras, max_bin)
+        if key not in self._kept:
+            self._keep(key, self._build(fold, max_bin, None, np.zeros(n_rows, np.float32)))
+        self._kept.move_to_end(key)
+        return self._kept[key][0]
+
+    def _bins_hold_for_subsets(self, n_rows: int, max_bin: int) -> bool:
+        """Say whether the bins found on fewer rows are sure to be the same."""
+        if n_rows < LIGHTGBM_SAMPLE_ROWS:
+            return False
+        if not self._levels_known:
+            self._levels, self._levels_known = self._dataset.largest_level_count(), True
+        return self._levels is not None and self._levels <= max_bin
+
+    def _build(
+        self, fold: Fold, max_bin: int, known: NDArray[np.intp] | None, label: NDArray[np.float32]
+    ) -> BinnedFold:
+        """Bin a fold column group by column group; `known` are the training rows to keep, None for all."""
+        params = dataset_params(max_bin, self._seed)
+        train_rows = self._dataset.rows_of(fold.train_eras)
+        validation_rows = self._dataset.rows_of(fold.validation_eras)
+        features = self._dataset.features
+        n_rows = max(train_rows.stop - train_rows.start, validation_rows.stop - validation_rows.start)
+        width = max(1, GROUP_BYTES // max(1, n_rows))
+        train: lgb.Dataset | None = None
+        validation: lgb.Dataset | None = None
+        for start in range(0, len(features), width):
+            if self._should_stop():
+                raise Stopped
+            group = features[start : start + width]
+            table = self._dataset.read_features(group, train_rows)
+            if known is not None:
+                table = table.take(known)
+            part = lgb.Dataset(table, label=np.zeros(table.num_rows, np.float32), params=params).construct()
+            table = self._dataset.read_features(group, validation_rows)
+            aligned = lgb.Dataset(table, reference=part, params=params).construct()
+            if train is None or validation is None:
+                train, validation = part, aligned
+            else:
+                train.add_features_from(part)
+                validation.add_features_from(aligned)
+        if train is None or validation is None:
+            raise UserError("the feature set has no features; name one that has")
+        train.set_label(label if known is None else label[known])
+        return BinnedFold(train, validation)
+
+    def _keep(self, key: tuple[Any, ...], built: BinnedFold) -> None:
+        values = (built.train.num_data() + built.validation.num_data()) * len(self._dataset.features)
+        self._kept[key] = (built, int(values * BYTES_A_VALUE))
+        self._kept.move_to_end(key)
+        while len(self._kept) > 1 and sum(size for _, size in self._kept.values()) > self._memory_bytes:
+            self._kept.popitem(last=False)

@@ -1,0 +1,340 @@
+"""Numerai's files as one dataset: eras, targets and their horizons, feature sets, ids, benchmark predictions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from signal_miner.eras import LIVE_ERA, era_number
+from signal_miner.errors import UserError, did_you_mean
+from signal_miner.parquet_rows import ParquetRows, footer_digest, open_parquet
+
+BENCHMARK_FILES = ("train_benchmark_models.parquet", "validation_benchmark_models.parquet")
+"""Numerai's own predictions, beside ``train.parquet`` and ``validation.parquet``."""
+
+_HORIZON = re.compile(r"_(20|60)$")
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Resolved rows of Numerai's data, ordered by era. Holds eras; reads everything else as it is asked for.
+
+    Attributes
+    ----------
+    name : str
+        Name of the directory or file.
+    digest : str
+        16 hexadecimal digits over the files' footers, the rows and the scoring target.
+    eras : ndarray of int32, shape (n_rows,)
+        Era number of each row, ascending.
+    era_labels : mapping of int to str
+        Era number to the label in the files.
+    features, targets : tuple of str
+        The feature set's columns; all targets of the files.
+    scoring_target : str
+        Rows of eras in which it is nowhere known are left out.
+    source : ParquetRows
+        Where columns are read from.
+    id_column : str or None
+        Column with the ids.
+    benchmark_paths : tuple of Path
+        Files with Numerai's benchmark predictions.
+    benchmark_columns : tuple of str
+        Their columns.
+    """
+
+    name: str
+    digest: str
+    eras: NDArray[np.int32]
+    era_labels: Mapping[int, str]
+    features: tuple[str, ...]
+    targets: tuple[str, ...]
+    scoring_target: str
+    source: ParquetRows
+    id_column: str | None
+    benchmark_paths: tuple[Path, ...]
+    benchmark_columns: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.eras)
+
+    def rows_of(self, eras: Sequence[int]) -> slice:
+        """Return the range of rows of neighbouring eras.
+
+        Raises
+        ------
+        ValueError
+            If other eras lie between them.
+        """
+        start = int(np.searchsorted(self.eras, min(eras), side="left"))
+        stop = int(np.searchsorted(self.eras, max(eras), side="right"))
+        if len(np.unique(self.eras[start:stop])) != len(set(eras)):
+            raise ValueError("these eras are not neighbours")
+        return slice(start, stop)
+
+    def read_features(self, columns: Sequence[str], rows: slice) -> pa.Table:
+        """Return feature columns, as stored, of a range of rows."""
+        return self.source.read(columns, rows)
+
+    def read_target(self, name: str, rows: slice = slice(None)) -> NDArray[np.float32]:
+        """Return a target, NaN where it is not known, shape (n_rows,)."""
+        return _floats(self.source.read([name], rows).column(name))
+
+    def read_ids(self, rows: slice = slice(None)) -> pa.Array:
+        """Return the ids of a range of rows; ``era_row`` where the files have none."""
+        if self.id_column is None:
+            positions = np.arange(len(self))[rows]
+            return pa.array([f"{self.era_labels[int(self.eras[row])]}_{row}" for row in positions])
+        column = self.source.read([self.id_column], rows).column(self.id_column)
+        return column.cast(pa.string()).combine_chunks()
+
+    def read_benchmarks(self, names: Sequence[str], rows: slice) -> dict[str, NDArray[np.float32]]:
+        """Return Numerai's benchmark predictions by column, NaN where there is none, each of shape (n_rows,)."""
+        if not names:
+            return {}
+        wanted = self.read_ids(rows)
+        found = {name: np.full(len(wanted), np.nan, dtype=np.float32) for name in names}
+        for path in self.benchmark_paths:
+            with open_parquet(path) as file:
+                id_column = _id_column(file.schema_arrow.names)
+                table = file.read(columns=[id_column, *names])
+            places = pc.index_in(wanted, table.column(id_column).cast(pa.string()).combine_chunks())
+            places = places.fill_null(-1).to_numpy(zero_copy_only=False)
+            for name in names:
+                found[name][places >= 0] = _floats(table.column(name))[places[places >= 0]]
+        return found
+
+    def largest_level_count(self) -> int | None:
+        """Return how many values an integer feature takes at most, by the files' statistics; None if not known."""
+        low, high = np.inf, -np.inf
+        for path in self.source.paths:
+            with open_parquet(path) as file:
+                metadata, names = file.metadata, file.schema_arrow.names
+                if not all(pa.types.is_integer(file.schema_arrow.field(name).type) for name in self.features):
+                    return None
+                places = [names.index(name) for name in self.features]
+                for group in range(metadata.num_row_groups):
+                    for place in places:
+                        statistics = metadata.row_group(group).column(place).statistics
+                        if statistics is None or not statistics.has_min_max:
+                            return None
+                        low, high = min(low, statistics.min), max(high, statistics.max)
+        return int(high - low + 1)
+
+    def horizon_days(self, target: str, declared: int | None = None) -> int:
+        """Return a target's horizon in trading days.
+
+        The name says it (``target_ender_60``); one that does not is compared with the named targets.
+
+        Parameters
+        ----------
+        target : str
+        declared : int, optional
+            What the experiment file says of targets whose names do not.
+
+        Returns
+        -------
+        int
+            20 or 60.
+
+        Raises
+        ------
+        UserError
+            If neither name, comparison nor file says it.
+        """
+        match = _HORIZON.search(target)
+        if match:
+            return int(match.group(1))
+        twin = self._twin(target)
+        if twin is not None:
+            return int(_HORIZON.search(twin).group(1))  # type: ignore[union-attr]
+        if declared is not None:
+            return declared
+        raise UserError(
+            f"the horizon of {target!r} in {self.name} is not known: it equals no target whose name ends in _20 or _60; "
+            "say horizon_days = 20 or 60"
+        )
+
+    def _twin(self, target: str) -> str | None:
+        candidates = [name for name in self.targets if name != target and _HORIZON.search(name)]
+        if not candidates:
+            return None
+        head = slice(0, min(len(self), 50_000))
+        start = self.source.read([target, *candidates], head)
+        mine = _floats(start.column(target))
+        near = [name for name in candidates if np.array_equal(mine, _floats(start.column(name)), equal_nan=True)]
+        if not near:
+            return None
+        whole = self.read_target(target)
+        return next((name for name in near if np.array_equal(whole, self.read_target(name), equal_nan=True)), None)
+
+
+def open_dataset(
+    source: Path, feature_set: str, scoring_target: str, targets: Sequence[str] | None = None
+) -> Dataset:
+    """Open a directory in Numerai's layout, or a single parquet file.
+
+    Parameters
+    ----------
+    source : Path
+        A directory with ``train.parquet`` (and ``validation.parquet``, ``features.json`` and benchmark
+        predictions where it has them), or a parquet file with ``era``, ``feature*`` and ``target*`` columns.
+    feature_set : str
+        Key of ``feature_sets`` in ``features.json``, or ``all``.
+    scoring_target : str
+    targets : sequence of str, optional
+        Training targets that the data must have.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    UserError
+        If files, columns, the feature set or a target are missing, or no era is resolved.
+    """
+    paths = _paths(source)
+    schema = open_parquet(paths[0]).schema_arrow
+    names = schema.names
+    for path in paths[1:]:
+        missing = [name for name in names if name not in set(open_parquet(path).schema_arrow.names)]
+        if missing:
+            raise UserError(f"{path} lacks the column {missing[0]!r} of {paths[0].name}; download both of one version")
+    if "era" not in names:
+        raise UserError(f"{paths[0]} has no column 'era'{did_you_mean('era', names)}")
+    features = _features(source, feature_set, names)
+    for name in features:
+        kind = schema.field(name).type
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+            raise UserError(f"feature {name!r} in {paths[0]} is {kind}, not a number; convert it")
+    known = tuple(name for name in names if name.startswith("target"))
+    for name in (scoring_target, *(targets or ())):
+        if name not in known:
+            raise UserError(f"{paths[0]} has no target {name!r}{did_you_mean(name, known)}")
+    positions, eras, labels = _resolved_rows(paths, scoring_target)
+    rows = ParquetRows(paths, positions)
+    benchmark_paths = _benchmark_paths(source)
+    digest = hashlib.sha256(b"".join(footer_digest(path) for path in (*paths, *benchmark_paths)))
+    digest.update(json.dumps([features, scoring_target]).encode())
+    digest.update(np.ascontiguousarray(eras))
+    digest.update(_floats(rows.read([scoring_target]).column(scoring_target)))
+    return Dataset(
+        name=source.name,
+        digest=digest.hexdigest()[:16],
+        eras=eras,
+        era_labels=labels,
+        features=features,
+        targets=known,
+        scoring_target=scoring_target,
+        source=rows,
+        id_column=_id_column(names),
+        benchmark_paths=benchmark_paths,
+        benchmark_columns=_benchmark_columns(benchmark_paths),
+    )
+
+
+def _paths(source: Path) -> tuple[Path, ...]:
+    if source.is_file():
+        return (source,)
+    if not source.is_dir():
+        raise UserError(f"data {str(source)!r} does not exist; give a directory or file that does")
+    if not (source / "train.parquet").is_file():
+        held = sorted(path.name for path in source.iterdir())[:5]
+        found = f"it holds {', '.join(held)}" if held else "it is empty"
+        raise UserError(f"data directory {source} has no train.parquet ({found}); give the one that has")
+    return tuple(path for path in (source / "train.parquet", source / "validation.parquet") if path.is_file())
+
+
+def _features(source: Path, feature_set: str, names: Sequence[str]) -> tuple[str, ...]:
+    file = source / "features.json"
+    if not file.is_file():
+        if feature_set != "all":
+            raise UserError(f'feature_set = {feature_set!r} needs a features.json, and {source} has none; use "all"')
+        features = tuple(name for name in names if name.startswith("feature"))
+        if not features:
+            raise UserError(f"{source} has no column whose name starts with 'feature'; name the features so")
+        return features
+    try:
+        sets = json.loads(file.read_text(encoding="utf-8"))["feature_sets"]
+        listed = sets[feature_set] if feature_set in sets else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{file} is not Numerai's features.json ({error}); download it again") from error
+    if listed is None:
+        raise UserError(f"feature_set = {feature_set!r} is not in {file}{did_you_mean(feature_set, sets)}")
+    known = set(names)
+    missing = [name for name in listed if name not in known]
+    if missing:
+        raise UserError(
+            f"{len(missing)} features of set {feature_set!r} are not in train.parquet, such as {missing[0]!r}; "
+            "download features.json and train.parquet of one version"
+        )
+    return tuple(listed)
+
+
+def _resolved_rows(
+    paths: Sequence[Path], scoring_target: str
+) -> tuple[NDArray[np.int64], NDArray[np.int32], dict[int, str]]:
+    """Return file positions and eras of the rows of resolved eras, by era, and the label of each era."""
+    numbers, known, labels = [], [], {}
+    for path in paths:
+        with open_parquet(path) as file:
+            has_type = "data_type" in file.schema_arrow.names
+            table = file.read(columns=["era", scoring_target, *(["data_type"] if has_type else [])])
+        if table.column("era").null_count:
+            raise UserError(f"{path} has rows without an era; fill or drop them")
+        coded = table.column("era").dictionary_encode().combine_chunks()
+        coded = coded if isinstance(coded, pa.DictionaryArray) else coded.chunk(0)
+        distinct = [str(label) for label in coded.dictionary.to_pylist()]
+        era_of = np.array([era_number(label) for label in distinct], dtype=np.int32)
+        labels |= dict(zip(era_of.tolist(), distinct, strict=True))
+        era = era_of[coded.indices.to_numpy(zero_copy_only=False)] if len(distinct) else np.empty(0, np.int32)
+        if has_type:
+            live = pc.equal(table.column("data_type"), "live").fill_null(False)
+            era = np.where(live.to_numpy(zero_copy_only=False), np.int32(LIVE_ERA), era)
+        numbers.append(era)
+        target = _floats(table.column(scoring_target))
+        if np.isinf(target).any():
+            raise UserError(f"{path}: {scoring_target!r} holds infinite values; mend or drop those rows")
+        known.append(np.isfinite(target))
+    eras, finite = np.concatenate(numbers), np.concatenate(known)
+    resolved = np.unique(eras[finite & (eras != LIVE_ERA)])
+    if not len(resolved):
+        raise UserError(f"no era of {paths[0]} has a known {scoring_target!r}; give data with resolved eras")
+    positions = np.flatnonzero(np.isin(eras, resolved))
+    order = np.argsort(eras[positions], kind="stable")
+    positions = positions[order].astype(np.int64)
+    return positions, eras[positions].astype(np.int32), {int(era): labels[int(era)] for era in resolved}
+
+
+def _benchmark_paths(source: Path) -> tuple[Path, ...]:
+    return tuple(source / name for name in BENCHMARK_FILES if (source / name).is_file())
+
+
+def _benchmark_columns(paths: Sequence[Path]) -> tuple[str, ...]:
+    if not paths:
+        return ()
+    schemas = [open_parquet(path).schema_arrow for path in paths]
+    return tuple(
+        name
+        for name in schemas[0].names
+        if all(name in schema.names for schema in schemas) and pa.types.is_floating(schemas[0].field(name).type)
+    )
+
+
+def _id_column(names: Sequence[str]) -> str | None:
+    return next((name for name in ("id", "__index_level_0__", "index") if name in names), None)
+
+
+def _floats(column: pa.ChunkedArray) -> NDArray[np.float32]:
+    values = column.cast(pa.float32(), safe=False).to_numpy()
+    return np.ascontiguousarray(values, dtype=np.float32)

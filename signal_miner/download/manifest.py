@@ -1,0 +1,104 @@
+"""What a directory of downloads knows of itself: ``.downloads.json``, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from signal_miner.download.remote import RemoteObject
+
+MANIFEST_NAME = ".downloads.json"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A file that was whole when it was put in place.
+
+    Attributes
+    ----------
+    remote : RemoteObject
+        What it stems from.
+    sha256 : str
+        Digest of its bytes.
+    """
+
+    remote: RemoteObject
+    sha256: str
+
+
+@dataclass
+class Manifest:
+    """The records of one directory.
+
+    Attributes
+    ----------
+    directory : Path
+        Where the files are.
+    version : str or None
+        Which data version they belong to; None: none was downloaded yet.
+    files : dict
+        File name to record.
+    partial : dict
+        File name to what the bytes in its ``.part`` stem from.
+    """
+
+    directory: Path
+    version: str | None = None
+    files: dict[str, FileRecord] = field(default_factory=dict)
+    partial: dict[str, RemoteObject] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, directory: Path) -> Manifest:
+        """Read a directory's manifest.
+
+        Parameters
+        ----------
+        directory : Path
+            Where the files are.
+
+        Returns
+        -------
+        Manifest
+            An empty one where there is none or it can't be read: every file is then checked anew.
+        """
+        try:
+            content: Any = json.loads((directory / MANIFEST_NAME).read_text(encoding="utf-8"))
+            if content["format"] != _FORMAT:
+                return cls(directory)
+            return cls(
+                directory=directory,
+                version=content["version"],
+                files={
+                    name: FileRecord(RemoteObject(**record["remote"]), record["sha256"])
+                    for name, record in content["files"].items()
+                },
+                partial={name: RemoteObject(**remote) for name, remote in content["partial"].items()},
+            )
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+            return cls(directory)
+
+    def write(self) -> None:
+        """Replace the manifest on disk.
+
+        Raises
+        ------
+        OSError
+            The directory can't be written to.
+        """
+        content = {
+            "format": _FORMAT,
+            "version": self.version,
+            "files": {name: asdict(record) for name, record in sorted(self.files.items())},
+            "partial": {name: asdict(remote) for name, remote in sorted(self.partial.items())},
+        }
+        target = self.directory / MANIFEST_NAME
+        fresh = target.with_name(f"{MANIFEST_NAME}.new")
+        with fresh.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(content, indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(target)

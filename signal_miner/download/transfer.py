@@ -1,0 +1,277 @@
+"""One object from Numerai's storage to one ``.part`` file: resumable, and never a mixture of two objects.
+
+Every attempt asks for a new link, since links are signed and expire. A part is continued only with
+``If-Range`` on the object that it stems from, and only when the server's 206 names the very place; on a 200
+it is begun anew. Links carry a signature in their query, so no message here shows more than host and path.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import requests
+from rich.filesize import decimal
+
+from signal_miner.download.remote import RemoteObject
+from signal_miner.errors import UserError
+from signal_miner.numerai_api import NumeraiUnreachable
+
+RETRY_DELAYS_SECONDS: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
+TIMEOUT_SECONDS = (15.0, 60.0)  # to connect, between two bytes
+CHUNK_BYTES = 64 * 1024  # what a broken connection may cost: requests drops the chunk it was filling
+SPARE_DISK_BYTES = 16 * 1024 * 1024
+
+
+class Interrupted(Exception):
+    """An attempt that ended early; another may succeed."""
+
+
+class _Refused(Interrupted):
+    """The link was not accepted: expired, or forbidden."""
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """One file to bring here.
+
+    Attributes
+    ----------
+    label : str
+        How messages name it.
+    part : Path
+        Where the bytes gather.
+    find_url : callable
+        Asks for a link that is valid now.
+    partial : RemoteObject or None
+        What the bytes in `part` stem from; None: they are worth nothing.
+    here : RemoteObject or None
+        What a good copy that is already here stems from.
+    is_here : callable
+        Tells of a remote object whether the copy here is the same.
+    on_start : callable
+        Told of the object once `part` is empty and before the first byte.
+    on_bytes : callable
+        Told bytes so far and bytes in all (or None).
+    """
+
+    label: str
+    part: Path
+    find_url: Callable[[], str]
+    partial: RemoteObject | None
+    here: RemoteObject | None
+    is_here: Callable[[RemoteObject], bool]
+    on_start: Callable[[RemoteObject], None]
+    on_bytes: Callable[[int, int | None], None]
+
+
+def run_transfer(transfer: Transfer) -> RemoteObject | None:
+    """Bring all bytes of an object into ``transfer.part``, or find that they are not needed.
+
+    Parameters
+    ----------
+    transfer : Transfer
+        What to bring, and what is known already.
+
+    Returns
+    -------
+    RemoteObject or None
+        What the part now holds, or None: the copy that is here is the same.
+
+    Raises
+    ------
+    UserError
+        The storage refuses, has no such object, or broke off once more than ``len(RETRY_DELAYS_SECONDS)``
+        times without a new byte; or the disk is too small.
+    """
+    known, failures, refusals = transfer.partial, 0, 0
+    furthest = _resume_point(transfer.part, known)
+    while True:
+        start = _resume_point(transfer.part, known)
+        url = ""
+        try:
+            url = transfer.find_url()
+            with _answer(url, _conditions(start, known, transfer.here), transfer) as response:
+                refusals = 0
+                if response.status_code == HTTPStatus.NOT_MODIFIED:
+                    return None
+                remote = RemoteObject.of(response)
+                if response.status_code == HTTPStatus.OK:
+                    if transfer.is_here(remote):
+                        return None
+                    start = 0
+                    transfer.part.write_bytes(b"")
+                    transfer.on_start(remote)
+                elif not _continues(response, remote, start, known):
+                    raise _discarding(transfer.part, "the object changed on the way")
+                known = remote
+                _receive(response, remote, start, transfer)
+                return remote
+        except (Interrupted, NumeraiUnreachable) as problem:
+            refusals += isinstance(problem, _Refused)
+            gathered = _resume_point(transfer.part, known)
+            if gathered > furthest:
+                furthest, failures = gathered, 0
+            failures += 1
+            if refusals > 1 or failures > len(RETRY_DELAYS_SECONDS):
+                raise UserError(_farewell(transfer, url, problem, gathered)) from None
+            time.sleep(RETRY_DELAYS_SECONDS[failures - 1])
+
+
+def without_query(url: str) -> str:
+    """Cut a link down to what may be shown: scheme, host and path, no signature and no password.
+
+    Parameters
+    ----------
+    url : str
+        A link.
+
+    Returns
+    -------
+    str
+        The link without user, query and fragment.
+    """
+    split = urlsplit(url)
+    return f"{split.scheme}://{split.netloc.rpartition('@')[2]}{split.path}"
+
+
+def _farewell(transfer: Transfer, url: str, problem: Exception, gathered: int) -> str:
+    if isinstance(problem, _Refused):
+        return f"{transfer.label}: {without_query(url)} {problem}, also with a new link; try again later"
+    where = f" from {without_query(url)}" if url else ""
+    return (
+        f"{transfer.label}: the transfer{where} broke off ({problem}); "
+        f"{decimal(gathered)} are kept, running the same command again resumes there"
+    )
+
+
+def _resume_point(part: Path, known: RemoteObject | None) -> int:
+    """Count the bytes to build on; at least one is left to ask for, since an empty range is an error."""
+    if known is None or known.validator is None or not part.is_file():
+        return 0
+    gathered = part.stat().st_size
+    if known.size is None:
+        return gathered
+    return 0 if gathered > known.size else max(0, min(gathered, known.size - 1))
+
+
+def _conditions(start: int, known: RemoteObject | None, here: RemoteObject | None) -> dict[str, str]:
+    """Choose the headers: go on with the part, or only if changed, or simply all."""
+    headers = {"Accept-Encoding": "identity"}  # else length and range would count compressed bytes
+    if start and known is not None and known.validator is not None:
+        headers |= {"Range": f"bytes={start}-", "If-Range": known.validator}
+    elif here is not None and here.etag:
+        headers["If-None-Match"] = here.etag
+    elif here is not None and here.last_modified:
+        headers["If-Modified-Since"] = here.last_modified
+    return headers
+
+
+def _without_credentials(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Stand in for ``.netrc``: storage refuses a signed link that comes with a password."""
+    return request
+
+
+@contextmanager
+def _answer(url: str, headers: dict[str, str], transfer: Transfer) -> Iterator[requests.Response]:
+    """Open the link; yield an answer of status 200, 206 or 304, and sort every other one."""
+    try:
+        with requests.get(
+            url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS, auth=_without_credentials
+        ) as response:
+            status = response.status_code
+            if status in _expected(headers):
+                yield response
+                return
+            said = f"answered {status} {response.reason or ''}".strip()
+    except requests.RequestException as error:
+        raise Interrupted(_reason(error)) from None
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        raise _Refused(said)
+    if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        raise _discarding(transfer.part, said)
+    if status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS) or status >= 500 or status < 400:
+        raise Interrupted(said)
+    raise UserError(
+        f"{transfer.label}: {without_query(url)} {said}; Numerai lists this file but does not serve it"
+    )
+
+
+def _expected(headers: dict[str, str]) -> set[int]:
+    """Name the answers that fit the question: 206 only to a range, 304 only to a condition."""
+    expected: set[int] = {HTTPStatus.OK}
+    if "Range" in headers:
+        expected.add(HTTPStatus.PARTIAL_CONTENT)
+    if "If-None-Match" in headers or "If-Modified-Since" in headers:
+        expected.add(HTTPStatus.NOT_MODIFIED)
+    return expected
+
+
+def _continues(
+    response: requests.Response, remote: RemoteObject, start: int, known: RemoteObject | None
+) -> bool:
+    """Tell whether a 206 begins where the part ends, and belongs to the same object."""
+    place = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", response.headers.get("Content-Range", ""))
+    if known is None or place is None or int(place[1]) != start:
+        return False
+    named = remote.etag is not None or remote.last_modified is not None
+    return remote.same_as(known) if named else remote.size == known.size
+
+
+def _discarding(part: Path, reason: str) -> Interrupted:
+    part.unlink(missing_ok=True)
+    return Interrupted(reason)
+
+
+def _receive(response: requests.Response, remote: RemoteObject, start: int, transfer: Transfer) -> None:
+    """Write the answer's bytes at `start` and see that they are all there."""
+    if remote.size is not None:
+        _check_room(transfer, remote.size - start)
+    done = start
+    with transfer.part.open("r+b") as file:
+        file.truncate(start)
+        file.seek(start)
+        transfer.on_bytes(done, remote.size)
+        for chunk in response.iter_content(CHUNK_BYTES):
+            file.write(chunk)
+            done += len(chunk)
+            transfer.on_bytes(done, remote.size)
+        file.flush()
+        os.fsync(file.fileno())
+    if remote.size is not None and done < remote.size:
+        raise Interrupted(f"{done} of {remote.size} bytes came")
+    if remote.size is not None and done > remote.size:
+        raise _discarding(transfer.part, f"{done} bytes came where {remote.size} were announced")
+
+
+def _check_room(transfer: Transfer, needed: int) -> None:
+    free = shutil.disk_usage(transfer.part.parent).free
+    if needed + SPARE_DISK_BYTES > free:
+        raise OSError(
+            errno.ENOSPC, f"{transfer.label} needs {decimal(needed)} more, {decimal(free)} are free"
+        )
+
+
+def _reason(error: requests.RequestException) -> str:
+    """Put a failed request in words; its own text may hold the link with its signature."""
+    text = str(error)
+    if isinstance(error, requests.exceptions.SSLError):
+        return "the server's certificate could not be verified"
+    if isinstance(error, requests.Timeout) or "timed out" in text:
+        return "no answer in time"
+    if any(sign in text for sign in ("NameResolution", "Name or service", "getaddrinfo")):
+        return "the host name could not be resolved"
+    if "refused" in text:
+        return "connection refused"
+    if isinstance(error, (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+        return "connection lost"
+    return type(error).__name__

@@ -1,0 +1,301 @@
+"""An experiment file, parsed once into frozen types. Reads no data."""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from signal_miner.constraint import Constraint, parse_constraint
+from signal_miner.errors import UserError, did_you_mean
+from signal_miner.parameters import RULES, Value, check_value, parse_axis
+
+ALL_TARGETS = "all"
+"""What ``targets`` says where every target of the data is trained on."""
+
+
+@dataclass(frozen=True)
+class FoldSettings:
+    """The ``[folds]`` table.
+
+    Attributes
+    ----------
+    count : int
+        Walk-forward folds, at least 2: all but the last are validation, the last is test.
+    embargo_eras : int or None
+        Purge in eras, in place of what the targets' horizons ask for.
+    holdout_eras : int
+        Newest eras that neither mining nor selection touches.
+    """
+
+    count: int = 2
+    embargo_eras: int | None = None
+    holdout_eras: int = 0
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment file.
+
+    Attributes
+    ----------
+    name : str
+        Name of the MLflow experiment.
+    data : str
+        ``demo``, a Numerai data version such as ``v5.3``, a directory, or a parquet or CSV file.
+    feature_set : str
+        Key of ``feature_sets`` in ``features.json``; ``all`` for every feature of a single file.
+    targets : tuple of str or None
+        Targets trained on; None for every target of the data.
+    scoring_target : str
+        The one target that every model is scored on.
+    horizon_days : int or None
+        Horizon of the targets whose names do not say it.
+    numerai_benchmarks : tuple of str or None
+        Columns of Numerai's benchmark predictions to compare with; None for all that the data has.
+    folds : FoldSettings
+    axes : mapping of str to tuple of value
+        The grid without its targets.
+    constraint : Constraint or None
+    benchmark : mapping of str to value
+        The benchmark configuration, trained first.
+    trials, jobs, seed : int
+        Trials in all, threads that train (-1 for one a core), seed of draws and boosters.
+    study_storage : str
+        Directory of the study's journal, or an Optuna storage URL.
+    tracking_uri : str or None
+        MLflow tracking store; None for MLflow's own default.
+    text : str
+        The file as written, for the study's run.
+    """
+
+    name: str
+    data: str
+    feature_set: str
+    targets: tuple[str, ...] | None
+    scoring_target: str
+    horizon_days: int | None
+    numerai_benchmarks: tuple[str, ...] | None
+    folds: FoldSettings
+    axes: Mapping[str, tuple[Value, ...]]
+    constraint: Constraint | None
+    benchmark: Mapping[str, Value]
+    trials: int
+    jobs: int
+    seed: int
+    study_storage: str
+    tracking_uri: str | None
+    text: str = field(repr=False, default="")
+
+
+_KEYS = {
+    "name",
+    "data",
+    "feature_set",
+    "targets",
+    "scoring_target",
+    "horizon_days",
+    "numerai_benchmarks",
+    "constraint",
+    "trials",
+    "jobs",
+    "seed",
+    "study_storage",
+    "tracking_uri",
+}
+_TABLES = {"folds", "grid", "benchmark"}
+_FOLD_KEYS = {"count", "embargo_eras", "holdout_eras"}
+
+
+def load_experiment(path: Path, overrides: Mapping[str, Any] | None = None) -> Experiment:
+    """Read and validate an experiment file.
+
+    Parameters
+    ----------
+    path : Path
+        A TOML file.
+    overrides : mapping, optional
+        Values in place of the file's, by key; ``"folds.embargo_eras"`` reaches into a table.
+
+    Returns
+    -------
+    Experiment
+
+    Raises
+    ------
+    UserError
+        If the file is absent or not TOML, or a key, type or value is wrong.
+    """
+    if not path.is_file():
+        near = sorted(str(other) for other in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+        raise UserError(f"experiment file {str(path)!r} does not exist{did_you_mean(str(path), near)}")
+    try:
+        text = path.read_text(encoding="utf-8")
+        table = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not a TOML file: {error}") from error
+    for key, value in (overrides or {}).items():
+        outer, _, inner = key.rpartition(".")
+        if outer and not isinstance(table.setdefault(outer, {}), dict):
+            raise UserError(f"{outer} is not a table; write [{outer}]")
+        (table[outer] if outer else table)[inner] = value
+    try:
+        return parse_experiment(table, text)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def parse_experiment(table: Mapping[str, Any], text: str = "") -> Experiment:
+    """Validate an experiment given as a table.
+
+    Parameters
+    ----------
+    table : mapping
+        As TOML reads it.
+    text : str, optional
+        The file as written.
+
+    Returns
+    -------
+    Experiment
+
+    Raises
+    ------
+    UserError
+        If a key, type or value is wrong.
+    """
+    for key in table:
+        if key not in _KEYS | _TABLES:
+            raise UserError(_unknown_key(key))
+    name = _string(table, "name")
+    if not re.fullmatch(r"[A-Za-z0-9][\w .-]*", name):
+        raise UserError(f"name = {name!r} is not a name; use letters, digits, spaces, '_', '-' and '.'")
+    axes = _axes(table)
+    written = table.get("constraint")
+    if written is not None and not isinstance(written, str):
+        raise UserError(f"constraint = {written!r} is not text; write one such as 'num_leaves <= 2**max_depth'")
+    tracking = table.get("tracking_uri")
+    return Experiment(
+        name=name,
+        data=_string(table, "data"),
+        feature_set=_string(table, "feature_set", "all"),
+        targets=_targets(table),
+        scoring_target=_string(table, "scoring_target", "target"),
+        horizon_days=_horizon(table),
+        numerai_benchmarks=_names(table, "numerai_benchmarks"),
+        folds=_folds(table.get("folds", {})),
+        axes=axes,
+        constraint=parse_constraint(written, axes) if written is not None else None,
+        benchmark=_benchmark(table),
+        trials=_integer(table, "trials", 100, low=1),
+        jobs=_jobs(table),
+        seed=_integer(table, "seed", 0, low=0, high=2**31 - 1),
+        study_storage=_string(table, "study_storage", "studies"),
+        tracking_uri=None if tracking is None else _string(table, "tracking_uri"),
+        text=text,
+    )
+
+
+def _unknown_key(key: str) -> str:
+    if key in RULES:
+        return f"{key!r} stands at the top of the file, but belongs in [grid] or [benchmark]; move it there"
+    if key in _FOLD_KEYS:
+        return f"{key!r} stands at the top of the file, but belongs in [folds]; move it there"
+    return f"unknown key {key!r}{did_you_mean(key, _KEYS | _TABLES)}"
+
+
+def _string(table: Mapping[str, Any], key: str, default: str | None = None) -> str:
+    value = table.get(key, default)
+    if value is None:
+        raise UserError(f"{key} is missing; add the line {key} = \"…\"")
+    if not isinstance(value, str) or not value.strip():
+        raise UserError(f"{key} = {value!r} is not text; write it in quotes")
+    return value.strip()
+
+
+def _integer(table: Mapping[str, Any], key: str, default: int, low: int, high: float = math.inf) -> int:
+    value = table.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        bounds = f"from {low} to {high}" if high < math.inf else f"of at least {low}"
+        raise UserError(f"{key} = {value!r} is not an integer {bounds}")
+    return value
+
+
+def _jobs(table: Mapping[str, Any]) -> int:
+    if table.get("jobs", -1) == -1:
+        return -1
+    jobs = table["jobs"]
+    if not isinstance(jobs, int) or isinstance(jobs, bool) or not 1 <= jobs <= 1024:
+        raise UserError(f"jobs = {jobs!r} is not an integer from 1 to 1024, nor -1 (one a core)")
+    return jobs
+
+
+def _names(table: Mapping[str, Any], key: str) -> tuple[str, ...] | None:
+    value = table.get(key, ALL_TARGETS)
+    if value == ALL_TARGETS:
+        return None
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise UserError(f'{key} = {value!r} is neither "all" nor a list of names')
+    if len(set(names)) < len(names):
+        raise UserError(f"{key} = {value!r} holds a name twice; each may stand once")
+    return tuple(names)
+
+
+def _targets(table: Mapping[str, Any]) -> tuple[str, ...] | None:
+    if isinstance(table.get("grid"), Mapping) and "target" in table["grid"]:
+        raise UserError('grid.target is set by targets, at the top of the file: targets = ["target", …]; move it there')
+    names = _names(table, "targets")
+    if names == ():
+        raise UserError('targets = [] leaves nothing to train on; list one or more, or write "all"')
+    return names
+
+
+def _horizon(table: Mapping[str, Any]) -> int | None:
+    value = table.get("horizon_days")
+    if value is None:
+        return None
+    if value not in (20, 60) or isinstance(value, bool):
+        raise UserError(f"horizon_days = {value!r} is not a horizon of Numerai's targets; use 20 or 60")
+    return int(value)
+
+
+def _folds(table: Any) -> FoldSettings:
+    if not isinstance(table, Mapping):
+        raise UserError(f"folds = {table!r} is not a table; write [folds] and below it count = 2")
+    for key in table:
+        if key not in _FOLD_KEYS:
+            raise UserError(f"unknown key {'folds.' + key!r}{did_you_mean(key, _FOLD_KEYS)}")
+    try:
+        embargo = None if "embargo_eras" not in table else _integer(table, "embargo_eras", 0, low=0)
+        return FoldSettings(
+            count=_integer(table, "count", 2, low=2),
+            embargo_eras=embargo,
+            holdout_eras=_integer(table, "holdout_eras", 0, low=0),
+        )
+    except UserError as error:
+        raise UserError(f"folds.{error}") from error
+
+
+def _axes(table: Mapping[str, Any]) -> dict[str, tuple[Value, ...]]:
+    grid = table.get("grid")
+    if not isinstance(grid, Mapping) or not grid:
+        raise UserError("[grid] is missing or empty; add it with at least one parameter, such as learning_rate = [0.01]")
+    axes = {key: parse_axis(key, value) for key, value in grid.items()}
+    if "n_estimators" not in axes:
+        raise UserError("grid.n_estimators is missing; add the number of trees, such as n_estimators = [500, 1000]")
+    return axes
+
+
+def _benchmark(table: Mapping[str, Any]) -> dict[str, Value]:
+    written = table.get("benchmark")
+    if not isinstance(written, Mapping) or not written:
+        raise UserError("[benchmark] is missing; add it with the configuration that every trial is compared with")
+    benchmark = {key: check_value(key, value, "benchmark") for key, value in written.items()}
+    if "n_estimators" not in benchmark:
+        raise UserError("benchmark.n_estimators is missing; add the number of trees")
+    return benchmark

@@ -1,0 +1,49 @@
+"""Ctrl-C and SIGTERM as a wish to stop: trials in training end at their next tree, finished ones are kept."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+
+
+class StopRequest:
+    """Turns the first Ctrl-C or SIGTERM into a flag; a second one interrupts at once.
+
+    Parameters
+    ----------
+    on_request : callable, optional
+        Called once, when the first signal arrives.
+    """
+
+    def __init__(self, on_request: Callable[[], None] = lambda: None) -> None:
+        self._event = threading.Event()
+        self._on_request = on_request
+        self._before: dict[int, object] = {}
+
+    def is_set(self) -> bool:
+        """Say whether a stop was asked for."""
+        return self._event.is_set()
+
+    def set(self) -> None:
+        """Ask for a stop."""
+        self._event.set()
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():  # only it may handle signals
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._event.is_set():
+            raise KeyboardInterrupt
+        self._event.set()
+        self._on_request()

@@ -1,0 +1,160 @@
+"""Questions to Numerai's API through ``numerapi``, with an answer or one clear line.
+
+``numerapi`` 3.1 logs a failed request and hands back an empty answer, on which its own methods then raise
+``KeyError: 'data'``; it sets no time limit; making a client sets up logging for the whole process and reads
+``.env``. Here its messages become the cause in a `UserError`, and nothing else of the process changes.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numerapi
+import numerapi.base_api
+
+from signal_miner.errors import UserError
+
+ANSWER_SECONDS = 90.0
+RETRIES = 3
+RETRY_DELAY_SECONDS = 1
+
+_ASKING = threading.Lock()  # the quiet below changes loggers that the whole process shares
+
+
+class NumeraiUnreachable(UserError):
+    """Numerai's API gave no usable answer: down, refused, out of reach or too slow."""
+
+
+class _Messages(logging.Handler):
+    """Keeps what ``numerapi`` logs, instead of showing it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one message, on one line."""
+        self.lines.append(" ".join(record.getMessage().split()))
+
+
+@contextmanager
+def _quiet() -> Iterator[list[str]]:
+    """Collect numerapi's messages and undo what it does to logging."""
+    root, logger, messages = logging.getLogger(), logging.getLogger("numerapi"), _Messages()
+    placeholder = logging.NullHandler()
+    propagate = logger.propagate
+    root.addHandler(placeholder)  # logging.basicConfig, which numerapi calls, does nothing where a handler is
+    logger.addHandler(messages)
+    logger.propagate = False
+    try:
+        yield messages.lines
+    finally:
+        logger.propagate = propagate
+        logger.removeHandler(messages)
+        root.removeHandler(placeholder)
+
+
+def anonymous_client() -> numerapi.NumerAPI:
+    """Make a client that knows no secret and shows no progress of its own.
+
+    Returns
+    -------
+    numerapi.NumerAPI
+        For questions that anyone may ask.
+    """
+    with _ASKING, _quiet():
+        # Given something, numerapi does not look into the environment; unauthorized questions go without it.
+        return numerapi.NumerAPI("anonymous", "anonymous", "ERROR", False)  # type: ignore[no-untyped-call]
+
+
+def ask_numerai(
+    query: str,
+    variables: Mapping[str, Any] | None = None,
+    *,
+    client: numerapi.NumerAPI | None = None,
+    authorization: bool = False,
+) -> dict[str, Any]:
+    """Put one GraphQL question and return the answer's ``data``.
+
+    Parameters
+    ----------
+    query : str
+        GraphQL text.
+    variables : mapping, optional
+        Values of the query's variables.
+    client : numerapi.NumerAPI, optional
+        Who asks; an anonymous client where it is left out.
+    authorization : bool, default False
+        Send the client's secret along.
+
+    Returns
+    -------
+    dict
+        The ``data`` of the answer.
+
+    Raises
+    ------
+    NumeraiUnreachable
+        There was no usable answer within `ANSWER_SECONDS`.
+    UserError
+        Numerai answered with an error of its own.
+    """
+    asking = client if client is not None else anonymous_client()
+    with _ASKING, _quiet() as messages:
+        answer = _answer(asking, query, dict(variables or {}), authorization, messages)
+    data = answer.get("data") if isinstance(answer, dict) else None
+    if not isinstance(data, dict):
+        raise NumeraiUnreachable(
+            f"Numerai's API at {numerapi.base_api.API_TOURNAMENT_URL} gave no answer ({_cause(messages)}); "
+            "check the network and try again later"
+        )
+    return data
+
+
+def _answer(
+    client: numerapi.NumerAPI, query: str, variables: dict[str, Any], authorization: bool, messages: list[str]
+) -> Any:
+    """Call ``raw_query`` in a thread of its own, since numerapi would wait for ever."""
+    outcome: list[Any] = []
+
+    def call() -> None:
+        try:
+            outcome.append(
+                client.raw_query(
+                    query, variables, authorization, retries=RETRIES, delay=RETRY_DELAY_SECONDS, backoff=2
+                )
+            )
+        except Exception as error:  # noqa: BLE001 - handed to the caller's thread, which sorts it
+            outcome.append(error)
+
+    thread = threading.Thread(target=call, name="numerai-api", daemon=True)
+    thread.start()
+    thread.join(ANSWER_SECONDS)
+    if not outcome:
+        messages.append(f"no answer within {ANSWER_SECONDS:g} s")
+        return {}
+    answer = outcome[0]
+    if isinstance(answer, ValueError):
+        detail = " ".join(str(answer).split()) or "no reason given"
+        raise UserError(f"Numerai's API refused the question: {detail}") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _cause(messages: list[str]) -> str:
+    """Say in a few words why there was no answer."""
+    text = messages[-1] if messages else "an empty answer"
+    status = re.search(r"Http Error: (\d{3} )(?:Client|Server) Error: (.*?) for url", text)
+    if status:
+        return f"it answered {status[1]}{status[2]}".strip()
+    if any(sign in text for sign in ("NameResolution", "Name or service", "getaddrinfo", "name resolution")):
+        return "its host name could not be resolved"
+    if "refused" in text:
+        return "connection refused"
+    return text if len(text) <= 160 else f"{text[:160]}…"

@@ -1,0 +1,185 @@
+"""An experiment laid over its data: targets, grid, folds for each target, and the identity of the study."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import numpy as np
+
+from signal_miner.data import Dataset
+from signal_miner.errors import UserError, did_you_mean
+from signal_miner.experiment import Experiment
+from signal_miner.folds import Fold, WalkForward, purge_for
+from signal_miner.grid import Axis, Grid
+from signal_miner.parameters import Value
+
+STUDY_FORMAT = 1
+"""Raised whenever the same configuration would train or score differently."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """All that a study is, before anything is trained.
+
+    Attributes
+    ----------
+    experiment : Experiment
+    dataset : Dataset
+    study : str
+        The experiment's name and the first 8 digits of `config_hash`.
+    config_hash : str
+        SHA-256 over all that decides what a configuration scores: data, targets, folds, grid, constraint, benchmark,
+        seed and LightGBM's version; not over how many trials are run, or where.
+    targets : tuple of str
+        Training targets.
+    grid : Grid
+        With ``target`` as its last axis.
+    benchmark : mapping of str to value
+        The benchmark configuration with its ``target``.
+    folds : mapping of str to tuple of Fold
+        By training target. The validation eras are the same for all.
+    purge_eras : mapping of str to int
+        By training target.
+    holdout_eras : tuple of int
+    numerai_benchmarks : tuple of str
+    warnings : tuple of str
+        What a person should know before it starts.
+    """
+
+    experiment: Experiment
+    dataset: Dataset
+    study: str
+    config_hash: str
+    targets: tuple[str, ...]
+    grid: Grid
+    benchmark: Mapping[str, Value]
+    folds: Mapping[str, tuple[Fold, ...]]
+    purge_eras: Mapping[str, int]
+    holdout_eras: tuple[int, ...]
+    numerai_benchmarks: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def scored_folds(self) -> tuple[Fold, ...]:
+        """Folds of the benchmark's target; their validation eras hold for every target."""
+        return self.folds[str(self.benchmark["target"])]
+
+
+def make_plan(experiment: Experiment, dataset: Dataset) -> Plan:
+    """Lay an experiment over its data.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    dataset : Dataset
+        Opened with the experiment's feature set and scoring target.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    UserError
+        If a target or benchmark column is not in the data, a horizon is not known, or the eras are too few.
+    """
+    targets = experiment.targets or dataset.targets
+    benchmark_target = str(experiment.benchmark.get("target", experiment.scoring_target))
+    for name in (*targets, benchmark_target):
+        if name not in dataset.targets:
+            raise UserError(f"target {name!r} is not in {dataset.name}{did_you_mean(name, dataset.targets)}")
+    benchmarks = dataset.benchmark_columns if experiment.numerai_benchmarks is None else experiment.numerai_benchmarks
+    for name in benchmarks:
+        if name not in dataset.benchmark_columns:
+            raise UserError(
+                f"numerai_benchmarks: {name!r} is not in the benchmark predictions of {dataset.name}"
+                f"{did_you_mean(name, dataset.benchmark_columns) or '; it has none'}"
+            )
+    purges, warnings = _purges(experiment, dataset, (*targets, benchmark_target))
+    eras = np.unique(dataset.eras)
+    settings = experiment.folds
+    folds = {}
+    for name, purge in purges.items():
+        splitter = WalkForward(settings.count, purge, settings.holdout_eras, holdout_purge_eras=max(purges.values()))
+        folds[name] = splitter.folds(eras)
+    axes = tuple(Axis(name, values) for name, values in experiment.axes.items())
+    benchmark = dict(experiment.benchmark) | {"target": benchmark_target}
+    identity = {
+        "format": STUDY_FORMAT,
+        "lightgbm": version("lightgbm"),
+        "data": dataset.digest,
+        "scoring_target": experiment.scoring_target,
+        "targets": targets,
+        "purge_eras": purges,
+        "folds": [settings.count, settings.holdout_eras],
+        "grid": {axis.name: axis.values for axis in axes},
+        "constraint": experiment.constraint.expression if experiment.constraint else None,
+        "benchmark": benchmark,
+        "numerai_benchmarks": benchmarks,
+        "seed": experiment.seed,
+    }
+    config_hash = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return Plan(
+        experiment=experiment,
+        dataset=dataset,
+        study=f"{experiment.name}-{config_hash[:8]}",
+        config_hash=config_hash,
+        targets=tuple(targets),
+        grid=Grid((*axes, Axis("target", tuple(targets))), experiment.constraint),
+        benchmark=benchmark,
+        folds=folds,
+        purge_eras=purges,
+        holdout_eras=WalkForward(settings.count, 0, settings.holdout_eras).holdout(eras),
+        numerai_benchmarks=tuple(benchmarks),
+        warnings=warnings,
+    )
+
+
+def _purges(
+    experiment: Experiment, dataset: Dataset, targets: tuple[str, ...]
+) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Return the purge of each training target in eras, and a warning for one that is too small."""
+    scoring = dataset.horizon_days(experiment.scoring_target, experiment.horizon_days)
+    needed = {
+        name: purge_for(max(scoring, dataset.horizon_days(name, experiment.horizon_days)))
+        for name in dict.fromkeys(targets)
+    }
+    embargo = experiment.folds.embargo_eras
+    if embargo is None:
+        return needed, ()
+    longest = max(needed, key=lambda name: needed[name])
+    warnings = ()
+    if embargo < needed[longest]:
+        warnings = (
+            f"embargo_eras = {embargo} is below the {needed[longest]} that {longest} scored on "
+            f"{experiment.scoring_target} needs where eras are a week apart; raise it or leave it out",
+        )
+    return dict.fromkeys(needed, embargo), warnings
+
+
+def describe(plan: Plan) -> tuple[str, ...]:
+    """Return what will be mined, in lines for a person to read before it starts."""
+    dataset, experiment = plan.dataset, plan.experiment
+    label = dataset.era_labels
+    eras = np.unique(dataset.eras)
+    lines = [
+        f"Study {plan.study}: {experiment.trials} trials of {plan.grid.size:,} configurations, seed {experiment.seed}",
+        f"Data {dataset.name}: {len(dataset):,} rows, eras {label[int(eras[0])]}–{label[int(eras[-1])]}, "
+        f"{len(dataset.features)} features, {len(plan.targets)} training target{'s' * (len(plan.targets) > 1)}, "
+        f"scored on {experiment.scoring_target}",
+    ]
+    folds = plan.scored_folds
+    purge = plan.purge_eras[str(plan.benchmark["target"])]
+    for fold in folds:
+        part = "test" if fold is folds[-1] else "validation"
+        lines.append(
+            f"Fold {fold.number} ({part}): train {label[fold.train_eras[0]]}–{label[fold.train_eras[-1]]}, "
+            f"purge {purge} eras, predict {label[fold.validation_eras[0]]}–{label[fold.validation_eras[-1]]}"
+        )
+    if plan.holdout_eras:
+        lines.append(f"Holdout: {label[plan.holdout_eras[0]]}–{label[plan.holdout_eras[-1]]}, not touched")
+    return tuple(lines)

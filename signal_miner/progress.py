@@ -1,0 +1,99 @@
+"""The progress of a study, as a bar in a terminal and as plain lines elsewhere."""
+
+from __future__ import annotations
+
+import math
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from signal_miner.tracking import TrackedTrial
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class MiningProgress:
+    """Shows done and total, rate, time left, the best validation Sharpe and how many trials beat the benchmark.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+    total : int
+        Trials of the study.
+    done : int
+        Trials that earlier runs of the command finished.
+    trials : tuple of TrackedTrial
+        Those trials.
+    """
+
+    def __init__(self, console: Console, total: int, done: int, trials: tuple[TrackedTrial, ...]) -> None:
+        self._console = console
+        self._total = total
+        self._at_start = self._done = done
+        self._started = self._printed = time.monotonic()
+        self._best = max((_sharpe(trial) for trial in trials), default=-math.inf)
+        self._beating = sum(trial.beats_benchmark["validation"] for trial in trials)
+        self._failed = sum(not trial.finished for trial in trials)
+        self._bar = Progress(
+            TextColumn("Mining"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[best]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("mining", total=total, completed=done, rate="", best=self._standing())
+
+    def __enter__(self) -> MiningProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def advance(self, trial: TrackedTrial | None) -> None:
+        """Count a trial; None for one that failed."""
+        self._done += 1
+        if trial is None:
+            self._failed += 1
+        else:
+            self._best = max(self._best, _sharpe(trial))
+            self._beating += trial.beats_benchmark["validation"]
+        self._bar.update(self._task, completed=self._done, rate=self._rate(), best=self._standing())
+        now = time.monotonic()
+        if not self._console.is_terminal and (
+            now - self._printed >= _SECONDS_BETWEEN_LINES or self._done == self._total
+        ):
+            self._printed = now
+            self._console.print(
+                f"{self._done}/{self._total} trials · {self._rate()} · {self._time_left()} · {self._standing()}",
+                highlight=False,
+            )
+
+    def _rate(self) -> str:
+        rate = self._done_here() / max(time.monotonic() - self._started, 1e-9)
+        return f"{rate:.1f} trials/s" if rate >= 1 else f"{rate * 60:.1f} trials/min"
+
+    def _time_left(self) -> str:
+        if not self._done_here():
+            return "time left not known"
+        seconds = (self._total - self._done) * (time.monotonic() - self._started) / self._done_here()
+        return f"{int(seconds // 3600)}:{int(seconds // 60 % 60):02d}:{int(seconds % 60):02d} left"
+
+    def _done_here(self) -> int:
+        return self._done - self._at_start
+
+    def _standing(self) -> str:
+        best = f"best validation Sharpe {self._best:.2f}" if math.isfinite(self._best) else "no Sharpe yet"
+        failed = f" · {self._failed} failed" if self._failed else ""
+        return f"{best} · {self._beating} beat the benchmark{failed}"
+
+
+def _sharpe(trial: TrackedTrial) -> float:
+    return trial.metrics.get("validation/sharpe", -math.inf)

@@ -1,0 +1,227 @@
+"""The Optuna study: a random sampler over the categorical grid, asked and told by one process at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.samplers import RandomSampler
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from signal_miner.errors import UserError
+from signal_miner.grid import Draws, Grid
+from signal_miner.parameters import Value
+
+CATEGORICAL_CHOICES = 16
+"""An axis with more values is stored by index: a trial in the store repeats all choices of its categories."""
+
+INDEX_SUFFIX = "_index"
+"""Added to the name of an axis that is stored by index."""
+
+PARAMS_ATTRIBUTE = "params"
+"""User attribute with a trial's parameters, where some are stored by index."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A configuration to train.
+
+    Attributes
+    ----------
+    number : int
+        Number of the study's trial.
+    params : mapping of str to value
+    """
+
+    number: int
+    params: Mapping[str, Value]
+
+
+class GridSampler(RandomSampler):
+    """Random sampler over a grid that draws no cell twice and none that the constraint forbids.
+
+    The *k*-th configuration depends on the seed and those before it alone: not on when it is asked for, by whom, or
+    how often the study was stopped.
+
+    Parameters
+    ----------
+    grid : Grid
+    seed : int
+
+    Raises
+    ------
+    UserError
+        If the constraint leaves no cell.
+    """
+
+    def __init__(self, grid: Grid, seed: int) -> None:
+        super().__init__(seed=seed)
+        self._grid = grid
+        self._draws = Draws(grid, seed)
+        self._drawn: set[tuple[int, ...]] = set()
+
+    def remember(self, cell: tuple[int, ...]) -> None:
+        """Take note of a cell that an earlier process drew."""
+        self._drawn.add(cell)
+
+    def next_cell(self) -> tuple[int, ...] | None:
+        """Return the cell that the next trial gets; None where the grid is exhausted."""
+        return self._draws.draw(len(self._drawn), self._drawn)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return the whole grid: all dimensions are drawn together."""
+        return distributions(self._grid)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return the next cell, as the store keeps it."""
+        cell = self.next_cell()
+        if cell is None:
+            raise RuntimeError("the grid is exhausted; Search.ask looks before it asks")
+        self._drawn.add(cell)
+        return _stored(self._grid, cell)
+
+
+class Search:
+    """A study of a grid that is asked and told in one process, and resumed by the next.
+
+    Parameters
+    ----------
+    name : str
+        Name of the Optuna study.
+    grid : Grid
+    seed : int
+    storage : str
+        Directory for a journal file ``<name>.journal``, or an Optuna storage URL.
+
+    Raises
+    ------
+    UserError
+        If the storage cannot be opened or the constraint leaves no cell.
+    """
+
+    def __init__(self, name: str, grid: Grid, seed: int, storage: str) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._grid = grid
+        self._sampler = GridSampler(grid, seed)
+        self._study = optuna.create_study(
+            study_name=name,
+            storage=_open_storage(storage, name),
+            sampler=self._sampler,
+            direction="maximize",
+            load_if_exists=True,
+        )
+        for trial in self._study.get_trials(deepcopy=False):
+            if _is_whole(trial, grid):
+                self._sampler.remember(_cell(trial.params, grid))
+
+    def interrupted(self) -> tuple[Draw, ...]:
+        """Return the trials that a dead process left running, to be run again under their numbers.
+
+        One whose configuration was not yet stored whole is told as failed: its draw is made again by the next `ask`.
+        """
+        draws = []
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if _is_whole(trial, self._grid):
+                draws.append(Draw(trial.number, self._grid.params(_cell(trial.params, self._grid))))
+            else:
+                self._study.tell(trial.number, state=TrialState.FAIL)
+        return tuple(draws)
+
+    def ask(self) -> Draw | None:
+        """Return a configuration that was never drawn before, or None where the grid is exhausted."""
+        if self._sampler.next_cell() is None:
+            return None
+        trial = self._study.ask(fixed_distributions=distributions(self._grid))
+        params = self._grid.params(_cell(trial.params, self._grid))
+        if any(name.endswith(INDEX_SUFFIX) for name in trial.params):
+            trial.set_user_attr(PARAMS_ATTRIBUTE, params)
+        return Draw(trial.number, params)
+
+    def tell(self, number: int, value: float) -> None:
+        """Finish a trial with its validation Sharpe; minus infinity where it has none."""
+        self._study.tell(number, value, skip_if_finished=True)
+
+    def tell_failed(self, number: int) -> None:
+        """Finish a trial that raised an error."""
+        self._study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+
+    def finished(self) -> tuple[Draw, ...]:
+        """Return the trials that were told, failed ones too."""
+        states = (TrialState.COMPLETE, TrialState.FAIL)
+        return tuple(
+            Draw(trial.number, self._grid.params(_cell(trial.params, self._grid)))
+            for trial in self._study.get_trials(deepcopy=False, states=states)
+            if _is_whole(trial, self._grid)
+        )
+
+
+def distributions(grid: Grid) -> dict[str, BaseDistribution]:
+    """Return Optuna's distributions for a grid: choices, or an index where they are many."""
+    return {
+        _stored_name(axis.name, len(axis.values)): (
+            CategoricalDistribution(axis.values)
+            if len(axis.values) <= CATEGORICAL_CHOICES
+            else IntDistribution(0, len(axis.values) - 1)
+        )
+        for axis in grid.axes
+    }
+
+
+def _stored_name(name: str, choices: int) -> str:
+    return name if choices <= CATEGORICAL_CHOICES else name + INDEX_SUFFIX
+
+
+def _stored(grid: Grid, cell: tuple[int, ...]) -> dict[str, Any]:
+    return {
+        _stored_name(axis.name, len(axis.values)): (
+            axis.values[index] if len(axis.values) <= CATEGORICAL_CHOICES else index
+        )
+        for axis, index in zip(grid.axes, cell, strict=True)
+    }
+
+
+def _cell(stored: Mapping[str, Any], grid: Grid) -> tuple[int, ...]:
+    return tuple(
+        axis.values.index(stored[axis.name])
+        if len(axis.values) <= CATEGORICAL_CHOICES
+        else int(stored[axis.name + INDEX_SUFFIX])
+        for axis in grid.axes
+    )
+
+
+def _is_whole(trial: FrozenTrial, grid: Grid) -> bool:
+    return len(trial.params) == len(grid.axes)
+
+
+def _open_storage(storage: str, name: str) -> BaseStorage:
+    if "://" in storage:
+        try:
+            return RDBStorage(storage)
+        except Exception as error:  # SQLAlchemy and each driver raise errors of their own
+            reason = str(error).splitlines()[0]
+            raise UserError(f"study_storage cannot be opened ({type(error).__name__}: {reason}); check the URL") from error
+    path = Path(storage) / f"{name}.journal"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _mend_journal(path)
+        return JournalStorage(JournalFileBackend(str(path)))
+    except OSError as error:
+        raise UserError(f"study_storage = {storage!r} cannot be written ({error.strerror}); name another directory") from error
+
+
+def _mend_journal(path: Path) -> None:
+    """Remove what a killed process leaves: a lock that would stall us for 30 s, a half-written last line."""
+    path.with_name(path.name + ".lock").unlink(missing_ok=True)
+    if path.is_file() and path.stat().st_size:
+        content = path.read_bytes()
+        if not content.endswith(b"\n"):
+            path.write_bytes(content[: content.rfind(b"\n") + 1])

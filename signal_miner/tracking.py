@@ -1,0 +1,335 @@
+"""The only room that talks to MLflow's tracking: writes studies and trials, and reads them back."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset as DatasetEntity
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunStatus, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import get_tracking_uri
+from mlflow.tracking.context.registry import resolve_tags
+from sqlalchemy.exc import SQLAlchemyError
+
+from signal_miner.errors import UserError
+from signal_miner.metrics import TrialMetrics
+
+KIND, STUDY, CONFIG_HASH = "signal_miner.kind", "signal_miner.study", "signal_miner.config_hash"
+NUMBER, ERROR = "signal_miner.trial", "signal_miner.error"
+STUDY_KIND, BENCHMARK_KIND, TRIAL_KIND = "study", "benchmark", "trial"
+NOTE = "mlflow.note.content"
+_BATCH_METRICS, _BATCH_PARAMS, _LONGEST_VALUE = 1000, 100, 5000
+_FINISHED = RunStatus.to_string(RunStatus.FINISHED)
+_FAILED = RunStatus.to_string(RunStatus.FAILED)
+
+
+@dataclass(frozen=True)
+class TrackedTrial:
+    """A trial or benchmark as MLflow has it.
+
+    Attributes
+    ----------
+    run_id : str
+    kind : str
+        ``trial`` or ``benchmark``.
+    number : int or None
+        Number of the trial in its study; None for the benchmark.
+    status : str
+        MLflow's run status.
+    params : mapping of str to str
+    metrics : mapping of str to float
+    beats_benchmark : mapping of str to bool
+        For ``validation`` and ``test``.
+    """
+
+    run_id: str
+    kind: str
+    number: int | None
+    status: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    beats_benchmark: Mapping[str, bool]
+
+    @property
+    def name(self) -> str:
+        """``trial 0007``, or ``benchmark``."""
+        return BENCHMARK_KIND if self.number is None else trial_name(self.number)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run ended well."""
+        return self.status == _FINISHED
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """What is written of a study before its first trial.
+
+    Attributes
+    ----------
+    study, config_hash : str
+    params : mapping of str to object
+        Settings shown on the study's run.
+    experiment_file : str
+        The file as written.
+    data_name, data_digest, data_source : str
+        The dataset input.
+    data_profile : mapping of str to object
+        Rows, eras and features of the dataset.
+    """
+
+    study: str
+    config_hash: str
+    params: Mapping[str, Any]
+    experiment_file: str
+    data_name: str
+    data_digest: str
+    data_source: str
+    data_profile: Mapping[str, Any]
+
+
+def trial_name(number: int) -> str:
+    """Return a trial's name in the UI."""
+    return f"trial {number:04d}"
+
+
+class Tracker:
+    """Writes one study to MLflow, with explicit run ids and no active run.
+
+    Parameters
+    ----------
+    experiment_name : str
+        MLflow experiment, made where it does not exist.
+    study : str
+    config_hash : str
+    tracking_uri : str, optional
+        MLflow's own choice (its environment variables, else a local database) if not given.
+
+    Raises
+    ------
+    UserError
+        If the store cannot be reached or the experiment was deleted.
+    """
+
+    def __init__(self, experiment_name: str, study: str, config_hash: str, tracking_uri: str | None = None) -> None:
+        for noisy in ("alembic", "mlflow"):
+            logging.getLogger(noisy).setLevel(logging.ERROR)
+        self.tracking_uri = tracking_uri or get_tracking_uri()
+        self._study = study
+        self._tags = {STUDY: study, CONFIG_HASH: config_hash}
+        try:
+            self._client = MlflowClient(self.tracking_uri)
+            self._experiment_id = self._find_experiment(experiment_name)
+        except (MlflowException, SQLAlchemyError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"the tracking store {_without_password(self.tracking_uri)} fails: {reason}") from error
+        self._context = {tag: value for tag, value in resolve_tags().items() if tag != "mlflow.parentRunId"}
+
+    def _find_experiment(self, name: str) -> str:
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
+            return str(self._client.create_experiment(name))
+        if experiment.lifecycle_stage != "active":
+            raise UserError(f"MLflow experiment {name!r} was deleted; restore it or give the experiment file another name")
+        return str(experiment.experiment_id)
+
+    @property
+    def experiment_id(self) -> str:
+        """MLflow's id of the experiment."""
+        return self._experiment_id
+
+    def begin_study(self, record: StudyRecord) -> tuple[bool, str]:
+        """Create the study's run, or set the one that is there to running again.
+
+        Returns
+        -------
+        resumed : bool
+            Whether the run was there.
+        run_id : str
+        """
+        for run in self._runs(STUDY_KIND):
+            self._client.update_run(run.info.run_id, status="RUNNING")
+            return True, str(run.info.run_id)
+        tags = self._tags | {KIND: STUDY_KIND}
+        run_id = self._create(f"study {record.study}", tags, int(time.time() * 1000))
+        params = [Param(name, str(value)[:_LONGEST_VALUE]) for name, value in record.params.items()]
+        self._client.log_batch(run_id, params=params[:_BATCH_PARAMS])
+        self._client.log_text(run_id, record.experiment_file, "experiment.toml")
+        dataset = DatasetEntity(
+            name=record.data_name,
+            digest=record.data_digest,
+            source_type="local",
+            source=json.dumps({"uri": record.data_source}),
+            profile=json.dumps(record.data_profile),
+        )
+        self._client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "mining")])])
+        return False, run_id
+
+    def end_study(self, run_id: str, status: str, metrics: Mapping[str, float], note: str) -> None:
+        """Finish the study's run.
+
+        Parameters
+        ----------
+        run_id : str
+        status : str
+            ``FINISHED``, ``KILLED`` (stopped by the user) or ``FAILED``.
+        metrics : mapping of str to float
+            Summary, such as ``trials/complete``.
+        note : str
+            Markdown shown on the run's page.
+        """
+        now = int(time.time() * 1000)
+        self._client.log_batch(
+            run_id,
+            metrics=[Metric(name, value, now, 0) for name, value in metrics.items()],
+            tags=[RunTag(NOTE, note[:_LONGEST_VALUE])],
+        )
+        self._client.set_terminated(run_id, status)
+
+    def log_trial(
+        self,
+        number: int | None,
+        params: Mapping[str, Any],
+        metrics: TrialMetrics,
+        artifacts: Path,
+        started: float,
+    ) -> TrackedTrial:
+        """Write a finished trial, or the benchmark.
+
+        The run is set to FINISHED last: one that is not was cut off, and `unfinished` finds it.
+
+        Parameters
+        ----------
+        number : int or None
+            Trial; None for the benchmark.
+        params : mapping
+            Configuration, target and seed.
+        metrics : TrialMetrics
+        artifacts : Path
+            Directory whose files are logged.
+        started : float
+            Time at which training began, seconds since the epoch.
+
+        Returns
+        -------
+        TrackedTrial
+        """
+        kind = BENCHMARK_KIND if number is None else TRIAL_KIND
+        name = BENCHMARK_KIND if number is None else trial_name(number)
+        tags = self._tags | {KIND: kind}
+        tags |= {f"beats_benchmark.{part}": str(beats).lower() for part, beats in metrics.beats_benchmark.items()}
+        if number is not None:
+            tags[NUMBER] = str(number)
+        run_id = self._create(name, tags, int(started * 1000))
+        now = int(time.time() * 1000)
+        logged = [Metric(key, value, now, 0) for key, value in metrics.values.items()]
+        for key, curve in metrics.curves.items():
+            points = zip(metrics.checkpoints, curve, strict=True)
+            logged += [Metric(key, value, now, trees) for trees, value in points if value == value]
+        listed = [Param(key, str(value)) for key, value in params.items()]
+        for start in range(0, len(logged), _BATCH_METRICS - _BATCH_PARAMS):
+            block = logged[start : start + _BATCH_METRICS - _BATCH_PARAMS]
+            self._client.log_batch(run_id, metrics=block, params=listed if start == 0 else [])
+        self._client.log_artifacts(run_id, str(artifacts))
+        self._client.set_terminated(run_id, _FINISHED)
+        texts = {key: str(value) for key, value in params.items()}
+        return TrackedTrial(run_id, kind, number, _FINISHED, texts, metrics.values, metrics.beats_benchmark)
+
+    def log_failure(self, number: int | None, params: Mapping[str, Any], error: str, started: float) -> None:
+        """Write a trial, or the benchmark, that raised an error, as a FAILED run with the error in a tag and its note."""
+        kind = BENCHMARK_KIND if number is None else TRIAL_KIND
+        tags = self._tags | {KIND: kind, ERROR: error[:_LONGEST_VALUE], NOTE: f"```\n{error[:_LONGEST_VALUE]}\n```"}
+        if number is not None:
+            tags[NUMBER] = str(number)
+        run_id = self._create(BENCHMARK_KIND if number is None else trial_name(number), tags, int(started * 1000))
+        self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in params.items()])
+        self._client.set_terminated(run_id, _FAILED)
+
+    def trials(self) -> tuple[TrackedTrial, ...]:
+        """Return the study's finished and failed trials, by number."""
+        tracked = [_tracked(run) for run in self._runs(TRIAL_KIND)]
+        ended = [trial for trial in tracked if trial.status in (_FINISHED, _FAILED)]
+        return tuple(sorted(ended, key=lambda trial: trial.number or 0))
+
+    def benchmark(self) -> TrackedTrial | None:
+        """Return the study's benchmark, if it is finished."""
+        return next((trial for trial in map(_tracked, self._runs(BENCHMARK_KIND)) if trial.finished), None)
+
+    def delete_cut_off(self) -> int:
+        """Delete runs that a killed process left half-written, and return how many.
+
+        They hold nothing: their trials are run again.
+        """
+        deleted = 0
+        for kind in (TRIAL_KIND, BENCHMARK_KIND):
+            for run in self._runs(kind):
+                if run.info.status not in (_FINISHED, _FAILED):
+                    self._client.delete_run(run.info.run_id)
+                    self._client.set_terminated(run.info.run_id, _FAILED)
+                    deleted += 1
+        return deleted
+
+    def download(self, run_id: str, artifact: str, directory: Path) -> Path:
+        """Fetch an artifact into a directory and return its path."""
+        return Path(self._client.download_artifacts(run_id, artifact, str(directory)))
+
+    def link_launcher(self, study_run_id: str) -> None:
+        """Tell the run that ``mlflow run`` made for this process which study it led to."""
+        launcher = os.environ.get("MLFLOW_RUN_ID")
+        if not launcher:
+            return
+        try:
+            self._client.set_tag(launcher, STUDY, self._study)
+            note = f"Started mining: study `{self._study}`, run `{study_run_id}` in experiment {self._experiment_id}."
+            self._client.set_tag(launcher, NOTE, note)
+        except MlflowException:  # the launcher's run lies in another store
+            return
+
+    def _create(self, name: str, tags: Mapping[str, str], started: int) -> str:
+        run = self._client.create_run(
+            self._experiment_id, start_time=started, tags=dict(self._context) | dict(tags), run_name=name
+        )
+        return str(run.info.run_id)
+
+    def _runs(self, kind: str) -> list[Run]:
+        found: list[Run] = []
+        token = None
+        query = f"tags.`{KIND}` = '{kind}' and tags.`{STUDY}` = '{self._study}'"
+        while True:
+            page = self._client.search_runs([self._experiment_id], query, max_results=1000, page_token=token)
+            found += list(page)
+            token = page.token
+            if not token:
+                return found
+
+
+def _tracked(run: Run) -> TrackedTrial:
+    tags = run.data.tags
+    return TrackedTrial(
+        run_id=run.info.run_id,
+        kind=tags[KIND],
+        number=int(tags[NUMBER]) if NUMBER in tags else None,
+        status=run.info.status,
+        params=dict(run.data.params),
+        metrics=dict(run.data.metrics),
+        beats_benchmark={part: tags.get(f"beats_benchmark.{part}") == "true" for part in ("validation", "test")},
+    )
+
+
+def _without_password(uri: str) -> str:
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
+def temporary_artifacts() -> tempfile.TemporaryDirectory[str]:
+    """Return a directory for a trial's artifacts that goes away after use."""
+    return tempfile.TemporaryDirectory(prefix="signal-miner-")

@@ -1,0 +1,244 @@
+"""One trial: a configuration trained on each fold, read off at checkpoints, and scored. Pure: no files, no tracking."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+from numpy.typing import NDArray
+
+from signal_miner.binning import BinnedFolds, dataset_params
+from signal_miner.errors import Stopped
+from signal_miner.folds import Fold
+from signal_miner.parameters import Value
+from signal_miner.scoring import EraScores, Scorer, sharpe
+
+CHECKPOINTS = 20
+"""Points of a learning curve."""
+
+DEFAULT_MAX_BIN = 255
+"""LightGBM's own, where a configuration does not say."""
+
+DRAWN, BEST = 0, 1
+"""Columns of a trial's predictions and scores: at the drawn number of trees, and at the best checkpoint."""
+
+
+@dataclass(frozen=True, eq=False)
+class FoldResult:
+    """One fold of a trial.
+
+    Attributes
+    ----------
+    fold : Fold
+    predictions : ndarray of float32, shape (n_rows, 2)
+        Validation predictions at the drawn number of trees and at the best checkpoint.
+    scores : EraScores
+        Of these two columns; n_models = 2.
+    curve : ndarray of float64, shape (n_eras, n_checkpoints)
+        CORR of each era at each checkpoint.
+    """
+
+    fold: Fold
+    predictions: NDArray[np.float32]
+    scores: EraScores
+    curve: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class TrialResult:
+    """A trained and scored configuration.
+
+    Attributes
+    ----------
+    params : mapping of str to value
+        The configuration, with its ``target``.
+    checkpoints : tuple of int
+        Numbers of trees at which the curve was read; the last is the drawn one.
+    best : int
+        Index of the checkpoint with the highest validation Sharpe.
+    folds : tuple of FoldResult
+        Earliest first; the last is test, all before it are validation.
+    train_seconds : float
+        Wall-clock seconds inside LightGBM.
+    """
+
+    params: Mapping[str, Value]
+    checkpoints: tuple[int, ...]
+    best: int
+    folds: tuple[FoldResult, ...]
+    train_seconds: float
+
+
+def checkpoints(n_estimators: int) -> tuple[int, ...]:
+    """Return about `CHECKPOINTS` evenly spaced numbers of trees, the last `n_estimators`."""
+    spaced = np.linspace(0, n_estimators, min(CHECKPOINTS, n_estimators) + 1)[1:]
+    return tuple(int(round(trees)) for trees in spaced)
+
+
+def booster_params(params: Mapping[str, Value], seed: int) -> dict[str, Any]:
+    """Return LightGBM's parameters for a configuration.
+
+    Parameters
+    ----------
+    params : mapping of str to value
+        By scikit-learn's names, with or without ``target`` and ``n_estimators``.
+    seed : int
+
+    Returns
+    -------
+    dict
+        As ``lightgbm.LGBMRegressor(**params)`` would train, one thread, deterministic.
+    """
+    own = {name: value for name, value in params.items() if name not in {"target", "n_estimators", "max_bin"}}
+    shared = dataset_params(int(params.get("max_bin", DEFAULT_MAX_BIN)), seed)
+    return own | shared | {"objective": "regression", "metric": "None", "deterministic": True}
+
+
+def train_fold(
+    binned: BinnedFolds,
+    fold: Fold,
+    params: Mapping[str, Value],
+    seed: int,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> NDArray[np.float32]:
+    """Train one configuration on one fold and predict its validation rows at every checkpoint.
+
+    Parameters
+    ----------
+    binned : BinnedFolds
+    fold : Fold
+    params : mapping of str to value
+        Configuration with ``n_estimators`` and ``target``.
+    seed : int
+    should_stop : callable, optional
+        Asked before each tree.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_rows, n_checkpoints)
+        Column-major, so that a checkpoint is contiguous.
+
+    Raises
+    ------
+    Stopped
+        If `should_stop` said so.
+    lightgbm.basic.LightGBMError
+        If LightGBM refuses the configuration.
+    """
+    data = binned.get(fold, int(params.get("max_bin", DEFAULT_MAX_BIN)), str(params["target"]))
+    points = checkpoints(int(params["n_estimators"]))
+    booster = lgb.Booster(booster_params(params, seed), data.train)
+    booster.add_valid(data.validation, "validation")
+    predictions = np.empty((data.validation.num_data(), len(points)), dtype=np.float32, order="F")
+    trees = 0
+    for column, point in enumerate(points):
+        for _ in range(point - trees):
+            if should_stop():
+                raise Stopped
+            booster.update()
+        trees = point
+        predictions[:, column] = _validation_predictions(booster)
+    return predictions
+
+
+def run_trial(
+    binned: BinnedFolds,
+    folds: Sequence[Fold],
+    scorers: Mapping[int, Scorer],
+    params: Mapping[str, Value],
+    seed: int,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> TrialResult:
+    """Train a configuration on every fold and score it.
+
+    Parameters
+    ----------
+    binned : BinnedFolds
+    folds : sequence of Fold
+        For the configuration's target, earliest first.
+    scorers : mapping of int to Scorer
+        By fold number, over the rows of the fold's validation eras.
+    params : mapping of str to value
+        Configuration with ``n_estimators`` and ``target``.
+    seed : int
+    should_stop : callable, optional
+        Asked before each tree.
+
+    Returns
+    -------
+    TrialResult
+
+    Raises
+    ------
+    Stopped
+        If `should_stop` said so.
+    """
+    points = checkpoints(int(params["n_estimators"]))
+    seconds = 0.0
+    curves: list[NDArray[np.float64]] = []
+    raw: list[NDArray[np.float32]] = []
+    best = len(points) - 1
+    kept: list[NDArray[np.float32]] = []
+    for fold in folds:
+        is_test = fold is folds[-1]
+        binned.get(fold, int(params.get("max_bin", DEFAULT_MAX_BIN)), str(params["target"]))
+        started = time.perf_counter()
+        predictions = train_fold(binned, fold, params, seed, should_stop)
+        seconds += time.perf_counter() - started
+        curves.append(scorers[fold.number].corr(predictions))
+        if is_test:
+            # The best checkpoint is chosen on validation alone; only two columns of each fold are kept.
+            best = best_checkpoint(np.concatenate(curves[:-1]))
+            kept = [_drawn_and_best(columns, best) for columns in (*raw, predictions)]
+        raw.append(predictions)
+    results = tuple(
+        FoldResult(fold, columns, scorers[fold.number].score(columns), curve)
+        for fold, columns, curve in zip(folds, kept, curves, strict=True)
+    )
+    return TrialResult(dict(params), points, best, results, seconds)
+
+
+def rescore(result: TrialResult, scorers: Mapping[int, Scorer]) -> TrialResult:
+    """Return a trial scored again, against the benchmarks of other scorers."""
+    folds = tuple(replace(part, scores=scorers[part.fold.number].score(part.predictions)) for part in result.folds)
+    return replace(result, folds=folds)
+
+
+def best_checkpoint(curve: NDArray[np.float64]) -> int:
+    """Return the checkpoint with the highest Sharpe.
+
+    Parameters
+    ----------
+    curve : ndarray of float64, shape (n_eras, n_checkpoints)
+        CORR of the validation eras. A checkpoint whose predictions are constant in some era (NaN) counts only
+        where all others are so too.
+
+    Returns
+    -------
+    int
+        Index of the checkpoint; the last where none has a Sharpe.
+    """
+    sharpes = sharpe(curve, axis=0)
+    whole = np.isfinite(curve).all(axis=0) & np.isfinite(sharpes)
+    candidates = whole if whole.any() else np.isfinite(sharpes)
+    if not candidates.any():
+        return curve.shape[1] - 1
+    return int(np.argmax(np.where(candidates, sharpes, -np.inf)))
+
+
+def _drawn_and_best(predictions: NDArray[np.float32], best: int) -> NDArray[np.float32]:
+    return np.asfortranarray(predictions[:, [-1, best]])
+
+
+def _validation_predictions(booster: lgb.Booster) -> NDArray[np.float64]:
+    """Return the booster's own running predictions of its first validation set.
+
+    LightGBM keeps them up to date at each tree and has no public name for them; `test_trial` holds them
+    to ``Booster.predict``.
+    """
+    predictions: NDArray[np.float64] = booster._Booster__inner_predict(data_idx=1)
+    return predictions
