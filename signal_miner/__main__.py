@@ -17,7 +17,10 @@ USER_ERROR, ALL_FAILED, INTERRUPTED = 2, 1, 130
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are ours: one line, exit code 2."""
+    """A parser whose errors are ours: one line, exit code 2; options are written out."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)
 
     def error(self, message: str) -> None:  # type: ignore[override]
         raise UserError(message)
@@ -83,9 +86,7 @@ def _mine(given: argparse.Namespace, console: Console) -> int:
             key = "folds.embargo_eras" if option == "embargo_eras" else option
             overrides[key] = _integer(option, text)
     experiment = load_experiment(Path(given.experiment or "experiments/demo.toml"), overrides)
-    dataset = open_source(
-        experiment.data, experiment.feature_set, experiment.scoring_target, experiment.targets
-    )
+    dataset = open_source(experiment.data, experiment.feature_set, experiment.scoring_target, experiment.targets)
     plan = make_plan(experiment, dataset)
     for line in describe(plan):
         console.print(line)
@@ -137,7 +138,11 @@ def _ui_command(tracking_uri: str) -> str:
     if "://" in tracking_uri and tracking_uri.split("://")[0] in {"http", "https"}:
         return tracking_uri
     shown = tracking_uri.rpartition("@")[2] if "@" in tracking_uri else tracking_uri
-    prefix = "set MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false &&" if os.name == "nt" else "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false"
+    prefix = (
+        "set MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false &&"
+        if os.name == "nt"
+        else "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false"
+    )
     return f"{prefix} mlflow ui --backend-store-uri {shown}"
 
 

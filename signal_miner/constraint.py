@@ -29,7 +29,7 @@ _OPERATIONS: dict[type, Callable[..., Any]] = {
     ast.Not: operator.not_,
 }
 _RULE = "use parameter names, numbers, + - * / // % **, comparisons, and, or, not"
-_LARGEST_POWER = 64
+_LARGEST_POWER = 4096
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,9 @@ def parse_constraint(expression: str, known: Iterable[str]) -> Constraint:
     if not isinstance(tree, ast.Compare | ast.BoolOp) and not (
         isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.Not)
     ):
-        raise UserError(f"constraint = {expression!r} is not a comparison; write one such as 'num_leaves <= 2**max_depth'")
+        raise UserError(
+            f"constraint = {expression!r} is not a comparison; write one such as 'num_leaves <= 2**max_depth'"
+        )
     return Constraint(expression, tree)
 
 

@@ -98,7 +98,7 @@ class Dataset:
         return column.cast(pa.string()).combine_chunks()
 
     def read_benchmarks(self, names: Sequence[str], rows: slice) -> dict[str, NDArray[np.float32]]:
-        """Return Numerai's benchmark predictions by column, NaN where there is none, each of shape (n_rows,)."""
+        """Return Numerai's benchmark predictions by column, NaN where there is none, of shape (n_rows,)."""
         if not names:
             return {}
         wanted = self.read_ids(rows)
@@ -178,9 +178,7 @@ class Dataset:
         return next((name for name in near if np.array_equal(whole, self.read_target(name), equal_nan=True)), None)
 
 
-def open_dataset(
-    source: Path, feature_set: str, scoring_target: str, targets: Sequence[str] | None = None
-) -> Dataset:
+def open_dataset(source: Path, feature_set: str, scoring_target: str, targets: Sequence[str] | None = None) -> Dataset:
     """Open a directory in Numerai's layout, or a single parquet file.
 
     Parameters
@@ -226,8 +224,8 @@ def open_dataset(
     benchmark_paths = _benchmark_paths(source)
     digest = hashlib.sha256(b"".join(footer_digest(path) for path in (*paths, *benchmark_paths)))
     digest.update(json.dumps([features, scoring_target]).encode())
-    digest.update(np.ascontiguousarray(eras))
-    digest.update(_floats(rows.read([scoring_target]).column(scoring_target)))
+    digest.update(eras.tobytes())
+    digest.update(_floats(rows.read([scoring_target]).column(scoring_target)).tobytes())
     return Dataset(
         name=source.name,
         digest=digest.hexdigest()[:16],
@@ -266,7 +264,7 @@ def _features(source: Path, feature_set: str, names: Sequence[str]) -> tuple[str
         return features
     try:
         sets = json.loads(file.read_text(encoding="utf-8"))["feature_sets"]
-        listed = sets[feature_set] if feature_set in sets else None
+        listed = sets.get(feature_set)
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file} is not Numerai's features.json ({error}); download it again") from error
     if listed is None:
@@ -285,7 +283,9 @@ def _resolved_rows(
     paths: Sequence[Path], scoring_target: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], dict[int, str]]:
     """Return file positions and eras of the rows of resolved eras, by era, and the label of each era."""
-    numbers, known, labels = [], [], {}
+    numbers: list[NDArray[np.int32]] = []
+    known: list[NDArray[np.bool_]] = []
+    labels: dict[int, str] = {}
     for path in paths:
         with open_parquet(path) as file:
             has_type = "data_type" in file.schema_arrow.names

@@ -24,12 +24,12 @@ CHARACTERISTICS = 12
 LATE_FEATURES = 0.05  # share of the features that come into being after a fifth of the training eras
 
 _MEAN_PREMIUM = (0.012, -0.010, 0.009, 0.008, -0.007, 0.006, 0.005, 0.0, 0.0, 0.0, 0.0, 0.0)
-_REGIME_TILT = (-0.8, 0.2, -0.6, 0.5, 0.3, -1.0, 0.8, 0.0, 0.0, 0.0, 0.0, 0.0)
-_DRIFT = 0.002
-_SURPRISE = 0.010
-_PERSISTENCE = (0.85, 0.96)
-_PRODUCTS = ((0, 3, 0.010), (2, 7, -0.010))
-_GATES = ((1, 8, 0.018), (4, 9, -0.018))
+_REGIME_TILT = (-0.5, 0.2, -0.4, 0.3, 0.2, -0.6, 0.4, 0.0, 0.0, 0.0, 0.0, 0.0)
+_DRIFT = 0.003
+_SURPRISE = 0.012
+_PERSISTENCE = (0.94, 0.98)
+_PRODUCTS = ((0, 3, 0.016), (2, 7, -0.016))
+_GATES = ((1, 8, 0.026), (4, 9, -0.026))
 _GATE_SHARE = 0.31  # of stocks above the .5 at which a gate opens
 
 
@@ -220,9 +220,9 @@ def _weekly_returns(
     return {
         "ender": total,
         # neutral to part of the two largest premia
-        "cyrusd": total - 0.5 * market.signal * known_risk + 0.4 * own,
+        "cyrusd": total - 0.5 * market.signal * known_risk + 0.5 * own,
         # scaled to each stock's own risk
-        "teager2b": total / volatility + 0.6 * own[:, ::-1],
+        "teager2b": total / volatility + 1.2 * own[:, ::-1],
     }
 
 
@@ -234,9 +234,7 @@ def _ahead(returns: NDArray[np.float64], weeks: int) -> NDArray[np.float64]:
     return total
 
 
-def _binned(
-    values: NDArray[np.float64], offsets: NDArray[np.int64], edges: tuple[float, ...]
-) -> NDArray[np.int8]:
+def _binned(values: NDArray[np.float64], offsets: NDArray[np.int64], edges: tuple[float, ...]) -> NDArray[np.int8]:
     """Rank within each era and cut the ranks at ``edges``; shape (n_rows,), values 0 to ``len(edges)``."""
     binned = np.empty(len(values), dtype=np.int8)
     for start, stop in zip(offsets[:-1], offsets[1:], strict=True):

@@ -211,7 +211,7 @@ def _unknown_key(key: str) -> str:
 def _string(table: Mapping[str, Any], key: str, default: str | None = None) -> str:
     value = table.get(key, default)
     if value is None:
-        raise UserError(f"{key} is missing; add the line {key} = \"…\"")
+        raise UserError(f'{key} is missing; add the line {key} = "…"')
     if not isinstance(value, str) or not value.strip():
         raise UserError(f"{key} = {value!r} is not text; write it in quotes")
     return value.strip()
@@ -284,7 +284,9 @@ def _folds(table: Any) -> FoldSettings:
 def _axes(table: Mapping[str, Any]) -> dict[str, tuple[Value, ...]]:
     grid = table.get("grid")
     if not isinstance(grid, Mapping) or not grid:
-        raise UserError("[grid] is missing or empty; add it with at least one parameter, such as learning_rate = [0.01]")
+        raise UserError(
+            "[grid] is missing or empty; add it with at least one parameter, such as learning_rate = [0.01]"
+        )
     axes = {key: parse_axis(key, value) for key, value in grid.items()}
     if "n_estimators" not in axes:
         raise UserError("grid.n_estimators is missing; add the number of trees, such as n_estimators = [500, 1000]")

@@ -110,7 +110,9 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
         style = "bold yellow" if place is benchmark else None
         beats = "" if place is benchmark else _beats(trial)
         table.add_row(str(place.rank), trial.name, *cells, beats, style=style)
-    wide = console if console.width >= _NARROWEST or console.is_terminal else Console(width=_NARROWEST, file=console.file)
+    wide = (
+        console if console.width >= _NARROWEST or console.is_terminal else Console(width=_NARROWEST, file=console.file)
+    )
     wide.print(table)
     wide.print(board.summary, highlight=False)
 

@@ -192,7 +192,7 @@ class _Miner:
             result = run_trial(self._binned, folds, self._scorers, draw.params, self._seed, self._stop.is_set)
         except Stopped:
             return _Outcome(draw, started)
-        except Exception as error:  # whatever a configuration does, the other trials go on
+        except Exception as error:  # noqa: BLE001 - whatever a configuration does, the other trials go on
             _LOG.debug("trial %d failed", draw.number, exc_info=True)
             return _Outcome(draw, started, error="".join(traceback.format_exception(error)).strip())
         return _Outcome(draw, started, result)

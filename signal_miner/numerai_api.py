@@ -125,9 +125,7 @@ def _answer(
     def call() -> None:
         try:
             outcome.append(
-                client.raw_query(
-                    query, variables, authorization, retries=RETRIES, delay=RETRY_DELAY_SECONDS, backoff=2
-                )
+                client.raw_query(query, variables, authorization, retries=RETRIES, delay=RETRY_DELAY_SECONDS, backoff=2)
             )
         except Exception as error:  # noqa: BLE001 - handed to the caller's thread, which sorts it
             outcome.append(error)

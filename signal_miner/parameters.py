@@ -112,7 +112,9 @@ def check_name(name: str, where: str) -> Rule:
     if name in _ALIASES:
         raise UserError(f"{where}.{name} is LightGBM's other name; use {_ALIASES[name]}")
     if name in {"boosting", "boosting_type"}:
-        raise UserError(f"{where}.{name} is not a dimension: the learning curve is read from gbdt boosters; leave it out")
+        raise UserError(
+            f"{where}.{name} is not a dimension: the learning curve is read from gbdt boosters; leave it out"
+        )
     raise UserError(f"{where}.{name} is not a parameter that can be mined{did_you_mean(name, RULES)}")
 
 
@@ -129,7 +131,7 @@ def check_value(name: str, value: Any, where: str) -> Value:
     if rule.kind is bool or rule.kind is str:
         if not isinstance(value, rule.kind) or (rule.choices and value not in rule.choices):
             raise wrong
-        return rule.kind(value)  # type: ignore[no-any-return]
+        return rule.kind(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise wrong
     if rule.kind is int and value != int(value):
@@ -184,8 +186,10 @@ def _spaced(name: str, rule: Rule, table: Mapping[str, Any], where: str) -> list
         raise UserError(f"{where}.{name} cannot be a range; list its values")
     for key in table:
         if key not in {"from", "to", "count", "step"}:
-            raise UserError(f"{where}.{name} has the unknown key {key!r}{did_you_mean(key, ['from', 'to', 'count', 'step'])}")
-    if not {"from", "to"} <= table.keys() or "count" in table and "step" in table:
+            raise UserError(
+                f"{where}.{name} has the unknown key {key!r}{did_you_mean(key, ['from', 'to', 'count', 'step'])}"
+            )
+    if not {"from", "to"} <= table.keys() or {"count", "step"} <= table.keys():
         raise UserError(f"{where}.{name} is not a range; {usage}")
     low, high = (check_value(name, table[end], where) for end in ("from", "to"))
     if isinstance(low, str) or isinstance(high, str) or low > high:
@@ -195,7 +199,9 @@ def _spaced(name: str, rule: Rule, table: Mapping[str, Any], where: str) -> list
         if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= LARGEST_AXIS:
             raise UserError(f"{where}.{name}: count = {count!r} is not an integer from 1 to {LARGEST_AXIS}")
         if rule.kind is int and count > high - low + 1:
-            raise UserError(f"{where}.{name}: count = {count} is more than the {high - low + 1} integers from {low} to {high}")
+            raise UserError(
+                f"{where}.{name}: count = {count} is more than the {high - low + 1} integers from {low} to {high}"
+            )
         return [check_value(name, value, where) for value in np.linspace(low, high, count, dtype=rule.kind).tolist()]
     if rule.kind is float:
         raise UserError(f"{where}.{name} needs a count, as its values are not integers; {usage}")

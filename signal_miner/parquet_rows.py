@@ -101,9 +101,7 @@ def footer_digest(path: Path) -> bytes:
         return hashlib.sha256(str(size).encode() + file.read(length)).digest()
 
 
-def _read_positions(
-    file: pq.ParquetFile, columns: Sequence[str], positions: NDArray[np.int64], path: Path
-) -> pa.Table:
+def _read_positions(file: pq.ParquetFile, columns: Sequence[str], positions: NDArray[np.int64], path: Path) -> pa.Table:
     low, high = int(positions.min()), int(positions.max()) + 1
     groups, start, base = [], 0, None
     for number in range(file.metadata.num_row_groups):

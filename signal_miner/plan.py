@@ -152,7 +152,7 @@ def _purges(
     if embargo is None:
         return needed, ()
     longest = max(needed, key=lambda name: needed[name])
-    warnings = ()
+    warnings: tuple[str, ...] = ()
     if embargo < needed[longest]:
         warnings = (
             f"embargo_eras = {embargo} is below the {needed[longest]} that {longest} scored on "

@@ -24,9 +24,7 @@ from signal_miner.score_weights import (
     target_directions,
 )
 
-_BLOCK_VALUES = (
-    32_768  # values ranked together: enough to drown the calls, few enough for the processor's cache
-)
+_BLOCK_VALUES = 32_768  # values ranked together: enough to drown the calls, few enough for the processor's cache
 
 
 @dataclass(frozen=True)
@@ -272,13 +270,9 @@ def max_drawdown(era_scores: ArrayLike, axis: int = 0) -> NDArray[np.float64]:
     return drawdown
 
 
-def _dots(
-    weights: NDArray[np.float64], order: NDArray[np.int64], ranks: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _dots(weights: NDArray[np.float64], order: NDArray[np.int64], ranks: NDArray[np.float64]) -> NDArray[np.float64]:
     # No matrix product: BLAS would start threads of its own beside those of the caller.
-    products: NDArray[np.float64] = np.einsum(
-        "kn,kn->k", weights.take(order), np.broadcast_to(ranks, order.shape)
-    )
+    products: NDArray[np.float64] = np.einsum("kn,kn->k", weights.take(order), np.broadcast_to(ranks, order.shape))
     return products
 
 
@@ -304,8 +298,7 @@ def _era_labels(eras: ArrayLike) -> NDArray[np.int64]:
     if falls.size:
         row = int(falls[0]) + 1
         raise UserError(
-            f"eras has {labels[row]} after {labels[row - 1]} in row {row}; they must ascend; "
-            "sort the rows by era first"
+            f"eras has {labels[row]} after {labels[row - 1]} in row {row}; they must ascend; sort the rows by era first"
         )
     return labels
 

@@ -208,14 +208,18 @@ def _open_storage(storage: str, name: str) -> BaseStorage:
             return RDBStorage(storage)
         except Exception as error:  # SQLAlchemy and each driver raise errors of their own
             reason = str(error).splitlines()[0]
-            raise UserError(f"study_storage cannot be opened ({type(error).__name__}: {reason}); check the URL") from error
+            raise UserError(
+                f"study_storage cannot be opened ({type(error).__name__}: {reason}); check the URL"
+            ) from error
     path = Path(storage) / f"{name}.journal"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _mend_journal(path)
         return JournalStorage(JournalFileBackend(str(path)))
     except OSError as error:
-        raise UserError(f"study_storage = {storage!r} cannot be written ({error.strerror}); name another directory") from error
+        raise UserError(
+            f"study_storage = {storage!r} cannot be written ({error.strerror}); name another directory"
+        ) from error
 
 
 def _mend_journal(path: Path) -> None:

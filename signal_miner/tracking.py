@@ -139,7 +139,9 @@ class Tracker:
         if experiment is None:
             return str(self._client.create_experiment(name))
         if experiment.lifecycle_stage != "active":
-            raise UserError(f"MLflow experiment {name!r} was deleted; restore it or give the experiment file another name")
+            raise UserError(
+                f"MLflow experiment {name!r} was deleted; restore it or give the experiment file another name"
+            )
         return str(experiment.experiment_id)
 
     @property
@@ -245,7 +247,7 @@ class Tracker:
         return TrackedTrial(run_id, kind, number, _FINISHED, texts, metrics.values, metrics.beats_benchmark)
 
     def log_failure(self, number: int | None, params: Mapping[str, Any], error: str, started: float) -> None:
-        """Write a trial, or the benchmark, that raised an error, as a FAILED run with the error in a tag and its note."""
+        """Write a trial or benchmark that raised an error: a FAILED run with the error in a tag and its note."""
         kind = BENCHMARK_KIND if number is None else TRIAL_KIND
         tags = self._tags | {KIND: kind, ERROR: error[:_LONGEST_VALUE], NOTE: f"```\n{error[:_LONGEST_VALUE]}\n```"}
         if number is not None:

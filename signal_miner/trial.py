@@ -76,7 +76,7 @@ class TrialResult:
 def checkpoints(n_estimators: int) -> tuple[int, ...]:
     """Return about `CHECKPOINTS` evenly spaced numbers of trees, the last `n_estimators`."""
     spaced = np.linspace(0, n_estimators, min(CHECKPOINTS, n_estimators) + 1)[1:]
-    return tuple(int(round(trees)) for trees in spaced)
+    return tuple(round(float(trees)) for trees in spaced)
 
 
 def booster_params(params: Mapping[str, Value], seed: int) -> dict[str, Any]:
@@ -226,7 +226,7 @@ def best_checkpoint(curve: NDArray[np.float64]) -> int:
     whole = np.isfinite(curve).all(axis=0) & np.isfinite(sharpes)
     candidates = whole if whole.any() else np.isfinite(sharpes)
     if not candidates.any():
-        return curve.shape[1] - 1
+        return int(curve.shape[1]) - 1
     return int(np.argmax(np.where(candidates, sharpes, -np.inf)))
 
 
@@ -240,5 +240,5 @@ def _validation_predictions(booster: lgb.Booster) -> NDArray[np.float64]:
     LightGBM keeps them up to date at each tree and has no public name for them; `test_trial` holds them
     to ``Booster.predict``.
     """
-    predictions: NDArray[np.float64] = booster._Booster__inner_predict(data_idx=1)
+    predictions: NDArray[np.float64] = booster._Booster__inner_predict(data_idx=1)  # type: ignore[attr-defined]
     return predictions

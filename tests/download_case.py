@@ -81,6 +81,4 @@ def interrupt(numerai: NumeraiServer, directory: Path, n_bytes: int = 100_000) -
 
 
 def left_over(directory: Path) -> set[str]:
-    return {path.name for path in directory.rglob("*.part")} | {
-        path.name for path in directory.rglob("*.new")
-    }
+    return {path.name for path in directory.rglob("*.part")} | {path.name for path in directory.rglob("*.new")}

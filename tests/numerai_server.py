@@ -212,10 +212,7 @@ def _handler(server: NumeraiServer) -> type[BaseHTTPRequestHandler]:
             condition = self.headers.get("If-Range")
             if asked is None or server.faults.ignore_range:
                 return None
-            if (
-                condition not in (None, stored.etag, stored.last_modified)
-                and not server.faults.ignore_if_range
-            ):
+            if condition not in (None, stored.etag, stored.last_modified) and not server.faults.ignore_if_range:
                 return None
             return int(asked[1])
 
@@ -227,9 +224,7 @@ def _handler(server: NumeraiServer) -> type[BaseHTTPRequestHandler]:
         def _body(self) -> bytes:
             return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
-        def _say(
-            self, request: Served, status: int, body: bytes, headers: Mapping[str, str] | None = None
-        ) -> None:
+        def _say(self, request: Served, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
             request.status = status
             self.send_response(status)
             for key, value in (headers or {}).items():

@@ -58,9 +58,7 @@ def test_a_file_not_yet_offered_is_left_out_unless_required(numerai: NumeraiServ
         download_version(VERSION, tmp_path, show_progress=False)
 
 
-def test_a_server_that_knows_no_conditions_costs_no_second_copy(
-    numerai: NumeraiServer, tmp_path: Path
-) -> None:
+def test_a_server_that_knows_no_conditions_costs_no_second_copy(numerai: NumeraiServer, tmp_path: Path) -> None:
     bring(tmp_path)
     numerai.faults.ignore_conditions = True
     before = (tmp_path / "train.parquet").stat().st_mtime_ns
@@ -98,9 +96,7 @@ def test_a_stale_file_of_the_same_size_is_fetched_again(numerai: NumeraiServer, 
     assert not bring(tmp_path).fetched
 
 
-def test_a_stale_file_is_found_by_its_date_where_there_is_no_tag(
-    numerai: NumeraiServer, tmp_path: Path
-) -> None:
+def test_a_stale_file_is_found_by_its_date_where_there_is_no_tag(numerai: NumeraiServer, tmp_path: Path) -> None:
     numerai.put(TRAIN, BODY, etag="")
     bring(tmp_path)
     assert not bring(tmp_path).fetched
@@ -122,9 +118,7 @@ def test_a_file_brought_by_other_means_is_kept_if_its_checksum_is_right(
 
 
 @pytest.mark.parametrize("manifest", ["{", "[]", '{"format": 1}', '{"format": 99}', "null", "\xff"])
-def test_an_unreadable_manifest_means_checking_anew(
-    numerai: NumeraiServer, tmp_path: Path, manifest: str
-) -> None:
+def test_an_unreadable_manifest_means_checking_anew(numerai: NumeraiServer, tmp_path: Path, manifest: str) -> None:
     bring(tmp_path)
     (tmp_path / MANIFEST_NAME).write_bytes(manifest.encode("latin-1"))
     assert not bring(tmp_path).fetched
@@ -139,9 +133,7 @@ def test_bytes_changed_on_the_way_are_fetched_again(numerai: NumeraiServer, tmp_
 
 def test_bytes_changed_every_time_never_get_the_name(numerai: NumeraiServer, tmp_path: Path) -> None:
     numerai.faults.flip_byte = [True] * 9
-    with pytest.raises(
-        UserError, match=r"v5.3/train.parquet came twice and both times it did not have the checksum"
-    ):
+    with pytest.raises(UserError, match=r"v5.3/train.parquet came twice and both times it did not have the checksum"):
         bring(tmp_path)
     assert not (tmp_path / "train.parquet").exists()
     assert not left_over(tmp_path)
@@ -184,9 +176,7 @@ def test_the_checksum_of_an_object_uploaded_in_parts(tmp_path: Path) -> None:
     path, mib = tmp_path / "object", 1024 * 1024
     body = np.random.default_rng(0).bytes(11 * mib)
     path.write_bytes(body)
-    digests = b"".join(
-        hashlib.md5(body[start : start + 5 * mib]).digest() for start in range(0, 11 * mib, 5 * mib)
-    )
+    digests = b"".join(hashlib.md5(body[start : start + 5 * mib]).digest() for start in range(0, 11 * mib, 5 * mib))
     checksum = f"{hashlib.md5(digests).hexdigest()}-3"
     assert agrees_with(path, checksum) is True
     path.write_bytes(body[:-1] + b"x")

@@ -57,9 +57,7 @@ def test_stray_bytes_are_never_put_before_new_ones(numerai: NumeraiServer, tmp_p
     assert "Range" not in numerai.gets()[0].headers
 
 
-def test_a_part_with_other_bytes_than_recorded_is_found_by_the_checksum(
-    numerai: NumeraiServer, tmp_path: Path
-) -> None:
+def test_a_part_with_other_bytes_than_recorded_is_found_by_the_checksum(numerai: NumeraiServer, tmp_path: Path) -> None:
     interrupt(numerai, tmp_path)
     part = tmp_path / "train.parquet.part"
     part.write_bytes(b"\0" * part.stat().st_size)

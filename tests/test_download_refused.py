@@ -32,9 +32,7 @@ def test_unknown_version(numerai: NumeraiServer, tmp_path: Path) -> None:
 
 
 def test_unknown_file(numerai: NumeraiServer, tmp_path: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"file 'trian.parquet' is not in version.*did you mean 'train.parquet'\?"
-    ):
+    with pytest.raises(UserError, match=r"file 'trian.parquet' is not in version.*did you mean 'train.parquet'\?"):
         download_version(VERSION, tmp_path, files=["trian.parquet"])
     numerai.put(f"{VERSION}/../escape.json", b"{}")
     with pytest.raises(UserError, match="would lie outside the directory"):
@@ -49,9 +47,7 @@ def test_one_directory_holds_one_version(numerai: NumeraiServer, tmp_path: Path)
 
 def test_the_api_is_down(tmp_path: Path, numerai: NumeraiServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numerapi.base_api, "API_TOURNAMENT_URL", "http://127.0.0.1:1")
-    with pytest.raises(
-        UserError, match=r"127.0.0.1:1 gave no answer \(connection refused\); check the network"
-    ):
+    with pytest.raises(UserError, match=r"127.0.0.1:1 gave no answer \(connection refused\); check the network"):
         bring(tmp_path)
 
     def unknown_name(*_: object, **__: object) -> None:
@@ -120,9 +116,7 @@ def test_a_full_disk(numerai: NumeraiServer, tmp_path: Path, monkeypatch: pytest
     with monkeypatch.context() as patch:
         usage = shutil.disk_usage(tmp_path)._replace(free=1000)
         patch.setattr(shutil, "disk_usage", lambda _path: usage)
-        with pytest.raises(
-            UserError, match=r"disk is full \(v5.3/train.parquet needs .* more, 1.0 kB are free\)"
-        ):
+        with pytest.raises(UserError, match=r"disk is full \(v5.3/train.parquet needs .* more, 1.0 kB are free\)"):
             bring(tmp_path)
 
     def full(_handle: int) -> None:

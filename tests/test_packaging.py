@@ -44,9 +44,7 @@ def project_file(name: str) -> dict[str, Any]:
 
 
 def conda_pins() -> list[str]:
-    (under_pip,) = [
-        entry["pip"] for entry in project_file("conda.yaml")["dependencies"] if isinstance(entry, dict)
-    ]
+    (under_pip,) = [entry["pip"] for entry in project_file("conda.yaml")["dependencies"] if isinstance(entry, dict)]
     return list(under_pip)
 
 
@@ -70,9 +68,7 @@ def test_no_address_and_no_path_stands_in_a_requirements_file(name: str) -> None
     [("requirements.in", "requirements.txt"), ("requirements-dev.in", "requirements-dev.txt")],
 )
 def test_every_direct_dependency_is_locked_within_its_bounds(source: str, lock: str) -> None:
-    locked = {
-        canonicalize_name(r.name): next(iter(r.specifier)).version for r in map(Requirement, entries(lock))
-    }
+    locked = {canonicalize_name(r.name): next(iter(r.specifier)).version for r in map(Requirement, entries(lock))}
     for requirement in map(Requirement, entries(source)):
         version = locked.get(canonicalize_name(requirement.name))
         assert version is not None, f"{requirement.name} is not in {lock}; refresh it as its first lines say"
@@ -87,9 +83,7 @@ def test_every_library_that_the_package_imports_is_a_direct_dependency() -> None
                 imported |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 imported.add(node.module.split(".")[0])
-    direct = {
-        canonicalize_name(requirement.name) for requirement in map(Requirement, entries("requirements.in"))
-    }
+    direct = {canonicalize_name(requirement.name) for requirement in map(Requirement, entries("requirements.in"))}
     providers = packages_distributions()
     strangers = {
         name
@@ -119,8 +113,7 @@ def test_conda_has_nothing_but_python_and_pip_from_its_channel() -> None:
 
 def test_no_module_is_too_long_to_read() -> None:
     lines = {
-        path.name: len(path.read_text(encoding="utf-8").splitlines())
-        for path in (ROOT / "signal_miner").rglob("*.py")
+        path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / "signal_miner").rglob("*.py")
     }
     assert lines
     assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}

@@ -165,9 +165,7 @@ def _choose(version: str, files: Sequence[str] | None, listing: dict[str, list[s
     return list(dict.fromkeys(wanted))
 
 
-def _bring(
-    client: numerapi.NumerAPI, manifest: Manifest, name: str, progress: DownloadProgress
-) -> DownloadedFile:
+def _bring(client: numerapi.NumerAPI, manifest: Manifest, name: str, progress: DownloadProgress) -> DownloadedFile:
     """Bring one file, or find that the one here is good."""
     path = manifest.directory / name
     part = path.with_name(f"{path.name}.part")
@@ -216,9 +214,7 @@ def _bring(
             problem = error
             part.unlink()
             transfer = replace(transfer, partial=None)
-    raise UserError(
-        f"{label} came twice and both times {problem}; Numerai may be replacing it, try again later"
-    )
+    raise UserError(f"{label} came twice and both times {problem}; Numerai may be replacing it, try again later")
 
 
 def _good_record(manifest: Manifest, name: str) -> FileRecord | None:
@@ -229,9 +225,7 @@ def _good_record(manifest: Manifest, name: str) -> FileRecord | None:
     return record if sha256_of(path) == record.sha256 else None
 
 
-def _keep(
-    manifest: Manifest, path: Path, part: Path, name: str, progress: DownloadProgress
-) -> DownloadedFile:
+def _keep(manifest: Manifest, path: Path, part: Path, name: str, progress: DownloadProgress) -> DownloadedFile:
     """Leave the good file where it is, and nothing half-done beside it."""
     part.unlink(missing_ok=True)
     manifest.partial.pop(name, None)

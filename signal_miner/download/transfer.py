@@ -201,9 +201,7 @@ def _answer(url: str, headers: dict[str, str], transfer: Transfer) -> Iterator[r
         raise _discarding(transfer.part, said)
     if status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS) or status >= 500 or status < 400:
         raise Interrupted(said)
-    raise UserError(
-        f"{transfer.label}: {without_query(url)} {said}; Numerai lists this file but does not serve it"
-    )
+    raise UserError(f"{transfer.label}: {without_query(url)} {said}; Numerai lists this file but does not serve it")
 
 
 def _expected(headers: dict[str, str]) -> set[int]:
@@ -216,9 +214,7 @@ def _expected(headers: dict[str, str]) -> set[int]:
     return expected
 
 
-def _continues(
-    response: requests.Response, remote: RemoteObject, start: int, known: RemoteObject | None
-) -> bool:
+def _continues(response: requests.Response, remote: RemoteObject, start: int, known: RemoteObject | None) -> bool:
     """Tell whether a 206 begins where the part ends, and belongs to the same object."""
     place = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", response.headers.get("Content-Range", ""))
     if known is None or place is None or int(place[1]) != start:
@@ -256,9 +252,7 @@ def _receive(response: requests.Response, remote: RemoteObject, start: int, tran
 def _check_room(transfer: Transfer, needed: int) -> None:
     free = shutil.disk_usage(transfer.part.parent).free
     if needed + SPARE_DISK_BYTES > free:
-        raise OSError(
-            errno.ENOSPC, f"{transfer.label} needs {decimal(needed)} more, {decimal(free)} are free"
-        )
+        raise OSError(errno.ENOSPC, f"{transfer.label} needs {decimal(needed)} more, {decimal(free)} are free")
 
 
 def _reason(error: requests.RequestException) -> str:

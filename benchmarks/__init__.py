@@ -1,0 +1,1 @@
+"""Measurements of the project's speed; each module runs with ``python -m benchmarks.<name>``."""

@@ -1,0 +1,69 @@
+"""What several test files need: tiny data in Numerai's layout, and real data where a checkout has it beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+FEATURES = [f"feature_{number:02d}" for number in range(12)]
+
+
+def make_frame(eras: range, rows: int, seed: int = 0, levels: int = 5) -> pd.DataFrame:
+    """Return Numerai-like rows: a weak signal, `target` equal to `target_ender_20`, an auxiliary target with NaN."""
+    generator = np.random.default_rng([seed, eras.start])
+    count = len(eras) * rows
+    frame = pd.DataFrame(generator.integers(0, levels, (count, len(FEATURES))).astype(np.int8), columns=FEATURES)
+    signal = frame[FEATURES[0]] - frame[FEATURES[1]] * (frame[FEATURES[2]] > 2) + generator.normal(0, 6, count)
+    buckets = np.clip(np.round((signal - signal.mean()) / signal.std() + 2), 0, 4) / 4
+    frame["target"] = buckets.to_numpy(np.float32)
+    frame["target_ender_20"] = frame["target"]
+    auxiliary = (frame["target"] + generator.choice([-0.25, 0, 0.25], count)).clip(0, 1).astype(np.float32)
+    auxiliary[generator.random(count) < 0.1] = np.nan
+    frame["target_cyrusd_60"] = auxiliary
+    frame.insert(0, "era", np.repeat([f"{era:04d}" for era in eras], rows))
+    frame.insert(1, "data_type", "train")
+    frame.index = pd.Index([f"n{seed:02d}{eras.start:04d}{row:09d}" for row in range(count)], name="id")
+    return frame
+
+
+def write_numerai_directory(directory: Path, eras: int = 60, rows: int = 40, seed: int = 0) -> Path:
+    """Write train, validation, benchmark predictions and features.json; return the directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    cut = eras * 2 // 3
+    train = make_frame(range(1, cut + 1), rows, seed)
+    validation = make_frame(range(cut + 1, eras + 3), rows, seed)
+    validation["data_type"] = "validation"
+    newest = validation["era"] > f"{eras:04d}"
+    validation.loc[newest, "data_type"] = "test"
+    validation.loc[newest, ["target", "target_ender_20", "target_cyrusd_60"]] = np.nan
+    train.to_parquet(directory / "train.parquet")
+    validation.to_parquet(directory / "validation.parquet")
+    sets = {"small": FEATURES[:4], "medium": FEATURES[:8], "all": FEATURES}
+    targets = [name for name in train if name.startswith("target")]
+    (directory / "features.json").write_text(json.dumps({"feature_sets": sets, "targets": targets}))
+    generator = np.random.default_rng(seed)
+    for name, frame in (("train", train), ("validation", validation)):
+        part = frame.iloc[len(frame) // 4 if name == "train" else 0 :]
+        predictions = pd.DataFrame({"era": part["era"], "tiny_lgbm_ender20": generator.random(len(part))}, part.index)
+        predictions.to_parquet(directory / f"{name}_benchmark_models.parquet")
+    return directory
+
+
+@pytest.fixture
+def numerai_directory(tmp_path: Path) -> Path:
+    """A tiny data directory in Numerai's layout."""
+    return write_numerai_directory(tmp_path / "numerai")
+
+
+@pytest.fixture(scope="session")
+def legacy_directory() -> Path:
+    """Real Numerai data of 2017, where it lies beside the checkout."""
+    directory = SHARED_DATA / "numerai_legacy"
+    if not directory.is_dir():
+        pytest.skip("real Numerai data are not beside this checkout")
+    return directory

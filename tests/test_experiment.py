@@ -1,0 +1,113 @@
+"""Experiment files: what ships parses; each mistake is one line that names the value, the rule and the repair."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from signal_miner.errors import UserError
+from signal_miner.experiment import load_experiment, parse_experiment
+
+EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
+
+
+def a_table(**changes: Any) -> dict[str, Any]:
+    table: dict[str, Any] = {
+        "name": "tiny",
+        "data": "somewhere",
+        "grid": {"n_estimators": [10, 20], "max_depth": [2, 3]},
+        "benchmark": {"n_estimators": 10},
+    }
+    return {key: value for key, value in (table | changes).items() if value is not ...}
+
+
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_shipped_experiment_parses_under_its_own_name(path):
+    assert load_experiment(path).name == path.stem
+
+
+def test_the_original_is_the_public_grid():
+    original = load_experiment(EXPERIMENTS / "original.toml")
+    lengths = {name: len(values) for name, values in original.axes.items()}
+    assert lengths == {
+        "colsample_bytree": 100,
+        "reg_lambda": 10_000,
+        "learning_rate": 1000,
+        "max_bin": 4,
+        "max_depth": 11,
+        "num_leaves": 15,
+        "min_child_samples": 250,
+        "n_estimators": 1991,
+    }
+    assert original.axes["learning_rate"] == tuple(np.linspace(0.00001, 1, 1000).tolist())
+    assert original.axes["num_leaves"] == tuple(np.linspace(2, 24, 15, dtype=int).tolist())
+    assert original.targets is None
+    assert original.constraint.expression == "num_leaves <= 2**max_depth"
+
+
+def test_what_a_file_leaves_out_has_a_default():
+    experiment = parse_experiment(a_table())
+    assert (experiment.feature_set, experiment.scoring_target, experiment.targets) == ("all", "target", None)
+    assert (experiment.folds.count, experiment.folds.embargo_eras, experiment.folds.holdout_eras) == (2, None, 0)
+    assert (experiment.trials, experiment.jobs, experiment.tracking_uri) == (100, -1, None)
+
+
+def test_overrides_reach_into_tables(tmp_path):
+    path = tmp_path / "tiny.toml"
+    path.write_text('name = "a"\ndata = "b"\n[grid]\nn_estimators = [1]\n[benchmark]\nn_estimators = 1\n')
+    experiment = load_experiment(path, {"trials": 7, "folds.embargo_eras": 3})
+    assert (experiment.trials, experiment.folds.embargo_eras) == (7, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trails": 10}, "unknown key 'trails'; did you mean 'trials'"),
+        ({"max_depth": [3]}, r"'max_depth' stands at the top of the file, but belongs in \[grid\]"),
+        ({"embargo_eras": 3}, r"'embargo_eras' stands at the top of the file, but belongs in \[folds\]"),
+        ({"name": ...}, "name is missing; add the line name ="),
+        ({"name": "a/b"}, "name = 'a/b' is not a name"),
+        ({"data": 5}, "data = 5 is not text; write it in quotes"),
+        ({"trials": "many"}, "trials = 'many' is not an integer of at least 1"),
+        ({"trials": 0}, "trials = 0 is not an integer of at least 1"),
+        ({"jobs": 0}, r"jobs = 0 is not an integer from 1 to 1024, nor -1"),
+        ({"seed": -1}, "seed = -1 is not an integer from 0"),
+        ({"targets": []}, "targets = \\[\\] leaves nothing to train on"),
+        ({"targets": 3}, 'targets = 3 is neither "all" nor a list of names'),
+        ({"targets": ["a", "a"]}, "holds a name twice"),
+        ({"horizon_days": 30}, "horizon_days = 30 is not a horizon of Numerai's targets; use 20 or 60"),
+        ({"folds": 2}, r"folds = 2 is not a table; write \[folds\]"),
+        ({"folds": {"cuont": 2}}, "unknown key 'folds.cuont'; did you mean 'count'"),
+        ({"folds": {"count": 1}}, "folds.count = 1 is not an integer of at least 2"),
+        ({"folds": {"embargo_eras": -3}}, "folds.embargo_eras = -3 is not an integer of at least 0"),
+        ({"folds": {"holdout_eras": 1.5}}, "folds.holdout_eras = 1.5 is not an integer"),
+        ({"grid": ...}, r"\[grid\] is missing or empty"),
+        ({"grid": {"max_depth": [3]}}, "grid.n_estimators is missing"),
+        ({"grid": {"n_estimators": [3], "target": ["x"]}}, "grid.target is set by targets"),
+        ({"grid": {"n_estimators": [3], "max_depht": [3]}}, "grid.max_depht .* did you mean 'max_depth'"),
+        ({"benchmark": ...}, r"\[benchmark\] is missing"),
+        ({"benchmark": {"max_depth": 3}}, "benchmark.n_estimators is missing"),
+        (
+            {"benchmark": {"n_estimators": 5, "learning_rate": -1}},
+            "benchmark.learning_rate = -1 is not a number above 0",
+        ),
+        ({"constraint": 3}, "constraint = 3 is not text"),
+        ({"constraint": "num_leaves <= 4"}, "'num_leaves' is not in the grid"),
+        ({"numerai_benchmarks": 3}, "numerai_benchmarks = 3 is neither"),
+    ],
+)
+def test_a_mistake_is_one_line_with_the_repair(changes, message):
+    with pytest.raises(UserError, match=message) as caught:
+        parse_experiment(a_table(**changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_absent_or_no_toml_is_named(tmp_path):
+    (tmp_path / "demo.toml").write_text("name = 'x'\nname = 'y'")
+    with pytest.raises(UserError, match="demi.toml' does not exist; did you mean '.*demo.toml'"):
+        load_experiment(tmp_path / "demi.toml")
+    with pytest.raises(UserError, match="demo.toml is not a TOML file: Cannot overwrite a value"):
+        load_experiment(tmp_path / "demo.toml")
