@@ -102,12 +102,19 @@ def _mine(given: argparse.Namespace, console: Console) -> int:
     if summary.exhausted:
         console.print("The grid has no further configuration: every one was trained.")
     console.print()
-    console.print("Compare the runs in the MLflow UI, http://127.0.0.1:5000/#/experiments/" + summary.experiment_id)
-    console.print(f"  {_ui_command(summary.tracking_uri)}", soft_wrap=True)
+    if summary.tracking_uri.startswith(("http://", "https://")):
+        server = summary.tracking_uri.rstrip("/")
+    else:
+        server = "http://127.0.0.1:5000"
+        console.print("To compare the trials with the benchmark, start the MLflow UI:")
+        console.print(f"  {_ui_command(summary.tracking_uri)}")
+    console.print(f"and open  {server}{summary.view}")
     if summary.stopped:
         console.print("Stopped before the last trial; the same command goes on.")
         return INTERRUPTED
-    console.print(f"Mine on with more trials, such as -P trials={2 * experiment.trials}; finished ones are kept.")
+    console.print(
+        f"For more trials run the same command with -P trials={2 * experiment.trials}; finished ones are kept."
+    )
     finished = len(summary.leaderboard.places) - 1
     return ALL_FAILED if summary.leaderboard.failed and not finished else 0
 
@@ -135,15 +142,9 @@ def _integer(option: str, text: str) -> int:
 
 def _ui_command(tracking_uri: str) -> str:
     # Without the variable the UI starts job workers that take 2 GB and serve nothing here.
-    if "://" in tracking_uri and tracking_uri.split("://")[0] in {"http", "https"}:
-        return tracking_uri
-    shown = tracking_uri.rpartition("@")[2] if "@" in tracking_uri else tracking_uri
-    prefix = (
-        "set MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false &&"
-        if os.name == "nt"
-        else "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false"
-    )
-    return f"{prefix} mlflow ui --backend-store-uri {shown}"
+    setting = "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false"
+    setting = f"set {setting} &&" if os.name == "nt" else setting
+    return f"{setting} mlflow ui --backend-store-uri {tracking_uri}"
 
 
 if __name__ == "__main__":

@@ -143,7 +143,8 @@ class BinnedFolds:
         if whole and len(self._targets) == 1:
             return self._build(fold, max_bin, None, label)
         base = self._base(fold, max_bin, len(label))
-        part = base.train.subset(known.astype(np.int32), params=dataset_params(max_bin, self._seed)).construct()
+        params = dataset_params(max_bin, self._seed)
+        part = base.train.subset(known.astype(np.int32), params).construct()  # type: ignore[arg-type]
         part.set_label(label[known])
         part.reference = None  # or the base would live as long as the subset, kept or not
         return BinnedFold(part, base.validation)

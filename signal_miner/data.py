@@ -160,8 +160,8 @@ class Dataset:
         if declared is not None:
             return declared
         raise UserError(
-            f"the horizon of {target!r} in {self.name} is not known: it equals no target whose name ends in _20 or _60; "
-            "say horizon_days = 20 or 60"
+            f"the horizon of {target!r} in {self.name} is not known: it equals no target whose name ends in "
+            "_20 or _60; say horizon_days = 20 or 60"
         )
 
     def _twin(self, target: str) -> str | None:

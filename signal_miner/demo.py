@@ -21,29 +21,32 @@ from numpy.typing import NDArray
 from signal_miner.demo_market import HORIZON_WEEKS, Market, Panel, simulate
 from signal_miner.errors import UserError
 
-__all__ = ["DEMO_VERSION", "PAYOUT_TARGET", "Market", "ensure_demo", "write_market"]
+__all__ = ["DEFAULT_MARKET", "DEMO_VERSION", "PAYOUT_TARGET", "Market", "ensure_demo", "write_market"]
 
 DEMO_VERSION = 1
 """Raised whenever the invented data change, so that data of an older version are made again."""
+
+DEFAULT_MARKET = Market()
+"""The embedded default."""
 
 PAYOUT_TARGET = "target_ender_60"
 """The named target that the column ``target`` equals."""
 
 PURGE_ERAS = {20: 8, 60: 16}
+"""Eras left out between training and prediction for a target of so many trading days."""
 
 _MARKER = "demo.json"
 _ROW_GROUP = 20_000
 _GROUPS = ("intelligence", "charisma", "strength", "dexterity")
-_FIRST = ("amber", "brisk", "candid", "dapper", "eager", "frugal", "gentle", "humid")
-_SECOND = ("idle", "jovial", "keen", "lucid", "mellow", "nimble", "opaque", "placid")
-_SECOND += ("quaint", "rustic", "sober", "tepid", "umber", "vivid", "wistful", "zesty")
-_THIRD = ("abacus", "badger", "cobalt", "domino", "ember", "fjord", "gravel", "harbor")
-_THIRD += ("inkwell", "juniper", "kestrel", "lantern", "meadow", "nutmeg", "orchid", "pebble")
-_THIRD += ("quartz", "raven", "saffron", "thistle", "urchin", "velvet", "walnut", "yarrow")
-_THIRD += ("acorn", "bramble", "cinder", "drizzle", "falcon", "glacier", "hazel", "ivory")
+_FIRST = "amber brisk candid dapper eager frugal gentle humid"
+_SECOND = "idle jovial keen lucid mellow nimble opaque placid quaint rustic sober tepid umber vivid wistful zesty"
+_THIRD = (
+    "abacus badger cobalt domino ember fjord gravel harbor inkwell juniper kestrel lantern meadow nutmeg orchid pebble "
+    "quartz raven saffron thistle urchin velvet walnut yarrow acorn bramble cinder drizzle falcon glacier hazel ivory"
+)
 
 
-def write_market(directory: Path, market: Market = Market()) -> Path:
+def write_market(directory: Path, market: Market = DEFAULT_MARKET) -> Path:
     """Invent a market and write it in Numerai's layout.
 
     The files are ``train.parquet``, ``validation.parquet`` and ``live.parquet`` (index ``id``; columns ``era``,
@@ -75,7 +78,7 @@ def write_market(directory: Path, market: Market = Market()) -> Path:
     return directory
 
 
-def ensure_demo(directory: Path, market: Market = Market()) -> Path:
+def ensure_demo(directory: Path, market: Market = DEFAULT_MARKET) -> Path:
     """Return a directory that holds the invented market, made now if it is not there.
 
     One that is incomplete (a file missing or of another size), of another `DEMO_VERSION` or of another `market`
@@ -214,7 +217,7 @@ def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
 def _feature_sets(panel: Panel) -> tuple[list[str], dict[str, list[str]]]:
     """Return the name of each feature, and Numerai's nested sets and named groups, each in alphabetical order."""
     n_features = len(panel.features)
-    words = [f"feature_{'_'.join(name)}" for name in product(_FIRST, _SECOND, _THIRD)]
+    words = [f"feature_{'_'.join(name)}" for name in product(*(part.split() for part in (_FIRST, _SECOND, _THIRD)))]
     names = [words[place] for place in np.random.default_rng(0).permutation(len(words))[:n_features]]
     sets = {"small": sorted(names[: n_features // 5]), "medium": sorted(names[: n_features // 2]), "all": sorted(names)}
     for number, group in enumerate(_GROUPS):

@@ -152,7 +152,8 @@ class WalkForward:
         if self.holdout_eras >= len(unique):
             raise UserError(f"holdout_eras = {self.holdout_eras} leaves nothing of {len(unique)} eras; lower it")
         gap = self.purge_eras if self.holdout_purge_eras is None else self.holdout_purge_eras
-        return unique[unique[-self.holdout_eras] - unique > gap]
+        kept: NDArray[np.int64] = unique[unique[-self.holdout_eras] - unique > gap]
+        return kept
 
     def split(
         self, X: Any, y: Any = None, groups: ArrayLike | None = None

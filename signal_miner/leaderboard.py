@@ -6,12 +6,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from signal_miner.tracking import TrackedTrial
 
-_NARROWEST = 118
+_WIDE = 120
+_COLUMNS = {
+    "CORR": "validation/corr",
+    "Sharpe": "validation/sharpe",
+    "max.\ndrawdown": "validation/max_drawdown",
+    "BMC": "validation/bmc",
+    "corr. with\nbenchmark": "validation/benchmark_corr",
+    "test\nCORR": "test/corr",
+    "test\nSharpe": "test/sharpe",
+    "trees": "n_estimators",
+    "best\ntrees": "best/trees",
+}
+_ONLY_WIDE = {"max.\ndrawdown", "trees", "best\ntrees"}
 
 
 @dataclass(frozen=True)
@@ -80,54 +93,39 @@ def make_leaderboard(trials: Sequence[TrackedTrial], benchmark: TrackedTrial) ->
 
 
 def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> None:
-    """Print the first places and the benchmark's."""
-    table = Table(title="Leaderboard by validation Sharpe; test is shown, not ranked by", title_justify="left")
-    for name in ("", "run"):
-        table.add_column(name, no_wrap=True)
-    columns = {
-        "CORR": "validation/corr",
-        "Sharpe": "validation/sharpe",
-        "drawdown": "validation/max_drawdown",
-        "BMC": "validation/bmc",
-        "corr. with\nbenchmark": "validation/benchmark_corr",
-        "test\nCORR": "test/corr",
-        "test\nSharpe": "test/sharpe",
-        "trees": "",
-        "best\ntrees": "best/trees",
-    }
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("beats benchmark", no_wrap=True)
-    shown = list(board.places[:top])
+    """Print the first places and the benchmark's; fewer columns where the terminal is narrow."""
+    if not console.is_terminal:
+        console = Console(width=_WIDE, file=console.file, highlight=False)
+    columns = {head: key for head, key in _COLUMNS.items() if console.width >= _WIDE or head not in _ONLY_WIDE}
+    table = Table(title="Leaderboard by validation Sharpe (test is shown, never ranked by)", box=SIMPLE_HEAD, pad_edge=False)
+    table.title_justify = "left"
+    for head in ("", "run"):
+        table.add_column(head, no_wrap=True)
+    for head in columns:
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("beats\nbenchmark", no_wrap=True)
     benchmark = next(place for place in board.places if place.trial.number is None)
-    if benchmark not in shown:
-        shown.append(benchmark)
+    shown = [*board.places[:top], *([] if benchmark.rank <= top else [benchmark])]
     for place in shown:
         trial = place.trial
-        if place is benchmark and place.rank > top + 1:
-            table.add_section()
-        cells = [_cell(trial, name, key) for name, key in columns.items()]
+        cells = [_cell(trial, key) for key in columns.values()]
         style = "bold yellow" if place is benchmark else None
-        beats = "" if place is benchmark else _beats(trial)
-        table.add_row(str(place.rank), trial.name, *cells, beats, style=style)
-    wide = (
-        console if console.width >= _NARROWEST or console.is_terminal else Console(width=_NARROWEST, file=console.file)
-    )
-    wide.print(table)
-    wide.print(board.summary, highlight=False)
+        table.add_row(str(place.rank), trial.name, *cells, "" if place is benchmark else _beats(trial), style=style)
+    console.print(table)
+    console.print(board.summary, highlight=False)
 
 
-def _cell(trial: TrackedTrial, name: str, key: str) -> str:
-    if name == "trees":
-        return trial.params.get("n_estimators", "")
+def _cell(trial: TrackedTrial, key: str) -> str:
+    if key == "n_estimators":
+        return trial.params.get(key, "")
     value = trial.metrics.get(key)
     if value is None:
         return "–"
-    if "trees" in key:
+    if key == "best/trees":
         return f"{value:.0f}"
-    return f"{value:.2f}" if "sharpe" in key or "benchmark_corr" in key else f"{value:.4f}"
+    return f"{value:.2f}" if key.endswith(("sharpe", "benchmark_corr", "drawdown")) else f"{value:.4f}"
 
 
 def _beats(trial: TrackedTrial) -> str:
     parts = [part for part in ("validation", "test") if trial.beats_benchmark[part]]
-    return " and ".join(parts) if parts else "–"
+    return "both" if len(parts) == 2 else parts[0] if parts else "–"

@@ -15,6 +15,8 @@ from signal_miner.trial import BEST, DRAWN, FoldResult, TrialResult
 BENCHMARK = "benchmark"
 """Name of our own benchmark run among a scorer's benchmarks."""
 
+_IN_SUMMARY = ("validation/sharpe", "test/sharpe", "validation/benchmark_corr")
+
 VALIDATION, TEST, WHOLE = "validation", "test", "whole"
 
 
@@ -38,6 +40,18 @@ class TrialMetrics:
     curves: Mapping[str, tuple[float, ...]]
     checkpoints: tuple[int, ...]
     beats_benchmark: Mapping[str, bool]
+
+    @property
+    def summary(self) -> str:
+        """One sentence for a reader of the run's page."""
+        value = {name: f"{self.values[name]:.2f}" if name in self.values else "not defined" for name in _IN_SUMMARY}
+        beaten = [part for part, beats in self.beats_benchmark.items() if beats]
+        return (
+            f"Sharpe {value['validation/sharpe']} in validation, {value['test/sharpe']} in test; beats the benchmark "
+            f"in {' and '.join(beaten) if beaten else 'neither'}; correlation with it "
+            f"{value['validation/benchmark_corr']}; best in validation at {self.values['best/trees']:.0f} of "
+            f"{self.checkpoints[-1]} trees."
+        )
 
 
 def sections(folds: Sequence[FoldResult]) -> dict[str, tuple[FoldResult, ...]]:
@@ -123,7 +137,9 @@ def _summary(corr: NDArray[np.float64]) -> dict[str, float]:
 
 def _mean(scores: NDArray[np.float64]) -> float:
     defined = scores[np.isfinite(scores)]
-    return float(defined.mean()) if len(defined) else math.nan
+    mean = float(defined.mean()) if len(defined) else math.nan
+    # The benchmark's own BMC is 0 but for rounding, which the UI would show as 1.4 with its exponent cut off.
+    return 0.0 if abs(mean) < 1e-14 else mean
 
 
 def _mean_columns(curve: NDArray[np.float64]) -> list[float]:

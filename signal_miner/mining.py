@@ -6,7 +6,7 @@ import logging
 import math
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,9 @@ class MiningSummary:
 
     Attributes
     ----------
-    study, study_run_id, experiment_id, tracking_uri : str
+    study, study_run_id, tracking_uri : str
+    view : str
+        Address, after the server's, of the trials against the benchmark in MLflow's UI.
     leaderboard : Leaderboard
     stopped : bool
         Whether the user asked to stop before the last trial.
@@ -50,8 +52,8 @@ class MiningSummary:
 
     study: str
     study_run_id: str
-    experiment_id: str
     tracking_uri: str
+    view: str
     leaderboard: Leaderboard
     stopped: bool
     exhausted: bool
@@ -91,12 +93,12 @@ def mine(plan: Plan, console: Console) -> MiningSummary:
     with _study_lock(plan), StopRequest(lambda: console.print("Stopping; finished trials are kept …")) as stop:
         search = Search(plan.study, plan.grid, experiment.seed, experiment.study_storage)
         tracker = Tracker(experiment.name, plan.study, plan.config_hash, experiment.tracking_uri)
-        resumed, run_id = tracker.begin_study(_record(plan))
+        run_id = tracker.begin_study(_record(plan))
         status = "FAILED"
         try:
             tracker.link_launcher(run_id)
             tracker.delete_cut_off()
-            miner = _Miner(plan, tracker, search, stop, console, resumed)
+            miner = _Miner(plan, tracker, search, stop, console)
             exhausted = miner.run()
             status = "KILLED" if stop.is_set() else "FINISHED"
             benchmark = tracker.benchmark()
@@ -105,23 +107,18 @@ def mine(plan: Plan, console: Console) -> MiningSummary:
             board = make_leaderboard(tracker.trials(), benchmark)
         finally:
             _end_study(tracker, run_id, status)
-    return MiningSummary(
-        plan.study, run_id, tracker.experiment_id, tracker.tracking_uri, board, status == "KILLED", exhausted
-    )
+    return MiningSummary(plan.study, run_id, tracker.tracking_uri, miner.view, board, status == "KILLED", exhausted)
 
 
 class _Miner:
     """One process's work on a study."""
 
-    def __init__(
-        self, plan: Plan, tracker: Tracker, search: Search, stop: StopRequest, console: Console, resumed: bool
-    ) -> None:
+    def __init__(self, plan: Plan, tracker: Tracker, search: Search, stop: StopRequest, console: Console) -> None:
         self._plan = plan
         self._tracker = tracker
         self._search = search
         self._stop = stop
         self._console = console
-        self._resumed = resumed
         self._seed = plan.experiment.seed
         self._binned = BinnedFolds(
             plan.dataset,
@@ -133,16 +130,19 @@ class _Miner:
         self._scorers = _scorers(plan)
         self._benchmark_scores: Mapping[int, NDArray[np.float64]] = {}
         self._exhausted = False
-        self._lost: tuple[Draw, ...] = ()
+        self.view = ""
 
     def run(self) -> bool:
         """Train the benchmark and the trials; return whether the grid was exhausted."""
         if not self._benchmark():
             return False
-        tracked = {trial.number: trial for trial in self._tracker.trials()}
-        pending = self._pending(tracked)
+        self.view = self._tracker.save_view([axis.name for axis in self._plan.grid.axes if len(axis.values) > 1])
+        tracked = {_key(trial.params, self._plan): trial for trial in self._tracker.trials()}
+        settled = [draw for draw in self._search.finished() if self._key(draw) in tracked]
+        pending = sorted(
+            {*self._search.finished(), *self._search.interrupted()} - {*settled}, key=lambda draw: draw.number
+        )
         total = self._plan.experiment.trials
-        done = len(self._search.finished()) - len(self._lost)
         jobs = self._plan.experiment.jobs
         workers = joblib.Parallel(
             n_jobs=joblib.cpu_count() if jobs == -1 else jobs,
@@ -151,30 +151,30 @@ class _Miner:
             pre_dispatch="n_jobs",
             batch_size=1,
         )
-        with MiningProgress(self._console, total, done, tuple(tracked.values())) as progress:
-            tasks = (joblib.delayed(self._train)(draw) for draw in self._draws(pending, total - done))
-            for outcome in workers(tasks):
-                if outcome.result is None and outcome.error is None:
-                    continue
-                progress.advance(self._finish(outcome))
+        before = tuple(tracked[self._key(draw)] for draw in settled)
+        with MiningProgress(self._console, total, len(settled), before) as progress:
+            draws = self._draws(pending, total - len(settled), tracked, progress)
+            try:
+                for outcome in workers(joblib.delayed(self._train)(draw) for draw in draws):
+                    if outcome.result is not None or outcome.error is not None:
+                        progress.advance(self._finish(outcome))
+            except BaseException:
+                self._stop.set()  # or the trials in training would keep the process alive to their end
+                raise
         return self._exhausted
 
-    def _pending(self, tracked: Mapping[int | None, TrackedTrial]) -> list[Draw]:
-        """Return trials to run again, after telling the study of those that MLflow has already."""
-        pending = []
-        for draw in self._search.interrupted():
-            trial = tracked.get(draw.number)
-            if trial is None:
-                pending.append(draw)
-            else:
-                self._tell(draw.number, trial if trial.finished else None)
-        if not self._resumed:
-            # A new tracking store beside an old study: its trials are trained again under their numbers.
-            self._lost = tuple(draw for draw in self._search.finished() if draw.number not in tracked)
-            pending = sorted([*pending, *self._lost], key=lambda draw: draw.number)
-        return pending
+    def _draws(
+        self,
+        pending: Sequence[Draw],
+        count: int,
+        tracked: Mapping[tuple[str, ...], TrackedTrial],
+        progress: MiningProgress,
+    ) -> Iterator[Draw]:
+        """Yield what is to be trained: what was cut off, then what the study draws, less what is tracked already.
 
-    def _draws(self, pending: list[Draw], count: int) -> Iterator[Draw]:
+        A trial is tracked before the study is told, so a kill in between leaves one that only has to be told; and
+        so it is with a study whose journal was deleted.
+        """
         for position in range(count):
             if self._stop.is_set():
                 return
@@ -182,7 +182,15 @@ class _Miner:
             if draw is None:
                 self._exhausted = True
                 return
-            yield draw
+            earlier = tracked.get(self._key(draw))
+            if earlier is None:
+                yield draw
+            else:
+                self._tell(draw.number, earlier if earlier.finished else None)
+                progress.advance(earlier if earlier.finished else None)
+
+    def _key(self, draw: Draw) -> tuple[str, ...]:
+        return _key(draw.params, self._plan)
 
     def _train(self, draw: Draw) -> _Outcome:
         """Run one trial in a worker's thread."""
@@ -270,6 +278,11 @@ def _study_lock(plan: Plan) -> Iterator[None]:
         raise UserError(f"study_storage = {storage!r} cannot be written ({error.strerror}); name another") from error
     with held:
         yield
+
+
+def _key(params: Mapping[str, object], plan: Plan) -> tuple[str, ...]:
+    """Return a configuration as MLflow keeps it."""
+    return tuple(str(params[axis.name]) for axis in plan.grid.axes)
 
 
 def _fold_rows(plan: Plan) -> dict[int, FoldRows]:

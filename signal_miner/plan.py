@@ -154,10 +154,11 @@ def _purges(
     longest = max(needed, key=lambda name: needed[name])
     warnings: tuple[str, ...] = ()
     if embargo < needed[longest]:
-        warnings = (
+        warning = (
             f"embargo_eras = {embargo} is below the {needed[longest]} that {longest} scored on "
-            f"{experiment.scoring_target} needs where eras are a week apart; raise it or leave it out",
+            f"{experiment.scoring_target} needs where eras are a week apart; raise it or leave it out"
         )
+        warnings = (warning,)
     return dict.fromkeys(needed, embargo), warnings
 
 
@@ -166,20 +167,19 @@ def describe(plan: Plan) -> tuple[str, ...]:
     dataset, experiment = plan.dataset, plan.experiment
     label = dataset.era_labels
     eras = np.unique(dataset.eras)
-    lines = [
-        f"Study {plan.study}: {experiment.trials} trials of {plan.grid.size:,} configurations, seed {experiment.seed}",
-        f"Data {dataset.name}: {len(dataset):,} rows, eras {label[int(eras[0])]}–{label[int(eras[-1])]}, "
-        f"{len(dataset.features)} features, {len(plan.targets)} training target{'s' * (len(plan.targets) > 1)}, "
-        f"scored on {experiment.scoring_target}",
-    ]
+    plural = "s" * (len(plan.targets) > 1)
+    study = f"{experiment.trials} trials of {plan.grid.size:,} configurations, seed {experiment.seed}"
+    rows = f"{len(dataset):,} rows, eras {label[int(eras[0])]}–{label[int(eras[-1])]}, {len(dataset.features)} features"
+    targets = f"{len(plan.targets)} training target{plural}, scored on {experiment.scoring_target}"
+    lines = [f"Study {plan.study}: {study}", f"Data {dataset.name}: {rows}, {targets}"]
     folds = plan.scored_folds
     purge = plan.purge_eras[str(plan.benchmark["target"])]
     for fold in folds:
         part = "test" if fold is folds[-1] else "validation"
-        lines.append(
-            f"Fold {fold.number} ({part}): train {label[fold.train_eras[0]]}–{label[fold.train_eras[-1]]}, "
-            f"purge {purge} eras, predict {label[fold.validation_eras[0]]}–{label[fold.validation_eras[-1]]}"
-        )
+        train = f"{label[fold.train_eras[0]]}–{label[fold.train_eras[-1]]}"
+        predict = f"{label[fold.validation_eras[0]]}–{label[fold.validation_eras[-1]]}"
+        gap = f"purge {purge} era{'s' * (purge != 1)}"
+        lines.append(f"Fold {fold.number} ({part}): train {train}, {gap}, predict {predict}")
     if plan.holdout_eras:
         lines.append(f"Holdout: {label[plan.holdout_eras[0]]}–{label[plan.holdout_eras[-1]]}, not touched")
     return tuple(lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,12 @@ class Draw:
     Attributes
     ----------
     number : int
-        Number of the study's trial.
+        Number of the study's trial, which tells draws apart.
     params : mapping of str to value
     """
 
     number: int
-    params: Mapping[str, Value]
+    params: Mapping[str, Value] = field(hash=False)
 
 
 class GridSampler(RandomSampler):

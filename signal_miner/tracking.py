@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlflow import MlflowClient
 from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import get_tracking_uri
 from mlflow.tracking.context.registry import resolve_tags
-from sqlalchemy.exc import SQLAlchemyError
 
+from signal_miner.comparison_view import EXPERIMENT_KIND, ORDER, RUN_COLOR, order, run_color, shared_view
 from signal_miner.errors import UserError
 from signal_miner.metrics import TrialMetrics
+from signal_miner.tracking_store import open_client
 
 KIND, STUDY, CONFIG_HASH = "signal_miner.kind", "signal_miner.study", "signal_miner.config_hash"
 NUMBER, ERROR = "signal_miner.trial", "signal_miner.error"
@@ -121,23 +119,21 @@ class Tracker:
     """
 
     def __init__(self, experiment_name: str, study: str, config_hash: str, tracking_uri: str | None = None) -> None:
-        for noisy in ("alembic", "mlflow"):
-            logging.getLogger(noisy).setLevel(logging.ERROR)
-        self.tracking_uri = tracking_uri or get_tracking_uri()
         self._study = study
         self._tags = {STUDY: study, CONFIG_HASH: config_hash}
-        try:
-            self._client = MlflowClient(self.tracking_uri)
-            self._experiment_id = self._find_experiment(experiment_name)
-        except (MlflowException, SQLAlchemyError, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"the tracking store {_without_password(self.tracking_uri)} fails: {reason}") from error
+        self._client = open_client(tracking_uri)
+        self._experiment_id = self._find_experiment(experiment_name)
         self._context = {tag: value for tag, value in resolve_tags().items() if tag != "mlflow.parentRunId"}
 
     def _find_experiment(self, name: str) -> str:
         experiment = self._client.get_experiment_by_name(name)
         if experiment is None:
-            return str(self._client.create_experiment(name))
+            try:
+                return str(self._client.create_experiment(name, tags=dict([EXPERIMENT_KIND])))
+            except MlflowException:  # another process was faster
+                experiment = self._client.get_experiment_by_name(name)
+                if experiment is None:
+                    raise
         if experiment.lifecycle_stage != "active":
             raise UserError(
                 f"MLflow experiment {name!r} was deleted; restore it or give the experiment file another name"
@@ -145,22 +141,26 @@ class Tracker:
         return str(experiment.experiment_id)
 
     @property
+    def tracking_uri(self) -> str:
+        """Address of the store."""
+        return str(self._client.tracking_uri)
+
+    @property
     def experiment_id(self) -> str:
         """MLflow's id of the experiment."""
         return self._experiment_id
 
-    def begin_study(self, record: StudyRecord) -> tuple[bool, str]:
+    def begin_study(self, record: StudyRecord) -> str:
         """Create the study's run, or set the one that is there to running again.
 
         Returns
         -------
-        resumed : bool
-            Whether the run was there.
-        run_id : str
+        str
+            Run id.
         """
         for run in self._runs(STUDY_KIND):
             self._client.update_run(run.info.run_id, status="RUNNING")
-            return True, str(run.info.run_id)
+            return str(run.info.run_id)
         tags = self._tags | {KIND: STUDY_KIND}
         run_id = self._create(f"study {record.study}", tags, int(time.time() * 1000))
         params = [Param(name, str(value)[:_LONGEST_VALUE]) for name, value in record.params.items()]
@@ -174,7 +174,7 @@ class Tracker:
             profile=json.dumps(record.data_profile),
         )
         self._client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "mining")])])
-        return False, run_id
+        return run_id
 
     def end_study(self, run_id: str, status: str, metrics: Mapping[str, float], note: str) -> None:
         """Finish the study's run.
@@ -229,6 +229,8 @@ class Tracker:
         name = BENCHMARK_KIND if number is None else trial_name(number)
         tags = self._tags | {KIND: kind}
         tags |= {f"beats_benchmark.{part}": str(beats).lower() for part, beats in metrics.beats_benchmark.items()}
+        tags |= _appearance(kind, metrics.beats_benchmark, metrics.values.get("validation/sharpe"))
+        tags[NOTE] = metrics.summary
         if number is not None:
             tags[NUMBER] = str(number)
         run_id = self._create(name, tags, int(started * 1000))
@@ -250,11 +252,34 @@ class Tracker:
         """Write a trial or benchmark that raised an error: a FAILED run with the error in a tag and its note."""
         kind = BENCHMARK_KIND if number is None else TRIAL_KIND
         tags = self._tags | {KIND: kind, ERROR: error[:_LONGEST_VALUE], NOTE: f"```\n{error[:_LONGEST_VALUE]}\n```"}
+        tags |= _appearance(kind, {}, None)
         if number is not None:
             tags[NUMBER] = str(number)
         run_id = self._create(BENCHMARK_KIND if number is None else trial_name(number), tags, int(started * 1000))
         self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in params.items()])
         self._client.set_terminated(run_id, _FAILED)
+
+    def save_view(self, grid_params: Sequence[str]) -> str:
+        """Save the view that compares the study's trials with its benchmark, and return its address in the UI.
+
+        Parameters
+        ----------
+        grid_params : sequence of str
+            Parameters that vary between trials.
+
+        Returns
+        -------
+        str
+            To be put after the server's address.
+        """
+        benchmark = self.benchmark()
+        names = benchmark.metrics if benchmark else ()
+        try:
+            view = shared_view(self._experiment_id, self._study, names, grid_params)
+            self._client.set_experiment_tag(self._experiment_id, view.key, view.value)
+        except (ValueError, MlflowException):  # a server with shorter tags: the plain runs are no reason to fail
+            return f"/#/experiments/{self._experiment_id}/runs?workflowType=machine_learning"
+        return view.url_suffix
 
     def trials(self) -> tuple[TrackedTrial, ...]:
         """Return the study's finished and failed trials, by number."""
@@ -314,6 +339,10 @@ class Tracker:
                 return found
 
 
+def _appearance(kind: str, beats: Mapping[str, bool], sharpe: float | None) -> dict[str, str]:
+    return {RUN_COLOR: run_color(kind, beats), ORDER: order(kind, sharpe)}
+
+
 def _tracked(run: Run) -> TrackedTrial:
     tags = run.data.tags
     return TrackedTrial(
@@ -325,11 +354,6 @@ def _tracked(run: Run) -> TrackedTrial:
         metrics=dict(run.data.metrics),
         beats_benchmark={part: tags.get(f"beats_benchmark.{part}") == "true" for part in ("validation", "test")},
     )
-
-
-def _without_password(uri: str) -> str:
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
 def temporary_artifacts() -> tempfile.TemporaryDirectory[str]:

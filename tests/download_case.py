@@ -15,8 +15,7 @@ import pytest
 from numerai_server import NumeraiServer
 
 from signal_miner import numerai_api
-from signal_miner.download import transfer
-from signal_miner.download import DEFAULT_FILES, DownloadedFile, download_version
+from signal_miner.download import DEFAULT_FILES, DownloadedFile, download_version, transfer
 from signal_miner.errors import UserError
 
 VERSION = "v5.3"

@@ -52,7 +52,7 @@ def test_horizons_are_read_compared_or_declared(numerai_directory, tmp_path):
     frame.to_parquet(tmp_path / "old.parquet")
     old = open_dataset(tmp_path / "old.parquet", "all", "target")
     assert old.horizon_days("target", declared=60) == 60
-    with pytest.raises(UserError, match="horizon of 'target' in old.parquet is not known.*horizon_days = 20 or 60"):
+    with pytest.raises(UserError, match=r"horizon of 'target' in old.parquet is not known.*horizon_days = 20 or 60"):
         old.horizon_days("target")
 
 
@@ -61,7 +61,7 @@ def test_a_target_that_equals_a_named_one_only_at_first_is_not_its_twin(tmp_path
     late = frame.index[-1]
     frame.loc[late, "target_ender_20"] = (frame.loc[late, "target"] + 0.25) % 1.25
     frame.to_parquet(tmp_path / "near.parquet")
-    with pytest.raises(UserError, match="equals no target"):
+    with pytest.raises(UserError, match=r"equals no target"):
         open_dataset(tmp_path / "near.parquet", "all", "target").horizon_days("target")
 
 

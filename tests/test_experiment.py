@@ -107,7 +107,7 @@ def test_a_mistake_is_one_line_with_the_repair(changes, message):
 
 def test_a_file_that_is_absent_or_no_toml_is_named(tmp_path):
     (tmp_path / "demo.toml").write_text("name = 'x'\nname = 'y'")
-    with pytest.raises(UserError, match="demi.toml' does not exist; did you mean '.*demo.toml'"):
+    with pytest.raises(UserError, match=r"demi.toml' does not exist; did you mean '.*demo.toml'"):
         load_experiment(tmp_path / "demi.toml")
-    with pytest.raises(UserError, match="demo.toml is not a TOML file: Cannot overwrite a value"):
+    with pytest.raises(UserError, match=r"demo.toml is not a TOML file: Cannot overwrite a value"):
         load_experiment(tmp_path / "demo.toml")

@@ -111,5 +111,5 @@ def test_split_without_eras_says_how_to_give_them():
 
 
 def test_a_horizon_that_no_target_has_is_refused():
-    with pytest.raises(UserError, match="horizon_days = 30 .* use 20 or 60"):
+    with pytest.raises(UserError, match=r"horizon_days = 30 .* use 20 or 60"):
         purge_for(30)

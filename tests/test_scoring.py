@@ -128,7 +128,8 @@ def test_eras_of_real_size_equal_numerai_tools(dtype: type, distinct: int) -> No
     rng = np.random.default_rng(distinct)
     eras = np.repeat([575, 576, 580], [5601, 4999, 2314])
     target = TARGETS["five"](rng, eras.size)
-    predictions = (0.5 + 0.01 * np.round(rng.normal(size=(eras.size, 9)) * distinct) / distinct).astype(dtype)
+    rounded = np.round(rng.normal(size=(eras.size, 9)) * distinct) / distinct
+    predictions: NDArray[Any] = (0.5 + 0.01 * rounded).astype(dtype)
     benchmark = np.where(rng.uniform(size=eras.size) < 0.1, np.nan, rng.normal(size=eras.size))
     benchmark[eras == 576] = predictions[eras == 576, 0]
     scorer = Scorer(eras, target, {"benchmark": benchmark})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -109,7 +108,7 @@ def test_values_stored_by_index_can_be_read_from_the_study_alone(tmp_path):
 
 def test_a_stale_lock_of_a_killed_process_does_not_stall(tmp_path):
     Search("s", make_grid(), 3, str(tmp_path)).ask()
-    os.symlink(tmp_path / "s.journal", tmp_path / "s.journal.lock")
+    (tmp_path / "s.journal.lock").symlink_to(tmp_path / "s.journal")
     started = time.monotonic()
     Search("s", make_grid(), 3, str(tmp_path)).ask()
     assert time.monotonic() - started < 10
@@ -144,5 +143,5 @@ def test_a_storage_that_cannot_be_opened_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"study_storage cannot be opened \(.*\); check the URL"):
         Search("s", make_grid(), 3, "nosuchdialect://somewhere")
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="study_storage = .* cannot be written"):
+    with pytest.raises(UserError, match=r"study_storage = .* cannot be written"):
         Search("s", make_grid(), 3, str(tmp_path / "file" / "below"))

@@ -1,0 +1,85 @@
+"""Opens MLflow's tracking store; makes a local one so that a kill or a second process cannot break it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import tempfile
+from contextlib import closing, suppress
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import get_tracking_uri
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from signal_miner.errors import UserError
+
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar of its own for each small file
+
+
+def open_client(tracking_uri: str | None = None) -> MlflowClient:
+    """Open a tracking store and return a client of it.
+
+    MLflow makes a local database in some fifty steps over two seconds. A process killed in between leaves one that no
+    later process can open, and two processes that make it at once break each other's. So it is made under another
+    name and put in place whole.
+
+    Parameters
+    ----------
+    tracking_uri : str, optional
+        MLflow's own choice (its environment variables, else ``mlflow.db`` in the working directory) if not given.
+
+    Returns
+    -------
+    mlflow.MlflowClient
+        Whose ``tracking_uri`` is the store's.
+
+    Raises
+    ------
+    UserError
+        If the store cannot be made or opened.
+    """
+    for noisy in ("alembic", "mlflow"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    uri = tracking_uri or get_tracking_uri()
+    try:
+        path = _sqlite_path(uri)
+        if path is not None and not path.exists():
+            _make_sqlite(path)
+        client = MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"the tracking store {without_password(uri)} cannot be opened ({reason}); check tracking_uri, and delete "
+            "a database that was cut off while it was made"
+        ) from error
+    return client
+
+
+def without_password(uri: str) -> str:
+    """Return a store's address without user and password."""
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else uri
+
+
+def _sqlite_path(uri: str) -> Path | None:
+    if not uri.startswith("sqlite"):
+        return None
+    database = make_url(uri).database
+    return Path(database) if database and database != ":memory:" else None
+
+
+def _make_sqlite(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # MLflow keeps its connection open, which Windows does not delete: the directory may outlive us there.
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".mlflow-", ignore_cleanup_errors=True) as scratch:
+        made, whole = Path(scratch) / "made.db", Path(scratch) / "whole.db"
+        MlflowClient(f"sqlite:///{made}").search_experiments(max_results=1)
+        with closing(sqlite3.connect(made)) as source, closing(sqlite3.connect(whole)) as target:
+            source.backup(target)
+        with suppress(FileExistsError):  # another process was faster
+            os.link(whole, path)

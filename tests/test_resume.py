@@ -1,0 +1,101 @@
+"""Stopped, killed, doubled and bereft: the same command goes on, and the study is the one it would have been."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import time
+
+import pytest
+from conftest import write_numerai_directory
+from mining_case import client_of, outcome, run_mining, runs_of, start_mining, write_experiment
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """A study of 24 trials that nothing disturbed."""
+    directory = tmp_path_factory.mktemp("uninterrupted")
+    write_experiment(directory, write_numerai_directory(directory / "numerai"), trials=24, trees=200)
+    assert run_mining(directory).returncode == 0
+    return directory
+
+
+def wait_for_trials(directory, count, process, seconds=60):
+    """Wait until some trials have written their artifacts; MLflow's store is left alone while it is made."""
+    end = time.monotonic() + seconds
+    while len(list(directory.glob("mlruns/*/*/artifacts/predictions.parquet"))) < count + 1:
+        assert process.poll() is None, "it ended before it could be disturbed"
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def still_running(directory):
+    client = client_of(directory)
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    return client.search_runs(ids, "attributes.status = 'RUNNING'")
+
+
+def test_a_study_killed_three_times_is_the_uninterrupted_one(uninterrupted, tmp_path):
+    write_experiment(tmp_path, uninterrupted / "numerai", trials=24, trees=200)
+    chance = random.Random(os.environ.get("KILL_SEED", "7"))
+    for count in (1, 8, 15):
+        process = start_mining(tmp_path)
+        wait_for_trials(tmp_path, count, process)
+        time.sleep(chance.random() * 0.5)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    done = run_mining(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert outcome(tmp_path) == outcome(uninterrupted)
+    assert len(runs_of(tmp_path, "benchmark")) == len(runs_of(tmp_path, "study")) == 1
+    assert not still_running(tmp_path)
+
+
+def test_ctrl_c_stops_cleanly_and_the_command_goes_on(uninterrupted, tmp_path):
+    write_experiment(tmp_path, uninterrupted / "numerai", trials=24, trees=200)
+    process = start_mining(tmp_path)
+    wait_for_trials(tmp_path, 3, process)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "Stopped before the last trial; the same command goes on." in out
+    (study,) = runs_of(tmp_path, "study")
+    assert study.info.status == "KILLED"
+    assert not still_running(tmp_path)
+    assert 3 <= len(runs_of(tmp_path)) < 24
+    assert run_mining(tmp_path).returncode == 0
+    assert outcome(tmp_path) == outcome(uninterrupted)
+
+
+def test_two_at_once_do_not_mine_the_same_study(uninterrupted, tmp_path):
+    write_experiment(tmp_path, uninterrupted / "numerai", trials=24, trees=200)
+    first = start_mining(tmp_path)
+    wait_for_trials(tmp_path, 1, first)
+    second = run_mining(tmp_path)
+    assert second.returncode == 2
+    assert "is being mined by another process; wait for it, or stop it" in second.stderr
+    _, err = first.communicate(timeout=120)
+    assert first.returncode == 0, err
+    assert outcome(tmp_path) == outcome(uninterrupted)
+
+
+def test_a_lost_journal_trains_nothing_again(uninterrupted, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(uninterrupted, copy, ignore=shutil.ignore_patterns("studies"))
+    before = {run.info.run_id for run in runs_of(copy)}
+    done = run_mining(copy)
+    assert done.returncode == 0, done.stderr
+    assert {run.info.run_id for run in runs_of(copy)} == before
+
+
+def test_a_lost_tracking_store_is_filled_again(uninterrupted, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(uninterrupted, copy, ignore=shutil.ignore_patterns("mlflow.db", "mlruns"))
+    done = run_mining(copy)
+    assert done.returncode == 0, done.stderr
+    assert outcome(copy) == outcome(uninterrupted)
