@@ -126,8 +126,8 @@ class _Miner:
             self._seed,
             should_stop=stop.is_set,
         )
-        self._rows = _fold_rows(plan)
-        self._scorers = _scorers(plan)
+        self._rows = fold_rows(plan)
+        self._scorers = fold_scorers(plan)
         self._benchmark_scores: Mapping[int, NDArray[np.float64]] = {}
         self._exhausted = False
         self.view = ""
@@ -285,7 +285,7 @@ def _key(params: Mapping[str, object], plan: Plan) -> tuple[str, ...]:
     return tuple(str(params[axis.name]) for axis in plan.grid.axes)
 
 
-def _fold_rows(plan: Plan) -> dict[int, FoldRows]:
+def fold_rows(plan: Plan) -> dict[int, FoldRows]:
     dataset = plan.dataset
     rows = {}
     for fold in plan.scored_folds:
@@ -296,7 +296,7 @@ def _fold_rows(plan: Plan) -> dict[int, FoldRows]:
     return rows
 
 
-def _scorers(plan: Plan) -> dict[int, Scorer]:
+def fold_scorers(plan: Plan) -> dict[int, Scorer]:
     dataset = plan.dataset
     scorers = {}
     for fold in plan.scored_folds:

@@ -300,8 +300,8 @@ class Tracker:
         for kind in (TRIAL_KIND, BENCHMARK_KIND):
             for run in self._runs(kind):
                 if run.info.status not in (_FINISHED, _FAILED):
+                    self._client.set_terminated(run.info.run_id, _FAILED)  # MLflow changes no deleted run
                     self._client.delete_run(run.info.run_id)
-                    self._client.set_terminated(run.info.run_id, _FAILED)
                     deleted += 1
         return deleted
 

@@ -98,7 +98,7 @@ def test_targets_have_numerais_values_and_proportions(default: Path) -> None:
     assert auxiliary.isna().mean().between(0.01, 0.10).all()
     assert set(np.unique(auxiliary.to_numpy()[auxiliary.notna()])) == {0, 0.25, 0.5, 0.75, 1}
     related = frame[TARGETS].corr()["target_ender_60"]
-    assert related.drop("target_ender_60").between(0.2, 0.95).all()
+    assert related.drop("target_ender_60").between(0.15, 0.97).all()
 
 
 def test_targets_resolve_with_their_horizon(tiny: Path) -> None:
@@ -302,15 +302,24 @@ def test_neighbouring_eras_share_their_horizon() -> None:
     assert max(abs(likeness[20, 8]), abs(likeness[20, 16]), abs(likeness[60, 16])) < 0.15
 
 
-@pytest.mark.parametrize(("strength", "low", "high"), [(0.0, -0.02, 0.02), (6.0, 0.15, 0.60)])
-def test_signal_can_be_switched(strength: float, low: float, high: float, tmp_path: Path) -> None:
-    market = Market(train_eras=100, validation_eras=60, rows_per_era=200, features=24, signal=strength)
-    directory = write_market(tmp_path / "market", market)
-    parts = ("train", "validation")
-    rows = pd.concat(read(directory, part) for part in parts)
-    predictions = pd.concat(read(directory, f"{part}_benchmark_models") for part in parts)
-    for model in ("demo_ridge_ender20", "demo_ridge_ender60"):
-        assert low < era_scores(predictions[model], rows).mean() < high
+def benchmark_corr(market: Market) -> float:
+    panel = simulate(market)
+    rows = pd.DataFrame({"era": panel.eras, "target": panel.targets[demo.PAYOUT_TARGET]})
+    predictions = pd.Series(demo._benchmarks(panel, market)["demo_ridge_ender60"]).dropna()
+    return float(era_scores(predictions, rows).mean())
+
+
+def test_without_signal_nothing_is_predictable() -> None:
+    """Overlapping targets leave a market of 120 eras a standard error of .016 or so; eight markets .006."""
+    market = Market(train_eras=60, validation_eras=60, rows_per_era=200, features=24, signal=0.0)
+    corrs = [benchmark_corr(replace(market, seed=seed)) for seed in range(8)]
+    assert abs(np.mean(corrs)) < 0.02
+    assert np.std(corrs) < 0.05
+
+
+def test_a_strong_signal_is_plain_to_see() -> None:
+    strong = Market(train_eras=60, validation_eras=60, rows_per_era=200, features=24, signal=6.0)
+    assert 0.12 < benchmark_corr(strong) < 0.60
 
 
 def test_the_default_is_weakly_predictable(default: Path) -> None:

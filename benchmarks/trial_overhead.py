@@ -1,0 +1,136 @@
+"""What a trial costs beside its training: study, scoring and tracking, as shares of the training's CPU time.
+
+``python -m benchmarks.trial_overhead`` writes an invented directory of 500,000 rows and 42 features, bins it, and
+runs trials one after another through the same functions as the miner. CPU seconds of the process, median of the
+trials. The one-off build of the binned folds is given apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import TypeVar
+
+from rich.console import Console
+from rich.table import Table
+
+from signal_miner.artifacts import write_artifacts
+from signal_miner.binning import BinnedFolds
+from signal_miner.demo import Market, write_market
+from signal_miner.experiment import parse_experiment
+from signal_miner.metrics import BENCHMARK, trial_metrics
+from signal_miner.mining import fold_rows, fold_scorers
+from signal_miner.plan import make_plan
+from signal_miner.search import Search
+from signal_miner.sources import open_source
+from signal_miner.tracking import Tracker
+from signal_miner.trial import run_trial, train_fold
+
+T = TypeVar("T")
+
+
+def timed(work: Callable[[], T]) -> tuple[T, float]:
+    """Return what `work` returns and the CPU seconds it took."""
+    started = time.process_time()
+    return work(), time.process_time() - started
+
+
+def main() -> None:
+    """Run the benchmark and print its table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=500_000)
+    parser.add_argument("--features", type=int, default=42)
+    parser.add_argument("--eras", type=int, default=100)
+    parser.add_argument("--trees", type=int, default=200)
+    parser.add_argument("--trials", type=int, default=5)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        os.chdir(scratch)
+        measure(given, Console())
+
+
+def measure(given: argparse.Namespace, console: Console) -> None:
+    """Mine a few trials step by step."""
+    data = write_large(Path("data"), given)
+    experiment = parse_experiment(
+        {
+            "name": "overhead",
+            "data": str(data),
+            "targets": ["target"],
+            "grid": {
+                "n_estimators": [given.trees],
+                "learning_rate": {"from": 0.005, "to": 0.1, "count": 200},
+                "max_depth": [5],
+                "num_leaves": [15],
+                "colsample_bytree": [0.3, 1.0],
+                "max_bin": [5],
+            },
+            "benchmark": {"n_estimators": given.trees, "max_depth": 5, "num_leaves": 15, "max_bin": 5},
+        }
+    )
+    plan = make_plan(experiment, open_source(str(data), "all", "target", ["target"]))
+    binned = BinnedFolds(plan.dataset, plan.targets, seed=0)
+    folds = plan.scored_folds
+    _, build = timed(lambda: [binned.get(fold, 5, "target") for fold in folds])
+    scorers, rows = fold_scorers(plan), fold_rows(plan)
+    reference = run_trial(binned, folds, scorers, plan.benchmark, 0)
+    scorers = {
+        part.fold.number: scorers[part.fold.number].with_benchmark(BENCHMARK, part.predictions[:, 0])
+        for part in reference.folds
+    }
+    corr = {part.fold.number: part.scores.corr[:, 0] for part in reference.folds}
+    search = Search(plan.study, plan.grid, 0, "studies")
+    tracker = Tracker("overhead", plan.study, plan.config_hash, "sqlite:///mlflow.db")
+    seconds: dict[str, list[float]] = {"training": [], "scoring": [], "study": [], "tracking": []}
+    for _ in range(given.trials):
+        draw, ask = timed(search.ask)
+        if draw is None:
+            raise RuntimeError("the grid is exhausted; ask for fewer trials")
+        _, training = timed(lambda: [train_fold(binned, fold, draw.params, 0) for fold in folds])  # noqa: B023
+        result, whole = timed(lambda: run_trial(binned, folds, scorers, draw.params, 0))  # noqa: B023
+
+        def track() -> None:
+            metrics = trial_metrics(result, corr)  # noqa: B023
+            with tempfile.TemporaryDirectory() as directory:
+                write_artifacts(Path(directory), result, rows)  # noqa: B023
+                tracker.log_trial(draw.number, draw.params, metrics, Path(directory), time.time())  # noqa: B023
+
+        _, tracking = timed(track)
+        _, tell = timed(lambda: search.tell(draw.number, 1.0))  # noqa: B023
+        for name, value in (
+            ("training", training),
+            ("scoring", max(whole - training, 0.0)),
+            ("study", ask + tell),
+            ("tracking", tracking),
+        ):
+            seconds[name].append(value)
+    table = Table(title=f"{len(plan.dataset):,} rows x {given.features} features, {given.trees} trees, a trial of 2 folds")
+    for name in ("part", "CPU s", "of training"):
+        table.add_column(name, justify="left" if name == "part" else "right")
+    training = median(seconds["training"])
+    for name, values in seconds.items():
+        table.add_row(name, f"{median(values):.3f}", "" if name == "training" else f"{median(values) / training:.1%}")
+    beside = sum(median(values) for name, values in seconds.items() if name != "training")
+    table.add_row("all but training", f"{beside:.3f}", f"{beside / training:.1%}")
+    table.add_row("build, once a study", f"{build:.3f}", f"{build / training:.1%}")
+    console.print(table)
+
+
+def write_large(directory: Path, given: argparse.Namespace) -> Path:
+    """Write the invented market at the size asked for."""
+    market = Market(
+        train_eras=given.eras * 2 // 3,
+        validation_eras=given.eras - given.eras * 2 // 3,
+        rows_per_era=given.rows // given.eras,
+        features=given.features,
+    )
+    return write_market(directory, market)
+
+
+if __name__ == "__main__":
+    main()
