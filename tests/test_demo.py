@@ -310,15 +310,15 @@ def benchmark_corr(market: Market) -> float:
 
 
 def test_without_signal_nothing_is_predictable() -> None:
-    """Overlapping targets leave a market of 120 eras a standard error of .016 or so; eight markets .006."""
-    market = Market(train_eras=60, validation_eras=60, rows_per_era=200, features=24, signal=0.0)
-    corrs = [benchmark_corr(replace(market, seed=seed)) for seed in range(8)]
-    assert abs(np.mean(corrs)) < 0.02
+    """Overlapping targets leave the mean of 50 eras a wide standard error, so it takes several markets."""
+    market = Market(train_eras=40, validation_eras=30, rows_per_era=200, features=24, signal=0.0)
+    corrs = [benchmark_corr(replace(market, seed=seed)) for seed in range(6)]
+    assert abs(np.mean(corrs)) < 0.025
     assert np.std(corrs) < 0.05
 
 
 def test_a_strong_signal_is_plain_to_see() -> None:
-    strong = Market(train_eras=60, validation_eras=60, rows_per_era=200, features=24, signal=6.0)
+    strong = Market(train_eras=40, validation_eras=30, rows_per_era=200, features=24, signal=6.0)
     assert 0.12 < benchmark_corr(strong) < 0.60
 
 
