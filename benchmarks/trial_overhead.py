@@ -24,12 +24,12 @@ from signal_miner.binning import BinnedFolds
 from signal_miner.demo import Market, write_market
 from signal_miner.experiment import parse_experiment
 from signal_miner.metrics import BENCHMARK, trial_metrics
-from signal_miner.mining import fold_rows, fold_scorers
 from signal_miner.plan import make_plan
 from signal_miner.search import Search
 from signal_miner.sources import open_source
 from signal_miner.tracking import Tracker
 from signal_miner.trial import run_trial, train_fold
+from signal_miner.validation_rows import fold_rows, fold_scorers
 
 T = TypeVar("T")
 
@@ -109,7 +109,8 @@ def measure(given: argparse.Namespace, console: Console) -> None:
             ("tracking", tracking),
         ):
             seconds[name].append(value)
-    table = Table(title=f"{len(plan.dataset):,} rows x {given.features} features, {given.trees} trees, a trial of 2 folds")
+    size = f"{len(plan.dataset):,} rows x {given.features} features"
+    table = Table(title=f"{size}, {given.trees} trees, a trial of 2 folds", title_justify="left")
     for name in ("part", "CPU s", "of training"):
         table.add_column(name, justify="left" if name == "part" else "right")
     training = median(seconds["training"])

@@ -23,7 +23,7 @@ from signal_miner.errors import UserError
 
 __all__ = ["DEFAULT_MARKET", "DEMO_VERSION", "PAYOUT_TARGET", "Market", "ensure_demo", "write_market"]
 
-DEMO_VERSION = 1
+DEMO_VERSION = 2
 """Raised whenever the invented data change, so that data of an older version are made again."""
 
 DEFAULT_MARKET = Market()

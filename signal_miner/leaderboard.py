@@ -97,8 +97,8 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
     if not console.is_terminal:
         console = Console(width=_WIDE, file=console.file, highlight=False)
     columns = {head: key for head, key in _COLUMNS.items() if console.width >= _WIDE or head not in _ONLY_WIDE}
-    table = Table(title="Leaderboard by validation Sharpe (test is shown, never ranked by)", box=SIMPLE_HEAD, pad_edge=False)
-    table.title_justify = "left"
+    title = "Leaderboard by validation Sharpe (test is shown, never ranked by)"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for head in ("", "run"):
         table.add_column(head, no_wrap=True)
     for head in columns:

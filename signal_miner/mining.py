@@ -13,12 +13,11 @@ from pathlib import Path
 
 import joblib
 import numpy as np
-import pyarrow as pa
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from rich.console import Console
 
-from signal_miner.artifacts import PREDICTIONS, FoldRows, read_predictions, write_artifacts
+from signal_miner.artifacts import PREDICTIONS, read_predictions, write_artifacts
 from signal_miner.binning import BinnedFolds
 from signal_miner.errors import Stopped, UserError
 from signal_miner.interruption import StopRequest
@@ -26,10 +25,10 @@ from signal_miner.leaderboard import Leaderboard, make_leaderboard
 from signal_miner.metrics import BENCHMARK, trial_metrics
 from signal_miner.plan import Plan
 from signal_miner.progress import MiningProgress
-from signal_miner.scoring import Scorer
 from signal_miner.search import Draw, Search
 from signal_miner.tracking import StudyRecord, TrackedTrial, Tracker, temporary_artifacts
 from signal_miner.trial import DRAWN, TrialResult, rescore, run_trial
+from signal_miner.validation_rows import fold_rows, fold_scorers
 
 _LOG = logging.getLogger(__name__)
 
@@ -283,30 +282,6 @@ def _study_lock(plan: Plan) -> Iterator[None]:
 def _key(params: Mapping[str, object], plan: Plan) -> tuple[str, ...]:
     """Return a configuration as MLflow keeps it."""
     return tuple(str(params[axis.name]) for axis in plan.grid.axes)
-
-
-def fold_rows(plan: Plan) -> dict[int, FoldRows]:
-    dataset = plan.dataset
-    rows = {}
-    for fold in plan.scored_folds:
-        span = dataset.rows_of(fold.validation_eras)
-        labels = np.array([dataset.era_labels[era] for era in fold.validation_eras], dtype=object)
-        places = np.searchsorted(fold.validation_eras, dataset.eras[span])
-        rows[fold.number] = FoldRows(dataset.read_ids(span), pa.array(labels[places]), tuple(labels))
-    return rows
-
-
-def fold_scorers(plan: Plan) -> dict[int, Scorer]:
-    dataset = plan.dataset
-    scorers = {}
-    for fold in plan.scored_folds:
-        span = dataset.rows_of(fold.validation_eras)
-        scorers[fold.number] = Scorer(
-            dataset.eras[span],
-            dataset.read_target(plan.experiment.scoring_target, span),
-            dataset.read_benchmarks(plan.numerai_benchmarks, span),
-        )
-    return scorers
 
 
 def _record(plan: Plan) -> StudyRecord:

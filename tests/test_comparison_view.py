@@ -101,10 +101,11 @@ def test_a_browser_opens_on_all_trials_and_the_benchmark(served, tmp_path):
     if chromium is None:
         pytest.skip("Chromium is not installed")
     _, address = served
-    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
+    flags += ["--disable-component-update", "--disable-sync", "--no-first-run", f"--user-data-dir={tmp_path}"]
+    flags += ["--window-size=1600,1400", "--virtual-time-budget=40000", "--timeout=60000", "--dump-dom"]
     page = subprocess.run(
-        [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", *quiet, "--window-size=1600,1400"]
-        + [f"--user-data-dir={tmp_path}", "--virtual-time-budget=40000", "--timeout=60000", "--dump-dom", address],
+        [chromium, *flags, address],
         capture_output=True,
         text=True,
         timeout=120,

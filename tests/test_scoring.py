@@ -24,8 +24,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 
 from signal_miner.errors import UserError
-from signal_miner.ranking import gaussian_ranks, gaussian_table, sort_columns
 from signal_miner.scoring import EraScores, Scorer, max_drawdown, sharpe
+from signal_miner.scoring.ranking import gaussian_ranks, gaussian_table, sort_columns
 
 LEGACY = Path(__file__).parents[2] / "shared" / "data" / "numerai_legacy"
 TOLERANCE = 1e-12

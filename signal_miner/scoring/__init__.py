@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from signal_miner.errors import UserError
-from signal_miner.ranking import gaussian_ranks, gaussian_table, sort_columns
-from signal_miner.score_weights import (
+from signal_miner.scoring.ranking import gaussian_ranks, gaussian_table, sort_columns
+from signal_miner.scoring.weights import (
     BenchmarkWeights,
     benchmark_weights,
     frozen,

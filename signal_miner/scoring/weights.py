@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from signal_miner.ranking import gaussian_ranks, gaussian_table, sort_columns
+from signal_miner.scoring.ranking import gaussian_ranks, gaussian_table, sort_columns
 
 
 @dataclass(frozen=True)
