@@ -76,7 +76,7 @@ def measure(given: argparse.Namespace, console: Console) -> None:
     plan = make_plan(experiment, open_source(str(data), "all", "target", ["target"]))
     binned = BinnedFolds(plan.dataset, plan.targets, seed=0)
     folds = plan.scored_folds
-    _, build = timed(lambda: [binned.get(fold, 5, "target") for fold in folds])
+    bins, build = timed(lambda: [binned.get(fold, 5, "target") for fold in folds])
     scorers, rows = fold_scorers(plan), fold_rows(plan)
     reference = run_trial(binned, folds, scorers, plan.benchmark, 0)
     scorers = {
@@ -91,7 +91,7 @@ def measure(given: argparse.Namespace, console: Console) -> None:
         draw, ask = timed(search.ask)
         if draw is None:
             raise RuntimeError("the grid is exhausted; ask for fewer trials")
-        _, training = timed(lambda: [train_fold(binned, fold, draw.params, 0) for fold in folds])  # noqa: B023
+        _, training = timed(lambda: [train_fold(data, draw.params, 0) for data in bins])  # noqa: B023
         result, whole = timed(lambda: run_trial(binned, folds, scorers, draw.params, 0))  # noqa: B023
 
         def track() -> None:

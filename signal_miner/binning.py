@@ -22,7 +22,10 @@ GROUP_BYTES = 256 * 2**20
 """Raw bytes of the column group that is read and binned at a time."""
 
 BYTES_A_VALUE = 0.6
-"""Resident bytes of a binned value: LightGBM packs up to 15 bins in half a byte, plus what surrounds it."""
+"""Resident bytes of a binned value that is packed in half a byte, with what surrounds it."""
+
+PACKED_BINS = 16
+"""LightGBM packs a feature with fewer bins than this in half a byte a value."""
 
 LIGHTGBM_SAMPLE_ROWS = 200_000
 """Rows that LightGBM samples to find its bins (``bin_construct_sample_cnt``)."""
@@ -110,6 +113,7 @@ class BinnedFolds:
         self._memory_bytes = psutil.virtual_memory().available // 2 if memory_bytes is None else memory_bytes
         self._should_stop = should_stop
         self._kept: OrderedDict[tuple[Any, ...], tuple[BinnedFold, int]] = OrderedDict()
+        self._building: dict[tuple[Any, ...], threading.Lock] = {}
         self._lock = threading.Lock()
         self._levels: int | None = None
         self._levels_known = False
@@ -121,14 +125,24 @@ class BinnedFolds:
         ------
         UserError
             If the target is known in no training row of the fold.
+        Stopped
+            If `should_stop` said so during a build.
         """
         key = (fold.train_eras, fold.validation_eras, max_bin, target)
+        return self._kept_or_built(key, lambda: self._labelled(fold, max_bin, target))
+
+    def _kept_or_built(self, key: tuple[Any, ...], build: Callable[[], BinnedFold]) -> BinnedFold:
+        """Return what is kept under a key; build it where nothing is, while other threads wait for this key alone."""
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key][0]
-            built = self._labelled(fold, max_bin, target)
-            self._keep(key, built)
+            building = self._building.setdefault(key, threading.Lock())
+        with building:
+            with self._lock:
+                if key in self._kept:
+                    self._kept.move_to_end(key)
+                    return self._kept[key][0]
+            built = build()
+            with self._lock:
+                self._keep(key, built, int(key[2]))
             return built
 
     def _labelled(self, fold: Fold, max_bin: int, target: str) -> BinnedFold:
@@ -138,24 +152,20 @@ class BinnedFolds:
         if not len(known):
             raise UserError(f"{target!r} is known in no training row of fold {fold.number}; leave it out of targets")
         whole = len(known) == len(label)
-        if not whole and not self._bins_hold_for_subsets(len(known), max_bin):
-            return self._build(fold, max_bin, known, label)
         if whole and len(self._targets) == 1:
             return self._build(fold, max_bin, None, label)
-        base = self._base(fold, max_bin, len(label))
+        if not whole and not self._bins_hold_for_subsets(len(known), max_bin):
+            return self._build(fold, max_bin, known, label)
+        # One dataset carries one label, and changing it would change the boosters in training on it.
+        base = self._kept_or_built(
+            (fold.train_eras, fold.validation_eras, max_bin),
+            lambda: self._build(fold, max_bin, None, np.zeros(len(label), np.float32)),
+        )
         params = dataset_params(max_bin, self._seed)
         part = base.train.subset(known.astype(np.int32), params).construct()  # type: ignore[arg-type]
         part.set_label(label[known])
         part.reference = None  # or the base would live as long as the subset, kept or not
         return BinnedFold(part, base.validation)
-
-    def _base(self, fold: Fold, max_bin: int, n_rows: int) -> BinnedFold:
-        """Return all rows of a fold, which the targets' subsets are taken from."""
-        key = (fold.train_eras, fold.validation_eras, max_bin)
-        if key not in self._kept:
-            self._keep(key, self._build(fold, max_bin, None, np.zeros(n_rows, np.float32)))
-        self._kept.move_to_end(key)
-        return self._kept[key][0]
 
     def _bins_hold_for_subsets(self, n_rows: int, max_bin: int) -> bool:
         """Say whether the bins found on fewer rows are sure to be the same."""
@@ -174,7 +184,7 @@ class BinnedFolds:
         validation_rows = self._dataset.rows_of(fold.validation_eras)
         features = self._dataset.features
         n_rows = max(train_rows.stop - train_rows.start, validation_rows.stop - validation_rows.start)
-        width = max(1, GROUP_BYTES // max(1, n_rows))
+        width = max(1, GROUP_BYTES // max(1, n_rows * self._dataset.feature_bytes))
         train: lgb.Dataset | None = None
         validation: lgb.Dataset | None = None
         for start in range(0, len(features), width):
@@ -195,11 +205,12 @@ class BinnedFolds:
         if train is None or validation is None:
             raise UserError("the feature set has no features; name one that has")
         train.set_label(label if known is None else label[known])
+        validation.reference = None  # it is aligned by now, and would keep a training set that is no longer used
         return BinnedFold(train, validation)
 
-    def _keep(self, key: tuple[Any, ...], built: BinnedFold) -> None:
+    def _keep(self, key: tuple[Any, ...], built: BinnedFold, max_bin: int) -> None:
         values = (built.train.num_data() + built.validation.num_data()) * len(self._dataset.features)
-        self._kept[key] = (built, int(values * BYTES_A_VALUE))
+        self._kept[key] = (built, int(values * (BYTES_A_VALUE if max_bin < PACKED_BINS else 2 * BYTES_A_VALUE)))
         self._kept.move_to_end(key)
         while len(self._kept) > 1 and sum(size for _, size in self._kept.values()) > self._memory_bytes:
             self._kept.popitem(last=False)

@@ -46,6 +46,8 @@ class Dataset:
         Where columns are read from.
     id_column : str or None
         Column with the ids.
+    feature_bytes : int
+        Bytes of a stored feature value, the widest of the set.
     benchmark_paths : tuple of Path
         Files with Numerai's benchmark predictions.
     benchmark_columns : tuple of str
@@ -61,6 +63,7 @@ class Dataset:
     scoring_target: str
     source: ParquetRows
     id_column: str | None
+    feature_bytes: int
     benchmark_paths: tuple[Path, ...]
     benchmark_columns: tuple[str, ...]
 
@@ -106,6 +109,8 @@ class Dataset:
         for path in self.benchmark_paths:
             with open_parquet(path) as file:
                 id_column = _id_column(file.schema_arrow.names)
+                if id_column is None:
+                    raise UserError(f"{path} has no column 'id'; download it again or take it away")
                 table = file.read(columns=[id_column, *names])
             places = pc.index_in(wanted, table.column(id_column).cast(pa.string()).combine_chunks())
             places = places.fill_null(-1).to_numpy(zero_copy_only=False)
@@ -204,24 +209,19 @@ def open_dataset(source: Path, feature_set: str, scoring_target: str, targets: S
     paths = _paths(source)
     schema = open_parquet(paths[0]).schema_arrow
     names = schema.names
-    for path in paths[1:]:
-        missing = [name for name in names if name not in set(open_parquet(path).schema_arrow.names)]
-        if missing:
-            raise UserError(f"{path} lacks the column {missing[0]!r} of {paths[0].name}; download both of one version")
     if "era" not in names:
         raise UserError(f"{paths[0]} has no column 'era'{did_you_mean('era', names)}")
     features = _features(source, feature_set, names)
-    for name in features:
-        kind = schema.field(name).type
-        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-            raise UserError(f"feature {name!r} in {paths[0]} is {kind}, not a number; convert it")
     known = tuple(name for name in names if name.startswith("target"))
     for name in (scoring_target, *(targets or ())):
         if name not in known:
             raise UserError(f"{paths[0]} has no target {name!r}{did_you_mean(name, known)}")
+    for path in paths:
+        _check_columns(path, schema, (*features, *known))
     positions, eras, labels = _resolved_rows(paths, scoring_target)
     rows = ParquetRows(paths, positions)
-    benchmark_paths = _benchmark_paths(source)
+    _check_ids(rows, _id_column(names))
+    benchmark_paths = _benchmark_paths(source) if _id_column(names) else ()
     digest = hashlib.sha256(b"".join(footer_digest(path) for path in (*paths, *benchmark_paths)))
     digest.update(json.dumps([features, scoring_target]).encode())
     digest.update(eras.tobytes())
@@ -236,9 +236,26 @@ def open_dataset(source: Path, feature_set: str, scoring_target: str, targets: S
         scoring_target=scoring_target,
         source=rows,
         id_column=_id_column(names),
+        feature_bytes=max(schema.field(name).type.bit_width for name in features) // 8 or 1,
         benchmark_paths=benchmark_paths,
         benchmark_columns=_benchmark_columns(benchmark_paths),
     )
+
+
+def _check_columns(path: Path, schema: pa.Schema, columns: Sequence[str]) -> None:
+    """Refuse a file that lacks one of these columns, or has it in a type that is no number or not the first file's."""
+    own = open_parquet(path).schema_arrow
+    held = set(own.names)
+    for name in columns:
+        if name not in held:
+            raise UserError(f"{path} lacks the column {name!r} of train.parquet; download both of one version")
+        kind = own.field(name).type
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+            raise UserError(f"{path}: column {name!r} is {kind}, not a number; convert it")
+        if name.startswith("feature") and kind != schema.field(name).type:
+            raise UserError(
+                f"{path}: column {name!r} is {kind}, in train.parquet {schema.field(name).type}; write both the same"
+            )
 
 
 def _paths(source: Path) -> tuple[Path, ...]:
@@ -265,10 +282,12 @@ def _features(source: Path, feature_set: str, names: Sequence[str]) -> tuple[str
     try:
         sets = json.loads(file.read_text(encoding="utf-8"))["feature_sets"]
         listed = sets.get(feature_set)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{file} is not Numerai's features.json ({error}); download it again") from error
     if listed is None:
         raise UserError(f"feature_set = {feature_set!r} is not in {file}{did_you_mean(feature_set, sets)}")
+    if not listed:
+        raise UserError(f"feature_set = {feature_set!r} in {file} is empty; name another")
     known = set(names)
     missing = [name for name in listed if name not in known]
     if missing:
@@ -277,6 +296,19 @@ def _features(source: Path, feature_set: str, names: Sequence[str]) -> tuple[str
             "download features.json and train.parquet of one version"
         )
     return tuple(listed)
+
+
+def _check_ids(rows: ParquetRows, id_column: str | None) -> None:
+    """Refuse ids that stand twice: rows that are in two files would count twice."""
+    if id_column is None:
+        return
+    counts = pc.value_counts(rows.read([id_column]).column(id_column))
+    twice = counts.filter(pc.greater(counts.field("counts"), 1))
+    if len(twice):
+        raise UserError(
+            f"id {twice.field('values')[0].as_py()!r} stands twice in {' and '.join(str(path) for path in rows.paths)}"
+            f" ({len(twice)} such ids); an id may stand once"
+        )
 
 
 def _resolved_rows(

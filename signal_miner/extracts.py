@@ -50,7 +50,7 @@ def csv_as_parquet(path: Path, directory: Path) -> Path:
             _convert(path, partial, names, feature_type)
             partial.replace(target)
             return target
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowInvalid, pa.ArrowKeyError, pa.ArrowTypeError) as error:
             failure = error
         finally:
             partial.unlink(missing_ok=True)
@@ -71,7 +71,9 @@ def _convert(path: Path, partial: Path, names: list[str], feature_type: pa.DataT
     types |= {name: feature_type for name in names if name.startswith("feature")}
     types |= {name: pa.float32() for name in names if name.startswith("target")}
     options = pa.csv.ConvertOptions(column_types=types, include_columns=list(types))
-    reader = pa.csv.open_csv(path, convert_options=options)
+    # The header is ours to read: names may stand with blanks around them.
+    header = pa.csv.ReadOptions(column_names=names, skip_rows=1)
+    reader = pa.csv.open_csv(path, read_options=header, convert_options=options)
     with pq.ParquetWriter(partial, reader.schema) as writer:
         for batch in reader:
             writer.write_batch(batch)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.exceptions import StorageInternalError
 from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -36,7 +38,7 @@ class Draw:
     Attributes
     ----------
     number : int
-        Number of the study's trial, which tells draws apart.
+        Which draw of the study, from 0.
     params : mapping of str to value
     """
 
@@ -119,49 +121,64 @@ class Search:
             direction="maximize",
             load_if_exists=True,
         )
-        for trial in self._study.get_trials(deepcopy=False):
-            if _is_whole(trial, grid):
-                self._sampler.remember(_cell(trial.params, grid))
+        # A process killed while it asked leaves a trial without its whole configuration: it counts for nothing, its draw
+        # is made again. So a draw's number is its place among the whole trials, not Optuna's number.
+        self._optuna_numbers: list[int] = []
+        for trial in self._trials():
+            self._sampler.remember(_cell(trial.params, grid))
+            self._optuna_numbers.append(trial.number)
 
     def interrupted(self) -> tuple[Draw, ...]:
-        """Return the trials that a dead process left running, to be run again under their numbers.
+        """Return the draws that a dead process left running, to be run again."""
+        return self._draws(TrialState.RUNNING)
 
-        One whose configuration was not yet stored whole is told as failed: its draw is made again by the next `ask`.
-        """
-        draws = []
-        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if _is_whole(trial, self._grid):
-                draws.append(Draw(trial.number, self._grid.params(_cell(trial.params, self._grid))))
-            else:
-                self._study.tell(trial.number, state=TrialState.FAIL)
-        return tuple(draws)
+    def finished(self) -> tuple[Draw, ...]:
+        """Return the draws that were told, failed ones too."""
+        return self._draws(TrialState.COMPLETE, TrialState.FAIL)
 
     def ask(self) -> Draw | None:
         """Return a configuration that was never drawn before, or None where the grid is exhausted."""
-        if self._sampler.next_cell() is None:
-            return None
-        trial = self._study.ask(fixed_distributions=distributions(self._grid))
-        params = self._grid.params(_cell(trial.params, self._grid))
-        if any(name.endswith(INDEX_SUFFIX) for name in trial.params):
-            trial.set_user_attr(PARAMS_ATTRIBUTE, params)
-        return Draw(trial.number, params)
+        with _storage_errors():
+            if self._sampler.next_cell() is None:
+                return None
+            trial = self._study.ask(fixed_distributions=distributions(self._grid))
+            params = self._grid.params(_cell(trial.params, self._grid))
+            if any(name.endswith(INDEX_SUFFIX) for name in trial.params):
+                trial.set_user_attr(PARAMS_ATTRIBUTE, params)
+        self._optuna_numbers.append(trial.number)
+        return Draw(len(self._optuna_numbers) - 1, params)
 
     def tell(self, number: int, value: float) -> None:
-        """Finish a trial with its validation Sharpe; minus infinity where it has none."""
-        self._study.tell(number, value, skip_if_finished=True)
+        """Finish a draw with its validation Sharpe; minus infinity where it has none."""
+        with _storage_errors():
+            self._study.tell(self._optuna_numbers[number], value, skip_if_finished=True)
 
     def tell_failed(self, number: int) -> None:
-        """Finish a trial that raised an error."""
-        self._study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+        """Finish a draw whose training raised an error."""
+        with _storage_errors():
+            self._study.tell(self._optuna_numbers[number], state=TrialState.FAIL, skip_if_finished=True)
 
-    def finished(self) -> tuple[Draw, ...]:
-        """Return the trials that were told, failed ones too."""
-        states = (TrialState.COMPLETE, TrialState.FAIL)
-        return tuple(
-            Draw(trial.number, self._grid.params(_cell(trial.params, self._grid)))
-            for trial in self._study.get_trials(deepcopy=False, states=states)
-            if _is_whole(trial, self._grid)
-        )
+    def _trials(self) -> list[FrozenTrial]:
+        trials = self._study.get_trials(deepcopy=False)
+        return [trial for trial in trials if len(trial.params) == len(self._grid.axes)]
+
+    def _draws(self, *states: TrialState) -> tuple[Draw, ...]:
+        with _storage_errors():
+            return tuple(
+                Draw(number, self._grid.params(_cell(trial.params, self._grid)))
+                for number, trial in enumerate(self._trials())
+                if trial.state in states
+            )
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    """Tell a store that fails in one line."""
+    try:
+        yield
+    except (OSError, StorageInternalError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"the study's storage failed ({reason}); once it is mended, the same command goes on") from error
 
 
 def distributions(grid: Grid) -> dict[str, BaseDistribution]:
@@ -198,10 +215,6 @@ def _cell(stored: Mapping[str, Any], grid: Grid) -> tuple[int, ...]:
     )
 
 
-def _is_whole(trial: FrozenTrial, grid: Grid) -> bool:
-    return len(trial.params) == len(grid.axes)
-
-
 def _open_storage(storage: str, name: str) -> BaseStorage:
     if "://" in storage:
         try:
@@ -215,7 +228,7 @@ def _open_storage(storage: str, name: str) -> BaseStorage:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _mend_journal(path)
-        return JournalStorage(JournalFileBackend(str(path)))
+        return JournalStorage(JournalFileBackend(str(path), JournalFileOpenLock(str(path))))
     except OSError as error:
         raise UserError(
             f"study_storage = {storage!r} cannot be written ({error.strerror}); name another directory"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
-from signal_miner.binning import BinnedFolds, dataset_params
+from signal_miner.binning import BinnedFold, BinnedFolds, dataset_params
 from signal_miner.errors import Stopped
 from signal_miner.folds import Fold
 from signal_miner.parameters import Value
@@ -99,23 +100,25 @@ def booster_params(params: Mapping[str, Value], seed: int) -> dict[str, Any]:
 
 
 def train_fold(
-    binned: BinnedFolds,
-    fold: Fold,
+    data: BinnedFold,
     params: Mapping[str, Value],
     seed: int,
     should_stop: Callable[[], bool] = lambda: False,
+    on_checkpoint: Callable[[int], None] = lambda trees: None,
 ) -> NDArray[np.float32]:
     """Train one configuration on one fold and predict its validation rows at every checkpoint.
 
     Parameters
     ----------
-    binned : BinnedFolds
-    fold : Fold
+    data : BinnedFold
+        For the configuration's target and ``max_bin``.
     params : mapping of str to value
-        Configuration with ``n_estimators`` and ``target``.
+        Configuration with ``n_estimators``.
     seed : int
     should_stop : callable, optional
         Asked before each tree.
+    on_checkpoint : callable, optional
+        Told the number of trees at each checkpoint.
 
     Returns
     -------
@@ -129,7 +132,6 @@ def train_fold(
     lightgbm.basic.LightGBMError
         If LightGBM refuses the configuration.
     """
-    data = binned.get(fold, int(params.get("max_bin", DEFAULT_MAX_BIN)), str(params["target"]))
     points = checkpoints(int(params["n_estimators"]))
     booster = lgb.Booster(booster_params(params, seed), data.train)
     booster.add_valid(data.validation, "validation")
@@ -142,6 +144,7 @@ def train_fold(
             booster.update()
         trees = point
         predictions[:, column] = _validation_predictions(booster)
+        on_checkpoint(point)
     return predictions
 
 
@@ -152,6 +155,7 @@ def run_trial(
     params: Mapping[str, Value],
     seed: int,
     should_stop: Callable[[], bool] = lambda: False,
+    on_checkpoint: Callable[[Fold, int], None] = lambda fold, trees: None,
 ) -> TrialResult:
     """Train a configuration on every fold and score it.
 
@@ -167,6 +171,8 @@ def run_trial(
     seed : int
     should_stop : callable, optional
         Asked before each tree.
+    on_checkpoint : callable, optional
+        Told fold and number of trees at each checkpoint.
 
     Returns
     -------
@@ -185,9 +191,9 @@ def run_trial(
     kept: list[NDArray[np.float32]] = []
     for fold in folds:
         is_test = fold is folds[-1]
-        binned.get(fold, int(params.get("max_bin", DEFAULT_MAX_BIN)), str(params["target"]))
+        data = binned.get(fold, int(params.get("max_bin", DEFAULT_MAX_BIN)), str(params["target"]))
         started = time.perf_counter()
-        predictions = train_fold(binned, fold, params, seed, should_stop)
+        predictions = train_fold(data, params, seed, should_stop, partial(on_checkpoint, fold))
         seconds += time.perf_counter() - started
         curves.append(scorers[fold.number].corr(predictions))
         if is_test:

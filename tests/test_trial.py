@@ -31,6 +31,11 @@ PARAMS = {
 }
 
 
+def train(binned, fold, params, seed, **options):
+    """Train one fold on its binned data."""
+    return train_fold(binned.get(fold, params.get("max_bin", 255), params["target"]), params, seed, **options)
+
+
 def plain_predictions(dataset, fold, params, seed):
     """Train scikit-learn's wrapper on the raw matrix, as anyone would."""
     train, validation = dataset.rows_of(fold.train_eras), dataset.rows_of(fold.validation_eras)
@@ -64,7 +69,7 @@ def test_predictions_are_plain_lightgbms_at_every_checkpoint(dataset, monkeypatc
     params = PARAMS | {"max_bin": max_bin, "target": target}
     fold = WalkForward(2, 8).folds(dataset.eras)[1]
     binned = BinnedFolds(dataset, ("target", "target_cyrusd_60"), seed=5)
-    ours = train_fold(binned, fold, params, seed=5)
+    ours = train(binned, fold, params, seed=5)
     model, unseen = plain_predictions(dataset, fold, params, seed=5)
     for column, trees in enumerate(checkpoints(30)):
         np.testing.assert_array_equal(ours[:, column], model.predict(unseen, num_iteration=trees).astype(np.float32))
@@ -83,7 +88,7 @@ def test_a_subset_of_a_large_fold_trains_as_a_rebuild_does(tmp_path, max_bin):
     fold = WalkForward(2, 2).folds(dataset.eras)[1]
     params = PARAMS | {"max_bin": max_bin, "target": "target_cyrusd_60", "n_estimators": 5}
     binned = BinnedFolds(dataset, ("target", "target_cyrusd_60"), seed=1)
-    ours = train_fold(binned, fold, params, seed=1)
+    ours = train(binned, fold, params, seed=1)
     model, unseen = plain_predictions(dataset, fold, params, seed=1)
     np.testing.assert_array_equal(ours[:, -1], model.predict(unseen).astype(np.float32))
 
@@ -99,7 +104,7 @@ def test_features_with_nan_and_floats_train_as_plain_lightgbm_does(tmp_path):
     fold = WalkForward(2, 4).folds(dataset.eras)[0]
     for max_bin in (3, 5):
         params = PARAMS | {"max_bin": max_bin, "target": "target"}
-        ours = train_fold(BinnedFolds(dataset, ("target",), seed=2), fold, params, seed=2)
+        ours = train(BinnedFolds(dataset, ("target",), seed=2), fold, params, seed=2)
         model, unseen = plain_predictions(dataset, fold, params, seed=2)
         np.testing.assert_array_equal(ours[:, -1], model.predict(unseen).astype(np.float32))
 
@@ -113,7 +118,7 @@ def test_a_booster_holds_every_smaller_one(dataset):
     for _ in range(30):
         booster.update()
     unseen = dataset.read_features(dataset.features, dataset.rows_of(fold.validation_eras)).to_pandas().to_numpy()
-    ours = train_fold(binned, fold, PARAMS | {"max_bin": 5, "target": "target"}, seed=0)
+    ours = train(binned, fold, PARAMS | {"max_bin": 5, "target": "target"}, seed=0)
     np.testing.assert_array_equal(ours[:, -1], booster.predict(unseen).astype(np.float32))
 
 
@@ -123,7 +128,7 @@ def test_memory_beyond_the_limit_is_given_back_and_rebuilt(dataset):
     large = BinnedFolds(dataset, ("target", "target_cyrusd_60"), seed=0)
     for fold in (*folds, *folds):
         params = PARAMS | {"max_bin": 5, "target": "target"}
-        np.testing.assert_array_equal(train_fold(small, fold, params, 0), train_fold(large, fold, params, 0))
+        np.testing.assert_array_equal(train(small, fold, params, 0), train(large, fold, params, 0))
     assert small.get(folds[0], 5, "target") is small.get(folds[0], 5, "target")
     assert large.get(folds[0], 5, "target") is large.get(folds[0], 5, "target")
 
@@ -141,7 +146,7 @@ def test_a_trial_scores_its_own_predictions(dataset):
     validation = np.concatenate([part.curve for part in result.folds[:-1]])
     assert result.best == best_checkpoint(validation)
     for part in result.folds:
-        whole = train_fold(binned, part.fold, PARAMS | {"max_bin": 5, "target": "target"}, seed=0)
+        whole = train(binned, part.fold, PARAMS | {"max_bin": 5, "target": "target"}, seed=0)
         np.testing.assert_array_equal(part.predictions, whole[:, [-1, result.best]])
         np.testing.assert_array_equal(part.scores.corr[:, 0], part.curve[:, -1])
         np.testing.assert_array_equal(part.scores.corr[:, 1], part.curve[:, result.best])
@@ -157,7 +162,7 @@ def test_a_trial_that_is_told_to_stop_stops_at_the_next_tree(dataset):
         return len(asked) > 7
 
     with pytest.raises(Stopped):
-        train_fold(BinnedFolds(dataset, ("target",), seed=0), fold, PARAMS | {"target": "target"}, 0, stop)
+        train(BinnedFolds(dataset, ("target",), seed=0), fold, PARAMS | {"target": "target"}, 0, should_stop=stop)
     assert len(asked) == 8
 
 
