@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         0; 1 if every trial failed; 2 for a user's mistake, told in one line; 130 if stopped by the user.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     try:
         given = _parser().parse_args(arguments)
         return int(given.run(given, console))
@@ -96,6 +97,7 @@ def _mine(given: argparse.Namespace, console: Console) -> int:
     # MLflow takes seconds to import; a mistake in the file is told before it.
     from signal_miner.leaderboard import print_leaderboard
     from signal_miner.mining import mine
+    from signal_miner.tracking_store import without_password
 
     summary = mine(plan, console)
     print_leaderboard(summary.leaderboard, console)
@@ -107,7 +109,7 @@ def _mine(given: argparse.Namespace, console: Console) -> int:
     else:
         server = "http://127.0.0.1:5000"
         console.print("To compare the trials with the benchmark, start the MLflow UI:")
-        console.print(f"  {_ui_command(summary.tracking_uri)}")
+        console.print(f"  {_ui_command(without_password(summary.tracking_uri))}")
     console.print(f"and open  {server}{summary.view}")
     if summary.stopped:
         console.print("Stopped before the last trial; the same command goes on.")
@@ -144,7 +146,7 @@ def _ui_command(tracking_uri: str) -> str:
     # Without the variable the UI starts job workers that take 2 GB and serve nothing here.
     setting = "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false"
     setting = f"set {setting} &&" if os.name == "nt" else setting
-    return f"{setting} mlflow ui --backend-store-uri {tracking_uri}"
+    return f"{setting} mlflow ui --backend-store-uri {shlex.quote(tracking_uri)}"
 
 
 if __name__ == "__main__":

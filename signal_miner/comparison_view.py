@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from signal_miner.run_tags import BENCHMARK_KIND, KIND, ORDER, STUDY, STUDY_KIND
+
 TAG_PREFIX = "mlflow.sharedViewState."
 LONGEST_TAG = 20_000
 EXPERIMENT_KIND = ("mlflow.experimentKind", "custom_model_development")
@@ -27,12 +29,6 @@ RUN_COLOR = "mlflow.runColor"
 """Run tag: colour of the run in the table and in every chart."""
 
 COLORS = {"benchmark": "#FF7F0E", "both": "#1A9850", "validation": "#4393C3", "neither": "#C0C0C0"}
-
-ORDER = "signal_miner.order"
-"""Run tag that the view sorts by: the benchmark first, then trials by validation Sharpe.
-
-The UI loads 100 runs; sorted by the metric alone, a study in which 100 trials are better would hide its benchmark.
-"""
 
 _MAIN = "Trials against the benchmark"
 _PARAMETERS = "Parameters (colour: validation Sharpe)"
@@ -59,7 +55,7 @@ class SharedView:
 
 def run_color(kind: str, beats_benchmark: Mapping[str, bool]) -> str:
     """Return the colour of a run: the benchmark orange; green, blue or grey as a trial beats it."""
-    if kind == "benchmark":
+    if kind == BENCHMARK_KIND:
         return COLORS["benchmark"]
     if not beats_benchmark.get("validation"):
         return COLORS["neither"]
@@ -68,7 +64,7 @@ def run_color(kind: str, beats_benchmark: Mapping[str, bool]) -> str:
 
 def order(kind: str, validation_sharpe: float | None) -> str:
     """Return a run's place in text order: ``0`` for the benchmark, else ``1 `` and a number that falls with Sharpe."""
-    if kind == "benchmark":
+    if kind == BENCHMARK_KIND:
         return "0"
     if validation_sharpe is None or not math.isfinite(validation_sharpe):
         return "2"
@@ -129,7 +125,7 @@ def _state(study: str, metric_names: list[str], grid_params: list[str]) -> dict[
     names += ["test/sharpe", "test/corr"]
     columns = [f"metrics.`{name}`" for name in names] + [f"params.`{name}`" for name in grid_params]
     return {
-        "searchFilter": f"tags.`signal_miner.study` = '{study}' and tags.`signal_miner.kind` != 'study'",
+        "searchFilter": f"tags.`{STUDY}` = '{study}' and tags.`{KIND}` != '{STUDY_KIND}'",
         "orderByKey": f"tags.`{ORDER}`",
         "orderByAsc": True,
         "startTime": "ALL",

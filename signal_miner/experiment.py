@@ -178,6 +178,9 @@ def parse_experiment(table: Mapping[str, Any], text: str = "") -> Experiment:
     written = table.get("constraint")
     if written is not None and not isinstance(written, str):
         raise UserError(f"constraint = {written!r} is not text; write one such as 'num_leaves <= 2**max_depth'")
+    constraint = parse_constraint(written, axes) if written is not None else None
+    if constraint and "max_depth" in constraint.names and -1 in axes["max_depth"]:
+        raise UserError(f"constraint = {written!r} cannot judge max_depth = -1 (no limit); use depths of 1 and more")
     tracking = table.get("tracking_uri")
     return Experiment(
         name=name,
@@ -189,7 +192,7 @@ def parse_experiment(table: Mapping[str, Any], text: str = "") -> Experiment:
         numerai_benchmarks=_names(table, "numerai_benchmarks"),
         folds=_folds(table.get("folds", {})),
         axes=axes,
-        constraint=parse_constraint(written, axes) if written is not None else None,
+        constraint=constraint,
         benchmark=_benchmark(table),
         trials=_integer(table, "trials", 100, low=1),
         jobs=_jobs(table),
@@ -290,6 +293,8 @@ def _axes(table: Mapping[str, Any]) -> dict[str, tuple[Value, ...]]:
     axes = {key: parse_axis(key, value) for key, value in grid.items()}
     if "n_estimators" not in axes:
         raise UserError("grid.n_estimators is missing; add the number of trees, such as n_estimators = [500, 1000]")
+    if "subsample" in axes and "subsample_freq" not in axes:
+        raise UserError("grid.subsample does nothing without subsample_freq; add subsample_freq = 1")
     return axes
 
 

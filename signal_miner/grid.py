@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,16 +50,6 @@ class Grid:
     def params(self, cell: tuple[int, ...]) -> dict[str, Value]:
         """Return the parameters at a cell, one index an axis."""
         return {axis.name: axis.values[index] for axis, index in zip(self.axes, cell, strict=True)}
-
-    def cell(self, params: Mapping[str, Value]) -> tuple[int, ...]:
-        """Return the cell of these parameters.
-
-        Raises
-        ------
-        ValueError
-            If a value is not on its axis.
-        """
-        return tuple(axis.values.index(params[axis.name]) for axis in self.axes)
 
     def is_feasible(self, cell: tuple[int, ...]) -> bool:
         """Say whether the constraint allows a cell."""

@@ -95,7 +95,7 @@ def make_leaderboard(trials: Sequence[TrackedTrial], benchmark: TrackedTrial) ->
 def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> None:
     """Print the first places and the benchmark's; fewer columns where the terminal is narrow."""
     if not console.is_terminal:
-        console = Console(width=_WIDE, file=console.file, highlight=False)
+        console = Console(width=_WIDE, file=console.file, highlight=False, markup=False)
     columns = {head: key for head, key in _COLUMNS.items() if console.width >= _WIDE or head not in _ONLY_WIDE}
     title = "Leaderboard by validation Sharpe (test is shown, never ranked by)"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)

@@ -1,36 +1,23 @@
-"""Mining: asks the study, trains in joblib's threads, tells the study and tracks each trial as it ends."""
+"""Mining a study: one process at a time, its run in MLflow, and how it ended."""
 
 from __future__ import annotations
 
-import logging
-import math
-import time
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import joblib
 import numpy as np
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 from rich.console import Console
 
-from signal_miner.artifacts import PREDICTIONS, read_predictions, write_artifacts
-from signal_miner.binning import BinnedFolds
-from signal_miner.errors import Stopped, UserError
+from signal_miner.errors import UserError
 from signal_miner.interruption import StopRequest
 from signal_miner.leaderboard import Leaderboard, make_leaderboard
-from signal_miner.metrics import BENCHMARK, trial_metrics
-from signal_miner.plan import Plan
-from signal_miner.progress import MiningProgress
-from signal_miner.search import Draw, Search
-from signal_miner.tracking import StudyRecord, TrackedTrial, Tracker, temporary_artifacts
-from signal_miner.trial import DRAWN, TrialResult, rescore, run_trial
-from signal_miner.validation_rows import fold_rows, fold_scorers
-
-_LOG = logging.getLogger(__name__)
+from signal_miner.miner import Miner
+from signal_miner.plan import Plan, plan_record
+from signal_miner.search import Search
+from signal_miner.tracking import StudyRecord, Tracker
 
 
 @dataclass(frozen=True)
@@ -58,16 +45,6 @@ class MiningSummary:
     exhausted: bool
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    """What a worker hands back: a result, an error, or neither if it was told to stop."""
-
-    draw: Draw
-    started: float
-    result: TrialResult | None = None
-    error: str | None = None
-
-
 def mine(plan: Plan, console: Console) -> MiningSummary:
     """Mine a study: the benchmark, then trials until the experiment's number is reached.
 
@@ -92,174 +69,23 @@ def mine(plan: Plan, console: Console) -> MiningSummary:
     with _study_lock(plan), StopRequest(lambda: console.print("Stopping; finished trials are kept …")) as stop:
         search = Search(plan.study, plan.grid, experiment.seed, experiment.study_storage)
         tracker = Tracker(experiment.name, plan.study, plan.config_hash, experiment.tracking_uri)
+        miner = Miner(plan, tracker, search, stop, console)
         run_id = tracker.begin_study(_record(plan))
         status = "FAILED"
         try:
             tracker.link_launcher(run_id)
             tracker.delete_cut_off()
-            miner = _Miner(plan, tracker, search, stop, console)
-            exhausted = miner.run()
-            status = "KILLED" if stop.is_set() else "FINISHED"
-            benchmark = tracker.benchmark()
-            if benchmark is None:
-                raise UserError("stopped before the benchmark was finished; the same command starts again")
-            board = make_leaderboard(tracker.trials(), benchmark)
+            miner.run()
+            status = "FINISHED" if miner.complete else "KILLED"
         finally:
-            _end_study(tracker, run_id, status)
-    return MiningSummary(plan.study, run_id, tracker.tracking_uri, miner.view, board, status == "KILLED", exhausted)
-
-
-class _Miner:
-    """One process's work on a study."""
-
-    def __init__(self, plan: Plan, tracker: Tracker, search: Search, stop: StopRequest, console: Console) -> None:
-        self._plan = plan
-        self._tracker = tracker
-        self._search = search
-        self._stop = stop
-        self._console = console
-        self._seed = plan.experiment.seed
-        self._binned = BinnedFolds(
-            plan.dataset,
-            tuple({*plan.targets, str(plan.benchmark["target"])}),
-            self._seed,
-            should_stop=stop.is_set,
-        )
-        self._rows = fold_rows(plan)
-        self._scorers = fold_scorers(plan)
-        self._benchmark_scores: Mapping[int, NDArray[np.float64]] = {}
-        self._exhausted = False
-        self.view = ""
-
-    def run(self) -> bool:
-        """Train the benchmark and the trials; return whether the grid was exhausted."""
-        if not self._benchmark():
-            return False
-        self.view = self._tracker.save_view([axis.name for axis in self._plan.grid.axes if len(axis.values) > 1])
-        tracked = {_key(trial.params, self._plan): trial for trial in self._tracker.trials()}
-        settled = [draw for draw in self._search.finished() if self._key(draw) in tracked]
-        pending = sorted(
-            {*self._search.finished(), *self._search.interrupted()} - {*settled}, key=lambda draw: draw.number
-        )
-        total = self._plan.experiment.trials
-        jobs = self._plan.experiment.jobs
-        workers = joblib.Parallel(
-            n_jobs=joblib.cpu_count() if jobs == -1 else jobs,
-            backend="threading",
-            return_as="generator_unordered",
-            pre_dispatch="n_jobs",
-            batch_size=1,
-        )
-        before = tuple(tracked[self._key(draw)] for draw in settled)
-        with MiningProgress(self._console, total, len(settled), before) as progress:
-            draws = self._draws(pending, total - len(settled), tracked, progress)
-            try:
-                for outcome in workers(joblib.delayed(self._train)(draw) for draw in draws):
-                    if outcome.result is not None or outcome.error is not None:
-                        progress.advance(self._finish(outcome))
-            except BaseException:
-                self._stop.set()  # or the trials in training would keep the process alive to their end
-                raise
-        return self._exhausted
-
-    def _draws(
-        self,
-        pending: Sequence[Draw],
-        count: int,
-        tracked: Mapping[tuple[str, ...], TrackedTrial],
-        progress: MiningProgress,
-    ) -> Iterator[Draw]:
-        """Yield what is to be trained: what was cut off, then what the study draws, less what is tracked already.
-
-        A trial is tracked before the study is told, so a kill in between leaves one that only has to be told; and
-        so it is with a study whose journal was deleted.
-        """
-        for position in range(count):
-            if self._stop.is_set():
-                return
-            draw = pending[position] if position < len(pending) else self._search.ask()
-            if draw is None:
-                self._exhausted = True
-                return
-            earlier = tracked.get(self._key(draw))
-            if earlier is None:
-                yield draw
-            else:
-                self._tell(draw.number, earlier if earlier.finished else None)
-                progress.advance(earlier if earlier.finished else None)
-
-    def _key(self, draw: Draw) -> tuple[str, ...]:
-        return _key(draw.params, self._plan)
-
-    def _train(self, draw: Draw) -> _Outcome:
-        """Run one trial in a worker's thread."""
-        started = time.time()
-        folds = self._plan.folds[str(draw.params["target"])]
-        try:
-            result = run_trial(self._binned, folds, self._scorers, draw.params, self._seed, self._stop.is_set)
-        except Stopped:
-            return _Outcome(draw, started)
-        except Exception as error:  # noqa: BLE001 - whatever a configuration does, the other trials go on
-            _LOG.debug("trial %d failed", draw.number, exc_info=True)
-            return _Outcome(draw, started, error="".join(traceback.format_exception(error)).strip())
-        return _Outcome(draw, started, result)
-
-    def _finish(self, outcome: _Outcome) -> TrackedTrial | None:
-        """Track a trial, then tell the study: in this order, a kill in between loses nothing."""
-        draw = outcome.draw
-        params = dict(draw.params) | {"seed": self._seed}
-        if outcome.result is None:
-            self._tracker.log_failure(draw.number, params, outcome.error or "", outcome.started)
-            self._tell(draw.number, None)
-            return None
-        tracked = self._track(draw.number, params, outcome.result, outcome.started)
-        self._tell(draw.number, tracked)
-        return tracked
-
-    def _tell(self, number: int, trial: TrackedTrial | None) -> None:
-        if trial is None:
-            self._search.tell_failed(number)
-        else:
-            self._search.tell(number, trial.metrics.get("validation/sharpe", -math.inf))
-
-    def _track(
-        self, number: int | None, params: Mapping[str, object], result: TrialResult, started: float
-    ) -> TrackedTrial:
-        metrics = trial_metrics(result, self._benchmark_scores)
-        with temporary_artifacts() as directory:
-            write_artifacts(Path(directory), result, self._rows)
-            return self._tracker.log_trial(number, params, metrics, Path(directory), started)
-
-    def _benchmark(self) -> bool:
-        """Train the benchmark, or read its predictions back; return False if told to stop."""
-        tracked = self._tracker.benchmark()
-        if tracked is not None:
-            with temporary_artifacts() as directory:
-                path = self._tracker.download(tracked.run_id, PREDICTIONS, Path(directory))
-                predictions = {number: columns[:, DRAWN] for number, columns in read_predictions(path).items()}
-            self._compare_with(predictions)
-            return True
-        self._console.print("Training the benchmark …", highlight=False)
-        draw = Draw(-1, self._plan.benchmark)
-        outcome = self._train(draw)
-        params = dict(self._plan.benchmark) | {"seed": self._seed}
-        if outcome.error is not None:
-            self._tracker.log_failure(None, params, outcome.error, outcome.started)
-            raise UserError(f"the benchmark failed: {outcome.error.splitlines()[-1]}; mend [benchmark]")
-        if outcome.result is None:
-            return False
-        self._compare_with({part.fold.number: part.predictions[:, DRAWN] for part in outcome.result.folds})
-        self._track(None, params, rescore(outcome.result, self._scorers), outcome.started)
-        return True
-
-    def _compare_with(self, predictions: Mapping[int, NDArray[np.float32]]) -> None:
-        """Score everything from now on against the benchmark's predictions, by fold number."""
-        self._benchmark_scores = {
-            number: self._scorers[number].corr(columns)[:, 0] for number, columns in predictions.items()
-        }
-        self._scorers = {
-            number: scorer.with_benchmark(BENCHMARK, predictions[number]) for number, scorer in self._scorers.items()
-        }
+            with suppress(UserError) if status == "FAILED" else nullcontext():  # the first error is the one to tell
+                _end_study(tracker, run_id, status, miner)
+    if miner.benchmark is None:
+        raise UserError("stopped before the benchmark was finished; the same command trains it again")
+    board = make_leaderboard(miner.trials, miner.benchmark)
+    return MiningSummary(
+        plan.study, run_id, tracker.tracking_uri, miner.view, board, not miner.complete, miner.exhausted
+    )
 
 
 @contextmanager
@@ -277,11 +103,6 @@ def _study_lock(plan: Plan) -> Iterator[None]:
         raise UserError(f"study_storage = {storage!r} cannot be written ({error.strerror}); name another") from error
     with held:
         yield
-
-
-def _key(params: Mapping[str, object], plan: Plan) -> tuple[str, ...]:
-    """Return a configuration as MLflow keeps it."""
-    return tuple(str(params[axis.name]) for axis in plan.grid.axes)
 
 
 def _record(plan: Plan) -> StudyRecord:
@@ -307,6 +128,7 @@ def _record(plan: Plan) -> StudyRecord:
             **spans,
         },
         experiment_file=experiment.text,
+        plan=plan_record(plan),
         data_name=dataset.name,
         data_digest=dataset.digest,
         data_source=", ".join(str(path) for path in dataset.source.paths),
@@ -322,14 +144,14 @@ def _span(labels: Mapping[int, str], eras: tuple[int, ...]) -> str:
     return f"{labels[eras[0]]}–{labels[eras[-1]]}"
 
 
-def _end_study(tracker: Tracker, run_id: str, status: str) -> None:
-    trials = tracker.trials()
-    benchmark = tracker.benchmark()
-    finished = [trial for trial in trials if trial.finished]
+def _end_study(tracker: Tracker, run_id: str, status: str, miner: Miner) -> None:
+    finished = [trial for trial in miner.trials if trial.finished]
     metrics = {
         "trials/finished": float(len(finished)),
-        "trials/failed": float(len(trials) - len(finished)),
+        "trials/failed": float(len(miner.trials) - len(finished)),
         "trials/beat_benchmark_in_validation": float(sum(trial.beats_benchmark["validation"] for trial in finished)),
     }
-    note = make_leaderboard(trials, benchmark).summary if benchmark else "The benchmark is not finished."
+    note = "The benchmark is not finished."
+    if miner.benchmark is not None:
+        note = make_leaderboard(miner.trials, miner.benchmark).summary
     tracker.end_study(run_id, status, metrics, note)

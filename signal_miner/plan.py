@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
 import numpy as np
@@ -160,6 +160,42 @@ def _purges(
         )
         warnings = (warning,)
     return dict.fromkeys(needed, embargo), warnings
+
+
+def plan_record(plan: Plan) -> dict[str, object]:
+    """Return all of a plan that another program needs to train or judge the same, as JSON takes it."""
+    experiment, dataset = plan.experiment, plan.dataset
+    constraint = experiment.constraint
+    return {
+        "study": plan.study,
+        "config_hash": plan.config_hash,
+        "experiment": {
+            "name": experiment.name,
+            "data": experiment.data,
+            "feature_set": experiment.feature_set,
+            "scoring_target": experiment.scoring_target,
+            "horizon_days": experiment.horizon_days,
+            "trials": experiment.trials,
+            "seed": experiment.seed,
+            "constraint": constraint.expression if constraint else None,
+            "folds": asdict(experiment.folds),
+            "grid": {axis.name: axis.values for axis in plan.grid.axes},
+            "benchmark": dict(plan.benchmark),
+            "numerai_benchmarks": plan.numerai_benchmarks,
+        },
+        "data": {
+            "digest": dataset.digest,
+            "files": [str(path.resolve()) for path in dataset.source.paths],
+            "features": dataset.features,
+            "rows": len(dataset),
+        },
+        "targets": {
+            name: {"purge_eras": plan.purge_eras[name], "folds": [asdict(fold) for fold in folds]}
+            for name, folds in plan.folds.items()
+        },
+        "holdout_eras": plan.holdout_eras,
+        "era_labels": {str(number): label for number, label in dataset.era_labels.items()},
+    }
 
 
 def describe(plan: Plan) -> tuple[str, ...]:

@@ -3,15 +3,68 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
+from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from signal_miner.folds import Fold
 from signal_miner.tracking import TrackedTrial
 
 _SECONDS_BETWEEN_LINES = 10.0
+
+
+class BenchmarkProgress:
+    """Shows how far the benchmark's training is: a bar in a terminal, a line now and then elsewhere.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+    folds : sequence of Fold
+    trees : int
+        Trees of each fold.
+    """
+
+    def __init__(self, console: Console, folds: Sequence[Fold], trees: int) -> None:
+        self._console = console
+        self._folds = len(folds)
+        self._trees = trees
+        # A fold's time goes with its training eras.
+        self._weights = {fold.number: len(fold.train_eras) for fold in folds}
+        self._started = self._printed = time.monotonic()
+        self._bar = Progress(
+            TextColumn("Training the benchmark"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[at]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("benchmark", total=sum(self._weights.values()) * trees, at="")
+
+    def __enter__(self) -> BenchmarkProgress:
+        if not self._console.is_terminal:
+            self._console.print("Training the benchmark …")
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def advance(self, fold: Fold, trees: int) -> None:
+        """Show that a fold has this many trees."""
+        at = f"fold {fold.number} of {self._folds}, {trees:,} of {self._trees:,} trees"
+        before = sum(weight for number, weight in self._weights.items() if number < fold.number)
+        self._bar.update(self._task, completed=before * self._trees + self._weights[fold.number] * trees, at=at)
+        now = time.monotonic()
+        if not self._console.is_terminal and now - self._printed >= _SECONDS_BETWEEN_LINES:
+            self._printed = now
+            self._console.print(f"Benchmark: {at}, {now - self._started:.0f} s")
 
 
 class MiningProgress:
@@ -30,6 +83,7 @@ class MiningProgress:
 
     def __init__(self, console: Console, total: int, done: int, trials: tuple[TrackedTrial, ...]) -> None:
         self._console = console
+        self._lock = threading.Lock()
         self._total = total
         self._at_start = self._done = done
         self._started = self._printed = time.monotonic()
@@ -57,24 +111,22 @@ class MiningProgress:
     ) -> None:
         self._bar.stop()
 
-    def advance(self, trial: TrackedTrial | None) -> None:
-        """Count a trial; None for one that failed."""
-        self._done += 1
-        if trial is None:
-            self._failed += 1
-        else:
+    def advance(self, trial: TrackedTrial) -> None:
+        """Count a trial, finished or failed; safe to call from several threads."""
+        with self._lock:
+            self._done += 1
+            self._failed += not trial.finished
             self._best = max(self._best, _sharpe(trial))
             self._beating += trial.beats_benchmark["validation"]
-        self._bar.update(self._task, completed=self._done, rate=self._rate(), best=self._standing())
-        now = time.monotonic()
-        if not self._console.is_terminal and (
-            now - self._printed >= _SECONDS_BETWEEN_LINES or self._done == self._total
-        ):
-            self._printed = now
-            self._console.print(
-                f"{self._done}/{self._total} trials · {self._rate()} · {self._time_left()} · {self._standing()}",
-                highlight=False,
-            )
+            self._bar.update(self._task, completed=self._done, rate=self._rate(), best=self._standing())
+            now = time.monotonic()
+            due = now - self._printed >= _SECONDS_BETWEEN_LINES or self._done == self._total
+            if due and not self._console.is_terminal:
+                self._printed = now
+                self._console.print(
+                    f"{self._done}/{self._total} trials · {self._rate()} · {self._time_left()} · {self._standing()}",
+                    highlight=False,
+                )
 
     def _rate(self) -> str:
         rate = self._done_here() / max(time.monotonic() - self._started, 1e-9)

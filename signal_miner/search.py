@@ -121,8 +121,8 @@ class Search:
             direction="maximize",
             load_if_exists=True,
         )
-        # A process killed while it asked leaves a trial without its whole configuration: it counts for nothing, its draw
-        # is made again. So a draw's number is its place among the whole trials, not Optuna's number.
+        # A process killed while it asked leaves a trial without its whole configuration: it counts for nothing, and
+        # its draw is made again. So a draw's number is its place among the whole trials, not Optuna's number.
         self._optuna_numbers: list[int] = []
         for trial in self._trials():
             self._sampler.remember(_cell(trial.params, grid))
@@ -178,7 +178,9 @@ def _storage_errors() -> Iterator[None]:
         yield
     except (OSError, StorageInternalError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"the study's storage failed ({reason}); once it is mended, the same command goes on") from error
+        raise UserError(
+            f"the study's storage failed ({reason}); once it is mended, the same command goes on"
+        ) from error
 
 
 def distributions(grid: Grid) -> dict[str, BaseDistribution]:

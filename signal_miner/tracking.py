@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 
-from signal_miner.comparison_view import EXPERIMENT_KIND, ORDER, RUN_COLOR, order, run_color, shared_view
+from signal_miner.comparison_view import EXPERIMENT_KIND, RUN_COLOR, order, run_color, shared_view
 from signal_miner.errors import UserError
 from signal_miner.metrics import TrialMetrics
-from signal_miner.tracking_store import open_client
+from signal_miner.run_tags import (
+    BENCHMARK_KIND,
+    CONFIG_HASH,
+    ERROR,
+    KIND,
+    NUMBER,
+    ORDER,
+    STUDY,
+    STUDY_KIND,
+    TRIAL_KIND,
+)
+from signal_miner.tracking_store import open_client, store_errors
 
-KIND, STUDY, CONFIG_HASH = "signal_miner.kind", "signal_miner.study", "signal_miner.config_hash"
-NUMBER, ERROR = "signal_miner.trial", "signal_miner.error"
-STUDY_KIND, BENCHMARK_KIND, TRIAL_KIND = "study", "benchmark", "trial"
 NOTE = "mlflow.note.content"
+
+PLAN = "plan.json"
+"""Artifact of the study's run: settings, features, targets, eras of each fold, as they were mined."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
 _BATCH_METRICS, _BATCH_PARAMS, _LONGEST_VALUE = 1000, 100, 5000
 _FINISHED = RunStatus.to_string(RunStatus.FINISHED)
 _FAILED = RunStatus.to_string(RunStatus.FAILED)
@@ -79,6 +94,8 @@ class StudyRecord:
         Settings shown on the study's run.
     experiment_file : str
         The file as written.
+    plan : mapping of str to object
+        What the file, the command line and the data came to.
     data_name, data_digest, data_source : str
         The dataset input.
     data_profile : mapping of str to object
@@ -89,6 +106,7 @@ class StudyRecord:
     config_hash: str
     params: Mapping[str, Any]
     experiment_file: str
+    plan: Mapping[str, Any]
     data_name: str
     data_digest: str
     data_source: str
@@ -98,6 +116,18 @@ class StudyRecord:
 def trial_name(number: int) -> str:
     """Return a trial's name in the UI."""
     return f"trial {number:04d}"
+
+
+def _told(method: Callable[P, T]) -> Callable[P, T]:
+    """Tell, in one line, a store that stops answering inside a method of `Tracker`."""
+
+    @functools.wraps(method)
+    def told(*arguments: P.args, **options: P.kwargs) -> T:
+        tracker: Any = arguments[0]
+        with store_errors(tracker.tracking_uri):
+            return method(*arguments, **options)
+
+    return told
 
 
 class Tracker:
@@ -145,11 +175,7 @@ class Tracker:
         """Address of the store."""
         return str(self._client.tracking_uri)
 
-    @property
-    def experiment_id(self) -> str:
-        """MLflow's id of the experiment."""
-        return self._experiment_id
-
+    @_told
     def begin_study(self, record: StudyRecord) -> str:
         """Create the study's run, or set the one that is there to running again.
 
@@ -160,12 +186,14 @@ class Tracker:
         """
         for run in self._runs(STUDY_KIND):
             self._client.update_run(run.info.run_id, status="RUNNING")
+            self._client.log_dict(run.info.run_id, dict(record.plan), PLAN)
             return str(run.info.run_id)
         tags = self._tags | {KIND: STUDY_KIND}
         run_id = self._create(f"study {record.study}", tags, int(time.time() * 1000))
         params = [Param(name, str(value)[:_LONGEST_VALUE]) for name, value in record.params.items()]
         self._client.log_batch(run_id, params=params[:_BATCH_PARAMS])
         self._client.log_text(run_id, record.experiment_file, "experiment.toml")
+        self._client.log_dict(run_id, dict(record.plan), PLAN)
         dataset = DatasetEntity(
             name=record.data_name,
             digest=record.data_digest,
@@ -176,6 +204,7 @@ class Tracker:
         self._client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "mining")])])
         return run_id
 
+    @_told
     def end_study(self, run_id: str, status: str, metrics: Mapping[str, float], note: str) -> None:
         """Finish the study's run.
 
@@ -197,6 +226,7 @@ class Tracker:
         )
         self._client.set_terminated(run_id, status)
 
+    @_told
     def log_trial(
         self,
         number: int | None,
@@ -248,17 +278,21 @@ class Tracker:
         texts = {key: str(value) for key, value in params.items()}
         return TrackedTrial(run_id, kind, number, _FINISHED, texts, metrics.values, metrics.beats_benchmark)
 
-    def log_failure(self, number: int | None, params: Mapping[str, Any], error: str, started: float) -> None:
+    @_told
+    def log_failure(self, number: int | None, params: Mapping[str, Any], error: str, started: float) -> TrackedTrial:
         """Write a trial or benchmark that raised an error: a FAILED run with the error in a tag and its note."""
         kind = BENCHMARK_KIND if number is None else TRIAL_KIND
-        tags = self._tags | {KIND: kind, ERROR: error[:_LONGEST_VALUE], NOTE: f"```\n{error[:_LONGEST_VALUE]}\n```"}
-        tags |= _appearance(kind, {}, None)
+        end = error[-_LONGEST_VALUE + 10 :]
+        tags = self._tags | {KIND: kind, ERROR: end, NOTE: f"```\n{end}\n```"} | _appearance(kind, {}, None)
         if number is not None:
             tags[NUMBER] = str(number)
         run_id = self._create(BENCHMARK_KIND if number is None else trial_name(number), tags, int(started * 1000))
-        self._client.log_batch(run_id, params=[Param(key, str(value)) for key, value in params.items()])
+        texts = {key: str(value) for key, value in params.items()}
+        self._client.log_batch(run_id, params=[Param(key, value) for key, value in texts.items()])
         self._client.set_terminated(run_id, _FAILED)
+        return TrackedTrial(run_id, kind, number, _FAILED, texts, {}, {"validation": False, "test": False})
 
+    @_told
     def save_view(self, grid_params: Sequence[str]) -> str:
         """Save the view that compares the study's trials with its benchmark, and return its address in the UI.
 
@@ -281,16 +315,19 @@ class Tracker:
             return f"/#/experiments/{self._experiment_id}/runs?workflowType=machine_learning"
         return view.url_suffix
 
+    @_told
     def trials(self) -> tuple[TrackedTrial, ...]:
         """Return the study's finished and failed trials, by number."""
         tracked = [_tracked(run) for run in self._runs(TRIAL_KIND)]
         ended = [trial for trial in tracked if trial.status in (_FINISHED, _FAILED)]
         return tuple(sorted(ended, key=lambda trial: trial.number or 0))
 
+    @_told
     def benchmark(self) -> TrackedTrial | None:
         """Return the study's benchmark, if it is finished."""
         return next((trial for trial in map(_tracked, self._runs(BENCHMARK_KIND)) if trial.finished), None)
 
+    @_told
     def delete_cut_off(self) -> int:
         """Delete runs that a killed process left half-written, and return how many.
 
@@ -298,13 +335,13 @@ class Tracker:
         """
         deleted = 0
         for kind in (TRIAL_KIND, BENCHMARK_KIND):
-            for run in self._runs(kind):
-                if run.info.status not in (_FINISHED, _FAILED):
-                    self._client.set_terminated(run.info.run_id, _FAILED)  # MLflow changes no deleted run
-                    self._client.delete_run(run.info.run_id)
-                    deleted += 1
+            for run in self._runs(kind, "and attributes.status = 'RUNNING'"):
+                self._client.set_terminated(run.info.run_id, _FAILED)  # MLflow changes no deleted run
+                self._client.delete_run(run.info.run_id)
+                deleted += 1
         return deleted
 
+    @_told
     def download(self, run_id: str, artifact: str, directory: Path) -> Path:
         """Fetch an artifact into a directory and return its path."""
         return Path(self._client.download_artifacts(run_id, artifact, str(directory)))
@@ -327,10 +364,10 @@ class Tracker:
         )
         return str(run.info.run_id)
 
-    def _runs(self, kind: str) -> list[Run]:
+    def _runs(self, kind: str, further: str = "") -> list[Run]:
         found: list[Run] = []
         token = None
-        query = f"tags.`{KIND}` = '{kind}' and tags.`{STUDY}` = '{self._study}'"
+        query = f"tags.`{KIND}` = '{kind}' and tags.`{STUDY}` = '{self._study}' {further}"
         while True:
             page = self._client.search_runs([self._experiment_id], query, max_results=1000, page_token=token)
             found += list(page)

@@ -6,9 +6,11 @@ import logging
 import os
 import sqlite3
 import tempfile
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import get_tracking_uri
@@ -60,6 +62,19 @@ def open_client(tracking_uri: str | None = None) -> MlflowClient:
     return client
 
 
+@contextmanager
+def store_errors(tracking_uri: str) -> Iterator[None]:
+    """Tell a store that stops answering in one line."""
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"the tracking store {without_password(tracking_uri)} failed ({reason}); once it answers again, the same "
+            "command goes on where it stopped"
+        ) from error
+
+
 def without_password(uri: str) -> str:
     """Return a store's address without user and password."""
     scheme, separator, rest = uri.partition("://")
@@ -81,5 +96,6 @@ def _make_sqlite(path: Path) -> None:
         MlflowClient(f"sqlite:///{made}").search_experiments(max_results=1)
         with closing(sqlite3.connect(made)) as source, closing(sqlite3.connect(whole)) as target:
             source.backup(target)
-        with suppress(FileExistsError):  # another process was faster
-            os.link(whole, path)
+        with FileLock(path.with_name(f".{path.name}.lock")):
+            if not path.exists():  # or another process was faster
+                whole.replace(path)

@@ -104,7 +104,7 @@ def train_fold(
     params: Mapping[str, Value],
     seed: int,
     should_stop: Callable[[], bool] = lambda: False,
-    on_checkpoint: Callable[[int], None] = lambda trees: None,
+    on_checkpoint: Callable[[int], None] = lambda _trees: None,
 ) -> NDArray[np.float32]:
     """Train one configuration on one fold and predict its validation rows at every checkpoint.
 
@@ -155,7 +155,7 @@ def run_trial(
     params: Mapping[str, Value],
     seed: int,
     should_stop: Callable[[], bool] = lambda: False,
-    on_checkpoint: Callable[[Fold, int], None] = lambda fold, trees: None,
+    on_checkpoint: Callable[[Fold, int], None] = lambda _fold, _trees: None,
 ) -> TrialResult:
     """Train a configuration on every fold and score it.
 

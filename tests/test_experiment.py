@@ -94,6 +94,11 @@ def test_overrides_reach_into_tables(tmp_path):
             {"benchmark": {"n_estimators": 5, "learning_rate": -1}},
             "benchmark.learning_rate = -1 is not a number above 0",
         ),
+        ({"grid": {"n_estimators": [5], "subsample": [0.5]}}, r"does nothing without subsample_freq; add"),
+        (
+            {"grid": {"n_estimators": [5], "max_depth": [-1, 3]}, "constraint": "max_depth < 3"},
+            r"cannot judge max_depth = -1",
+        ),
         ({"constraint": 3}, "constraint = 3 is not text"),
         ({"constraint": "num_leaves <= 4"}, "'num_leaves' is not in the grid"),
         ({"numerai_benchmarks": 3}, "numerai_benchmarks = 3 is neither"),

@@ -1,0 +1,257 @@
+"""The miner: asks the study, trains in joblib's threads, tracks each trial as it ends and tells the study."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from signal_miner.artifacts import PREDICTIONS, read_predictions, write_artifacts
+from signal_miner.binning import BinnedFolds
+from signal_miner.errors import Stopped, UserError
+from signal_miner.folds import Fold
+from signal_miner.interruption import StopRequest
+from signal_miner.metrics import BENCHMARK, trial_metrics
+from signal_miner.plan import Plan
+from signal_miner.progress import BenchmarkProgress, MiningProgress
+from signal_miner.search import Draw, Search
+from signal_miner.tracking import TrackedTrial, Tracker, temporary_artifacts
+from signal_miner.trial import DRAWN, TrialResult, rescore, run_trial
+from signal_miner.validation_rows import fold_rows, fold_scorers
+
+_LOG = logging.getLogger(__name__)
+_OUT_OF_MEMORY = ("bad allocation", "bad_alloc", "out of memory")
+_UNTRACKED_FOR_EACH_JOB = 2
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a worker hands back: a result, or an error, or neither if it was told to stop.
+
+    An error that is no fault of the configuration (`fatal`) ends the mining: the trial is run again by the next.
+    """
+
+    draw: Draw
+    started: float
+    result: TrialResult | None = None
+    error: str | None = None
+    fatal: bool = False
+
+
+class Miner:
+    """One process's work on a study.
+
+    Parameters
+    ----------
+    plan : Plan
+    tracker : Tracker
+    search : Search
+    stop : StopRequest
+    console : rich.console.Console
+        Where progress is shown.
+
+    Attributes
+    ----------
+    trials : list of TrackedTrial
+        The study's finished and failed trials, those of earlier processes first.
+    benchmark : TrackedTrial or None
+        None until it is trained.
+    exhausted : bool
+        Whether the grid had fewer configurations than trials were asked for.
+    complete : bool
+        Whether nothing is left to train.
+    view : str
+        Address, after the server's, of the comparison in MLflow's UI.
+    """
+
+    def __init__(self, plan: Plan, tracker: Tracker, search: Search, stop: StopRequest, console: Console) -> None:
+        self.trials: list[TrackedTrial] = []
+        self.benchmark: TrackedTrial | None = None
+        self.exhausted = False
+        self.complete = False
+        self.view = ""
+        self._plan = plan
+        self._tracker = tracker
+        self._search = search
+        self._stop = stop
+        self._console = console
+        self._seed = plan.experiment.seed
+        self._jobs = joblib.cpu_count() if plan.experiment.jobs == -1 else plan.experiment.jobs
+        # Workers wait where results come faster than they are tracked: their predictions are held until then.
+        self._room = threading.Semaphore(_UNTRACKED_FOR_EACH_JOB * self._jobs)
+        targets = tuple(dict.fromkeys([*plan.targets, str(plan.benchmark["target"])]))
+        self._binned = BinnedFolds(plan.dataset, targets, self._seed, should_stop=stop.is_set)
+        self._rows = fold_rows(plan)
+        self._scorers = fold_scorers(plan)
+        self._benchmark_scores: Mapping[int, NDArray[np.float64]] = {}
+
+    def run(self) -> None:
+        """Train the benchmark and the trials, until the experiment's number is reached or a stop is asked for.
+
+        Raises
+        ------
+        UserError
+            If the benchmark fails, or something that is no fault of a configuration: memory, data or a store.
+        """
+        self.trials = list(self._tracker.trials())
+        self._train_benchmark()
+        if self.benchmark is None:
+            return
+        self.view = self._tracker.save_view([axis.name for axis in self._plan.grid.axes if len(axis.values) > 1])
+        tracked = {self._key(trial.params): trial for trial in self.trials}
+        drawn = sorted([*self._search.finished(), *self._search.interrupted()], key=lambda draw: draw.number)
+        pending = []
+        for draw in drawn:
+            if self._key(draw.params) in tracked:  # told already, or cut off between tracking and telling
+                self._tell(draw.number, tracked[self._key(draw.params)])
+            else:
+                pending.append(draw)
+        done = len(drawn) - len(pending)
+        left = max(0, self._plan.experiment.trials - done)
+        workers = joblib.Parallel(
+            n_jobs=self._jobs, backend="threading", return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1
+        )
+        before = tuple(self.trials) if done else ()
+        with MiningProgress(self._console, done + left, done, before) as progress:
+            draws = self._draws(pending, left, tracked, progress)
+            try:
+                for outcome in workers(joblib.delayed(self._train)(draw) for draw in draws):
+                    self._room.release()
+                    if outcome.result is not None or outcome.error is not None:
+                        progress.advance(self._finish(outcome))
+            except BaseException:
+                self._stop.set()  # or the trials in training would keep the process alive to their end
+                raise
+        self.complete = self.exhausted or len(self._search.finished()) >= self._plan.experiment.trials
+
+    def _draws(
+        self,
+        pending: Sequence[Draw],
+        count: int,
+        tracked: Mapping[tuple[str, ...], TrackedTrial],
+        progress: MiningProgress,
+    ) -> Iterator[Draw]:
+        """Yield what is to be trained: what was cut off, then what the study draws, less what is tracked already.
+
+        Draws of the study are tracked already where its journal was deleted, but not MLflow's store.
+        """
+        for position in range(count):
+            if self._stop.is_set():
+                return
+            draw = pending[position] if position < len(pending) else self._search.ask()
+            if draw is None:
+                self.exhausted = True
+                return
+            earlier = tracked.get(self._key(draw.params))
+            if earlier is None:
+                yield draw
+            else:
+                self._tell(draw.number, earlier)
+                progress.advance(earlier)
+
+    def _train(self, draw: Draw) -> _Outcome:
+        """Run one trial in a worker's thread."""
+        while not self._room.acquire(timeout=0.2):
+            if self._stop.is_set():
+                return _Outcome(draw, time.time())
+        return self._train_now(draw)
+
+    def _train_now(
+        self, draw: Draw, on_checkpoint: Callable[[Fold, int], None] = lambda _fold, _trees: None
+    ) -> _Outcome:
+        started = time.time()
+        folds = self._plan.folds[str(draw.params["target"])]
+        try:
+            result = run_trial(
+                self._binned, folds, self._scorers, draw.params, self._seed, self._stop.is_set, on_checkpoint
+            )
+        except Stopped:
+            return _Outcome(draw, started)
+        except Exception as error:  # noqa: BLE001 - whatever a configuration does, the other trials go on
+            _LOG.debug("trial %d failed", draw.number, exc_info=True)
+            fatal = isinstance(error, MemoryError | OSError | UserError)
+            fatal = fatal or any(words in str(error) for words in _OUT_OF_MEMORY)
+            return _Outcome(draw, started, error="".join(traceback.format_exception(error)).strip(), fatal=fatal)
+        return _Outcome(draw, started, result)
+
+    def _finish(self, outcome: _Outcome) -> TrackedTrial:
+        """Track a trial, then tell the study: in this order, a kill in between loses nothing."""
+        draw = outcome.draw
+        params = dict(draw.params) | {"seed": self._seed}
+        if outcome.fatal:
+            raise UserError(
+                f"mining stopped at trial {draw.number}: {_last_line(outcome.error)}; "
+                "once that is mended, the same command goes on"
+            )
+        if outcome.result is None:
+            trial = self._tracker.log_failure(draw.number, params, outcome.error or "", outcome.started)
+        else:
+            trial = self._track(draw.number, params, outcome.result, outcome.started)
+        self._tell(draw.number, trial)
+        self.trials.append(trial)
+        return trial
+
+    def _tell(self, number: int, trial: TrackedTrial) -> None:
+        if trial.finished:
+            self._search.tell(number, trial.metrics.get("validation/sharpe", -math.inf))
+        else:
+            self._search.tell_failed(number)
+
+    def _track(
+        self, number: int | None, params: Mapping[str, object], result: TrialResult, started: float
+    ) -> TrackedTrial:
+        metrics = trial_metrics(result, self._benchmark_scores)
+        with temporary_artifacts() as directory:
+            write_artifacts(Path(directory), result, self._rows)
+            return self._tracker.log_trial(number, params, metrics, Path(directory), started)
+
+    def _train_benchmark(self) -> None:
+        """Train the benchmark, or read its predictions back; leave it None if told to stop."""
+        tracked = self._tracker.benchmark()
+        if tracked is not None:
+            with temporary_artifacts() as directory:
+                path = self._tracker.download(tracked.run_id, PREDICTIONS, Path(directory))
+                predictions = {number: columns[:, DRAWN] for number, columns in read_predictions(path).items()}
+            self._compare_with(predictions)
+            self.benchmark = tracked
+            return
+        trees = int(self._plan.benchmark["n_estimators"])
+        with BenchmarkProgress(self._console, self._plan.scored_folds, trees) as progress:
+            outcome = self._train_now(Draw(-1, self._plan.benchmark), progress.advance)
+        params = dict(self._plan.benchmark) | {"seed": self._seed}
+        if outcome.error is not None:
+            if not outcome.fatal:
+                self._tracker.log_failure(None, params, outcome.error, outcome.started)
+            raise UserError(f"the benchmark failed: {_last_line(outcome.error)}; mend [benchmark] or the data")
+        if outcome.result is None:
+            return
+        self._compare_with({part.fold.number: part.predictions[:, DRAWN] for part in outcome.result.folds})
+        self.benchmark = self._track(None, params, rescore(outcome.result, self._scorers), outcome.started)
+
+    def _compare_with(self, predictions: Mapping[int, NDArray[np.float32]]) -> None:
+        """Score everything from now on against the benchmark's predictions, by fold number."""
+        self._benchmark_scores = {
+            number: self._scorers[number].corr(columns)[:, 0] for number, columns in predictions.items()
+        }
+        self._scorers = {
+            number: scorer.with_benchmark(BENCHMARK, predictions[number]) for number, scorer in self._scorers.items()
+        }
+
+    def _key(self, params: Mapping[str, object]) -> tuple[str, ...]:
+        """Return a configuration as MLflow keeps it."""
+        return tuple(str(params[axis.name]) for axis in self._plan.grid.axes)
+
+
+def _last_line(error: str | None) -> str:
+    last = (error or "").splitlines()[-1]
+    return last.partition("UserError: ")[2] or last
