@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +15,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from signal_miner.demo_market import HORIZON_WEEKS, Market, Panel, simulate
 from signal_miner.errors import UserError
+from signal_miner.folds import PURGE_ERAS
 
 __all__ = ["DEFAULT_MARKET", "DEMO_VERSION", "PAYOUT_TARGET", "Market", "ensure_demo", "write_market"]
 
@@ -31,9 +32,6 @@ DEFAULT_MARKET = Market()
 
 PAYOUT_TARGET = "target_ender_60"
 """The named target that the column ``target`` equals."""
-
-PURGE_ERAS = {20: 8, 60: 16}
-"""Eras left out between training and prediction for a target of so many trading days."""
 
 _MARKER = "demo.json"
 _ROW_GROUP = 20_000
@@ -133,16 +131,7 @@ def _writing(directory: Path) -> Iterator[None]:
     """Hold the only right to write `directory`; a process that is killed loses it at once."""
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        with (directory.parent / f".{directory.name}.lock").open("a+b") as lock:
-            if sys.platform == "win32":
-                import msvcrt
-
-                lock.seek(0)
-                msvcrt.locking(lock.fileno(), msvcrt.LK_LOCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(lock, fcntl.LOCK_EX)
+        with FileLock(directory.parent / f".{directory.name}.lock"):
             yield
     except OSError as error:
         raise UserError(f"cannot write the demo data to {directory} ({error}); choose another directory") from error

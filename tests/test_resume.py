@@ -47,7 +47,7 @@ def test_a_study_killed_three_times_is_the_uninterrupted_one(uninterrupted, tmp_
         wait_for_trials(tmp_path, count, process)
         time.sleep(chance.random() * 0.5)
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        assert process.wait() == -signal.SIGKILL
     done = run_mining(tmp_path)
     assert done.returncode == 0, done.stderr
     assert outcome(tmp_path) == outcome(uninterrupted)
@@ -76,7 +76,9 @@ def test_two_at_once_do_not_mine_the_same_study(uninterrupted, tmp_path):
     write_experiment(tmp_path, uninterrupted / "numerai", trials=24, trees=200)
     first = start_mining(tmp_path)
     wait_for_trials(tmp_path, 1, first)
+    os.killpg(first.pid, signal.SIGSTOP)  # it holds the study, and cannot finish it before the second comes
     second = run_mining(tmp_path)
+    os.killpg(first.pid, signal.SIGCONT)
     assert second.returncode == 2
     assert "is being mined by another process; wait for it, or stop it" in second.stderr
     _, err = first.communicate(timeout=120)
