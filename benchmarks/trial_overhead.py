@@ -23,8 +23,8 @@ from signal_miner.artifacts import write_artifacts
 from signal_miner.binning import BinnedFolds
 from signal_miner.demo import Market, write_market
 from signal_miner.experiment import parse_experiment
-from signal_miner.metrics import BENCHMARK, trial_metrics
-from signal_miner.plan import make_plan
+from signal_miner.metrics import trial_metrics
+from signal_miner.plan import BENCHMARK, make_plan
 from signal_miner.search import Search
 from signal_miner.sources import open_source
 from signal_miner.tracking import Tracker

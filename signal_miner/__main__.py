@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from signal_miner.errors import UserError
+from signal_miner.errors import Stopped, UserError
 
 USER_ERROR, ALL_FAILED, INTERRUPTED = 2, 1, 130
 
@@ -47,7 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"signal-miner: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_ERROR
-    except KeyboardInterrupt:
+    except OSError as error:  # no room, no right, or nobody reads what is printed
+        print(f"signal-miner: {error}; once that is mended, the same command goes on", file=sys.stderr)
+        return USER_ERROR
+    except (KeyboardInterrupt, Stopped):
         print("signal-miner: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return INTERRUPTED
 
@@ -97,19 +100,20 @@ def _mine(given: argparse.Namespace, console: Console) -> int:
     # MLflow takes seconds to import; a mistake in the file is told before it.
     from signal_miner.leaderboard import print_leaderboard
     from signal_miner.mining import mine
-    from signal_miner.tracking_store import without_password
+    from signal_miner.redaction import without_passwords
 
     summary = mine(plan, console)
     print_leaderboard(summary.leaderboard, console)
     if summary.exhausted:
         console.print("The grid has no further configuration: every one was trained.")
     console.print()
-    if summary.tracking_uri.startswith(("http://", "https://")):
-        server = summary.tracking_uri.rstrip("/")
+    store = without_passwords(summary.tracking_uri)
+    if store.startswith(("http://", "https://")):
+        server = store.rstrip("/")
     else:
         server = "http://127.0.0.1:5000"
         console.print("To compare the trials with the benchmark, start the MLflow UI:")
-        console.print(f"  {_ui_command(without_password(summary.tracking_uri))}")
+        console.print(f"  {_ui_command(store)}")
     console.print(f"and open  {server}{summary.view}")
     if summary.stopped:
         console.print("Stopped before the last trial; the same command goes on.")

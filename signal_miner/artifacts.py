@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from signal_miner.metrics import BENCHMARK
+from signal_miner.plan import BENCHMARK
 from signal_miner.trial import BEST, DRAWN, TrialResult
 
 PREDICTIONS = "predictions.parquet"

@@ -85,12 +85,22 @@ class Dataset:
         return slice(start, stop)
 
     def read_features(self, columns: Sequence[str], rows: slice) -> pa.Table:
-        """Return feature columns, as stored, of a range of rows."""
-        return self.source.read(columns, rows)
+        """Return feature columns, as stored, of a range of rows; half floats as float32, which LightGBM can read."""
+        table = self.source.read(columns, rows)
+        halves = [pa.types.is_float16(field.type) for field in table.schema]
+        if not any(halves):
+            return table
+        wider = [pa.float32() if half else field.type for half, field in zip(halves, table.schema, strict=True)]
+        return table.cast(pa.schema(list(zip(table.schema.names, wider, strict=True))))
 
     def read_target(self, name: str, rows: slice = slice(None)) -> NDArray[np.float32]:
-        """Return a target, NaN where it is not known, shape (n_rows,)."""
+        """Return a target as it is trained on, NaN where it is not known, shape (n_rows,)."""
         return _floats(self.source.read([name], rows).column(name))
+
+    def read_scoring_target(self, rows: slice = slice(None)) -> NDArray[np.float64]:
+        """Return the scoring target in full precision, NaN where it is not known, shape (n_rows,)."""
+        column = self.source.read([self.scoring_target], rows).column(self.scoring_target)
+        return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
 
     def read_ids(self, rows: slice = slice(None)) -> pa.Array:
         """Return the ids of a range of rows; ``era_row`` where the files have none."""
@@ -211,6 +221,9 @@ def open_dataset(source: Path, feature_set: str, scoring_target: str, targets: S
     names = schema.names
     if "era" not in names:
         raise UserError(f"{paths[0]} has no column 'era'{did_you_mean('era', names)}")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"{paths[0]} has the column {twice!r} twice; keep one")
     features = _features(source, feature_set, names)
     known = tuple(name for name in names if name.startswith("target"))
     for name in (scoring_target, *(targets or ())):
@@ -267,7 +280,10 @@ def _paths(source: Path) -> tuple[Path, ...]:
         held = sorted(path.name for path in source.iterdir())[:5]
         found = f"it holds {', '.join(held)}" if held else "it is empty"
         raise UserError(f"data directory {source} has no train.parquet ({found}); give the one that has")
-    return tuple(path for path in (source / "train.parquet", source / "validation.parquet") if path.is_file())
+    validation = source / "validation.parquet"
+    if not validation.is_file() or not open_parquet(validation).metadata.num_rows:
+        return (source / "train.parquet",)
+    return source / "train.parquet", validation
 
 
 def _features(source: Path, feature_set: str, names: Sequence[str]) -> tuple[str, ...]:
@@ -286,8 +302,11 @@ def _features(source: Path, feature_set: str, names: Sequence[str]) -> tuple[str
         raise UserError(f"{file} is not Numerai's features.json ({error}); download it again") from error
     if listed is None:
         raise UserError(f"feature_set = {feature_set!r} is not in {file}{did_you_mean(feature_set, sets)}")
-    if not listed:
-        raise UserError(f"feature_set = {feature_set!r} in {file} is empty; name another")
+    if not isinstance(listed, list) or not listed or not all(isinstance(name, str) for name in listed):
+        raise UserError(f"feature_set = {feature_set!r} in {file} is no list of features; name another")
+    foreign = next((name for name in listed if not name.startswith("feature")), None)
+    if foreign is not None:
+        raise UserError(f"feature_set = {feature_set!r} in {file} holds {foreign!r}, which is no feature; take it out")
     known = set(names)
     missing = [name for name in listed if name not in known]
     if missing:

@@ -37,7 +37,7 @@ def era_number(label: object) -> int:
     """
     text = str(label).strip()
     match = _LABEL.fullmatch(text)
-    if match:
+    if match and int(match.group(1)) < 2**31:
         return int(match.group(1))
     if text.lower() in {"x", "erax"}:
         return LIVE_ERA

@@ -99,7 +99,9 @@ class Draws:
             One index an axis.
         """
         if self._shuffled is not None:
-            return self._shuffled[number] if number < len(self._shuffled) else None
+            # In an undisturbed study the cell at `number` is free; in one that lost a line of its journal, a later one.
+            order = (*range(number, len(self._shuffled)), *range(min(number, len(self._shuffled))))
+            return next((self._shuffled[place] for place in order if self._shuffled[place] not in drawn), None)
         generator = np.random.default_rng([self._seed, number])
         shape = [len(axis.values) for axis in self._grid.axes]
         for _ in range(REJECTED_DRAWS):

@@ -15,12 +15,18 @@ class StopRequest:
     ----------
     on_request : callable, optional
         Called once, when the first signal arrives.
+
+    Attributes
+    ----------
+    interrupted : bool
+        Whether a second signal interrupted the work.
     """
 
     def __init__(self, on_request: Callable[[], None] = lambda: None) -> None:
         self._event = threading.Event()
         self._on_request = on_request
         self._before: dict[int, object] = {}
+        self.interrupted = False
 
     def is_set(self) -> bool:
         """Say whether a stop was asked for."""
@@ -30,10 +36,17 @@ class StopRequest:
         """Ask for a stop."""
         self._event.set()
 
+    def ignore_signals(self) -> None:
+        """Let nothing interrupt what follows: the last words to the stores."""
+        for number in self._before:
+            signal.signal(number, signal.SIG_IGN)
+
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():  # only it may handle signals
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._handle)
+            for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # the last where a terminal can be closed on us
+                if hasattr(signal, name):
+                    number = getattr(signal, name)
+                    self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(
@@ -44,6 +57,7 @@ class StopRequest:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._event.is_set():
+            self.interrupted = True
             raise KeyboardInterrupt
         self._event.set()
         self._on_request()

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from signal_miner.plan import BENCHMARK
 from signal_miner.scoring import max_drawdown, sharpe
 from signal_miner.trial import BEST, DRAWN, FoldResult, TrialResult
-
-BENCHMARK = "benchmark"
-"""Name of our own benchmark run among a scorer's benchmarks."""
 
 _IN_SUMMARY = ("validation/sharpe", "test/sharpe", "validation/benchmark_corr")
 
@@ -74,7 +72,8 @@ def trial_metrics(result: TrialResult, benchmark_scores: Mapping[int, NDArray[np
     -------
     TrialMetrics
         ``corr`` and the like are means over eras in which they are defined; CORR of an era in which all predictions
-        are the same is not defined. ``<section>/undefined_eras`` counts such eras where there are some.
+        are the same is not defined. ``<section>/undefined_eras`` counts such eras, less those in which the benchmark
+        has none either.
     """
     values: dict[str, float] = {}
     beats = {}
@@ -82,7 +81,8 @@ def trial_metrics(result: TrialResult, benchmark_scores: Mapping[int, NDArray[np
         corr = _eras(folds, DRAWN)
         reference = np.concatenate([benchmark_scores[part.fold.number] for part in folds])
         mine, other = _summary(corr), _summary(reference)
-        undefined = int(np.isnan(corr).sum())
+        # An era that cannot be scored for anybody, such as one of a single row, is no fault of the trial.
+        undefined = int((np.isnan(corr) & np.isfinite(reference)).sum())
         values |= {f"{name}/{key}": value for key, value in mine.items()}
         values[f"{name}/bmc"] = _mean(np.concatenate([part.scores.bmc[BENCHMARK][:, DRAWN] for part in folds]))
         values[f"{name}/benchmark_corr"] = _mean(

@@ -7,6 +7,7 @@ import math
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,10 @@ from signal_miner.binning import BinnedFolds
 from signal_miner.errors import Stopped, UserError
 from signal_miner.folds import Fold
 from signal_miner.interruption import StopRequest
-from signal_miner.metrics import BENCHMARK, trial_metrics
-from signal_miner.plan import Plan
+from signal_miner.metrics import trial_metrics
+from signal_miner.plan import BENCHMARK, Plan
 from signal_miner.progress import BenchmarkProgress, MiningProgress
+from signal_miner.scoring import sharpe
 from signal_miner.search import Draw, Search
 from signal_miner.tracking import TrackedTrial, Tracker, temporary_artifacts
 from signal_miner.trial import DRAWN, TrialResult, rescore, run_trial
@@ -125,6 +127,7 @@ class Miner:
         with MiningProgress(self._console, done + left, done, before) as progress:
             draws = self._draws(pending, left, tracked, progress)
             try:
+                warnings.filterwarnings("ignore", message=".*tasks which were still being processed.*")
                 for outcome in workers(joblib.delayed(self._train)(draw) for draw in draws):
                     self._room.release()
                     if outcome.result is not None or outcome.error is not None:
@@ -217,13 +220,7 @@ class Miner:
 
     def _train_benchmark(self) -> None:
         """Train the benchmark, or read its predictions back; leave it None if told to stop."""
-        tracked = self._tracker.benchmark()
-        if tracked is not None:
-            with temporary_artifacts() as directory:
-                path = self._tracker.download(tracked.run_id, PREDICTIONS, Path(directory))
-                predictions = {number: columns[:, DRAWN] for number, columns in read_predictions(path).items()}
-            self._compare_with(predictions)
-            self.benchmark = tracked
+        if self._read_benchmark():
             return
         trees = int(self._plan.benchmark["n_estimators"])
         with BenchmarkProgress(self._console, self._plan.scored_folds, trees) as progress:
@@ -236,7 +233,29 @@ class Miner:
         if outcome.result is None:
             return
         self._compare_with({part.fold.number: part.predictions[:, DRAWN] for part in outcome.result.folds})
+        if not all(np.isfinite(sharpe(scores)) for scores in self._benchmark_scores.values()):
+            raise UserError(
+                "the benchmark has no Sharpe in some fold: its predictions, or the scoring target, are constant in "
+                "each era; mend [benchmark] or the data"
+            )
         self.benchmark = self._track(None, params, rescore(outcome.result, self._scorers), outcome.started)
+
+    def _read_benchmark(self) -> bool:
+        """Take the benchmark that is tracked; return False where there is none, or its predictions are gone."""
+        tracked = self._tracker.benchmark()
+        if tracked is None:
+            return False
+        try:
+            with temporary_artifacts() as directory:
+                path = self._tracker.download(tracked.run_id, PREDICTIONS, Path(directory))
+                predictions = {number: columns[:, DRAWN] for number, columns in read_predictions(path).items()}
+            self._compare_with({number: predictions[number] for number in self._scorers})
+        except (UserError, OSError, ValueError, KeyError):
+            self._console.print("The benchmark's predictions cannot be read back; it is trained again.")
+            self._tracker.delete(tracked.run_id)
+            return False
+        self.benchmark = tracked
+        return True
 
     def _compare_with(self, predictions: Mapping[int, NDArray[np.float32]]) -> None:
         """Score everything from now on against the benchmark's predictions, by fold number."""

@@ -11,11 +11,12 @@ import numpy as np
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from signal_miner.errors import UserError
+from signal_miner.errors import Stopped, UserError
 from signal_miner.interruption import StopRequest
 from signal_miner.leaderboard import Leaderboard, make_leaderboard
 from signal_miner.miner import Miner
 from signal_miner.plan import Plan, plan_record
+from signal_miner.redaction import without_passwords
 from signal_miner.search import Search
 from signal_miner.tracking import StudyRecord, Tracker
 
@@ -64,6 +65,8 @@ def mine(plan: Plan, console: Console) -> MiningSummary:
     ------
     UserError
         If another process mines this study, a store cannot be opened, or the benchmark fails.
+    Stopped
+        If a stop was asked for before the benchmark was finished.
     """
     experiment = plan.experiment
     with _study_lock(plan), StopRequest(lambda: console.print("Stopping; finished trials are kept …")) as stop:
@@ -78,10 +81,14 @@ def mine(plan: Plan, console: Console) -> MiningSummary:
             miner.run()
             status = "FINISHED" if miner.complete else "KILLED"
         finally:
+            stop.ignore_signals()
+            if status == "FAILED" and stop.interrupted:
+                status = "KILLED"
             with suppress(UserError) if status == "FAILED" else nullcontext():  # the first error is the one to tell
+                tracker.delete_cut_off()
                 _end_study(tracker, run_id, status, miner)
     if miner.benchmark is None:
-        raise UserError("stopped before the benchmark was finished; the same command trains it again")
+        raise Stopped
     board = make_leaderboard(miner.trials, miner.benchmark)
     return MiningSummary(
         plan.study, run_id, tracker.tracking_uri, miner.view, board, not miner.complete, miner.exhausted
@@ -100,7 +107,9 @@ def _study_lock(plan: Plan) -> Iterator[None]:
     except Timeout as error:
         raise UserError(f"study {plan.study} is being mined by another process; wait for it, or stop it") from error
     except OSError as error:
-        raise UserError(f"study_storage = {storage!r} cannot be written ({error.strerror}); name another") from error
+        raise UserError(
+            f"study_storage = {without_passwords(storage)!r} cannot be written ({error.strerror}); name another"
+        ) from error
     with held:
         yield
 
@@ -127,7 +136,7 @@ def _record(plan: Plan) -> StudyRecord:
             "seed": experiment.seed,
             **spans,
         },
-        experiment_file=experiment.text,
+        experiment_file=without_passwords(experiment.text),
         plan=plan_record(plan),
         data_name=dataset.name,
         data_digest=dataset.digest,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -16,6 +17,9 @@ from signal_miner.experiment import Experiment
 from signal_miner.folds import Fold, WalkForward, purge_for
 from signal_miner.grid import Axis, Grid
 from signal_miner.parameters import Value
+
+BENCHMARK = "benchmark"
+"""Name of our own benchmark run among a scorer's benchmarks."""
 
 STUDY_FORMAT = 1
 """Raised whenever the same configuration would train or score differently."""
@@ -98,6 +102,10 @@ def make_plan(experiment: Experiment, dataset: Dataset) -> Plan:
             raise UserError(
                 f"numerai_benchmarks: {name!r} is not in the benchmark predictions of {dataset.name}"
                 f"{did_you_mean(name, dataset.benchmark_columns) or '; it has none'}"
+            )
+        if name == BENCHMARK or not re.fullmatch(r"[\w.\- ]+", name):
+            raise UserError(
+                f"benchmark column {name!r} cannot name a metric; rename it, or list others in numerai_benchmarks"
             )
     purges, warnings = _purges(experiment, dataset, (*targets, benchmark_target))
     eras = np.unique(dataset.eras)

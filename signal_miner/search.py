@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from signal_miner.errors import UserError
 from signal_miner.grid import Draws, Grid
 from signal_miner.parameters import Value
+from signal_miner.redaction import without_passwords
 
 CATEGORICAL_CHOICES = 16
 """An axis with more values is stored by index: a trial in the store repeats all choices of its categories."""
@@ -114,13 +115,22 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._grid = grid
         self._sampler = GridSampler(grid, seed)
-        self._study = optuna.create_study(
-            study_name=name,
-            storage=_open_storage(storage, name),
-            sampler=self._sampler,
-            direction="maximize",
-            load_if_exists=True,
-        )
+        try:
+            self._study = optuna.create_study(
+                study_name=name,
+                storage=_open_storage(storage, name),
+                sampler=self._sampler,
+                direction="maximize",
+                load_if_exists=True,
+            )
+        except (ValueError, KeyError) as error:
+            if isinstance(error, UserError):
+                raise
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"the study {name} in study_storage is damaged ({reason}); delete its journal: what MLflow has of it "
+                "is kept and not trained again"
+            ) from error
         # A process killed while it asked leaves a trial without its whole configuration: it counts for nothing, and
         # its draw is made again. So a draw's number is its place among the whole trials, not Optuna's number.
         self._optuna_numbers: list[int] = []
@@ -233,7 +243,7 @@ def _open_storage(storage: str, name: str) -> BaseStorage:
         return JournalStorage(JournalFileBackend(str(path), JournalFileOpenLock(str(path))))
     except OSError as error:
         raise UserError(
-            f"study_storage = {storage!r} cannot be written ({error.strerror}); name another directory"
+            f"study_storage = {without_passwords(storage)!r} cannot be written ({error.strerror}); name another"
         ) from error
 
 

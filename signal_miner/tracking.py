@@ -184,12 +184,13 @@ class Tracker:
         str
             Run id.
         """
-        for run in self._runs(STUDY_KIND):
-            self._client.update_run(run.info.run_id, status="RUNNING")
-            self._client.log_dict(run.info.run_id, dict(record.plan), PLAN)
-            return str(run.info.run_id)
-        tags = self._tags | {KIND: STUDY_KIND}
-        run_id = self._create(f"study {record.study}", tags, int(time.time() * 1000))
+        earlier = self._runs(STUDY_KIND)
+        if earlier:
+            run_id = str(earlier[0].info.run_id)
+            self._client.update_run(run_id, status="RUNNING")
+        else:
+            run_id = self._create(f"study {record.study}", self._tags | {KIND: STUDY_KIND}, int(time.time() * 1000))
+        # All of it each time: the process that made the run may have been killed before it had written the rest.
         params = [Param(name, str(value)[:_LONGEST_VALUE]) for name, value in record.params.items()]
         self._client.log_batch(run_id, params=params[:_BATCH_PARAMS])
         self._client.log_text(run_id, record.experiment_file, "experiment.toml")
@@ -340,6 +341,11 @@ class Tracker:
                 self._client.delete_run(run.info.run_id)
                 deleted += 1
         return deleted
+
+    @_told
+    def delete(self, run_id: str) -> None:
+        """Delete a run."""
+        self._client.delete_run(run_id)
 
     @_told
     def download(self, run_id: str, artifact: str, directory: Path) -> Path:

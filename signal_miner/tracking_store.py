@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 from mlflow import MlflowClient
@@ -18,7 +20,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from signal_miner.errors import UserError
+from signal_miner.redaction import without_passwords
 
+_SECONDS_TO_CONNECT = 10.0
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run, with the server's password
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar of its own for each small file
 
 
@@ -48,15 +53,18 @@ def open_client(tracking_uri: str | None = None) -> MlflowClient:
         logging.getLogger(noisy).setLevel(logging.ERROR)
     uri = tracking_uri or get_tracking_uri()
     try:
+        _knock(uri)
         path = _sqlite_path(uri)
+        if path is not None and path.is_dir():
+            raise OSError(f"{path} is a directory")
         if path is not None and not path.exists():
             _make_sqlite(path)
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
-    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError, ValueError) as error:
+        reason = without_passwords(str(error).splitlines()[0])
         raise UserError(
-            f"the tracking store {without_password(uri)} cannot be opened ({reason}); check tracking_uri, and delete "
+            f"the tracking store {without_passwords(uri)} cannot be opened ({reason}); check tracking_uri, and delete "
             "a database that was cut off while it was made"
         ) from error
     return client
@@ -68,17 +76,19 @@ def store_errors(tracking_uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        reason = without_passwords(str(error).splitlines()[0])
         raise UserError(
-            f"the tracking store {without_password(tracking_uri)} failed ({reason}); once it answers again, the same "
+            f"the tracking store {without_passwords(tracking_uri)} failed ({reason}); once it answers again, the same "
             "command goes on where it stopped"
         ) from error
 
 
-def without_password(uri: str) -> str:
-    """Return a store's address without user and password."""
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else uri
+def _knock(uri: str) -> None:
+    """Raise `OSError` at once where no server listens: MLflow itself would try for minutes, in silence."""
+    address = urlsplit(uri)
+    if address.scheme in {"http", "https"} and address.hostname:
+        port = address.port or (443 if address.scheme == "https" else 80)
+        socket.create_connection((address.hostname, port), timeout=_SECONDS_TO_CONNECT).close()
 
 
 def _sqlite_path(uri: str) -> Path | None:

@@ -229,7 +229,8 @@ def best_checkpoint(curve: NDArray[np.float64]) -> int:
         Index of the checkpoint; the last where none has a Sharpe.
     """
     sharpes = sharpe(curve, axis=0)
-    whole = np.isfinite(curve).all(axis=0) & np.isfinite(sharpes)
+    scorable = np.isfinite(curve).any(axis=1)  # an era of one row is scored for nobody
+    whole = np.isfinite(curve[scorable]).all(axis=0) & np.isfinite(sharpes)
     candidates = whole if whole.any() else np.isfinite(sharpes)
     if not candidates.any():
         return int(curve.shape[1]) - 1

@@ -30,7 +30,7 @@ def fold_scorers(plan: Plan) -> dict[int, Scorer]:
         span = dataset.rows_of(fold.validation_eras)
         scorers[fold.number] = Scorer(
             dataset.eras[span],
-            dataset.read_target(plan.experiment.scoring_target, span),
+            dataset.read_scoring_target(span),
             dataset.read_benchmarks(plan.numerai_benchmarks, span),
         )
     return scorers

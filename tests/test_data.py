@@ -111,6 +111,23 @@ def test_an_extract_without_ids_gets_some(tmp_path):
     assert ids == ["0001_4", "0002_5", "0002_6"]
 
 
+def test_half_floats_and_an_empty_validation_file_are_read(numerai_directory):
+    frame = pd.read_parquet(numerai_directory / "train.parquet")
+    frame["feature_00"] = frame["feature_00"].astype("float16")
+    frame.to_parquet(numerai_directory / "train.parquet")
+    frame.iloc[:0].astype(object).to_parquet(numerai_directory / "validation.parquet")
+    dataset = open_dataset(numerai_directory, "small", "target")
+    table = dataset.read_features(FEATURES[:2], slice(0, 10))
+    assert [str(field.type) for field in table.schema] == ["float", "int8"]
+    np.testing.assert_array_equal(table.column(0), frame["feature_00"].iloc[:10])
+
+
+def test_benchmark_predictions_without_ids_are_refused(numerai_directory):
+    break_directory(numerai_directory, "no benchmark id")
+    with pytest.raises(UserError, match=r"train_benchmark_models.parquet has no column 'id'"):
+        open_dataset(numerai_directory, "small", "target").read_benchmarks(["tiny_lgbm_ender20"], slice(0, 9))
+
+
 def break_directory(directory, what):
     """Damage a data directory in one way."""
     train = directory / "train.parquet"
@@ -145,6 +162,22 @@ def break_directory(directory, what):
             frame.assign(feature_00="high").to_parquet(train)
         case "json broken":
             (directory / "features.json").write_text('{"feature_sets": ')
+        case "target text":
+            frame.assign(target="high").to_parquet(train)
+        case "other type":
+            other = pd.read_parquet(directory / "validation.parquet")
+            other.assign(feature_01=other["feature_01"].astype("float32")).to_parquet(directory / "validation.parquet")
+        case "ids twice":
+            pd.concat([frame, frame.iloc[:3]]).to_parquet(train)
+        case "no benchmark id":
+            path = directory / "train_benchmark_models.parquet"
+            pd.read_parquet(path).reset_index(drop=True).to_parquet(path, index=False)
+        case "json list":
+            (directory / "features.json").write_text('{"feature_sets": ["small"]}')
+        case "target as feature":
+            (directory / "features.json").write_text('{"feature_sets": {"small": ["feature_00", "target"]}}')
+        case "huge era":
+            frame.assign(era="99999999999").to_parquet(train)
         case "no json":
             (directory / "features.json").unlink()
 

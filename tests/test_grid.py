@@ -44,6 +44,22 @@ def test_draws_are_distinct_feasible_and_exhaust_the_grid(depths, leaves, seed, 
     assert set(drawn) == feasible
 
 
+def test_a_draw_that_was_lost_is_made_good_without_repetition():
+    grid = make_grid(3, 6)
+    draws = Draws(grid, 5)
+    whole = draw_all(draws, 100)
+    holed = [cell for place, cell in enumerate(whole[:5]) if place != 2]
+    rest = draw_all_after(draws, holed)
+    assert len(holed + rest) == len(set(holed + rest)) == len(whole)
+
+
+def draw_all_after(draws: Draws, drawn: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    rest: list[tuple[int, ...]] = []
+    while (cell := draws.draw(len(drawn) + len(rest), {*drawn, *rest})) is not None:
+        rest.append(cell)
+    return rest
+
+
 def test_the_same_seed_draws_the_same_and_another_does_not():
     grid = make_grid(300, 600)
     first, again, other = (draw_all(Draws(grid, seed), 50) for seed in (1, 1, 2))

@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from conftest import write_numerai_directory
@@ -70,6 +71,53 @@ def test_ctrl_c_stops_cleanly_and_the_command_goes_on(uninterrupted, tmp_path):
     assert 3 <= len(runs_of(tmp_path)) < 24
     assert run_mining(tmp_path).returncode == 0
     assert outcome(tmp_path) == outcome(uninterrupted)
+
+
+def test_ctrl_c_twice_leaves_nothing_running(uninterrupted, tmp_path):
+    write_experiment(tmp_path, uninterrupted / "numerai", trials=24, trees=200)
+    process = start_mining(tmp_path)
+    wait_for_trials(tmp_path, 3, process)
+    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert not still_running(tmp_path)
+    assert [run.info.status for run in runs_of(tmp_path, "study")] == ["KILLED"]
+    assert run_mining(tmp_path).returncode == 0
+    assert outcome(tmp_path) == outcome(uninterrupted)
+
+
+def test_a_benchmark_whose_predictions_are_gone_is_trained_again(uninterrupted, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(uninterrupted, copy)
+    (benchmark,) = runs_of(copy, "benchmark")
+    path = Path(benchmark.info.artifact_uri.removeprefix("file://")) / "predictions.parquet"
+    whole = path.read_bytes()
+    try:
+        path.write_bytes(whole[:100])  # the store names its artifacts by their first home
+        done = run_mining(copy)
+    finally:
+        path.write_bytes(whole)
+    assert done.returncode == 0, done.stderr
+    assert "cannot be read back; it is trained again" in done.stdout
+    assert len(runs_of(copy, "benchmark")) == 1
+
+
+def test_a_damaged_journal_is_one_line(uninterrupted, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(uninterrupted, copy)
+    (journal,) = (copy / "studies").glob("*.journal")
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([*lines[:9], b"no journal\n", *lines[9:]]))
+    done = run_mining(copy)
+    assert done.returncode == 2
+    assert "is damaged" in done.stderr
+    assert done.stderr.count("\n") == 1
+    journal.unlink()
+    assert run_mining(copy).returncode == 0
+    assert outcome(copy) == outcome(uninterrupted)
 
 
 def test_two_at_once_do_not_mine_the_same_study(uninterrupted, tmp_path):

@@ -194,5 +194,7 @@ def test_the_best_checkpoint_is_never_one_with_constant_eras_while_another_has_n
     curve = np.array([[0.5, 0.01, 0.02], [np.nan, 0.03, 0.02], [0.6, 0.02, 0.025]])
     assert best_checkpoint(curve) == 2
     assert best_checkpoint(np.where(curve > 0.1, np.nan, np.nan)) == 2
+    unscorable = np.vstack([curve[:, 1:], [np.nan, np.nan]])  # an era of one row
+    assert best_checkpoint(unscorable) == best_checkpoint(curve[:, 1:])
     frame = pd.DataFrame(curve[:, 1:])
     assert best_checkpoint(curve[:, 1:]) == (frame.mean() / frame.std(ddof=0)).argmax()
