@@ -132,9 +132,11 @@ def _download(given: argparse.Namespace, console: Console) -> int:
     directory = Path(given.directory) if given.directory else DATA_DIRECTORY / given.version
     files = [name.strip() for name in given.files.split(",") if name.strip()] if given.files else None
     fetched = download_version(given.version, directory, files=files)
-    for file in fetched:
-        state = "fetched" if file.fetched else "here already, verified"
-        console.print(f"{file.path}: {file.size / 1e6:,.1f} MB, {state}")
+    new = sum(file.fetched for file in fetched)
+    size = sum(file.size for file in fetched) / 1e6
+    console.print(
+        f"{len(fetched)} files in {directory}, {size:,.1f} MB: {new} fetched, {len(fetched) - new} here already"
+    )
     console.print(f'Mine it with an experiment file that says data = "{given.directory or given.version}".')
     return 0
 

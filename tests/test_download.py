@@ -14,6 +14,7 @@ import pytest
 from download_case import BODY, FEATURES, NEWER, TRAIN, VERSION, bring, left_over, serve_numerai
 from numerai_server import NumeraiServer
 
+from signal_miner.__main__ import main
 from signal_miner.download import DEFAULT_FILES, download_version, list_versions
 from signal_miner.download.checks import DamagedFile, agrees_with, check_contents
 from signal_miner.download.manifest import MANIFEST_NAME
@@ -189,3 +190,18 @@ def test_the_tag_of_an_encrypted_object_is_no_checksum(numerai: NumeraiServer, t
     numerai.put(TRAIN, BODY, etag=f'"{"0" * 32}"', headers={"x-amz-server-side-encryption": "aws:kms"})
     assert bring(tmp_path).fetched
     assert not bring(tmp_path).fetched
+
+
+def test_the_command_downloads_into_data_and_says_so(
+    numerai: NumeraiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["download", "--version", VERSION, "--directory", "", "--files", "features.json,train.parquet"]
+    assert main(arguments) == 0
+    assert (tmp_path / "data" / VERSION / "train.parquet").read_bytes() == BODY
+    assert f"2 files in data/{VERSION}" in (told := capsys.readouterr().out)
+    assert "2 fetched, 0 here already" in told
+    assert main(arguments) == 0
+    assert "0 fetched, 2 here already" in capsys.readouterr().out
+    assert main([*arguments[:-1], "trian.parquet"]) == 2
+    assert "did you mean 'train.parquet'" in capsys.readouterr().err
