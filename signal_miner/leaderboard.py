@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from signal_miner.tracking import TrackedTrial
+from signal_miner.records import TrackedTrial
 
 _WIDE = 120
 _COLUMNS = {

@@ -25,9 +25,10 @@ from signal_miner.interruption import StopRequest
 from signal_miner.metrics import trial_metrics
 from signal_miner.plan import BENCHMARK, Plan
 from signal_miner.progress import BenchmarkProgress, MiningProgress
+from signal_miner.records import TrackedTrial
 from signal_miner.scoring import sharpe
 from signal_miner.search import Draw, Search
-from signal_miner.tracking import TrackedTrial, Tracker, temporary_artifacts
+from signal_miner.tracking import Tracker, temporary_artifacts
 from signal_miner.trial import DRAWN, TrialResult, rescore, run_trial
 from signal_miner.validation_rows import fold_rows, fold_scorers
 

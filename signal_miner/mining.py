@@ -16,9 +16,10 @@ from signal_miner.interruption import StopRequest
 from signal_miner.leaderboard import Leaderboard, make_leaderboard
 from signal_miner.miner import Miner
 from signal_miner.plan import Plan, plan_record
+from signal_miner.records import StudyRecord
 from signal_miner.redaction import without_passwords
 from signal_miner.search import Search
-from signal_miner.tracking import StudyRecord, Tracker
+from signal_miner.tracking import Tracker
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from signal_miner.folds import Fold
-from signal_miner.tracking import TrackedTrial
+from signal_miner.records import TrackedTrial
 
 _SECONDS_BETWEEN_LINES = 10.0
 

@@ -8,7 +8,6 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -20,6 +19,7 @@ from mlflow.tracking.context.registry import resolve_tags
 from signal_miner.comparison_view import EXPERIMENT_KIND, RUN_COLOR, order, run_color, shared_view
 from signal_miner.errors import UserError
 from signal_miner.metrics import TrialMetrics
+from signal_miner.records import StudyRecord, TrackedTrial, trial_name
 from signal_miner.run_tags import (
     BENCHMARK_KIND,
     CONFIG_HASH,
@@ -43,79 +43,6 @@ T = TypeVar("T")
 _BATCH_METRICS, _BATCH_PARAMS, _LONGEST_VALUE = 1000, 100, 5000
 _FINISHED = RunStatus.to_string(RunStatus.FINISHED)
 _FAILED = RunStatus.to_string(RunStatus.FAILED)
-
-
-@dataclass(frozen=True)
-class TrackedTrial:
-    """A trial or benchmark as MLflow has it.
-
-    Attributes
-    ----------
-    run_id : str
-    kind : str
-        ``trial`` or ``benchmark``.
-    number : int or None
-        Number of the trial in its study; None for the benchmark.
-    status : str
-        MLflow's run status.
-    params : mapping of str to str
-    metrics : mapping of str to float
-    beats_benchmark : mapping of str to bool
-        For ``validation`` and ``test``.
-    """
-
-    run_id: str
-    kind: str
-    number: int | None
-    status: str
-    params: Mapping[str, str]
-    metrics: Mapping[str, float]
-    beats_benchmark: Mapping[str, bool]
-
-    @property
-    def name(self) -> str:
-        """``trial 0007``, or ``benchmark``."""
-        return BENCHMARK_KIND if self.number is None else trial_name(self.number)
-
-    @property
-    def finished(self) -> bool:
-        """Whether the run ended well."""
-        return self.status == _FINISHED
-
-
-@dataclass(frozen=True)
-class StudyRecord:
-    """What is written of a study before its first trial.
-
-    Attributes
-    ----------
-    study, config_hash : str
-    params : mapping of str to object
-        Settings shown on the study's run.
-    experiment_file : str
-        The file as written.
-    plan : mapping of str to object
-        What the file, the command line and the data came to.
-    data_name, data_digest, data_source : str
-        The dataset input.
-    data_profile : mapping of str to object
-        Rows, eras and features of the dataset.
-    """
-
-    study: str
-    config_hash: str
-    params: Mapping[str, Any]
-    experiment_file: str
-    plan: Mapping[str, Any]
-    data_name: str
-    data_digest: str
-    data_source: str
-    data_profile: Mapping[str, Any]
-
-
-def trial_name(number: int) -> str:
-    """Return a trial's name in the UI."""
-    return f"trial {number:04d}"
 
 
 def _told(method: Callable[P, T]) -> Callable[P, T]:
