@@ -118,11 +118,11 @@ def _mine(given: argparse.Namespace, console: Console) -> int:
     if summary.stopped:
         console.print("Stopped before the last trial; the same command goes on.")
         return INTERRUPTED
-    console.print(
-        f"For more trials run the same command with -P trials={2 * experiment.trials}; finished ones are kept."
-    )
-    finished = len(summary.leaderboard.places) - 1
-    return ALL_FAILED if summary.leaderboard.failed and not finished else 0
+    finished, failed = len(summary.leaderboard.places) - 1, summary.leaderboard.failed
+    if not summary.exhausted:
+        more = 2 * max(experiment.trials, finished + failed)
+        console.print(f"For more trials run the same command with -P trials={more}; finished ones are kept.")
+    return ALL_FAILED if failed and not finished else 0
 
 
 def _download(given: argparse.Namespace, console: Console) -> int:

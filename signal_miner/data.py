@@ -176,7 +176,7 @@ class Dataset:
             return declared
         raise UserError(
             f"the horizon of {target!r} in {self.name} is not known: it equals no target whose name ends in "
-            "_20 or _60; say horizon_days = 20 or 60"
+            "_20 or _60; say -P horizon_days=20 (or 60), or write horizon_days in the file"
         )
 
     def _twin(self, target: str) -> str | None:

@@ -131,7 +131,8 @@ def load_experiment(path: Path, overrides: Mapping[str, Any] | None = None) -> E
         If the file is absent or not TOML, or a key, type or value is wrong.
     """
     if not path.is_file():
-        near = sorted(str(other) for other in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+        places = [folder for folder in (path.parent, Path("experiments")) if folder.is_dir()]
+        near = sorted({str(other) for folder in places for other in folder.glob("*.toml")} - {"pyproject.toml"})
         raise UserError(f"experiment file {str(path)!r} does not exist{did_you_mean(str(path), near)}")
     try:
         text = path.read_text(encoding="utf-8")

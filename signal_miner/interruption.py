@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish to stop: trials in training end at their next tree, finished ones are kept."""
+"""Ctrl-C and its like as a wish to stop: trials in training end at their next tree, finished ones are kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from types import FrameType, TracebackType
 
 
 class StopRequest:
-    """Turns the first Ctrl-C or SIGTERM into a flag; a second one interrupts at once.
+    """Turns the first Ctrl-C, SIGTERM or SIGHUP into a flag; the same one again interrupts at once.
+
+    Another one does not: ``mlflow run`` answers a Ctrl-C, which reaches us too, with a SIGTERM of its own.
 
     Parameters
     ----------
@@ -26,6 +28,7 @@ class StopRequest:
         self._event = threading.Event()
         self._on_request = on_request
         self._before: dict[int, object] = {}
+        self._seen: set[int] = set()
         self.interrupted = False
 
     def is_set(self) -> bool:
@@ -56,8 +59,10 @@ class StopRequest:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._event.is_set():
+        if number in self._seen:
             self.interrupted = True
             raise KeyboardInterrupt
-        self._event.set()
-        self._on_request()
+        self._seen.add(number)
+        if not self._event.is_set():
+            self._event.set()
+            self._on_request()

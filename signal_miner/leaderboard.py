@@ -113,6 +113,10 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
         table.add_row(str(place.rank), trial.name, *cells, "" if place is benchmark else _beats(trial), style=style)
     console.print(table)
     console.print(board.summary, highlight=False)
+    first = next((place.trial for place in board.places if place.trial.number is not None), None)
+    if first is not None:
+        params = ", ".join(f"{name} {value}" for name, value in first.params.items() if name != "seed")
+        console.print(f"First of them, {first.name}: {params}", highlight=False, soft_wrap=True)
 
 
 def _cell(trial: TrackedTrial, key: str) -> str:
@@ -127,5 +131,7 @@ def _cell(trial: TrackedTrial, key: str) -> str:
 
 
 def _beats(trial: TrackedTrial) -> str:
-    parts = [part for part in ("validation", "test") if trial.beats_benchmark[part]]
-    return "both" if len(parts) == 2 else parts[0] if parts else "–"
+    # Test alone is no reason to take a trial, so it is not shown as one.
+    if not trial.beats_benchmark["validation"]:
+        return "–"
+    return "both" if trial.beats_benchmark["test"] else "validation"

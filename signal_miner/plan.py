@@ -164,7 +164,7 @@ def _purges(
     if embargo < needed[longest]:
         warning = (
             f"embargo_eras = {embargo} is below the {needed[longest]} that {longest} scored on "
-            f"{experiment.scoring_target} needs where eras are a week apart; raise it or leave it out"
+            f"{experiment.scoring_target} needs where eras are a week apart; raise it, unless yours lie further apart"
         )
         warnings = (warning,)
     return dict.fromkeys(needed, embargo), warnings
@@ -225,5 +225,7 @@ def describe(plan: Plan) -> tuple[str, ...]:
         gap = f"purge {purge} era{'s' * (purge != 1)}"
         lines.append(f"Fold {fold.number} ({part}): train {train}, {gap}, predict {predict}")
     if plan.holdout_eras:
-        lines.append(f"Holdout: {label[plan.holdout_eras[0]]}–{label[plan.holdout_eras[-1]]}, not touched")
+        before = max(plan.purge_eras.values())
+        span = f"{label[plan.holdout_eras[0]]}–{label[plan.holdout_eras[-1]]}"
+        lines.append(f"Holdout: {span}, not touched, with a purge of {before} eras before it")
     return tuple(lines)
