@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +43,13 @@ class FoldRows:
     ids: pa.Array
     eras: pa.Array
     era_labels: tuple[str, ...]
+
+
+@contextmanager
+def temporary_directory() -> Iterator[Path]:
+    """Give a directory for a trial's files that goes away after use."""
+    with tempfile.TemporaryDirectory(prefix="signal-miner-") as directory:
+        yield Path(directory)
 
 
 def write_artifacts(directory: Path, result: TrialResult, rows: Mapping[int, FoldRows]) -> None:

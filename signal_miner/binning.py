@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import lightgbm as lgb
@@ -115,8 +116,6 @@ class BinnedFolds:
         self._kept: OrderedDict[tuple[Any, ...], tuple[BinnedFold, int]] = OrderedDict()
         self._building: dict[tuple[Any, ...], threading.Lock] = {}
         self._lock = threading.Lock()
-        self._levels: int | None = None
-        self._levels_known = False
 
     def get(self, fold: Fold, max_bin: int, target: str) -> BinnedFold:
         """Return the binned fold for a training target.
@@ -169,11 +168,11 @@ class BinnedFolds:
 
     def _bins_hold_for_subsets(self, n_rows: int, max_bin: int) -> bool:
         """Say whether the bins found on fewer rows are sure to be the same."""
-        if n_rows < LIGHTGBM_SAMPLE_ROWS:
-            return False
-        if not self._levels_known:
-            self._levels, self._levels_known = self._dataset.largest_level_count(), True
-        return self._levels is not None and self._levels <= max_bin
+        return n_rows >= LIGHTGBM_SAMPLE_ROWS and self._levels is not None and self._levels <= max_bin
+
+    @cached_property
+    def _levels(self) -> int | None:
+        return self._dataset.largest_level_count()
 
     def _build(
         self, fold: Fold, max_bin: int, known: NDArray[np.intp] | None, label: NDArray[np.float32]

@@ -22,7 +22,7 @@ from signal_miner.run_tags import BENCHMARK_KIND, KIND, ORDER, STUDY, STUDY_KIND
 
 TAG_PREFIX = "mlflow.sharedViewState."
 LONGEST_TAG = 20_000
-EXPERIMENT_KIND = ("mlflow.experimentKind", "custom_model_development")
+EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Experiment tag: the UI opens on the runs, in its model training mode, in place of an empty GenAI page."""
 
 RUN_COLOR = "mlflow.runColor"

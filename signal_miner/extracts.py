@@ -10,6 +10,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from signal_miner.errors import UserError, did_you_mean
+from signal_miner.redaction import reason_of
 
 _TEXT = ("era", "id", "data_type")
 
@@ -43,7 +44,7 @@ def csv_as_parquet(path: Path, directory: Path) -> Path:
         return target
     names = _header(path)
     directory.mkdir(parents=True, exist_ok=True)
-    failure: Exception | None = None
+    failures: list[Exception] = []
     for feature_type in (pa.int8(), pa.float32()):
         partial = target.with_name(f"{target.name}.{os.getpid()}.part")
         try:
@@ -51,11 +52,10 @@ def csv_as_parquet(path: Path, directory: Path) -> Path:
             partial.replace(target)
             return target
         except (pa.ArrowInvalid, pa.ArrowKeyError, pa.ArrowTypeError) as error:
-            failure = error
+            failures.append(error)
         finally:
             partial.unlink(missing_ok=True)
-    reason = str(failure).splitlines()[0]
-    raise UserError(f"{path} cannot be read as CSV ({reason}); mend that value") from failure
+    raise UserError(f"{path} cannot be read as CSV ({reason_of(failures[-1])}); mend that value") from failures[-1]
 
 
 def _header(path: Path) -> list[str]:

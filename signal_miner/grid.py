@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Set
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -100,7 +101,7 @@ class Draws:
         """
         if self._shuffled is not None:
             # In an undisturbed study the cell at `number` is free; in one that lost a line of its journal, a later one.
-            order = (*range(number, len(self._shuffled)), *range(min(number, len(self._shuffled))))
+            order = chain(range(number, len(self._shuffled)), range(min(number, len(self._shuffled))))
             return next((self._shuffled[place] for place in order if self._shuffled[place] not in drawn), None)
         generator = np.random.default_rng([self._seed, number])
         shape = [len(axis.values) for axis in self._grid.axes]

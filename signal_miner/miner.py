@@ -10,14 +10,13 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import joblib
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from signal_miner.artifacts import PREDICTIONS, read_predictions, write_artifacts
+from signal_miner.artifacts import PREDICTIONS, read_predictions, temporary_directory, write_artifacts
 from signal_miner.binning import BinnedFolds
 from signal_miner.errors import Stopped, UserError
 from signal_miner.folds import Fold
@@ -28,7 +27,7 @@ from signal_miner.progress import BenchmarkProgress, MiningProgress
 from signal_miner.records import TrackedTrial
 from signal_miner.scoring import sharpe
 from signal_miner.search import Draw, Search
-from signal_miner.tracking import Tracker, temporary_artifacts
+from signal_miner.tracking import Tracker
 from signal_miner.trial import DRAWN, TrialResult, rescore, run_trial
 from signal_miner.validation_rows import fold_rows, fold_scorers
 
@@ -110,7 +109,8 @@ class Miner:
         self._train_benchmark()
         if self.benchmark is None:
             return
-        self.view = self._tracker.save_view([axis.name for axis in self._plan.grid.axes if len(axis.values) > 1])
+        varying = [axis.name for axis in self._plan.grid.axes if len(axis.values) > 1]
+        self.view = self._tracker.save_view(self.benchmark.metrics, varying)
         tracked = {self._key(trial.params): trial for trial in self.trials}
         drawn = sorted([*self._search.finished(), *self._search.interrupted()], key=lambda draw: draw.number)
         pending = []
@@ -215,9 +215,9 @@ class Miner:
         self, number: int | None, params: Mapping[str, object], result: TrialResult, started: float
     ) -> TrackedTrial:
         metrics = trial_metrics(result, self._benchmark_scores)
-        with temporary_artifacts() as directory:
-            write_artifacts(Path(directory), result, self._rows)
-            return self._tracker.log_trial(number, params, metrics, Path(directory), started)
+        with temporary_directory() as directory:
+            write_artifacts(directory, result, self._rows)
+            return self._tracker.log_trial(number, params, metrics, directory, started)
 
     def _train_benchmark(self) -> None:
         """Train the benchmark, or read its predictions back; leave it None if told to stop."""
@@ -247,8 +247,8 @@ class Miner:
         if tracked is None:
             return False
         try:
-            with temporary_artifacts() as directory:
-                path = self._tracker.download(tracked.run_id, PREDICTIONS, Path(directory))
+            with temporary_directory() as directory:
+                path = self._tracker.download(tracked.run_id, PREDICTIONS, directory)
                 predictions = {number: columns[:, DRAWN] for number, columns in read_predictions(path).items()}
             self._compare_with({number: predictions[number] for number in self._scorers})
         except (UserError, OSError, ValueError, KeyError):

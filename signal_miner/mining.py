@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,11 +117,9 @@ def _study_lock(plan: Plan) -> Iterator[None]:
 
 def _record(plan: Plan) -> StudyRecord:
     experiment, dataset = plan.experiment, plan.dataset
-    folds = plan.scored_folds
     spans = {
-        f"fold_{fold.number}": f"train {_span(dataset.era_labels, fold.train_eras)}, "
-        f"predict {_span(dataset.era_labels, fold.validation_eras)}"
-        for fold in folds
+        f"fold_{fold.number}": f"train {plan.span(fold.train_eras)}, predict {plan.span(fold.validation_eras)}"
+        for fold in plan.scored_folds
     }
     return StudyRecord(
         study=plan.study,
@@ -148,10 +146,6 @@ def _record(plan: Plan) -> StudyRecord:
             "num_features": len(dataset.features),
         },
     )
-
-
-def _span(labels: Mapping[int, str], eras: tuple[int, ...]) -> str:
-    return f"{labels[eras[0]]}–{labels[eras[-1]]}"
 
 
 def _end_study(tracker: Tracker, run_id: str, status: str, miner: Miner) -> None:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from signal_miner.errors import UserError
+from signal_miner.redaction import reason_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +88,9 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; give a directory or file that does") from error
     except (pa.ArrowInvalid, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path} is not a whole parquet file ({reason}); download or write it again") from error
+        raise UserError(
+            f"{path} is not a whole parquet file ({reason_of(error)}); download or write it again"
+        ) from error
 
 
 def footer_digest(path: Path) -> bytes:
@@ -113,8 +115,7 @@ def _read_positions(file: pq.ParquetFile, columns: Sequence[str], positions: NDA
     try:
         table = file.read_row_groups(groups, columns=list(columns))
     except (pa.ArrowInvalid, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path} cannot be read ({reason}); download or write it again") from error
+        raise UserError(f"{path} cannot be read ({reason_of(error)}); download or write it again") from error
     table = table.select(list(columns))
     local = positions - (base or 0)
     if high - low == len(local) and bool(np.all(np.diff(local) == 1)):

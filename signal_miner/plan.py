@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
@@ -71,6 +71,11 @@ class Plan:
     def scored_folds(self) -> tuple[Fold, ...]:
         """Folds of the benchmark's target; their validation eras hold for every target."""
         return self.folds[str(self.benchmark["target"])]
+
+    def span(self, eras: Sequence[int]) -> str:
+        """Return the labels of the first and the last of these era numbers, ``0053–0104``."""
+        labels = self.dataset.era_labels
+        return f"{labels[int(eras[0])]}–{labels[int(eras[-1])]}"
 
 
 def make_plan(experiment: Experiment, dataset: Dataset) -> Plan:
@@ -209,23 +214,20 @@ def plan_record(plan: Plan) -> dict[str, object]:
 def describe(plan: Plan) -> tuple[str, ...]:
     """Return what will be mined, in lines for a person to read before it starts."""
     dataset, experiment = plan.dataset, plan.experiment
-    label = dataset.era_labels
     eras = np.unique(dataset.eras)
     plural = "s" * (len(plan.targets) > 1)
     study = f"{experiment.trials} trials of {plan.grid.size:,} configurations, seed {experiment.seed}"
-    rows = f"{len(dataset):,} rows, eras {label[int(eras[0])]}–{label[int(eras[-1])]}, {len(dataset.features)} features"
+    rows = f"{len(dataset):,} rows, eras {plan.span(eras.tolist())}, {len(dataset.features)} features"
     targets = f"{len(plan.targets)} training target{plural}, scored on {experiment.scoring_target}"
     lines = [f"Study {plan.study}: {study}", f"Data {dataset.name}: {rows}, {targets}"]
     folds = plan.scored_folds
     purge = plan.purge_eras[str(plan.benchmark["target"])]
     for fold in folds:
         part = "test" if fold is folds[-1] else "validation"
-        train = f"{label[fold.train_eras[0]]}–{label[fold.train_eras[-1]]}"
-        predict = f"{label[fold.validation_eras[0]]}–{label[fold.validation_eras[-1]]}"
+        train, predict = plan.span(fold.train_eras), plan.span(fold.validation_eras)
         gap = f"purge {purge} era{'s' * (purge != 1)}"
         lines.append(f"Fold {fold.number} ({part}): train {train}, {gap}, predict {predict}")
     if plan.holdout_eras:
         before = max(plan.purge_eras.values())
-        span = f"{label[plan.holdout_eras[0]]}–{label[plan.holdout_eras[-1]]}"
-        lines.append(f"Holdout: {span}, not touched, with a purge of {before} eras before it")
+        lines.append(f"Holdout: {plan.span(plan.holdout_eras)}, not touched, with a purge of {before} eras before it")
     return tuple(lines)

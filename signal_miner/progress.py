@@ -7,9 +7,10 @@ import threading
 import time
 from collections.abc import Sequence
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from signal_miner.folds import Fold
 from signal_miner.records import TrackedTrial
@@ -17,7 +18,32 @@ from signal_miner.records import TrackedTrial
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-class BenchmarkProgress:
+class _Shown:
+    """A bar in a terminal, a line now and then elsewhere."""
+
+    def __init__(self, console: Console, *columns: ProgressColumn) -> None:
+        self._console = console
+        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._started = self._printed = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def _line(self, text: str, last: bool = False) -> None:
+        """Print a line where there is no bar, unless one was printed just now and this is not the last."""
+        now = time.monotonic()
+        if not self._console.is_terminal and (last or now - self._printed >= _SECONDS_BETWEEN_LINES):
+            self._printed = now
+            self._console.print(text, highlight=False)
+
+
+class BenchmarkProgress(_Shown):
     """Shows how far the benchmark's training is: a bar in a terminal, a line now and then elsewhere.
 
     Parameters
@@ -29,45 +55,30 @@ class BenchmarkProgress:
     """
 
     def __init__(self, console: Console, folds: Sequence[Fold], trees: int) -> None:
-        self._console = console
+        at = TextColumn("{task.fields[at]}")
+        super().__init__(
+            console, TextColumn("Training the benchmark"), BarColumn(bar_width=24), at, TimeRemainingColumn()
+        )
         self._folds = len(folds)
         self._trees = trees
         # A fold's time goes with its training eras.
         self._weights = {fold.number: len(fold.train_eras) for fold in folds}
-        self._started = self._printed = time.monotonic()
-        self._bar = Progress(
-            TextColumn("Training the benchmark"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[at]}"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
         self._task = self._bar.add_task("benchmark", total=sum(self._weights.values()) * trees, at="")
 
-    def __enter__(self) -> BenchmarkProgress:
+    def __enter__(self) -> Self:
         if not self._console.is_terminal:
             self._console.print("Training the benchmark …")
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._bar.stop()
+        return super().__enter__()
 
     def advance(self, fold: Fold, trees: int) -> None:
         """Show that a fold has this many trees."""
         at = f"fold {fold.number} of {self._folds}, {trees:,} of {self._trees:,} trees"
         before = sum(weight for number, weight in self._weights.items() if number < fold.number)
         self._bar.update(self._task, completed=before * self._trees + self._weights[fold.number] * trees, at=at)
-        now = time.monotonic()
-        if not self._console.is_terminal and now - self._printed >= _SECONDS_BETWEEN_LINES:
-            self._printed = now
-            self._console.print(f"Benchmark: {at}, {now - self._started:.0f} s")
+        self._line(f"Benchmark: {at}, {time.monotonic() - self._started:.0f} s")
 
 
-class MiningProgress:
+class MiningProgress(_Shown):
     """Shows done and total, rate, time left, the best validation Sharpe and how many trials beat the benchmark.
 
     Parameters
@@ -82,34 +93,22 @@ class MiningProgress:
     """
 
     def __init__(self, console: Console, total: int, done: int, trials: tuple[TrackedTrial, ...]) -> None:
-        self._console = console
-        self._lock = threading.Lock()
-        self._total = total
-        self._at_start = self._done = done
-        self._started = self._printed = time.monotonic()
-        self._best = max((_sharpe(trial) for trial in trials), default=-math.inf)
-        self._beating = sum(trial.beats_benchmark["validation"] for trial in trials)
-        self._failed = sum(not trial.finished for trial in trials)
-        self._bar = Progress(
+        super().__init__(
+            console,
             TextColumn("Mining"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
             TextColumn("{task.fields[best]}"),
-            console=console,
-            disable=not console.is_terminal,
         )
+        self._lock = threading.Lock()
+        self._total = total
+        self._at_start = self._done = done
+        self._best = max((_sharpe(trial) for trial in trials), default=-math.inf)
+        self._beating = sum(trial.beats_benchmark["validation"] for trial in trials)
+        self._failed = sum(not trial.finished for trial in trials)
         self._task = self._bar.add_task("mining", total=total, completed=done, rate="", best=self._standing())
-
-    def __enter__(self) -> MiningProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._bar.stop()
 
     def advance(self, trial: TrackedTrial) -> None:
         """Count a trial, finished or failed; safe to call from several threads."""
@@ -119,14 +118,8 @@ class MiningProgress:
             self._best = max(self._best, _sharpe(trial))
             self._beating += trial.beats_benchmark["validation"]
             self._bar.update(self._task, completed=self._done, rate=self._rate(), best=self._standing())
-            now = time.monotonic()
-            due = now - self._printed >= _SECONDS_BETWEEN_LINES or self._done == self._total
-            if due and not self._console.is_terminal:
-                self._printed = now
-                self._console.print(
-                    f"{self._done}/{self._total} trials · {self._rate()} · {self._time_left()} · {self._standing()}",
-                    highlight=False,
-                )
+            so_far = f"{self._done}/{self._total} trials · {self._rate()} · {self._time_left()} · {self._standing()}"
+            self._line(so_far, last=self._done == self._total)
 
     def _rate(self) -> str:
         rate = self._done_here() / max(time.monotonic() - self._started, 1e-9)

@@ -27,3 +27,9 @@ def without_passwords(text: str) -> str:
     'postgresql://***@host/studies?password=***'
     """
     return _PASSWORD.sub(r"\1***", _USER.sub(r"\1***@", text))
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what an error says, in one line and without passwords; its type where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return without_passwords(lines[0] if lines else type(error).__name__)

@@ -18,9 +18,9 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from signal_miner.errors import UserError
-from signal_miner.grid import Draws, Grid
+from signal_miner.grid import Axis, Draws, Grid
 from signal_miner.parameters import Value
-from signal_miner.redaction import without_passwords
+from signal_miner.redaction import reason_of, without_passwords
 
 CATEGORICAL_CHOICES = 16
 """An axis with more values is stored by index: a trial in the store repeats all choices of its categories."""
@@ -126,10 +126,9 @@ class Search:
         except (ValueError, KeyError) as error:
             if isinstance(error, UserError):
                 raise
-            reason = str(error).splitlines()[0]
             raise UserError(
-                f"the study {name} in study_storage is damaged ({reason}); delete its journal: what MLflow has of it "
-                "is kept and not trained again"
+                f"the study {name} in study_storage is damaged ({reason_of(error)}); delete its journal: what "
+                "MLflow has of it is kept and not trained again"
             ) from error
         # A process killed while it asked leaves a trial without its whole configuration: it counts for nothing, and
         # its draw is made again. So a draw's number is its place among the whole trials, not Optuna's number.
@@ -153,7 +152,7 @@ class Search:
                 return None
             trial = self._study.ask(fixed_distributions=distributions(self._grid))
             params = self._grid.params(_cell(trial.params, self._grid))
-            if any(name.endswith(INDEX_SUFFIX) for name in trial.params):
+            if any(_by_index(axis) for axis in self._grid.axes):
                 trial.set_user_attr(PARAMS_ATTRIBUTE, params)
         self._optuna_numbers.append(trial.number)
         return Draw(len(self._optuna_numbers) - 1, params)
@@ -187,42 +186,39 @@ def _storage_errors() -> Iterator[None]:
     try:
         yield
     except (OSError, StorageInternalError) as error:
-        reason = str(error).splitlines()[0]
         raise UserError(
-            f"the study's storage failed ({reason}); once it is mended, the same command goes on"
+            f"the study's storage failed ({reason_of(error)}); once it is mended, the same command goes on"
         ) from error
 
 
 def distributions(grid: Grid) -> dict[str, BaseDistribution]:
     """Return Optuna's distributions for a grid: choices, or an index where they are many."""
     return {
-        _stored_name(axis.name, len(axis.values)): (
-            CategoricalDistribution(axis.values)
-            if len(axis.values) <= CATEGORICAL_CHOICES
-            else IntDistribution(0, len(axis.values) - 1)
+        _stored_name(axis): (
+            IntDistribution(0, len(axis.values) - 1) if _by_index(axis) else CategoricalDistribution(axis.values)
         )
         for axis in grid.axes
     }
 
 
-def _stored_name(name: str, choices: int) -> str:
-    return name if choices <= CATEGORICAL_CHOICES else name + INDEX_SUFFIX
+def _by_index(axis: Axis) -> bool:
+    return len(axis.values) > CATEGORICAL_CHOICES
+
+
+def _stored_name(axis: Axis) -> str:
+    return axis.name + INDEX_SUFFIX if _by_index(axis) else axis.name
 
 
 def _stored(grid: Grid, cell: tuple[int, ...]) -> dict[str, Any]:
     return {
-        _stored_name(axis.name, len(axis.values)): (
-            axis.values[index] if len(axis.values) <= CATEGORICAL_CHOICES else index
-        )
+        _stored_name(axis): index if _by_index(axis) else axis.values[index]
         for axis, index in zip(grid.axes, cell, strict=True)
     }
 
 
 def _cell(stored: Mapping[str, Any], grid: Grid) -> tuple[int, ...]:
     return tuple(
-        axis.values.index(stored[axis.name])
-        if len(axis.values) <= CATEGORICAL_CHOICES
-        else int(stored[axis.name + INDEX_SUFFIX])
+        int(stored[_stored_name(axis)]) if _by_index(axis) else axis.values.index(stored[_stored_name(axis)])
         for axis in grid.axes
     )
 
@@ -232,9 +228,8 @@ def _open_storage(storage: str, name: str) -> BaseStorage:
         try:
             return RDBStorage(storage)
         except Exception as error:  # SQLAlchemy and each driver raise errors of their own
-            reason = str(error).splitlines()[0]
             raise UserError(
-                f"study_storage cannot be opened ({type(error).__name__}: {reason}); check the URL"
+                f"study_storage cannot be opened ({type(error).__name__}: {reason_of(error)}); check the URL"
             ) from error
     path = Path(storage) / f"{name}.journal"
     try:

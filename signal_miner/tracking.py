@@ -5,9 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import os
-import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -86,7 +85,7 @@ class Tracker:
         experiment = self._client.get_experiment_by_name(name)
         if experiment is None:
             try:
-                return str(self._client.create_experiment(name, tags=dict([EXPERIMENT_KIND])))
+                return str(self._client.create_experiment(name, tags=EXPERIMENT_KIND))
             except MlflowException:  # another process was faster
                 experiment = self._client.get_experiment_by_name(name)
                 if experiment is None:
@@ -142,7 +141,7 @@ class Tracker:
         status : str
             ``FINISHED``, ``KILLED`` (stopped by the user) or ``FAILED``.
         metrics : mapping of str to float
-            Summary, such as ``trials/complete``.
+            Summary, such as ``trials/finished``.
         note : str
             Markdown shown on the run's page.
         """
@@ -165,7 +164,7 @@ class Tracker:
     ) -> TrackedTrial:
         """Write a finished trial, or the benchmark.
 
-        The run is set to FINISHED last: one that is not was cut off, and `unfinished` finds it.
+        The run is set to FINISHED last: one that is not was cut off, and `delete_cut_off` finds it.
 
         Parameters
         ----------
@@ -183,49 +182,44 @@ class Tracker:
         -------
         TrackedTrial
         """
-        kind = BENCHMARK_KIND if number is None else TRIAL_KIND
-        name = BENCHMARK_KIND if number is None else trial_name(number)
-        tags = self._tags | {KIND: kind}
-        tags |= {f"beats_benchmark.{part}": str(beats).lower() for part, beats in metrics.beats_benchmark.items()}
+        tags = {f"beats_benchmark.{part}": str(beats).lower() for part, beats in metrics.beats_benchmark.items()}
+        kind = _kind(number)
         tags |= _appearance(kind, metrics.beats_benchmark, metrics.values.get("validation/sharpe"))
-        tags[NOTE] = metrics.summary
-        if number is not None:
-            tags[NUMBER] = str(number)
-        run_id = self._create(name, tags, int(started * 1000))
+        run_id = self._create_trial(number, tags | {NOTE: metrics.summary}, started)
         now = int(time.time() * 1000)
         logged = [Metric(key, value, now, 0) for key, value in metrics.values.items()]
         for key, curve in metrics.curves.items():
             points = zip(metrics.checkpoints, curve, strict=True)
             logged += [Metric(key, value, now, trees) for trees, value in points if value == value]
-        listed = [Param(key, str(value)) for key, value in params.items()]
+        texts = {key: str(value) for key, value in params.items()}
+        listed = [Param(key, value) for key, value in texts.items()]
         for start in range(0, len(logged), _BATCH_METRICS - _BATCH_PARAMS):
             block = logged[start : start + _BATCH_METRICS - _BATCH_PARAMS]
             self._client.log_batch(run_id, metrics=block, params=listed if start == 0 else [])
         self._client.log_artifacts(run_id, str(artifacts))
         self._client.set_terminated(run_id, _FINISHED)
-        texts = {key: str(value) for key, value in params.items()}
         return TrackedTrial(run_id, kind, number, _FINISHED, texts, metrics.values, metrics.beats_benchmark)
 
     @_told
     def log_failure(self, number: int | None, params: Mapping[str, Any], error: str, started: float) -> TrackedTrial:
         """Write a trial or benchmark that raised an error: a FAILED run with the error in a tag and its note."""
-        kind = BENCHMARK_KIND if number is None else TRIAL_KIND
+        kind = _kind(number)
         end = error[-_LONGEST_VALUE + 10 :]
-        tags = self._tags | {KIND: kind, ERROR: end, NOTE: f"```\n{end}\n```"} | _appearance(kind, {}, None)
-        if number is not None:
-            tags[NUMBER] = str(number)
-        run_id = self._create(BENCHMARK_KIND if number is None else trial_name(number), tags, int(started * 1000))
+        tags = {ERROR: end, NOTE: f"```\n{end}\n```"} | _appearance(kind, {}, None)
+        run_id = self._create_trial(number, tags, started)
         texts = {key: str(value) for key, value in params.items()}
         self._client.log_batch(run_id, params=[Param(key, value) for key, value in texts.items()])
         self._client.set_terminated(run_id, _FAILED)
         return TrackedTrial(run_id, kind, number, _FAILED, texts, {}, {"validation": False, "test": False})
 
     @_told
-    def save_view(self, grid_params: Sequence[str]) -> str:
+    def save_view(self, metric_names: Iterable[str], grid_params: Sequence[str]) -> str:
         """Save the view that compares the study's trials with its benchmark, and return its address in the UI.
 
         Parameters
         ----------
+        metric_names : iterable of str
+            Metrics of a trial.
         grid_params : sequence of str
             Parameters that vary between trials.
 
@@ -234,10 +228,8 @@ class Tracker:
         str
             To be put after the server's address.
         """
-        benchmark = self.benchmark()
-        names = benchmark.metrics if benchmark else ()
         try:
-            view = shared_view(self._experiment_id, self._study, names, grid_params)
+            view = shared_view(self._experiment_id, self._study, metric_names, grid_params)
             self._client.set_experiment_tag(self._experiment_id, view.key, view.value)
         except (ValueError, MlflowException):  # a server with shorter tags: the plain runs are no reason to fail
             return f"/#/experiments/{self._experiment_id}/runs?workflowType=machine_learning"
@@ -256,18 +248,15 @@ class Tracker:
         return next((trial for trial in map(_tracked, self._runs(BENCHMARK_KIND)) if trial.finished), None)
 
     @_told
-    def delete_cut_off(self) -> int:
-        """Delete runs that a killed process left half-written, and return how many.
+    def delete_cut_off(self) -> None:
+        """Delete runs that a killed process left half-written.
 
         They hold nothing: their trials are run again.
         """
-        deleted = 0
         for kind in (TRIAL_KIND, BENCHMARK_KIND):
             for run in self._runs(kind, "and attributes.status = 'RUNNING'"):
                 self._client.set_terminated(run.info.run_id, _FAILED)  # MLflow changes no deleted run
                 self._client.delete_run(run.info.run_id)
-                deleted += 1
-        return deleted
 
     @_told
     def delete(self, run_id: str) -> None:
@@ -291,6 +280,13 @@ class Tracker:
         except MlflowException:  # the launcher's run lies in another store
             return
 
+    def _create_trial(self, number: int | None, tags: Mapping[str, str], started: float) -> str:
+        own = self._tags | {KIND: _kind(number)}
+        if number is not None:
+            own[NUMBER] = str(number)
+        name = BENCHMARK_KIND if number is None else trial_name(number)
+        return self._create(name, own | dict(tags), int(started * 1000))
+
     def _create(self, name: str, tags: Mapping[str, str], started: int) -> str:
         run = self._client.create_run(
             self._experiment_id, start_time=started, tags=dict(self._context) | dict(tags), run_name=name
@@ -309,6 +305,10 @@ class Tracker:
                 return found
 
 
+def _kind(number: int | None) -> str:
+    return BENCHMARK_KIND if number is None else TRIAL_KIND
+
+
 def _appearance(kind: str, beats: Mapping[str, bool], sharpe: float | None) -> dict[str, str]:
     return {RUN_COLOR: run_color(kind, beats), ORDER: order(kind, sharpe)}
 
@@ -324,8 +324,3 @@ def _tracked(run: Run) -> TrackedTrial:
         metrics=dict(run.data.metrics),
         beats_benchmark={part: tags.get(f"beats_benchmark.{part}") == "true" for part in ("validation", "test")},
     )
-
-
-def temporary_artifacts() -> tempfile.TemporaryDirectory[str]:
-    """Return a directory for a trial's artifacts that goes away after use."""
-    return tempfile.TemporaryDirectory(prefix="signal-miner-")

@@ -20,7 +20,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from signal_miner.errors import UserError
-from signal_miner.redaction import without_passwords
+from signal_miner.redaction import reason_of, without_passwords
 
 _SECONDS_TO_CONNECT = 10.0
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run, with the server's password
@@ -62,10 +62,9 @@ def open_client(tracking_uri: str | None = None) -> MlflowClient:
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError, ValueError) as error:
-        reason = without_passwords(str(error).splitlines()[0])
         raise UserError(
-            f"the tracking store {without_passwords(uri)} cannot be opened ({reason}); check tracking_uri, and delete "
-            "a database that was cut off while it was made"
+            f"the tracking store {without_passwords(uri)} cannot be opened ({reason_of(error)}); check "
+            "tracking_uri, and delete a database that was cut off while it was made"
         ) from error
     return client
 
@@ -76,10 +75,9 @@ def store_errors(tracking_uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        reason = without_passwords(str(error).splitlines()[0])
         raise UserError(
-            f"the tracking store {without_passwords(tracking_uri)} failed ({reason}); once it answers again, the same "
-            "command goes on where it stopped"
+            f"the tracking store {without_passwords(tracking_uri)} failed ({reason_of(error)}); once it answers "
+            "again, the same command goes on where it stopped"
         ) from error
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from signal_miner.redaction import without_passwords
+from signal_miner.errors import UserError
+from signal_miner.grid import Axis, Grid
+from signal_miner.redaction import reason_of, without_passwords
+from signal_miner.search import Search
 
 
 @pytest.mark.parametrize(
@@ -22,3 +25,17 @@ from signal_miner.redaction import without_passwords
 )
 def test_addresses_lose_user_and_password(text, kept):
     assert without_passwords(text) == kept
+
+
+def test_a_reason_is_one_line_whatever_the_error_says():
+    assert reason_of(ValueError("no postgresql://a:s3cret@h/d\nand more")) == "no postgresql://***@h/d"
+    assert reason_of(OSError()) == "OSError"
+
+
+def test_a_storage_that_fails_keeps_its_password(monkeypatch):
+    def refuse(address):
+        raise RuntimeError(f"cannot reach {address}")
+
+    monkeypatch.setattr("signal_miner.search.RDBStorage", refuse)
+    with pytest.raises(UserError, match=r"cannot reach postgresql://\*\*\*@host/db\); check the URL"):
+        Search("s", Grid((Axis("n_estimators", (1, 2)),)), 0, "postgresql://me:s3cret@host/db")
