@@ -1,12 +1,13 @@
-"""A trial's parquet artifacts: predictions, scores of each era, and the learning curve of each era."""
+"""The parquet artifacts of trials and ensembles: predictions, scores and learning curve of each era."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from signal_miner.plan import BENCHMARK
-from signal_miner.trial import BEST, DRAWN, TrialResult
+from signal_miner.trial import BEST, DRAWN, FoldResult, TrialResult
 
 PREDICTIONS = "predictions.parquet"
-"""Index ``id``; ``era``, ``fold``, ``prediction`` and ``best_prediction`` (at the best checkpoint), both float32."""
+"""Index ``id``; ``era``, ``fold``, ``prediction``; of a trial float32, and beside it ``best_prediction`` (at the best
+checkpoint); of an ensemble float64 in (0, 1)."""
 
 ERA_SCORES = "era_scores.parquet"
 """A row an era: ``era``, ``fold``, ``corr``, ``bmc``, ``benchmark_corr``, the same against each of Numerai's
@@ -62,46 +64,48 @@ def write_artifacts(directory: Path, result: TrialResult, rows: Mapping[int, Fol
     rows : mapping of int to FoldRows
         By fold number.
     """
-    pq.write_table(_predictions(result, rows), directory / PREDICTIONS, compression="zstd")
-    pd.concat([_era_scores(result, rows, index) for index in range(len(result.folds))], ignore_index=True).to_parquet(
-        directory / ERA_SCORES, index=False
-    )
-    pd.concat([_curve_scores(result, rows, index) for index in range(len(result.folds))], ignore_index=True).to_parquet(
-        directory / CURVE_SCORES, index=False
-    )
+    columns = {"prediction": DRAWN, "best_prediction": BEST}
+    _write_predictions(directory, result.folds, rows, columns)
+    _write_frames(directory / ERA_SCORES, [_era_scores(part, rows, best=True) for part in result.folds])
+    _write_frames(directory / CURVE_SCORES, [_curve_scores(part, rows, result.checkpoints) for part in result.folds])
 
 
-def read_predictions(path: Path) -> dict[int, NDArray[np.float32]]:
-    """Return the predictions of each fold, shape (n_rows, 2): at the drawn trees and at the best checkpoint."""
-    table = pq.read_table(path, columns=["fold", "prediction", "best_prediction"])
-    fold = table.column("fold").to_numpy()
-    columns = np.column_stack([table.column("prediction").to_numpy(), table.column("best_prediction").to_numpy()])
-    return {int(number): np.asfortranarray(columns[fold == number]) for number in np.unique(fold)}
+def write_ensemble_artifacts(directory: Path, folds: Sequence[FoldResult], rows: Mapping[int, FoldRows]) -> None:
+    """Write the predictions and era scores of an ensemble, as a trial's without what a best checkpoint has."""
+    _write_predictions(directory, folds, rows, {"prediction": DRAWN})
+    _write_frames(directory / ERA_SCORES, [_era_scores(part, rows, best=False) for part in folds])
 
 
-def _predictions(result: TrialResult, rows: Mapping[int, FoldRows]) -> pa.Table:
+def read_predictions(path: Path, column: str = "prediction") -> dict[int, NDArray[np.floating[Any]]]:
+    """Return a column of the predictions of each fold, shape (n_rows,), by fold number."""
+    table = pq.read_table(path, columns=["fold", column])
+    fold, values = table.column("fold").to_numpy(), table.column(column).to_numpy()
+    return {int(number): values[fold == number] for number in np.unique(fold)}
+
+
+def _write_predictions(
+    directory: Path, folds: Sequence[FoldResult], rows: Mapping[int, FoldRows], columns: Mapping[str, int]
+) -> None:
     tables = []
-    for part in result.folds:
+    for part in folds:
         labels = rows[part.fold.number]
-        tables.append(
-            pa.table(
-                {
-                    "era": labels.eras,
-                    "fold": pa.array(np.full(len(labels.ids), part.fold.number, dtype=np.int8)),
-                    "prediction": pa.array(np.ascontiguousarray(part.predictions[:, DRAWN])),
-                    "best_prediction": pa.array(np.ascontiguousarray(part.predictions[:, BEST])),
-                    "id": labels.ids,
-                }
-            )
-        )
+        fold = pa.array(np.full(len(labels.ids), part.fold.number, dtype=np.int8))
+        predictions = {
+            name: pa.array(np.ascontiguousarray(part.predictions[:, column])) for name, column in columns.items()
+        }
+        tables.append(pa.table({"era": labels.eras, "fold": fold, **predictions, "id": labels.ids}))
     table = pa.concat_tables(tables)
     # Only an empty frame knows how pandas wants to be told that `id` is the index.
     empty = table.schema.empty_table().to_pandas().set_index("id")
-    return table.replace_schema_metadata(pa.Schema.from_pandas(empty).metadata)
+    table = table.replace_schema_metadata(pa.Schema.from_pandas(empty).metadata)
+    pq.write_table(table, directory / PREDICTIONS, compression="zstd")
 
 
-def _era_scores(result: TrialResult, rows: Mapping[int, FoldRows], index: int) -> pd.DataFrame:
-    part = result.folds[index]
+def _write_frames(path: Path, frames: Sequence[pd.DataFrame]) -> None:
+    pd.concat(frames, ignore_index=True).to_parquet(path, index=False)
+
+
+def _era_scores(part: FoldResult, rows: Mapping[int, FoldRows], *, best: bool) -> pd.DataFrame:
     scores = part.scores
     columns: dict[str, object] = {
         "era": rows[part.fold.number].era_labels,
@@ -109,10 +113,11 @@ def _era_scores(result: TrialResult, rows: Mapping[int, FoldRows], index: int) -
         "corr": scores.corr[:, DRAWN],
         "bmc": scores.bmc[BENCHMARK][:, DRAWN],
         "benchmark_corr": scores.benchmark_corr[BENCHMARK][:, DRAWN],
-        "best_corr": scores.corr[:, BEST],
-        "best_bmc": scores.bmc[BENCHMARK][:, BEST],
-        "best_benchmark_corr": scores.benchmark_corr[BENCHMARK][:, BEST],
     }
+    if best:
+        columns["best_corr"] = scores.corr[:, BEST]
+        columns["best_bmc"] = scores.bmc[BENCHMARK][:, BEST]
+        columns["best_benchmark_corr"] = scores.benchmark_corr[BENCHMARK][:, BEST]
     for name in scores.bmc:
         if name != BENCHMARK:
             columns[f"{name}_bmc"] = scores.bmc[name][:, DRAWN]
@@ -120,8 +125,7 @@ def _era_scores(result: TrialResult, rows: Mapping[int, FoldRows], index: int) -
     return pd.DataFrame(columns)
 
 
-def _curve_scores(result: TrialResult, rows: Mapping[int, FoldRows], index: int) -> pd.DataFrame:
-    part = result.folds[index]
+def _curve_scores(part: FoldResult, rows: Mapping[int, FoldRows], checkpoints: Sequence[int]) -> pd.DataFrame:
     frame = pd.DataFrame({"era": rows[part.fold.number].era_labels, "fold": np.int8(part.fold.number)})
-    curve = pd.DataFrame(part.curve, columns=[str(trees) for trees in result.checkpoints])
+    curve = pd.DataFrame(part.curve, columns=[str(trees) for trees in checkpoints])
     return pd.concat([frame, curve], axis=1)

@@ -69,12 +69,17 @@ class BinnedFold:
     ----------
     train : lightgbm.Dataset
         Rows of the training eras whose target is known, with that target as label.
-    validation : lightgbm.Dataset
-        Rows of the validation eras, binned as `train`.
+    validation : lightgbm.Dataset or None
+        Rows of the validation eras, binned as `train`; None for a fold that has none.
     """
 
     train: lgb.Dataset
-    validation: lgb.Dataset
+    validation: lgb.Dataset | None
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of both."""
+        return int(self.train.num_data()) + (int(self.validation.num_data()) if self.validation else 0)
 
 
 class BinnedFolds:
@@ -180,7 +185,7 @@ class BinnedFolds:
         """Bin a fold column group by column group; `known` are the training rows to keep, None for all."""
         params = dataset_params(max_bin, self._seed)
         train_rows = self._dataset.rows_of(fold.train_eras)
-        validation_rows = self._dataset.rows_of(fold.validation_eras)
+        validation_rows = self._dataset.rows_of(fold.validation_eras) if fold.validation_eras else slice(0, 0)
         features = self._dataset.features
         n_rows = max(train_rows.stop - train_rows.start, validation_rows.stop - validation_rows.start)
         width = max(1, GROUP_BYTES // max(1, n_rows * self._dataset.feature_bytes))
@@ -194,21 +199,20 @@ class BinnedFolds:
             if known is not None:
                 table = table.take(known)
             part = lgb.Dataset(table, label=np.zeros(table.num_rows, np.float32), params=params).construct()
-            table = self._dataset.read_features(group, validation_rows)
-            aligned = lgb.Dataset(table, reference=part, params=params).construct()
-            if train is None or validation is None:
-                train, validation = part, aligned
-            else:
-                train.add_features_from(part)
-                validation.add_features_from(aligned)
-        if train is None or validation is None:
+            if fold.validation_eras:
+                table = self._dataset.read_features(group, validation_rows)
+                aligned = lgb.Dataset(table, reference=part, params=params).construct()
+                validation = aligned if validation is None else validation.add_features_from(aligned)
+            train = part if train is None else train.add_features_from(part)
+        if train is None:
             raise UserError("the feature set has no features; name one that has")
         train.set_label(label if known is None else label[known])
-        validation.reference = None  # it is aligned by now, and would keep a training set that is no longer used
+        if validation is not None:
+            validation.reference = None  # it is aligned by now, and would keep a training set that is no longer used
         return BinnedFold(train, validation)
 
     def _keep(self, key: tuple[Any, ...], built: BinnedFold, max_bin: int) -> None:
-        values = (built.train.num_data() + built.validation.num_data()) * len(self._dataset.features)
+        values = built.n_rows * len(self._dataset.features)
         self._kept[key] = (built, int(values * (BYTES_A_VALUE if max_bin < PACKED_BINS else 2 * BYTES_A_VALUE)))
         self._kept.move_to_end(key)
         while len(self._kept) > 1 and sum(size for _, size in self._kept.values()) > self._memory_bytes:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from signal_miner.run_tags import BENCHMARK_KIND, KIND, ORDER, STUDY, STUDY_KIND
+from signal_miner.run_tags import BENCHMARK_KIND, ENSEMBLE_KIND, KIND, ORDER, STUDY, STUDY_KIND
 
 TAG_PREFIX = "mlflow.sharedViewState."
 LONGEST_TAG = 20_000
@@ -28,7 +28,13 @@ EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}
 RUN_COLOR = "mlflow.runColor"
 """Run tag: colour of the run in the table and in every chart."""
 
-COLORS = {"benchmark": "#FF7F0E", "both": "#1A9850", "validation": "#4393C3", "neither": "#C0C0C0"}
+COLORS = {
+    "benchmark": "#FF7F0E",
+    "ensemble": "#7B3FA0",
+    "both": "#1A9850",
+    "validation": "#4393C3",
+    "neither": "#C0C0C0",
+}
 
 _MAIN = "Trials against the benchmark"
 _PARAMETERS = "Parameters (colour: validation Sharpe)"
@@ -54,18 +60,23 @@ class SharedView:
 
 
 def run_color(kind: str, beats_benchmark: Mapping[str, bool]) -> str:
-    """Return the colour of a run: the benchmark orange; green, blue or grey as a trial beats it."""
-    if kind == BENCHMARK_KIND:
-        return COLORS["benchmark"]
+    """Return the colour of a run: benchmark orange, ensembles violet; green, blue or grey as a trial beats it."""
+    if kind in (BENCHMARK_KIND, ENSEMBLE_KIND):
+        return COLORS[kind]
     if not beats_benchmark.get("validation"):
         return COLORS["neither"]
     return COLORS["both" if beats_benchmark.get("test") else "validation"]
 
 
 def order(kind: str, validation_sharpe: float | None) -> str:
-    """Return a run's place in text order: ``0`` for the benchmark, else ``1 `` and a number that falls with Sharpe."""
+    """Return a run's place in text order.
+
+    ``0`` for the benchmark, then ``0 ensemble``, then ``1 `` and a number that falls with Sharpe.
+    """
     if kind == BENCHMARK_KIND:
         return "0"
+    if kind == ENSEMBLE_KIND:
+        return "0 ensemble"
     if validation_sharpe is None or not math.isfinite(validation_sharpe):
         return "2"
     return f"1 {5000 - min(max(validation_sharpe, -4000.0), 4000.0):011.6f}"

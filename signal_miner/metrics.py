@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,37 +19,28 @@ VALIDATION, TEST, WHOLE = "validation", "test", "whole"
 
 
 @dataclass(frozen=True)
-class TrialMetrics:
-    """What is logged of a trial.
+class RunMetrics:
+    """What is logged of a trial or an ensemble.
 
     Attributes
     ----------
     values : mapping of str to float
         Metric name, such as ``validation/sharpe``, to value. A value that is not defined is left out.
-    curves : mapping of str to tuple of float
-        ``validation/corr_curve`` and ``test/corr_curve``: mean CORR at each checkpoint.
-    checkpoints : tuple of int
-        Numbers of trees of the curves' points.
     beats_benchmark : mapping of str to bool
         For ``validation`` and ``test``: whether CORR and Sharpe are both above the benchmark's.
+    summary : str
+        One sentence for a reader of the run's page.
+    curves : mapping of str to tuple of float
+        A trial's ``validation/corr_curve`` and ``test/corr_curve``: mean CORR at each checkpoint.
+    checkpoints : tuple of int
+        Numbers of trees of the curves' points.
     """
 
     values: Mapping[str, float]
-    curves: Mapping[str, tuple[float, ...]]
-    checkpoints: tuple[int, ...]
     beats_benchmark: Mapping[str, bool]
-
-    @property
-    def summary(self) -> str:
-        """One sentence for a reader of the run's page."""
-        value = {name: f"{self.values[name]:.2f}" if name in self.values else "not defined" for name in _IN_SUMMARY}
-        beaten = [part for part, beats in self.beats_benchmark.items() if beats]
-        return (
-            f"Sharpe {value['validation/sharpe']} in validation, {value['test/sharpe']} in test; beats the benchmark "
-            f"in {' and '.join(beaten) if beaten else 'neither'}; correlation with it "
-            f"{value['validation/benchmark_corr']}; best in validation at {self.values['best/trees']:.0f} of "
-            f"{self.checkpoints[-1]} trees."
-        )
+    summary: str
+    curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    checkpoints: tuple[int, ...] = ()
 
 
 def sections(folds: Sequence[FoldResult]) -> dict[str, tuple[FoldResult, ...]]:
@@ -58,8 +49,8 @@ def sections(folds: Sequence[FoldResult]) -> dict[str, tuple[FoldResult, ...]]:
     return parts | {f"fold_{part.fold.number}": (part,) for part in folds}
 
 
-def trial_metrics(result: TrialResult, benchmark_scores: Mapping[int, NDArray[np.float64]]) -> TrialMetrics:
-    """Return a trial's metrics.
+def trial_metrics(result: TrialResult, benchmark_scores: Mapping[int, NDArray[np.float64]]) -> RunMetrics:
+    """Return a trial's metrics: at the drawn number of trees by section, and as ``best/…`` at the best checkpoint.
 
     Parameters
     ----------
@@ -70,24 +61,63 @@ def trial_metrics(result: TrialResult, benchmark_scores: Mapping[int, NDArray[np
 
     Returns
     -------
-    TrialMetrics
+    RunMetrics
+        As `score_metrics`, with curves and the best checkpoint.
+    """
+    scored = score_metrics(result.folds, benchmark_scores)
+    parts = sections(result.folds)
+    best: dict[str, float] = {"best/trees": result.checkpoints[result.best]}
+    for name in (VALIDATION, TEST):
+        summary = _summary(_eras(parts[name], BEST))
+        best |= {f"best/{name}_corr": summary["corr"], f"best/{name}_sharpe": summary["sharpe"]}
+        bmc, benchmark_corr = _against(BENCHMARK, parts[name], BEST)
+        best |= {f"best/{name}_bmc": bmc, f"best/{name}_benchmark_corr": benchmark_corr}
+    best["train_seconds"] = result.train_seconds
+    curves = {
+        f"{name}/corr_curve": tuple(_mean_columns(np.concatenate([part.curve for part in parts[name]])))
+        for name in (VALIDATION, TEST)
+    }
+    trees = f"best in validation at {result.checkpoints[result.best]} of {result.checkpoints[-1]} trees"
+    return replace(
+        scored,
+        values={**scored.values, **_defined(best)},
+        summary=f"{scored.summary}; {trees}.",
+        curves=curves,
+        checkpoints=result.checkpoints,
+    )
+
+
+def score_metrics(
+    folds: Sequence[FoldResult], benchmark_scores: Mapping[int, NDArray[np.float64]], column: int = DRAWN
+) -> RunMetrics:
+    """Return the metrics of scored folds, section by section.
+
+    Parameters
+    ----------
+    folds : sequence of FoldResult
+        Earliest first, scored against `BENCHMARK`, and Numerai's columns where there are some.
+    benchmark_scores : mapping of int to ndarray of float64, shape (n_eras,)
+        The benchmark run's CORR of each validation era, by fold number.
+    column : int, default `DRAWN`
+        Which of the predictions.
+
+    Returns
+    -------
+    RunMetrics
         ``corr`` and the like are means over eras in which they are defined; CORR of an era in which all predictions
         are the same is not defined. ``<section>/undefined_eras`` counts such eras, less those in which the benchmark
         has none either.
     """
     values: dict[str, float] = {}
     beats = {}
-    for name, folds in sections(result.folds).items():
-        corr = _eras(folds, DRAWN)
-        reference = np.concatenate([benchmark_scores[part.fold.number] for part in folds])
+    for name, part in sections(folds).items():
+        corr = _eras(part, column)
+        reference = np.concatenate([benchmark_scores[each.fold.number] for each in part])
         mine, other = _summary(corr), _summary(reference)
         # An era that cannot be scored for anybody, such as one of a single row, is no fault of the trial.
         undefined = int((np.isnan(corr) & np.isfinite(reference)).sum())
         values |= {f"{name}/{key}": value for key, value in mine.items()}
-        values[f"{name}/bmc"] = _mean(np.concatenate([part.scores.bmc[BENCHMARK][:, DRAWN] for part in folds]))
-        values[f"{name}/benchmark_corr"] = _mean(
-            np.concatenate([part.scores.benchmark_corr[BENCHMARK][:, DRAWN] for part in folds])
-        )
+        values[f"{name}/bmc"], values[f"{name}/benchmark_corr"] = _against(BENCHMARK, part, column)
         values[f"{name}/sharpe_over_benchmark"] = mine["sharpe"] - other["sharpe"]
         values[f"{name}/corr_over_benchmark"] = mine["corr"] - other["corr"]
         if undefined:
@@ -95,36 +125,39 @@ def trial_metrics(result: TrialResult, benchmark_scores: Mapping[int, NDArray[np
         if name in (VALIDATION, TEST):
             beats[name] = not undefined and mine["corr"] > other["corr"] and mine["sharpe"] > other["sharpe"]
         if name in (VALIDATION, TEST, WHOLE):
-            values |= _against_numerai(name, folds)
-    parts = sections(result.folds)
-    for name in (VALIDATION, TEST):
-        best = _summary(_eras(parts[name], BEST))
-        values |= {f"best/{name}_corr": best["corr"], f"best/{name}_sharpe": best["sharpe"]}
-    values["best/trees"] = result.checkpoints[result.best]
-    values["best/test_bmc"] = _mean(np.concatenate([part.scores.bmc[BENCHMARK][:, BEST] for part in parts[TEST]]))
-    values["train_seconds"] = result.train_seconds
-    curves = {
-        f"{name}/corr_curve": tuple(_mean_columns(np.concatenate([part.curve for part in parts[name]])))
-        for name in (VALIDATION, TEST)
-    }
-    return TrialMetrics(
-        {name: float(value) for name, value in values.items() if math.isfinite(value)},
-        curves,
-        result.checkpoints,
-        beats,
+            values |= _against_numerai(name, part, column)
+    return RunMetrics(_defined(values), beats, _sentence(values, beats))
+
+
+def _sentence(values: Mapping[str, float], beats: Mapping[str, bool]) -> str:
+    value = {name: f"{values[name]:.2f}" if math.isfinite(values[name]) else "not defined" for name in _IN_SUMMARY}
+    beaten = [part for part, does in beats.items() if does]
+    return (
+        f"Sharpe {value['validation/sharpe']} in validation, {value['test/sharpe']} in test; beats the benchmark "
+        f"in {' and '.join(beaten) if beaten else 'neither'}; correlation with it {value['validation/benchmark_corr']}"
     )
 
 
-def _against_numerai(section: str, folds: Sequence[FoldResult]) -> dict[str, float]:
+def _defined(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(value) for name, value in values.items() if math.isfinite(value)}
+
+
+def _against_numerai(section: str, folds: Sequence[FoldResult], column: int) -> dict[str, float]:
     """Return BMC and correlation with each of Numerai's benchmarks, under the benchmark's own heading."""
-    values = {}
+    values: dict[str, float] = {}
     for name in folds[0].scores.bmc:
         if name != BENCHMARK:
-            bmc = np.concatenate([part.scores.bmc[name][:, DRAWN] for part in folds])
-            corr = np.concatenate([part.scores.benchmark_corr[name][:, DRAWN] for part in folds])
-            values[f"{name}/{section}_bmc"] = _mean(bmc)
-            values[f"{name}/{section}_benchmark_corr"] = _mean(corr)
+            bmc, benchmark_corr = _against(name, folds, column)
+            values |= {f"{name}/{section}_bmc": bmc, f"{name}/{section}_benchmark_corr": benchmark_corr}
     return values
+
+
+def _against(benchmark: str, folds: Sequence[FoldResult], column: int) -> tuple[float, float]:
+    """Return mean BMC and mean correlation with a benchmark."""
+    return (
+        _mean(np.concatenate([part.scores.bmc[benchmark][:, column] for part in folds])),
+        _mean(np.concatenate([part.scores.benchmark_corr[benchmark][:, column] for part in folds])),
+    )
 
 
 def _eras(folds: Sequence[FoldResult], column: int) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import joblib
 import numpy as np
@@ -249,7 +250,7 @@ class Miner:
         try:
             with temporary_directory() as directory:
                 path = self._tracker.download(tracked.run_id, PREDICTIONS, directory)
-                predictions = {number: columns[:, DRAWN] for number, columns in read_predictions(path).items()}
+                predictions = read_predictions(path)
             self._compare_with({number: predictions[number] for number in self._scorers})
         except (UserError, OSError, ValueError, KeyError):
             self._console.print("The benchmark's predictions cannot be read back; it is trained again.")
@@ -258,7 +259,7 @@ class Miner:
         self.benchmark = tracked
         return True
 
-    def _compare_with(self, predictions: Mapping[int, NDArray[np.float32]]) -> None:
+    def _compare_with(self, predictions: Mapping[int, NDArray[np.floating[Any]]]) -> None:
         """Score everything from now on against the benchmark's predictions, by fold number."""
         self._benchmark_scores = {
             number: self._scorers[number].corr(columns)[:, 0] for number, columns in predictions.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 KIND = "signal_miner.kind"
-"""`STUDY_KIND`, `BENCHMARK_KIND` or `TRIAL_KIND`."""
+"""`STUDY_KIND`, `BENCHMARK_KIND`, `TRIAL_KIND`, `ENSEMBLE_KIND` or `SUBMISSION_KIND`."""
 
 STUDY = "signal_miner.study"
 CONFIG_HASH = "signal_miner.config_hash"
@@ -21,3 +21,4 @@ The UI loads 100 runs; sorted by the metric alone, a study in which 100 trials a
 """
 
 STUDY_KIND, BENCHMARK_KIND, TRIAL_KIND = "study", "benchmark", "trial"
+ENSEMBLE_KIND, SUBMISSION_KIND = "ensemble", "submission"

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from mlflow.entities import Dataset as DatasetEntity
-from mlflow.entities import DatasetInput, InputTag, Metric, Param, Run, RunStatus, RunTag
+from mlflow.entities import DatasetInput, InputTag, Run
 from mlflow.exceptions import MlflowException
-from mlflow.tracking.context.registry import resolve_tags
 
 from signal_miner.comparison_view import EXPERIMENT_KIND, RUN_COLOR, order, run_color, shared_view
 from signal_miner.errors import UserError
-from signal_miner.metrics import TrialMetrics
+from signal_miner.metrics import RunMetrics
 from signal_miner.records import StudyRecord, TrackedTrial, trial_name
+from signal_miner.run_store import (
+    FAILED,
+    FINISHED,
+    LONGEST_VALUE,
+    NOTE,
+    PLAN,
+    RunStore,
+    ended_trials,
+    told,
+    tracked_trial,
+)
 from signal_miner.run_tags import (
     BENCHMARK_KIND,
     CONFIG_HASH,
@@ -30,33 +38,9 @@ from signal_miner.run_tags import (
     STUDY_KIND,
     TRIAL_KIND,
 )
-from signal_miner.tracking_store import open_client, store_errors
-
-NOTE = "mlflow.note.content"
-
-PLAN = "plan.json"
-"""Artifact of the study's run: settings, features, targets, eras of each fold, as they were mined."""
-
-P = ParamSpec("P")
-T = TypeVar("T")
-_BATCH_METRICS, _BATCH_PARAMS, _LONGEST_VALUE = 1000, 100, 5000
-_FINISHED = RunStatus.to_string(RunStatus.FINISHED)
-_FAILED = RunStatus.to_string(RunStatus.FAILED)
 
 
-def _told(method: Callable[P, T]) -> Callable[P, T]:
-    """Tell, in one line, a store that stops answering inside a method of `Tracker`."""
-
-    @functools.wraps(method)
-    def told(*arguments: P.args, **options: P.kwargs) -> T:
-        tracker: Any = arguments[0]
-        with store_errors(tracker.tracking_uri):
-            return method(*arguments, **options)
-
-    return told
-
-
-class Tracker:
+class Tracker(RunStore):
     """Writes one study to MLflow, with explicit run ids and no active run.
 
     Parameters
@@ -75,11 +59,10 @@ class Tracker:
     """
 
     def __init__(self, experiment_name: str, study: str, config_hash: str, tracking_uri: str | None = None) -> None:
+        super().__init__(tracking_uri)
         self._study = study
         self._tags = {STUDY: study, CONFIG_HASH: config_hash}
-        self._client = open_client(tracking_uri)
         self._experiment_id = self._find_experiment(experiment_name)
-        self._context = {tag: value for tag, value in resolve_tags().items() if tag != "mlflow.parentRunId"}
 
     def _find_experiment(self, name: str) -> str:
         experiment = self._client.get_experiment_by_name(name)
@@ -96,12 +79,7 @@ class Tracker:
             )
         return str(experiment.experiment_id)
 
-    @property
-    def tracking_uri(self) -> str:
-        """Address of the store."""
-        return str(self._client.tracking_uri)
-
-    @_told
+    @told
     def begin_study(self, record: StudyRecord) -> str:
         """Create the study's run, or set the one that is there to running again.
 
@@ -115,10 +93,10 @@ class Tracker:
             run_id = str(earlier[0].info.run_id)
             self._client.update_run(run_id, status="RUNNING")
         else:
-            run_id = self._create(f"study {record.study}", self._tags | {KIND: STUDY_KIND}, int(time.time() * 1000))
+            tags = self._tags | {KIND: STUDY_KIND}
+            run_id = self._create(self._experiment_id, f"study {record.study}", tags)
         # All of it each time: the process that made the run may have been killed before it had written the rest.
-        params = [Param(name, str(value)[:_LONGEST_VALUE]) for name, value in record.params.items()]
-        self._client.log_batch(run_id, params=params[:_BATCH_PARAMS])
+        self._write(run_id, record.params, {})
         self._client.log_text(run_id, record.experiment_file, "experiment.toml")
         self._client.log_dict(run_id, dict(record.plan), PLAN)
         dataset = DatasetEntity(
@@ -131,7 +109,7 @@ class Tracker:
         self._client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "mining")])])
         return run_id
 
-    @_told
+    @told
     def end_study(self, run_id: str, status: str, metrics: Mapping[str, float], note: str) -> None:
         """Finish the study's run.
 
@@ -145,20 +123,16 @@ class Tracker:
         note : str
             Markdown shown on the run's page.
         """
-        now = int(time.time() * 1000)
-        self._client.log_batch(
-            run_id,
-            metrics=[Metric(name, value, now, 0) for name, value in metrics.items()],
-            tags=[RunTag(NOTE, note[:_LONGEST_VALUE])],
-        )
+        self._write(run_id, {}, metrics)
+        self._set_tags(run_id, {NOTE: note})
         self._client.set_terminated(run_id, status)
 
-    @_told
+    @told
     def log_trial(
         self,
         number: int | None,
         params: Mapping[str, Any],
-        metrics: TrialMetrics,
+        metrics: RunMetrics,
         artifacts: Path,
         started: float,
     ) -> TrackedTrial:
@@ -172,7 +146,7 @@ class Tracker:
             Trial; None for the benchmark.
         params : mapping
             Configuration, target and seed.
-        metrics : TrialMetrics
+        metrics : RunMetrics
         artifacts : Path
             Directory whose files are logged.
         started : float
@@ -186,33 +160,25 @@ class Tracker:
         kind = _kind(number)
         tags |= _appearance(kind, metrics.beats_benchmark, metrics.values.get("validation/sharpe"))
         run_id = self._create_trial(number, tags | {NOTE: metrics.summary}, started)
-        now = int(time.time() * 1000)
-        logged = [Metric(key, value, now, 0) for key, value in metrics.values.items()]
-        for key, curve in metrics.curves.items():
-            points = zip(metrics.checkpoints, curve, strict=True)
-            logged += [Metric(key, value, now, trees) for trees, value in points if value == value]
         texts = {key: str(value) for key, value in params.items()}
-        listed = [Param(key, value) for key, value in texts.items()]
-        for start in range(0, len(logged), _BATCH_METRICS - _BATCH_PARAMS):
-            block = logged[start : start + _BATCH_METRICS - _BATCH_PARAMS]
-            self._client.log_batch(run_id, metrics=block, params=listed if start == 0 else [])
+        self._write(run_id, texts, metrics)
         self._client.log_artifacts(run_id, str(artifacts))
-        self._client.set_terminated(run_id, _FINISHED)
-        return TrackedTrial(run_id, kind, number, _FINISHED, texts, metrics.values, metrics.beats_benchmark)
+        self._client.set_terminated(run_id, FINISHED)
+        return TrackedTrial(run_id, kind, number, FINISHED, texts, metrics.values, metrics.beats_benchmark)
 
-    @_told
+    @told
     def log_failure(self, number: int | None, params: Mapping[str, Any], error: str, started: float) -> TrackedTrial:
         """Write a trial or benchmark that raised an error: a FAILED run with the error in a tag and its note."""
         kind = _kind(number)
-        end = error[-_LONGEST_VALUE + 10 :]
+        end = error[-LONGEST_VALUE + 10 :]
         tags = {ERROR: end, NOTE: f"```\n{end}\n```"} | _appearance(kind, {}, None)
         run_id = self._create_trial(number, tags, started)
         texts = {key: str(value) for key, value in params.items()}
-        self._client.log_batch(run_id, params=[Param(key, value) for key, value in texts.items()])
-        self._client.set_terminated(run_id, _FAILED)
-        return TrackedTrial(run_id, kind, number, _FAILED, texts, {}, {"validation": False, "test": False})
+        self._write(run_id, texts, {})
+        self._client.set_terminated(run_id, FAILED)
+        return TrackedTrial(run_id, kind, number, FAILED, texts, {}, {"validation": False, "test": False})
 
-    @_told
+    @told
     def save_view(self, metric_names: Iterable[str], grid_params: Sequence[str]) -> str:
         """Save the view that compares the study's trials with its benchmark, and return its address in the UI.
 
@@ -235,19 +201,17 @@ class Tracker:
             return f"/#/experiments/{self._experiment_id}/runs?workflowType=machine_learning"
         return view.url_suffix
 
-    @_told
+    @told
     def trials(self) -> tuple[TrackedTrial, ...]:
         """Return the study's finished and failed trials, by number."""
-        tracked = [_tracked(run) for run in self._runs(TRIAL_KIND)]
-        ended = [trial for trial in tracked if trial.status in (_FINISHED, _FAILED)]
-        return tuple(sorted(ended, key=lambda trial: trial.number or 0))
+        return ended_trials(self._runs(TRIAL_KIND))
 
-    @_told
+    @told
     def benchmark(self) -> TrackedTrial | None:
         """Return the study's benchmark, if it is finished."""
-        return next((trial for trial in map(_tracked, self._runs(BENCHMARK_KIND)) if trial.finished), None)
+        return next((trial for trial in map(tracked_trial, self._runs(BENCHMARK_KIND)) if trial.finished), None)
 
-    @_told
+    @told
     def delete_cut_off(self) -> None:
         """Delete runs that a killed process left half-written.
 
@@ -255,18 +219,8 @@ class Tracker:
         """
         for kind in (TRIAL_KIND, BENCHMARK_KIND):
             for run in self._runs(kind, "and attributes.status = 'RUNNING'"):
-                self._client.set_terminated(run.info.run_id, _FAILED)  # MLflow changes no deleted run
+                self._client.set_terminated(run.info.run_id, FAILED)  # MLflow changes no deleted run
                 self._client.delete_run(run.info.run_id)
-
-    @_told
-    def delete(self, run_id: str) -> None:
-        """Delete a run."""
-        self._client.delete_run(run_id)
-
-    @_told
-    def download(self, run_id: str, artifact: str, directory: Path) -> Path:
-        """Fetch an artifact into a directory and return its path."""
-        return Path(self._client.download_artifacts(run_id, artifact, str(directory)))
 
     def link_launcher(self, study_run_id: str) -> None:
         """Tell the run that ``mlflow run`` made for this process which study it led to."""
@@ -285,24 +239,10 @@ class Tracker:
         if number is not None:
             own[NUMBER] = str(number)
         name = BENCHMARK_KIND if number is None else trial_name(number)
-        return self._create(name, own | dict(tags), int(started * 1000))
-
-    def _create(self, name: str, tags: Mapping[str, str], started: int) -> str:
-        run = self._client.create_run(
-            self._experiment_id, start_time=started, tags=dict(self._context) | dict(tags), run_name=name
-        )
-        return str(run.info.run_id)
+        return self._create(self._experiment_id, name, own | dict(tags), started)
 
     def _runs(self, kind: str, further: str = "") -> list[Run]:
-        found: list[Run] = []
-        token = None
-        query = f"tags.`{KIND}` = '{kind}' and tags.`{STUDY}` = '{self._study}' {further}"
-        while True:
-            page = self._client.search_runs([self._experiment_id], query, max_results=1000, page_token=token)
-            found += list(page)
-            token = page.token
-            if not token:
-                return found
+        return self._find([self._experiment_id], {KIND: kind, STUDY: self._study}, further)
 
 
 def _kind(number: int | None) -> str:
@@ -311,16 +251,3 @@ def _kind(number: int | None) -> str:
 
 def _appearance(kind: str, beats: Mapping[str, bool], sharpe: float | None) -> dict[str, str]:
     return {RUN_COLOR: run_color(kind, beats), ORDER: order(kind, sharpe)}
-
-
-def _tracked(run: Run) -> TrackedTrial:
-    tags = run.data.tags
-    return TrackedTrial(
-        run_id=run.info.run_id,
-        kind=tags[KIND],
-        number=int(tags[NUMBER]) if NUMBER in tags else None,
-        status=run.info.status,
-        params=dict(run.data.params),
-        metrics=dict(run.data.metrics),
-        beats_benchmark={part: tags.get(f"beats_benchmark.{part}") == "true" for part in ("validation", "test")},
-    )

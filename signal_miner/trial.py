@@ -18,6 +18,9 @@ from signal_miner.folds import Fold
 from signal_miner.parameters import Value
 from signal_miner.scoring import EraScores, Scorer, sharpe
 
+Booster = lgb.Booster
+"""What is trained; named here for rooms that do not know LightGBM."""
+
 CHECKPOINTS = 20
 """Points of a learning curve."""
 
@@ -30,21 +33,22 @@ DRAWN, BEST = 0, 1
 
 @dataclass(frozen=True, eq=False)
 class FoldResult:
-    """One fold of a trial.
+    """One fold of a trial, or of an ensemble.
 
     Attributes
     ----------
     fold : Fold
-    predictions : ndarray of float32, shape (n_rows, 2)
-        Validation predictions at the drawn number of trees and at the best checkpoint.
+    predictions : ndarray of float, shape (n_rows, n_models)
+        Validation predictions. Of a trial, float32: at the drawn number of trees and at the best checkpoint; of an
+        ensemble, float64: one column.
     scores : EraScores
-        Of these two columns; n_models = 2.
+        Of these columns.
     curve : ndarray of float64, shape (n_eras, n_checkpoints)
         CORR of each era at each checkpoint.
     """
 
     fold: Fold
-    predictions: NDArray[np.float32]
+    predictions: NDArray[np.floating[Any]]
     scores: EraScores
     curve: NDArray[np.float64]
 
@@ -99,6 +103,62 @@ def booster_params(params: Mapping[str, Value], seed: int) -> dict[str, Any]:
     return own | shared | {"objective": "regression", "metric": "None", "deterministic": True}
 
 
+def start_booster(data: BinnedFold, params: Mapping[str, Value], seed: int) -> lgb.Booster:
+    """Return a booster without a tree, over a binned fold.
+
+    Parameters
+    ----------
+    data : BinnedFold
+        For the configuration's target and ``max_bin``.
+    params : mapping of str to value
+    seed : int
+
+    Returns
+    -------
+    lightgbm.Booster
+
+    Raises
+    ------
+    lightgbm.basic.LightGBMError
+        If LightGBM refuses the configuration.
+    """
+    booster = lgb.Booster(booster_params(params, seed), data.train)
+    if data.validation is not None:
+        booster.add_valid(data.validation, "validation")
+    return booster
+
+
+def grow(booster: lgb.Booster, trees: int, should_stop: Callable[[], bool] = lambda: False) -> None:
+    """Train a booster on by some trees.
+
+    Parameters
+    ----------
+    booster : lightgbm.Booster
+    trees : int
+        Trees to add. Where LightGBM finds no split it adds none, as in its own training.
+    should_stop : callable, optional
+
+    Raises
+    ------
+    Stopped
+        If `should_stop`, asked before each tree, said so.
+    """
+    for _ in range(trees):
+        if should_stop():
+            raise Stopped
+        booster.update()
+
+
+def validation_predictions(booster: lgb.Booster) -> NDArray[np.float32]:
+    """Return a booster's predictions of its fold's validation rows, rounded as they are tracked, shape (n_rows,).
+
+    These are LightGBM's own running predictions, which it keeps up to date at each tree and has no public name for;
+    `test_trial` holds them to ``Booster.predict``.
+    """
+    predictions: NDArray[np.float64] = booster._Booster__inner_predict(data_idx=1)  # type: ignore[attr-defined]
+    return predictions.astype(np.float32)
+
+
 def train_fold(
     data: BinnedFold,
     params: Mapping[str, Value],
@@ -131,19 +191,19 @@ def train_fold(
         If `should_stop` said so.
     lightgbm.basic.LightGBMError
         If LightGBM refuses the configuration.
+    ValueError
+        If the fold has no validation eras.
     """
+    if data.validation is None:
+        raise ValueError("the fold has no validation eras to predict")
     points = checkpoints(int(params["n_estimators"]))
-    booster = lgb.Booster(booster_params(params, seed), data.train)
-    booster.add_valid(data.validation, "validation")
+    booster = start_booster(data, params, seed)
     predictions = np.empty((data.validation.num_data(), len(points)), dtype=np.float32, order="F")
     trees = 0
     for column, point in enumerate(points):
-        for _ in range(point - trees):
-            if should_stop():
-                raise Stopped
-            booster.update()
+        grow(booster, point - trees, should_stop)
         trees = point
-        predictions[:, column] = _validation_predictions(booster)
+        predictions[:, column] = validation_predictions(booster)
         on_checkpoint(point)
     return predictions
 
@@ -239,13 +299,3 @@ def best_checkpoint(curve: NDArray[np.float64]) -> int:
 
 def _drawn_and_best(predictions: NDArray[np.float32], best: int) -> NDArray[np.float32]:
     return np.asfortranarray(predictions[:, [-1, best]])
-
-
-def _validation_predictions(booster: lgb.Booster) -> NDArray[np.float64]:
-    """Return the booster's own running predictions of its first validation set.
-
-    LightGBM keeps them up to date at each tree and has no public name for them; `test_trial` holds them
-    to ``Booster.predict``.
-    """
-    predictions: NDArray[np.float64] = booster._Booster__inner_predict(data_idx=1)  # type: ignore[attr-defined]
-    return predictions

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -95,8 +97,8 @@ def assert_metrics_are_numerais(directory, dataset, most=None):
         assert predictions.index.equals(benchmark.index)
         expected = sections(scores(predictions["prediction"], benchmark["prediction"]), reference)
         best = sections(scores(predictions["best_prediction"], benchmark["prediction"]), reference)
-        for name in ("validation_corr", "validation_sharpe", "test_corr", "test_sharpe", "test_bmc"):
-            expected[f"best/{name}"] = best[name.replace("_", "/", 1)]
+        for section, score in product(("validation", "test"), ("corr", "sharpe", "bmc", "benchmark_corr")):
+            expected[f"best/{section}_{score}"] = best[f"{section}/{score}"]
         for column, values in numerai.items():
             against = sections(scores(predictions["prediction"], values), reference)
             for part in ("validation", "test", "whole"):

@@ -1,0 +1,139 @@
+"""MLflow runs through a client: found, created and written with explicit ids, never through an active run."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from mlflow.entities import Metric, Param, Run, RunStatus, RunTag
+from mlflow.tracking.context.registry import resolve_tags
+
+from signal_miner.metrics import RunMetrics
+from signal_miner.records import TrackedTrial
+from signal_miner.run_tags import KIND, NUMBER
+from signal_miner.tracking_store import open_client, store_errors
+
+NOTE = "mlflow.note.content"
+
+PLAN = "plan.json"
+"""Artifact of the study's run: settings, features, targets, eras of each fold, as they were mined."""
+
+LONGEST_VALUE = 5000
+"""Characters of a tag that every store takes."""
+
+FINISHED = RunStatus.to_string(RunStatus.FINISHED)
+FAILED = RunStatus.to_string(RunStatus.FAILED)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_BATCH_METRICS, _BATCH_PARAMS = 900, 100
+
+
+def told(method: Callable[P, T]) -> Callable[P, T]:
+    """Tell, in one line, a store that stops answering inside a method of a `RunStore`."""
+
+    @functools.wraps(method)
+    def telling(*arguments: P.args, **options: P.kwargs) -> T:
+        store: Any = arguments[0]
+        with store_errors(store.tracking_uri):
+            return method(*arguments, **options)
+
+    return telling
+
+
+class RunStore:
+    """A tracking store.
+
+    Parameters
+    ----------
+    tracking_uri : str, optional
+        MLflow's own choice (its environment variables, else a local database) if not given.
+
+    Raises
+    ------
+    UserError
+        If the store cannot be reached.
+    """
+
+    def __init__(self, tracking_uri: str | None = None) -> None:
+        self._client = open_client(tracking_uri)
+        self._context = {tag: value for tag, value in resolve_tags().items() if tag != "mlflow.parentRunId"}
+
+    @property
+    def tracking_uri(self) -> str:
+        """Address of the store."""
+        return str(self._client.tracking_uri)
+
+    @told
+    def download(self, run_id: str, artifact: str, directory: Path) -> Path:
+        """Fetch an artifact into a directory and return its path."""
+        return Path(self._client.download_artifacts(run_id, artifact, str(directory)))
+
+    @told
+    def delete(self, run_id: str) -> None:
+        """Delete a run."""
+        self._client.delete_run(run_id)
+
+    def _create(self, experiment_id: str, name: str, tags: Mapping[str, str], started: float | None = None) -> str:
+        """Create a run that is RUNNING; `started` in seconds since the epoch."""
+        milliseconds = int((time.time() if started is None else started) * 1000)
+        run = self._client.create_run(
+            experiment_id, start_time=milliseconds, tags=dict(self._context) | dict(tags), run_name=name
+        )
+        return str(run.info.run_id)
+
+    def _write(self, run_id: str, params: Mapping[str, Any], metrics: RunMetrics | Mapping[str, float]) -> None:
+        """Write parameters, metrics and learning curves in few requests."""
+        now = int(time.time() * 1000)
+        scored = metrics if isinstance(metrics, RunMetrics) else RunMetrics(metrics, {}, "")
+        logged = [Metric(key, value, now, 0) for key, value in scored.values.items()]
+        for key, curve in scored.curves.items():
+            points = zip(scored.checkpoints, curve, strict=True)
+            logged += [Metric(key, value, now, trees) for trees, value in points if value == value]
+        listed = [Param(key, str(value)[:LONGEST_VALUE]) for key, value in params.items()]
+        for start in range(0, max(1, len(logged)), _BATCH_METRICS):
+            block = listed[:_BATCH_PARAMS] if start == 0 else []
+            self._client.log_batch(run_id, metrics=logged[start : start + _BATCH_METRICS], params=block)
+
+    def _set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        self._client.log_batch(run_id, tags=[RunTag(key, value[:LONGEST_VALUE]) for key, value in tags.items()])
+
+    def _find(self, experiment_ids: Sequence[str], tags: Mapping[str, str], further: str = "") -> list[Run]:
+        """Return the runs that carry these tags, newest first."""
+        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        pages: list[Run] = []
+        token = None
+        while True:
+            page = self._client.search_runs(
+                list(experiment_ids), f"{query} {further}", max_results=1000, page_token=token
+            )
+            pages += list(page)
+            token = page.token
+            if not token:
+                return pages
+
+    def _all_experiment_ids(self) -> list[str]:
+        return [str(experiment.experiment_id) for experiment in self._client.search_experiments(max_results=1000)]
+
+
+def tracked_trial(run: Run) -> TrackedTrial:
+    """Return a trial's or benchmark's run as it is read by other rooms."""
+    tags = run.data.tags
+    return TrackedTrial(
+        run_id=run.info.run_id,
+        kind=tags[KIND],
+        number=int(tags[NUMBER]) if NUMBER in tags else None,
+        status=run.info.status,
+        params=dict(run.data.params),
+        metrics=dict(run.data.metrics),
+        beats_benchmark={part: tags.get(f"beats_benchmark.{part}") == "true" for part in ("validation", "test")},
+    )
+
+
+def ended_trials(runs: Iterable[Run]) -> tuple[TrackedTrial, ...]:
+    """Return finished and failed trials, by number."""
+    ended = [trial for trial in map(tracked_trial, runs) if trial.status in (FINISHED, FAILED)]
+    return tuple(sorted(ended, key=lambda trial: trial.number or 0))
