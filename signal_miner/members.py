@@ -1,0 +1,104 @@
+"""What an ensemble is made of, as it passes between rooms."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+FEATURES, OWN_BENCHMARK = "features", "benchmark"
+"""What a blend can be neutralised to, besides a column of Numerai's benchmark predictions."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A trial that takes part in an ensemble.
+
+    Attributes
+    ----------
+    run_id : str
+        Its MLflow run.
+    number : int
+        Its number in the study.
+    params : mapping of str to str
+        Its configuration as tracked, with ``target`` and ``seed``.
+    trees : int
+        The number of trees it is cut at: its best checkpoint, chosen on validation.
+    weight : float
+        Its share of the blend; the weights of all members add up to 1.
+    """
+
+    run_id: str
+    number: int
+    params: Mapping[str, str]
+    trees: int
+    weight: float
+
+
+@dataclass(frozen=True)
+class Neutralization:
+    """What is taken out of a blend, era by era, by least squares.
+
+    As ``numerai_tools.scoring.neutralize``: the blend less `proportion` of its projection on the neutralizers and a
+    constant.
+
+    Attributes
+    ----------
+    to : str
+        `FEATURES`, `OWN_BENCHMARK` (the study's benchmark run), or a column of Numerai's benchmark predictions.
+    proportion : float
+        From 0 (nothing) to 1 (all).
+    """
+
+    to: str
+    proportion: float
+
+    @property
+    def numerai_column(self) -> str | None:
+        """Column of Numerai's benchmark predictions that is needed, if one is."""
+        return None if self.to in (FEATURES, OWN_BENCHMARK) else self.to
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Members, their weights, and what is taken out of the blend.
+
+    Attributes
+    ----------
+    study : str
+        Name of the study that the members are trials of.
+    members : tuple of Member
+    neutralization : Neutralization or None
+    selection : mapping of str to object
+        The rule that chose the members, as it was given.
+    """
+
+    study: str
+    members: tuple[Member, ...]
+    neutralization: Neutralization | None
+    selection: Mapping[str, object]
+
+    def to_json(self) -> str:
+        """Return the ensemble as text, for an artifact."""
+        return json.dumps(asdict(self), indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Ensemble:
+        """Return the ensemble that `to_json` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the text is not one.
+        """
+        try:
+            table = json.loads(text)
+            neutralization = table["neutralization"]
+            return cls(
+                study=table["study"],
+                members=tuple(Member(**member) for member in table["members"]),
+                neutralization=Neutralization(**neutralization) if neutralization else None,
+                selection=table["selection"],
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no ensemble: {error}") from error

@@ -1,0 +1,143 @@
+"""``predict.pkl`` in the environments of Numerai's hosted runner: the same predictions in all of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import cloudpickle
+import lightgbm as lgb
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import SHARED_DATA
+from hosted_environments import PINS, HostedEnvironments, HostedRun, run_hosted, run_python
+from portable_case import COLUMN, EVERY_WAY, NAMES, benchmark_frame, live_frame, portable_model
+
+from signal_miner.members import FEATURES, Neutralization
+from signal_miner.portable import PortableModel, load_predict, write_predict
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+REAL_MODEL = SHARED_DATA / "official_example_model_v5.2_small.txt"
+REAL_ERA = SHARED_DATA / "live_like_era_0575_small.parquet"
+
+
+@pytest.fixture(scope="session")
+def environments(tmp_path_factory: pytest.TempPathFactory) -> HostedEnvironments:
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    directory = shared / "hosted_environments"
+    directory.mkdir(exist_ok=True)
+    return HostedEnvironments(directory)
+
+
+@pytest.mark.parametrize("version", PINS)
+def test_every_hosted_python_predicts_what_ours_does(
+    version: str, environments: HostedEnvironments, tmp_path: Path
+) -> None:
+    python = environments.python(version)
+    frame = live_frame(1000, 3)
+    for to in EVERY_WAY:
+        path = tmp_path / f"{to}.pkl"
+        write_predict(portable_model(5, to, trees=100), path)
+        benchmarks = benchmark_frame(frame) if to == COLUMN else None
+        there = run_hosted(python, tmp_path / f"job_{to}", path, frame, benchmarks).predictions
+        here = load_predict(path)(frame, benchmarks)["prediction"]
+        pd.testing.assert_index_equal(there.index, here.index)
+        np.testing.assert_allclose(there, here, rtol=0, atol=1e-9)
+
+
+TYPES_AND_ERRORS = """
+import pandas as pd
+predict = pd.read_pickle("predict.pkl")
+frame = pd.read_csv("live_features.csv", index_col="id", dtype={"era": str})
+names = [name for name in frame if name.startswith("feature")]
+plain = predict(frame, None)
+untouched = frame.copy(deep=True)
+others = [
+    frame.astype(dict.fromkeys(names, "Int8")),
+    frame.astype({names[0]: "Float32", names[1]: "int8", names[2]: "float64"}),
+    frame[sorted(frame, reverse=True)].assign(extra="text"),
+    frame.assign(era=frame["era"].where(frame["era"] != "1001")),
+    frame.assign(era=frame["era"].astype("category")),
+    frame.reset_index(),
+]
+for number, other in enumerate(others):
+    if not predict(other, None).equals(plain):
+        raise SystemExit(f"frame {number} is predicted otherwise")
+pd.testing.assert_frame_equal(frame, untouched)
+for wrong in (frame.drop(columns=names[:2]), frame.iloc[:0], frame.assign(**{names[0]: float("inf")})):
+    try:
+        predict(wrong, None)
+    except ValueError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("version", PINS)
+def test_types_and_errors_are_the_same_on_every_hosted_python(
+    version: str, environments: HostedEnvironments, tmp_path: Path
+) -> None:
+    python = environments.python(version)
+    write_predict(portable_model(2, FEATURES), tmp_path / "predict.pkl")
+    live_frame(200, 3).to_csv(tmp_path / "live_features.csv")
+    ended = run_python(python, tmp_path, "-W", "error", "-c", TYPES_AND_ERRORS)
+    assert ended.returncode == 0, ended.stderr
+    missing, empty, infinite = ended.stdout.splitlines()
+    assert missing.startswith(f"2 of 12 features are missing, such as {NAMES[0]}, {NAMES[1]} (a data version change?)")
+    assert empty == "live_features has no rows; give the rows to predict"
+    assert infinite == "feature 'feature_00' is infinite in 200 rows; download the live data again"
+    assert ended.stderr == ""
+
+
+@pytest.mark.parametrize("version", PINS)
+def test_a_real_era_and_a_model_of_2000_trees_take_less_than_a_minute_and_a_gigabyte(
+    version: str, environments: HostedEnvironments, tmp_path: Path
+) -> None:
+    if not REAL_MODEL.exists():
+        pytest.skip("real Numerai data are not beside this checkout")
+    text = REAL_MODEL.read_text()
+    booster = lgb.Booster(model_str=text)
+    frame = pd.read_parquet(REAL_ERA)
+    features = tuple(booster.feature_name())
+    assert set(features) == {name for name in frame if name.startswith("feature_")}
+    neutralization = Neutralization(FEATURES, 0.5)
+    python = environments.python(version)
+    for model in (
+        PortableModel(features, (text,), (1.0,), None, None, ()),
+        PortableModel(features, (text,), (1.0,), neutralization, None, ()),
+    ):
+        path = tmp_path / f"{model.neutralization is None}.pkl"
+        write_predict(model, path)
+        run = run_hosted(python, tmp_path / f"job_{path.stem}", path, frame, None)
+        np.testing.assert_allclose(run.predictions, load_predict(path)(frame, None)["prediction"], rtol=0, atol=1e-9)
+        _show(version, booster, path, run)
+        assert run.load_seconds + run.predict_seconds < 60
+        assert run.peak_memory_bytes < 10**9
+        if model.neutralization is None:
+            own = pd.Series(booster.predict(frame[list(features)]).astype(np.float32))
+            np.testing.assert_array_equal(run.predictions, (own.rank() - 0.5) / len(own))
+
+
+def _show(version: str, booster: lgb.Booster, path: Path, run: HostedRun) -> None:
+    megabytes, peak = path.stat().st_size / 1e6, run.peak_memory_bytes / 1e6
+    sys.stdout.write(
+        f"Python {version}: {booster.num_trees()} trees, {megabytes:.2f} MB, loaded in {run.load_seconds:.2f} s; "
+        f"{len(run.predictions)} rows in {run.predict_seconds:.2f} s; peak {peak:.0f} MB\n"
+    )
+
+
+def test_a_cloudpickled_function_does_not_load_on_another_python(
+    environments: HostedEnvironments, tmp_path: Path
+) -> None:
+    python = environments.python("3.10")
+    shares = [0.25, 0.75]
+
+    def predict(live_features: pd.DataFrame, live_benchmark_models: pd.DataFrame | None) -> pd.DataFrame:
+        return (live_features[["feature_00"]] * shares[0] / 4).rename(columns={"feature_00": "prediction"})
+
+    (tmp_path / "predict.pkl").write_bytes(cloudpickle.dumps(predict))
+    with pytest.raises(AssertionError, match=r"cannot be loaded \(TypeError|ended with code -"):
+        run_hosted(python, tmp_path / "job", tmp_path / "predict.pkl", live_frame(20), None)
