@@ -94,8 +94,7 @@ def make_leaderboard(trials: Sequence[TrackedTrial], benchmark: TrackedTrial) ->
 
 def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> None:
     """Print the first places and the benchmark's; fewer columns where the terminal is narrow."""
-    if not console.is_terminal:
-        console = Console(width=_WIDE, file=console.file, highlight=False, markup=False)
+    console = for_a_table(console)
     columns = {head: key for head, key in _COLUMNS.items() if console.width >= _WIDE or head not in _ONLY_WIDE}
     title = "Leaderboard by validation Sharpe (test is shown, never ranked by)"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
@@ -117,6 +116,11 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
     if first is not None:
         params = ", ".join(f"{name} {value}" for name, value in first.params.items() if name != "seed")
         console.print(f"First of them, {first.name}: {params}", highlight=False, soft_wrap=True)
+
+
+def for_a_table(console: Console) -> Console:
+    """Return a console that is wide enough for a table where there is no terminal to say how wide it is."""
+    return console if console.is_terminal else Console(width=_WIDE, file=console.file, highlight=False, markup=False)
 
 
 def _cell(trial: TrackedTrial, key: str) -> str:

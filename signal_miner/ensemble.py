@@ -1,0 +1,283 @@
+"""Makes an ensemble of a study's trials from their tracked predictions, and tracks it as a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+from rich.console import Console
+
+from signal_miner.artifacts import PREDICTIONS, read_predictions, temporary_directory, write_ensemble_artifacts
+from signal_miner.blending import filled_features, gaussianised, mean_correlations, neutralized, uniform_ranks
+from signal_miner.ensemble_runs import EnsembleRuns, TrackedEnsemble
+from signal_miner.errors import UserError, did_you_mean
+from signal_miner.members import FEATURES, OWN_BENCHMARK, Ensemble, Member, Neutralization
+from signal_miner.metrics import score_metrics
+from signal_miner.plan import BENCHMARK, Plan
+from signal_miner.records import TrackedTrial
+from signal_miner.scoring import Scorer, sharpe
+from signal_miner.selection import GREEDY, SelectionRule, grow, ranked_trials, weights_of
+from signal_miner.studies import TrackedStudy
+from signal_miner.trial import FoldResult
+from signal_miner.validation_rows import fold_rows, fold_scorers
+
+_BYTES_A_PREDICTION = 4
+_BYTES_WHILE_NEUTRALIZING = 20
+
+
+@dataclass(frozen=True, eq=False)
+class EnsembleSummary:
+    """What was made, for a person to read.
+
+    Attributes
+    ----------
+    tracked : TrackedEnsemble
+    members : tuple of TrackedTrial
+        In the order of the ensemble's members.
+    correlations : ndarray of float64, shape (n_members, n_members)
+        Of the members' gaussianised ranks in validation, mean over eras.
+    """
+
+    tracked: TrackedEnsemble
+    members: tuple[TrackedTrial, ...]
+    correlations: NDArray[np.float64]
+
+
+def make_neutralization(to: str, proportion: float, plan: Plan) -> Neutralization | None:
+    """Return what a blend is to be neutralised to; None where `to` is empty or the proportion 0.
+
+    Raises
+    ------
+    UserError
+        If `to` is neither ``features``, ``benchmark`` nor a benchmark column of the data, or the proportion is not
+        from 0 to 1.
+    """
+    if not 0 <= proportion <= 1:
+        raise UserError(f"proportion = {proportion} is not from 0 to 1; use one such as 0.5")
+    known = [FEATURES, OWN_BENCHMARK, *plan.dataset.benchmark_columns]
+    if to and to not in known:
+        raise UserError(f"neutralize = {to!r} is not one of the study's neutralizers{did_you_mean(to, known)}")
+    return Neutralization(to, proportion) if to and proportion else None
+
+
+class EnsembleMaker:
+    """Blends the tracked predictions of one study.
+
+    Parameters
+    ----------
+    study : TrackedStudy
+    plan : Plan
+        The study's, over its data.
+    runs : EnsembleRuns
+        The store that the study is in.
+    console : rich.console.Console
+        Where progress is told.
+    """
+
+    def __init__(self, study: TrackedStudy, plan: Plan, runs: EnsembleRuns, console: Console) -> None:
+        self._study = study
+        self._plan = plan
+        self._runs = runs
+        self._console = console
+        self._rows = fold_rows(plan)
+        benchmark = self._read(study.benchmark, "prediction")
+        plain = fold_scorers(plan)
+        self._benchmark = benchmark
+        self._benchmark_scores = {number: plain[number].corr(benchmark[number])[:, 0] for number in plain}
+        self._scorers = {
+            number: scorer.with_benchmark(BENCHMARK, benchmark[number]) for number, scorer in plain.items()
+        }
+
+    def make(self, rule: SelectionRule, neutralization: Neutralization | None) -> EnsembleSummary:
+        """Choose members, blend them, score the blend and track it.
+
+        Parameters
+        ----------
+        rule : SelectionRule
+        neutralization : Neutralization or None
+
+        Returns
+        -------
+        EnsembleSummary
+
+        Raises
+        ------
+        UserError
+            If no trial fits the rule, or predictions cannot be read.
+        """
+        trials = ranked_trials(rule, self._study.trials, self._study.benchmark)
+        if rule.select == GREEDY:
+            trials = self._greedy(rule, neutralization, trials)
+        weights = weights_of(rule, [trial.metrics.get(rule.metric_name, -np.inf) for trial in trials])
+        members = tuple(
+            Member(trial.run_id, int(trial.number or 0), dict(trial.params), _trees(trial), weight)
+            for trial, weight in zip(trials, weights, strict=True)
+        )
+        ensemble = Ensemble(self._study.name, members, neutralization, asdict(rule))
+        blends, correlations = self._blend(trials, weights, neutralization)
+        folds = tuple(
+            FoldResult(fold, blend, self._scorers[fold.number].score(blend), np.empty((len(fold.validation_eras), 0)))
+            for fold, blend in zip(self._plan.scored_folds, blends, strict=True)
+        )
+        metrics = score_metrics(folds, self._benchmark_scores)
+        closest = float(np.max(correlations[~np.eye(len(trials), dtype=bool)])) if len(trials) > 1 else np.nan
+        if np.isfinite(closest):
+            metrics = replace(metrics, values={**metrics.values, "members/highest_correlation": closest})
+        with temporary_directory() as directory:
+            write_ensemble_artifacts(directory, folds, self._rows)
+            tracked = self._runs.log(
+                self._study.experiment_id,
+                self._study.config_hash,
+                ensemble,
+                _params(ensemble, rule),
+                metrics,
+                directory,
+                self._runs.members_note(ensemble, self._study.experiment_id, _member_columns(trials)),
+            )
+        return EnsembleSummary(tracked, trials, correlations)
+
+    def _greedy(
+        self, rule: SelectionRule, neutralization: Neutralization | None, trials: Sequence[TrackedTrial]
+    ) -> tuple[TrackedTrial, ...]:
+        folds = [fold.number for fold in self._plan.scored_folds[:-1]]
+        n_rows = sum(len(self._rows[number].ids) for number in folds)
+        size = _BYTES_WHILE_NEUTRALIZING if neutralization else _BYTES_A_PREDICTION
+        fitting = int(psutil.virtual_memory().available // 2 // max(1, n_rows * size))
+        if fitting < len(trials):
+            self._console.print(f"Memory has room for {fitting} candidates of {len(trials)}: the best are taken.")
+            trials = trials[: max(1, fitting)]
+        columns = [
+            np.empty((len(self._rows[number].ids), len(trials)), dtype=np.float32, order="F") for number in folds
+        ]
+        for place, trial in enumerate(trials):
+            predictions = self._read(trial, "best_prediction")
+            for fold, number in zip(columns, folds, strict=True):
+                fold[:, place] = gaussianised(self._eras(number), predictions[number][:, np.newaxis])[:, 0]
+        if neutralization:
+            columns = [
+                self._neutralized(number, fold, neutralization).astype(np.float32)
+                for number, fold in zip(folds, columns, strict=True)
+            ]
+        eras = np.concatenate([self._eras(number) for number in folds])
+        correlations = mean_correlations(eras, np.concatenate(columns))
+        scorers = [self._scorers[number] for number in folds]
+        chosen = grow(rule, columns, lambda blends: _judge(rule.metric, scorers, blends), correlations)
+        return tuple(trials[place] for place in chosen)
+
+    def _blend(
+        self, trials: Sequence[TrackedTrial], weights: Sequence[float], neutralization: Neutralization | None
+    ) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
+        """Return each fold's blend, shape (n_rows, 1), and the members' correlations in validation."""
+        predictions = [self._read(trial, "best_prediction") for trial in trials]
+        blends, eras, ranked = [], [], []
+        for fold in self._plan.scored_folds:
+            number = fold.number
+            columns = gaussianised(self._eras(number), np.column_stack([each[number] for each in predictions]))
+            if fold is not self._plan.scored_folds[-1]:
+                eras.append(self._eras(number))
+                ranked.append(columns)
+            blend = (columns @ np.array(weights))[:, np.newaxis]
+            if neutralization:
+                blend = self._neutralized(number, blend, neutralization)
+            blends.append(uniform_ranks(self._eras(number), blend[:, 0])[:, np.newaxis])
+        return blends, mean_correlations(np.concatenate(eras), np.concatenate(ranked))
+
+    def _neutralized(
+        self, number: int, columns: NDArray[np.floating[Any]], neutralization: Neutralization
+    ) -> NDArray[np.float64]:
+        return neutralized(
+            self._eras(number),
+            columns.astype(np.float64),
+            self._neutralizers(number, neutralization),
+            neutralization.proportion,
+        )
+
+    def _neutralizers(self, number: int, neutralization: Neutralization) -> Callable[[slice], NDArray[np.float64]]:
+        span = self._span(number)
+        if neutralization.to == FEATURES:
+            dataset = self._plan.dataset
+
+            def features(rows: slice) -> NDArray[np.float64]:
+                table = dataset.read_features(dataset.features, slice(span.start + rows.start, span.start + rows.stop))
+                columns = [column.to_numpy().astype(np.float64) for column in table.columns]
+                return filled_features(np.column_stack(columns))
+
+            return features
+        if neutralization.to == OWN_BENCHMARK:
+            values = self._benchmark[number]
+        else:
+            values = self._plan.dataset.read_benchmarks([neutralization.to], span)[neutralization.to]
+        ranked = gaussianised(self._eras(number), values[:, np.newaxis])
+        return lambda rows: ranked[rows]
+
+    def _read(self, trial: TrackedTrial, column: str) -> Mapping[int, NDArray[np.floating[Any]]]:
+        try:
+            with temporary_directory() as directory:
+                predictions = read_predictions(self._runs.download(trial.run_id, PREDICTIONS, directory), column)
+            if {number: len(values) for number, values in predictions.items()} != {
+                number: len(rows.ids) for number, rows in self._rows.items()
+            }:
+                raise UserError("its rows are not the study's")
+        except (UserError, OSError, ValueError, KeyError) as error:
+            raise UserError(
+                f"{trial.name} (run {trial.run_id}) has no readable {PREDICTIONS} ({error}); delete the run and mine on"
+            ) from error
+        return predictions
+
+    def _span(self, number: int) -> slice:
+        fold = next(fold for fold in self._plan.scored_folds if fold.number == number)
+        return self._plan.dataset.rows_of(fold.validation_eras)
+
+    def _eras(self, number: int) -> NDArray[np.int32]:
+        return self._plan.dataset.eras[self._span(number)]
+
+
+def _judge(metric: str, scorers: Sequence[Scorer], blends: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+    if metric == "bmc":
+        eras = np.concatenate([s.score(blend).bmc[BENCHMARK] for s, blend in zip(scorers, blends, strict=True)])
+    else:
+        eras = np.concatenate([scorer.corr(blend) for scorer, blend in zip(scorers, blends, strict=True)])
+    if metric == "sharpe":
+        return sharpe(eras, axis=0)
+    means: NDArray[np.float64] = np.nanmean(eras[np.isfinite(eras).any(axis=1)], axis=0)
+    return means
+
+
+def _trees(trial: TrackedTrial) -> int:
+    if "best/trees" not in trial.metrics:
+        raise UserError(f"{trial.name} has no best checkpoint; delete its run and mine on")
+    return int(trial.metrics["best/trees"])
+
+
+def _params(ensemble: Ensemble, rule: SelectionRule) -> dict[str, Any]:
+    chosen = {
+        "select": rule.select,
+        "metric": rule.metric,
+        "members": ", ".join(str(member.number) for member in ensemble.members),
+        "weights": rule.weights,
+    }
+    if rule.max_benchmark_correlation < 1:
+        chosen["max_benchmark_correlation"] = str(rule.max_benchmark_correlation)
+    if rule.select == GREEDY:
+        chosen |= {"max_correlation": str(rule.max_correlation), "pool": str(rule.pool)}
+    if ensemble.neutralization:
+        chosen["neutralize"] = ensemble.neutralization.to
+        chosen["proportion"] = str(ensemble.neutralization.proportion)
+    return chosen
+
+
+def _member_columns(trials: Sequence[TrackedTrial]) -> dict[str, list[str]]:
+    metrics = {
+        "validation Sharpe": "best/validation_sharpe",
+        "validation CORR": "best/validation_corr",
+        "corr. with benchmark": "best/validation_benchmark_corr",
+    }
+    columns = {
+        head: [f"{trial.metrics[key]:.4g}" if key in trial.metrics else "–" for trial in trials]
+        for head, key in metrics.items()
+    }
+    return {"target": [trial.params.get("target", "–") for trial in trials], **columns}

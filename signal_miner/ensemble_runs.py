@@ -1,0 +1,174 @@
+"""Ensembles in MLflow: a run each, with metrics and artifacts as a trial's, and links to its members."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Run
+
+from signal_miner.artifacts import temporary_directory
+from signal_miner.comparison_view import RUN_COLOR, order, run_color
+from signal_miner.errors import UserError, did_you_mean
+from signal_miner.members import Ensemble
+from signal_miner.metrics import RunMetrics
+from signal_miner.records import trial_name
+from signal_miner.run_store import FINISHED, NOTE, RunStore, told
+from signal_miner.run_tags import CONFIG_HASH, ENSEMBLE_KIND, KIND, ORDER, STUDY
+
+ENSEMBLE = "ensemble.json"
+"""Artifact: members with their runs, parameters, trees and weights, and how they were chosen."""
+
+MEMBERS = "signal_miner.members"
+"""Tag: run ids of the members, separated by commas."""
+
+REFIT = "refit"
+"""Artifact folder: the members refitted so far, as LightGBM's model text, so that a stopped refit goes on."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedEnsemble:
+    """An ensemble as MLflow has it.
+
+    Attributes
+    ----------
+    run_id, experiment_id, name : str
+    ensemble : Ensemble
+    metrics : mapping of str to float
+    params : mapping of str to str
+    """
+
+    run_id: str
+    experiment_id: str
+    name: str
+    ensemble: Ensemble
+    metrics: Mapping[str, float]
+    params: Mapping[str, str]
+
+
+class EnsembleRuns(RunStore):
+    """The ensembles of a tracking store."""
+
+    @told
+    def log(
+        self,
+        experiment_id: str,
+        config_hash: str,
+        ensemble: Ensemble,
+        params: Mapping[str, Any],
+        metrics: RunMetrics,
+        artifacts: Path,
+        members_note: str,
+    ) -> TrackedEnsemble:
+        """Write an ensemble; its run is set to FINISHED last.
+
+        Parameters
+        ----------
+        experiment_id, config_hash : str
+            Of the study.
+        ensemble : Ensemble
+        params : mapping
+            How it was chosen, for the table of runs.
+        metrics : RunMetrics
+        artifacts : Path
+            Directory whose files are logged.
+        members_note : str
+            Markdown with the members, shown on the run's page.
+
+        Returns
+        -------
+        TrackedEnsemble
+        """
+        earlier = self._find([experiment_id], {KIND: ENSEMBLE_KIND, STUDY: ensemble.study})
+        name = f"ensemble {len(earlier) + 1}"
+        tags = {
+            STUDY: ensemble.study,
+            CONFIG_HASH: config_hash,
+            KIND: ENSEMBLE_KIND,
+            RUN_COLOR: run_color(ENSEMBLE_KIND, {}),
+            ORDER: order(ENSEMBLE_KIND, None),
+            MEMBERS: ",".join(member.run_id for member in ensemble.members),
+            NOTE: f"{metrics.summary}.\n\n{members_note}",
+        }
+        tags |= {f"beats_benchmark.{part}": str(beats).lower() for part, beats in metrics.beats_benchmark.items()}
+        run_id = self._create(experiment_id, name, tags)
+        self._write(run_id, params, metrics)
+        self._client.log_text(run_id, ensemble.to_json(), ENSEMBLE)
+        self._client.log_artifacts(run_id, str(artifacts))
+        self._client.set_terminated(run_id, FINISHED)
+        texts = {key: str(value) for key, value in params.items()}
+        return TrackedEnsemble(run_id, experiment_id, name, ensemble, metrics.values, texts)
+
+    def members_note(self, ensemble: Ensemble, experiment_id: str, columns: Mapping[str, Sequence[str]]) -> str:
+        """Return a table of the members in Markdown, each with a link to its run."""
+        heads = ["member", "weight", "trees", *columns]
+        lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
+        for place, member in enumerate(ensemble.members):
+            link = f"[{trial_name(member.number)}](#/experiments/{experiment_id}/runs/{member.run_id})"
+            cells = [link, f"{member.weight:.3f}", str(member.trees), *(values[place] for values in columns.values())]
+            lines.append(f"| {' | '.join(cells)} |")
+        return "\n".join(lines)
+
+    @told
+    def find(self, which: str | None = None) -> TrackedEnsemble:
+        """Return an ensemble.
+
+        Parameters
+        ----------
+        which : str, optional
+            Its run id; or a study's name or the beginning of one: then its newest ensemble. The newest of all if not
+            given.
+
+        Raises
+        ------
+        UserError
+            If there is none, or its artifacts cannot be read.
+        """
+        runs = [
+            run for run in self._find(self._all_experiment_ids(), {KIND: ENSEMBLE_KIND}) if run.info.status == FINISHED
+        ]
+        runs.sort(key=lambda run: run.info.start_time, reverse=True)
+        if not runs:
+            raise UserError("the tracking store has no ensemble yet; make one with: mlflow run . -e ensemble")
+        fitting = [run for run in runs if run.info.run_id == which] or [
+            run for run in runs if run.data.tags[STUDY].startswith(which or "")
+        ]
+        if not fitting:
+            known = [run.info.run_id for run in runs] + [run.data.tags[STUDY] for run in runs]
+            raise UserError(f"ensemble {which!r} is not tracked{did_you_mean(str(which), known)}")
+        return self._tracked(fitting[0])
+
+    @told
+    def log_files(self, run_id: str, files: Sequence[Path], folder: str = "") -> None:
+        """Add files to a run's artifacts."""
+        for file in files:
+            self._client.log_artifact(run_id, str(file), folder or None)
+
+    @told
+    def log_values(self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+        """Add metrics and tags to a run."""
+        self._write(run_id, {}, metrics)
+        self._set_tags(run_id, tags)
+
+    @told
+    def file_names(self, run_id: str, folder: str) -> set[str]:
+        """Return the names of the artifacts in a folder of a run."""
+        return {file.path.rpartition("/")[2] for file in self._client.list_artifacts(run_id, folder)}
+
+    def _tracked(self, run: Run) -> TrackedEnsemble:
+        try:
+            with temporary_directory() as directory:
+                text = self.download(run.info.run_id, ENSEMBLE, directory).read_text(encoding="utf-8")
+            ensemble = Ensemble.from_json(text)
+        except (UserError, OSError, ValueError) as error:
+            raise UserError(f"{run.info.run_name} has no readable {ENSEMBLE} ({error}); make it again") from error
+        return TrackedEnsemble(
+            run_id=run.info.run_id,
+            experiment_id=run.info.experiment_id,
+            name=str(run.info.run_name),
+            ensemble=ensemble,
+            metrics=dict(run.data.metrics),
+            params=dict(run.data.params),
+        )

@@ -1,0 +1,101 @@
+"""A study's plan laid over its data once more, from what tracking keeps of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from signal_miner.errors import UserError
+from signal_miner.experiment import parse_experiment
+from signal_miner.parameters import Value
+from signal_miner.plan import Plan, make_plan
+from signal_miner.sources import open_source
+
+_TARGET = "target"
+
+
+def reopen_plan(record: Mapping[str, Any], data: str | None = None) -> Plan:
+    """Return the plan that a study was mined by.
+
+    Parameters
+    ----------
+    record : mapping
+        What `plan.plan_record` returned.
+    data : str, optional
+        Where the data lie now, if not where they lay.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    UserError
+        If the data are not there, or are not those that the study was mined on.
+    """
+    given = record["experiment"]
+    grid = {name: list(values) for name, values in given["grid"].items() if name != _TARGET}
+    table: dict[str, Any] = {
+        "name": given["name"],
+        "data": data or given["data"],
+        "feature_set": given["feature_set"],
+        "targets": list(given["grid"][_TARGET]),
+        "scoring_target": given["scoring_target"],
+        "folds": {key: value for key, value in given["folds"].items() if value is not None},
+        "grid": grid,
+        "benchmark": given["benchmark"],
+        "numerai_benchmarks": list(given["numerai_benchmarks"]),
+        "trials": given["trials"],
+        "seed": given["seed"],
+    }
+    for key in ("horizon_days", "constraint"):
+        if given[key] is not None:
+            table[key] = given[key]
+    experiment = parse_experiment(table)
+    dataset = open_source(experiment.data, experiment.feature_set, experiment.scoring_target, experiment.targets)
+    tracked = record["data"]["digest"]
+    if dataset.digest != tracked:
+        raise UserError(
+            f"the data {experiment.data!r} are not those that study {record['study']} was mined on (digest "
+            f"{dataset.digest}, then {tracked}); say where those lie with -P data=…, or mine the new data first"
+        )
+    plan = make_plan(experiment, dataset)
+    for name, folds in plan.folds.items():
+        mined = record["targets"].get(name, {}).get("folds")
+        if mined != [{**asdict(fold), **_as_lists(fold.train_eras, fold.validation_eras)} for fold in folds]:
+            raise UserError(f"the folds of {name} are not those of study {record['study']}; mine it again")
+    return plan
+
+
+def _as_lists(train_eras: tuple[int, ...], validation_eras: tuple[int, ...]) -> dict[str, list[int]]:
+    return {"train_eras": list(train_eras), "validation_eras": list(validation_eras)}
+
+
+def configuration(plan: Plan, tracked: Mapping[str, str]) -> dict[str, Value]:
+    """Return a tracked configuration with the grid's own values for the texts that MLflow keeps.
+
+    Parameters
+    ----------
+    plan : Plan
+    tracked : mapping of str to str
+        A trial's parameters.
+
+    Returns
+    -------
+    dict
+        Without ``seed``.
+
+    Raises
+    ------
+    UserError
+        If a parameter is missing, or its value is not in the grid.
+    """
+    found: dict[str, Value] = {}
+    for axis in plan.grid.axes:
+        values = {str(value): value for value in axis.values}
+        text = tracked.get(axis.name)
+        if text not in values:
+            raise UserError(f"{axis.name} = {text} is not in the study's grid; the run was changed after mining")
+        found[axis.name] = values[text]
+    return found

@@ -1,0 +1,107 @@
+"""Reads mined studies back from MLflow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Run
+
+from signal_miner.artifacts import temporary_directory
+from signal_miner.errors import UserError, did_you_mean
+from signal_miner.records import TrackedTrial
+from signal_miner.run_store import PLAN, RunStore, ended_trials, told, tracked_trial
+from signal_miner.run_tags import BENCHMARK_KIND, CONFIG_HASH, KIND, STUDY, STUDY_KIND, TRIAL_KIND
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedStudy:
+    """A study as MLflow has it.
+
+    Attributes
+    ----------
+    name, run_id, experiment_id, config_hash : str
+    plan : mapping of str to object
+        Its ``plan.json``: see `plan.plan_record`.
+    trials : tuple of TrackedTrial
+        Finished and failed ones, by number.
+    benchmark : TrackedTrial
+    """
+
+    name: str
+    run_id: str
+    experiment_id: str
+    config_hash: str
+    plan: Mapping[str, Any]
+    trials: tuple[TrackedTrial, ...]
+    benchmark: TrackedTrial
+
+
+class Studies(RunStore):
+    """The studies of a tracking store."""
+
+    @told
+    def find(self, name: str | None = None) -> TrackedStudy:
+        """Return a study.
+
+        Parameters
+        ----------
+        name : str, optional
+            The study's name, or its beginning, such as the experiment's name: then the newest such study. The newest
+            of all if not given.
+
+        Returns
+        -------
+        TrackedStudy
+
+        Raises
+        ------
+        UserError
+            If there is none, or it has no finished benchmark yet.
+        """
+        runs = self._find(self._all_experiment_ids(), {KIND: STUDY_KIND})
+        runs.sort(key=lambda run: run.info.start_time, reverse=True)
+        if not runs:
+            raise UserError("the tracking store has no study yet; mine one first, or check tracking_uri")
+        names = [run.data.tags[STUDY] for run in runs]
+        fitting = [run for run in runs if run.data.tags[STUDY] == name] or [
+            run for run in runs if run.data.tags[STUDY].startswith(name or "")
+        ]
+        if not fitting:
+            known = [*dict.fromkeys(each.rpartition("-")[0] for each in names), *names]
+            raise UserError(f"study {name!r} is not tracked{did_you_mean(str(name), known)}")
+        return self._study(fitting[0])
+
+    def _study(self, run: Run) -> TrackedStudy:
+        name, experiment_id = run.data.tags[STUDY], run.info.experiment_id
+        benchmark = next(
+            (
+                trial
+                for trial in map(tracked_trial, self._find([experiment_id], {KIND: BENCHMARK_KIND, STUDY: name}))
+                if trial.finished
+            ),
+            None,
+        )
+        if benchmark is None:
+            raise UserError(f"study {name} has no finished benchmark; mine it on")
+        return TrackedStudy(
+            name=name,
+            run_id=run.info.run_id,
+            experiment_id=experiment_id,
+            config_hash=run.data.tags[CONFIG_HASH],
+            plan=self._plan(run.info.run_id, name),
+            trials=ended_trials(self._find([experiment_id], {KIND: TRIAL_KIND, STUDY: name})),
+            benchmark=benchmark,
+        )
+
+    def _plan(self, run_id: str, name: str) -> dict[str, Any]:
+        try:
+            with temporary_directory() as directory:
+                text = Path(self.download(run_id, PLAN, directory)).read_text(encoding="utf-8")
+            plan = json.loads(text)
+        except (UserError, OSError, ValueError) as error:
+            raise UserError(f"study {name} has no readable {PLAN} ({error}); start mining it once more") from error
+        return dict(plan)
