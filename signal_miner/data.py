@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from signal_miner.eras import LIVE_ERA, era_number
 from signal_miner.errors import UserError, did_you_mean
+from signal_miner.feature_statistics import largest_level_count, nullable_features
 from signal_miner.parquet_rows import ParquetRows, footer_digest, open_parquet
 
 BENCHMARK_FILES = ("train_benchmark_models.parquet", "validation_benchmark_models.parquet")
@@ -128,22 +130,14 @@ class Dataset:
                 found[name][places >= 0] = _floats(table.column(name))[places[places >= 0]]
         return found
 
+    @cached_property
+    def nullable_features(self) -> tuple[str, ...]:
+        """Features that are missing or NaN in some row of the files."""
+        return nullable_features(self.source.paths, self.features)
+
     def largest_level_count(self) -> int | None:
         """Return how many values an integer feature takes at most, by the files' statistics; None if not known."""
-        low, high = np.inf, -np.inf
-        for path in self.source.paths:
-            with open_parquet(path) as file:
-                metadata, names = file.metadata, file.schema_arrow.names
-                if not all(pa.types.is_integer(file.schema_arrow.field(name).type) for name in self.features):
-                    return None
-                places = [names.index(name) for name in self.features]
-                for group in range(metadata.num_row_groups):
-                    for place in places:
-                        statistics = metadata.row_group(group).column(place).statistics
-                        if statistics is None or not statistics.has_min_max:
-                            return None
-                        low, high = min(low, statistics.min), max(high, statistics.max)
-        return int(high - low + 1)
+        return largest_level_count(self.source.paths, self.features)
 
     def horizon_days(self, target: str, declared: int | None = None) -> int:
         """Return a target's horizon in trading days.

@@ -78,6 +78,38 @@ class BenchmarkProgress(_Shown):
         self._line(f"Benchmark: {at}, {time.monotonic() - self._started:.0f} s")
 
 
+class TreesProgress(_Shown):
+    """Shows how many of a number of trees are trained.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+    label : str
+        What is done.
+    total : int
+        Trees in all.
+    """
+
+    def __init__(self, console: Console, label: str, total: int) -> None:
+        shown = TextColumn("{task.completed:,.0f} of {task.total:,.0f} trees")
+        super().__init__(console, TextColumn(label), BarColumn(bar_width=24), shown, TimeRemainingColumn())
+        self._label = label
+        self._total = total
+        self._done = 0
+        self._task = self._bar.add_task(label, total=total)
+
+    def __enter__(self) -> Self:
+        if not self._console.is_terminal and self._total:
+            self._console.print(f"{self._label} …")
+        return super().__enter__()
+
+    def advance(self, trees: int) -> None:
+        """Show that these trees were added."""
+        self._done += trees
+        self._bar.update(self._task, completed=self._done)
+        self._line(f"{self._done:,} of {self._total:,} trees, {time.monotonic() - self._started:.0f} s")
+
+
 class MiningProgress(_Shown):
     """Shows done and total, rate, time left, the best validation Sharpe and how many trials beat the benchmark.
 

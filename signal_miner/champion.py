@@ -1,0 +1,66 @@
+"""Whether a new ensemble beats the champion: on validation eras that both were judged on, and on nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from signal_miner.scoring import sharpe
+
+FEWEST_ERAS = 4
+"""Common eras below which no comparison is made."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A challenger against the champion.
+
+    Attributes
+    ----------
+    eras : int
+        Validation eras that both have.
+    challenger, champion : float
+        Sharpe of CORR over these eras; NaN where there are too few.
+    """
+
+    eras: int
+    challenger: float
+    champion: float
+
+    @property
+    def beats(self) -> bool:
+        """Whether the challenger's Sharpe is higher."""
+        return self.challenger > self.champion
+
+    @property
+    def sentence(self) -> str:
+        """What was compared, in a few words."""
+        if self.eras < FEWEST_ERAS:
+            return f"they have {self.eras} validation eras in common, too few to compare"
+        return f"validation Sharpe {self.challenger:.3f} against {self.champion:.3f} on {self.eras} common eras"
+
+
+def compare(challenger: pd.DataFrame, champion: pd.DataFrame) -> Comparison:
+    """Compare two ensembles.
+
+    Parameters
+    ----------
+    challenger, champion : pandas.DataFrame
+        Their ``era_scores.parquet``: ``era``, ``fold``, ``corr``. The last fold of each is test and is left out.
+
+    Returns
+    -------
+    Comparison
+    """
+    mine, theirs = _validation_corr(challenger), _validation_corr(champion)
+    common = mine.index.intersection(theirs.index)
+    if len(common) < FEWEST_ERAS:
+        return Comparison(len(common), float("nan"), float("nan"))
+    return Comparison(len(common), float(sharpe(mine[common])), float(sharpe(theirs[common])))
+
+
+def _validation_corr(scores: pd.DataFrame) -> pd.Series[float]:
+    validation = scores[scores["fold"] < scores["fold"].max()]
+    corr: pd.Series[float] = validation.set_index("era")["corr"].dropna().sort_index()
+    return corr

@@ -1,0 +1,370 @@
+"""From a tracked ensemble to a registered model: members reproduced, refitted, packed, tried and registered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from rich.console import Console
+
+from signal_miner.artifacts import ERA_SCORES, PREDICTIONS, read_predictions, temporary_directory
+from signal_miner.champion import compare
+from signal_miner.ensemble_runs import ENSEMBLE, REFIT, EnsembleRuns, TrackedEnsemble
+from signal_miner.errors import UserError
+from signal_miner.hosted import HostedCheck, check_as_hosted
+from signal_miner.interruption import StopRequest
+from signal_miner.live_rows import last_eras, live_like
+from signal_miner.members import OWN_BENCHMARK, Ensemble
+from signal_miner.model_package import ModelRecord
+from signal_miner.plan import Plan
+from signal_miner.portable import PortableModel, load_predict, write_predict
+from signal_miner.progress import TreesProgress
+from signal_miner.records import trial_name
+from signal_miner.registry import CHAMPION, ModelVersion, Registry
+from signal_miner.reopening import configuration, reopen_plan
+from signal_miner.retraining import Configuration, Replica, Retraining
+from signal_miner.run_store import PLAN
+from signal_miner.run_tags import BENCHMARK_KIND
+from signal_miner.studies import Studies, TrackedStudy
+
+KEPT, SCALED = "kept", "scaled"
+IF_BETTER, ALWAYS, NEVER = "if_better", "always", "never"
+
+_PREDICT = "predict.pkl"
+_EXPERIMENT = "experiment.toml"
+_COMPARED_ERAS = 4
+_EXAMPLE_ROWS = 5
+
+
+@dataclass(frozen=True)
+class RegistrationOptions:
+    """What to register, and how.
+
+    Attributes
+    ----------
+    ensemble : str or None
+        Run id, or study; the newest ensemble if None.
+    model : str
+        Name of the registered model.
+    trees : str
+        ``kept``: members are refitted with the trees of their best checkpoint. ``scaled``: with more, as the refit
+        has more eras than the validation folds had.
+    promote : str
+        When the version becomes champion: ``if_better``, ``always`` or ``never``.
+    data : str or None
+        Where the study's data lie now.
+    tracking_uri : str or None
+    """
+
+    ensemble: str | None = None
+    model: str = "signal-miner"
+    trees: str = KEPT
+    promote: str = IF_BETTER
+    data: str | None = None
+    tracking_uri: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """How it ended.
+
+    Attributes
+    ----------
+    version : ModelVersion
+    champion : bool
+        Whether it is champion now.
+    reason : str
+        Why, in a few words.
+    check : HostedCheck
+        What ``predict.pkl`` took under the hosted runner's conditions.
+    ensemble : TrackedEnsemble
+    tracking_uri : str
+    """
+
+    version: ModelVersion
+    champion: bool
+    reason: str
+    check: HostedCheck
+    ensemble: TrackedEnsemble
+    tracking_uri: str
+
+
+def register(options: RegistrationOptions, console: Console) -> Registration:
+    """Reproduce, refit and register an ensemble. A stopped registration goes on with the members already refitted.
+
+    Parameters
+    ----------
+    options : RegistrationOptions
+    console : rich.console.Console
+
+    Returns
+    -------
+    Registration
+
+    Raises
+    ------
+    UserError
+        If a member is not reproduced, the data are gone, ``predict.pkl`` would not run hosted, or a store fails.
+    Stopped
+        If the user asked for a stop.
+    """
+    with StopRequest(lambda: console.print("Stopping; members refitted so far are kept …")) as stop:
+        runs = EnsembleRuns(options.tracking_uri)
+        tracked = runs.find(options.ensemble)
+        study = Studies(options.tracking_uri).find(tracked.ensemble.study)
+        plan = reopen_plan(study.plan, options.data)
+        console.print(f"{tracked.name} of study {study.name}: {len(tracked.ensemble.members)} members")
+        registrar = _Registrar(tracked, study, plan, runs, stop, console)
+        replicas = registrar.replicate()
+        models = registrar.refit(options.trees)
+        with temporary_directory() as directory:
+            return registrar.publish(options, replicas, models, directory)
+
+
+class _Registrar:
+    """One ensemble on its way to the registry."""
+
+    def __init__(
+        self,
+        tracked: TrackedEnsemble,
+        study: TrackedStudy,
+        plan: Plan,
+        runs: EnsembleRuns,
+        stop: StopRequest,
+        console: Console,
+    ) -> None:
+        self._tracked = tracked
+        self._study = study
+        self._plan = plan
+        self._runs = runs
+        self._stop = stop
+        self._console = console
+        self._run_ids = {trial_name(member.number): member.run_id for member in self._ensemble.members}
+        self._configurations = [
+            Configuration(
+                trial_name(member.number),
+                configuration(plan, member.params),
+                int(member.params["seed"]),
+                member.trees,
+            )
+            for member in self._ensemble.members
+        ]
+        if self._to_benchmark:
+            self._run_ids[BENCHMARK_KIND] = study.benchmark.run_id
+            trees = int(plan.benchmark["n_estimators"])
+            self._configurations.append(Configuration(BENCHMARK_KIND, plan.benchmark, plan.experiment.seed, trees))
+
+    @property
+    def _ensemble(self) -> Ensemble:
+        return self._tracked.ensemble
+
+    @property
+    def _to_benchmark(self) -> bool:
+        neutralization = self._ensemble.neutralization
+        return neutralization is not None and neutralization.to == OWN_BENCHMARK
+
+    def replicate(self) -> Mapping[str, Replica]:
+        """Reproduce every member on the last fold, and the ensemble's ranks there from the file's own code."""
+        last = self._plan.scored_folds[-1].number
+
+        def tracked(each: Configuration) -> NDArray[np.floating[Any]]:
+            column = "prediction" if each.name == BENCHMARK_KIND else "best_prediction"
+            return self._predictions(self._run_ids[each.name], column)[last]
+
+        total = sum(each.trees for each in self._configurations)
+        with TreesProgress(self._console, "Reproducing members on the last fold", total) as progress:
+            replicas = Retraining(self._plan, self._configurations, self._stop, progress.advance).replicate(tracked)
+        largest = max(replica.difference for replica in replicas.values())
+        self._console.print(f"{len(replicas)} reproduced; the largest difference to what is tracked is {largest:.1g}")
+        self._compare_ranks({name: replica.model for name, replica in replicas.items()}, last)
+        return replicas
+
+    def _compare_ranks(self, models: Mapping[str, str], last: int) -> None:
+        rows = last_eras(self._plan, self._column, _COMPARED_ERAS)
+        fold = self._plan.scored_folds[-1]
+        positions = self._plan.dataset.rows_of(fold.validation_eras[-_COMPARED_ERAS:])
+        whole = self._plan.dataset.rows_of(fold.validation_eras)
+        tracked = self._predictions(self._tracked.run_id, "prediction")[last]
+        expected = tracked[positions.start - whole.start : positions.stop - whole.start]
+        with temporary_directory() as directory:
+            path = directory / _PREDICT
+            write_predict(self._portable(models), path)
+            given = load_predict(path)(rows, rows)["prediction"].to_numpy()
+        difference = float(np.abs(given - expected).max())
+        if not difference <= 1e-6:
+            raise UserError(
+                f"{_PREDICT} gives other ranks than the tracked ensemble on the last fold (by {difference:.2g}); "
+                "the ensemble's run was changed: make it again"
+            )
+
+    def refit(self, trees: str) -> Mapping[str, str]:
+        """Train every member on all resolved eras; those that an earlier call finished are taken as they are."""
+        factor = self._factor() if trees == SCALED else 1.0
+        wanted = {
+            each.name: Configuration(each.name, each.params, each.seed, max(1, round(each.trees * factor)))
+            for each in self._configurations
+        }
+        models = self._refitted(wanted)
+        missing = [each for name, each in wanted.items() if name not in models]
+        if models:
+            self._console.print(f"{len(models)} of {len(wanted)} members were refitted before")
+        label = f"Refitting on all {len(np.unique(self._plan.dataset.eras))} resolved eras"
+        with TreesProgress(self._console, label, sum(each.trees for each in missing)) as progress:
+
+            def keep(each: Configuration, model: str) -> None:
+                with temporary_directory() as directory:
+                    file = directory / _file_name(each)
+                    file.write_text(model, encoding="utf-8")
+                    self._runs.log_files(self._tracked.run_id, [file], REFIT)
+                models[each.name] = model
+
+            if missing:
+                Retraining(self._plan, missing, self._stop, progress.advance).refit(keep)
+        return models
+
+    def _factor(self) -> float:
+        """Return how many times the eras of the validation folds' training the refit has."""
+        folds = self._plan.scored_folds[:-1]
+        trained = np.mean([len(fold.train_eras) for fold in folds])
+        return float(len(np.unique(self._plan.dataset.eras)) / trained)
+
+    def _refitted(self, wanted: Mapping[str, Configuration]) -> dict[str, str]:
+        there = self._runs.file_names(self._tracked.run_id, REFIT)
+        found = {}
+        for name, each in wanted.items():
+            file = _file_name(each)
+            if file in there:
+                with temporary_directory() as directory:
+                    path = self._runs.download(self._tracked.run_id, f"{REFIT}/{file}", directory)
+                    text = path.read_text(encoding="utf-8")
+                if text.rstrip().endswith("pandas_categorical:null"):  # the last line that LightGBM writes
+                    found[name] = text
+        return found
+
+    def publish(
+        self,
+        options: RegistrationOptions,
+        replicas: Mapping[str, Replica],
+        models: Mapping[str, str],
+        directory: Path,
+    ) -> Registration:
+        """Write ``predict.pkl``, try it as hosted, register it, and make it champion where it is due."""
+        path = directory / _PREDICT
+        write_predict(self._portable(models), path)
+        rows = live_like(self._plan, self._column)
+        check = check_as_hosted(path, rows, rows[[self._column]] if self._column else None)
+        self._console.print(
+            f"{_PREDICT}, {path.stat().st_size / 1e6:.1f} MB, runs as hosted: {check.seconds:.1f} s and "
+            f"{check.peak_memory_bytes / 1e6:,.0f} MB for {len(rows):,} rows"
+        )
+        metrics = {
+            "predict/seconds": check.seconds,
+            "predict/peak_memory_mb": check.peak_memory_bytes / 1e6,
+            "replication/largest_difference": max(replica.difference for replica in replicas.values()),
+        }
+        trees = {f"trees {name}": _trees_of(model) for name, model in models.items()}
+        (directory / ENSEMBLE).write_text(self._ensemble.to_json(), encoding="utf-8")
+        files = {ENSEMBLE: directory / ENSEMBLE}
+        for name in (PLAN, _EXPERIMENT):
+            files[name] = self._runs.download(self._study.run_id, name, directory)
+        registry = Registry(options.tracking_uri)
+        champion = registry.find(options.model, CHAMPION)
+        made = registry.register(
+            ModelRecord(
+                name=options.model,
+                run_id=self._tracked.run_id,
+                experiment_id=self._tracked.experiment_id,
+                data=self._plan.experiment.data,
+                features=self._plan.dataset.features,
+                nullable_features=self._nullable,
+                benchmark_columns=(self._column,) if self._column else (),
+                predict_file=path,
+                example=rows.head(_EXAMPLE_ROWS),
+                files=files,
+                params={**self._tracked.params, "refit_trees": options.trees},
+                metrics={**self._tracked.metrics, **metrics},
+                tags={
+                    "study": self._study.name,
+                    "data_digest": self._plan.dataset.digest,
+                    "scoring_target": self._plan.experiment.scoring_target,
+                    "validation_sharpe": f"{self._tracked.metrics.get('validation/sharpe', float('nan')):.4f}",
+                    "test_sharpe": f"{self._tracked.metrics.get('test/sharpe', float('nan')):.4f}",
+                    **trees,
+                },
+                description=self._description(options),
+            )
+        )
+        self._runs.log_values(self._tracked.run_id, metrics, {"signal_miner.model": f"{made.name}/{made.version}"})
+        becomes, reason = self._judge(options, champion)
+        if becomes:
+            registry.promote(made.name, made.version, CHAMPION)
+        return Registration(made, becomes, reason, check, self._tracked, registry.tracking_uri)
+
+    def _judge(self, options: RegistrationOptions, champion: ModelVersion | None) -> tuple[bool, str]:
+        if options.promote != IF_BETTER:
+            return options.promote == ALWAYS, f"promote = {options.promote}"
+        if champion is None:
+            return True, "there was none"
+        if champion.run_id == self._tracked.run_id:
+            return True, "it is the same ensemble, refitted"
+        if champion.tags.get("scoring_target") != self._plan.experiment.scoring_target:
+            return False, f"version {champion.version} was judged on another scoring target"
+        try:
+            theirs = self._era_scores(champion.run_id)
+        except (UserError, OSError, ValueError) as error:
+            return False, f"the scores of version {champion.version} cannot be read ({error})"
+        comparison = compare(self._era_scores(self._tracked.run_id), theirs)
+        return comparison.beats, comparison.sentence
+
+    def _era_scores(self, run_id: str) -> pd.DataFrame:
+        with temporary_directory() as directory:
+            return pd.read_parquet(self._runs.download(run_id, ERA_SCORES, directory))
+
+    def _portable(self, models: Mapping[str, str]) -> PortableModel:
+        members = self._ensemble.members
+        return PortableModel(
+            features=self._plan.dataset.features,
+            boosters=tuple(models[trial_name(member.number)] for member in members),
+            weights=tuple(member.weight for member in members),
+            neutralization=self._ensemble.neutralization,
+            benchmark_booster=models[BENCHMARK_KIND] if self._to_benchmark else None,
+            nullable_features=self._nullable,
+        )
+
+    @property
+    def _nullable(self) -> tuple[str, ...]:
+        return self._plan.dataset.nullable_features
+
+    @property
+    def _column(self) -> str | None:
+        neutralization = self._ensemble.neutralization
+        return neutralization.numerai_column if neutralization else None
+
+    def _predictions(self, run_id: str, column: str) -> Mapping[int, NDArray[np.floating[Any]]]:
+        with temporary_directory() as directory:
+            return read_predictions(self._runs.download(run_id, PREDICTIONS, directory), column)
+
+    def _description(self, options: RegistrationOptions) -> str:
+        dataset = self._plan.dataset
+        note = self._runs.members_note(self._ensemble, self._tracked.experiment_id, {})
+        return (
+            f"{self._tracked.name} of study `{self._study.name}`, refitted on all {len(np.unique(dataset.eras))} "
+            f"resolved eras of {dataset.name} (digest {dataset.digest}, {len(dataset.features)} features), trees "
+            f"{options.trees}. Validation Sharpe {self._tracked.metrics.get('validation/sharpe', float('nan')):.3f}, "
+            f"test {self._tracked.metrics.get('test/sharpe', float('nan')):.3f}.\n\n{note}"
+        )
+
+
+def _file_name(each: Configuration) -> str:
+    lightgbm = version("lightgbm")
+    return f"{each.name.replace(' ', '-')}-{each.trees}-trees-lightgbm-{lightgbm}.txt"
+
+
+def _trees_of(model: str) -> str:
+    return str(model.count("\nTree="))
