@@ -30,6 +30,20 @@ class NumeraiUnreachable(UserError):
     """Numerai's API gave no usable answer: down, refused, out of reach or too slow."""
 
 
+class NumeraiRefused(UserError):
+    """Numerai's API answered a question with an error of its own.
+
+    Parameters
+    ----------
+    reason : str
+        What it said, on one line.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"Numerai's API refused the question: {reason}")
+        self.reason = reason
+
+
 class _Messages(logging.Handler):
     """Keeps what ``numerapi`` logs, instead of showing it."""
 
@@ -72,12 +86,30 @@ def anonymous_client() -> numerapi.NumerAPI:
         return numerapi.NumerAPI("anonymous", "anonymous", "ERROR", False)  # type: ignore[no-untyped-call]
 
 
+def authorized_client(public_id: str, secret_key: str) -> numerapi.NumerAPI:
+    """Make a client that can speak for an account; it reads neither the environment nor ``.env``.
+
+    Parameters
+    ----------
+    public_id, secret_key : str
+        The two parts of an API key; neither may be empty.
+
+    Returns
+    -------
+    numerapi.NumerAPI
+        It keeps the key as its ``token``: show and pickle nothing that holds it.
+    """
+    with _ASKING, _quiet():
+        return numerapi.NumerAPI(public_id, secret_key, "ERROR", False)  # type: ignore[no-untyped-call]
+
+
 def ask_numerai(
     query: str,
     variables: Mapping[str, Any] | None = None,
     *,
     client: numerapi.NumerAPI | None = None,
     authorization: bool = False,
+    repeatable: bool = True,
 ) -> dict[str, Any]:
     """Put one GraphQL question and return the answer's ``data``.
 
@@ -91,6 +123,8 @@ def ask_numerai(
         Who asks; an anonymous client where it is left out.
     authorization : bool, default False
         Send the client's secret along.
+    repeatable : bool, default True
+        Ask again after an answer of 5xx; False for what changes something at Numerai.
 
     Returns
     -------
@@ -101,12 +135,12 @@ def ask_numerai(
     ------
     NumeraiUnreachable
         There was no usable answer within `ANSWER_SECONDS`.
-    UserError
+    NumeraiRefused
         Numerai answered with an error of its own.
     """
     asking = client if client is not None else anonymous_client()
     with _ASKING, _quiet() as messages:
-        answer = _answer(asking, query, dict(variables or {}), authorization, messages)
+        answer = _answer(asking, query, dict(variables or {}), authorization, repeatable, messages)
     data = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(data, dict):
         raise NumeraiUnreachable(
@@ -117,15 +151,21 @@ def ask_numerai(
 
 
 def _answer(
-    client: numerapi.NumerAPI, query: str, variables: dict[str, Any], authorization: bool, messages: list[str]
+    client: numerapi.NumerAPI,
+    query: str,
+    variables: dict[str, Any],
+    authorization: bool,
+    repeatable: bool,
+    messages: list[str],
 ) -> Any:
     """Call ``raw_query`` in a thread of its own, since numerapi would wait for ever."""
     outcome: list[Any] = []
+    retries = RETRIES if repeatable else 1
 
     def call() -> None:
         try:
             outcome.append(
-                client.raw_query(query, variables, authorization, retries=RETRIES, delay=RETRY_DELAY_SECONDS, backoff=2)
+                client.raw_query(query, variables, authorization, retries=retries, delay=RETRY_DELAY_SECONDS, backoff=2)
             )
         except Exception as error:  # noqa: BLE001 - handed to the caller's thread, which sorts it
             outcome.append(error)
@@ -139,7 +179,7 @@ def _answer(
     answer = outcome[0]
     if isinstance(answer, ValueError):
         detail = " ".join(str(answer).split()) or "no reason given"
-        raise UserError(f"Numerai's API refused the question: {detail}") from None
+        raise NumeraiRefused(detail) from None
     if isinstance(answer, Exception):
         raise answer
     return answer

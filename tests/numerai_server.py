@@ -1,8 +1,8 @@
 """A small Numerai on loopback: its GraphQL door and its object storage, with faults on demand.
 
-It answers as Numerai's servers do for what ``numerapi`` uses: a POST to ``/`` holds a GraphQL question; links
-from the field ``dataset`` carry a signature; the storage answers GET with ``Content-Length``, ``ETag``,
-``Last-Modified``, ranges (206, 416, ``If-Range``) and conditions (304), and takes PUT.
+It answers as Numerai's servers do for what ``numerapi`` uses: a POST to ``/`` holds a GraphQL question, some of which
+need an API key; links to the storage carry a signature; the storage answers GET with ``Content-Length``, ``ETag``,
+``Last-Modified``, ranges (206, 416, ``If-Range``) and conditions (304), and takes PUT by a link made for it.
 """
 
 from __future__ import annotations
@@ -63,18 +63,25 @@ class Faults:
     bytes_per_second: float | None = None
     expired_links: bool = False  # only the newest link of a file is good
     api_delay_seconds: float = 0.0
+    put_status: list[int] = field(default_factory=list)
+    put_delay_seconds: float = 0.0
+    put_loses_byte: list[bool] = field(default_factory=list)  # the storage keeps less than was sent, and says 200
+    lose_answer: list[str] = field(default_factory=list)  # root fields that are done, but whose answer never comes
 
 
 class NumeraiServer:
     """The server; a context manager that listens on a free port of 127.0.0.1.
 
     `answers` maps a root field of GraphQL (``listDatasets``, ``dataset``; ``rounds`` or others where a test
-    adds them) to a function of the question's variables; `uploads` holds what was PUT, by path.
+    adds them) to a function of the question's variables; `uploads` holds what was PUT, by path. A question for a
+    field in `private` must carry `key`.
     """
 
     def __init__(self) -> None:
         self.objects: dict[str, StoredObject] = {}
         self.uploads: dict[str, bytes] = {}
+        self.key = ""
+        self.private: set[str] = set()
         self.faults = Faults()
         self.served: list[Served] = []
         self.answers: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -124,12 +131,16 @@ class NumeraiServer:
         name = variables["filename"]
         if name not in self.objects:
             raise GraphQLError("Dataset not found")
-        self._links[name] = self._links.get(name, 0) + 1
-        return f"{self.url}/datasets/{name}?X-Amz-Expires=3600&{SIGNATURE}=secret{self._links[name]}"
+        return self.link(f"datasets/{name}")
 
-    def _link_is_good(self, name: str, query: str) -> bool:
+    def link(self, path: str) -> str:
+        """Sign a link to an object of the storage, for GET or for PUT."""
+        self._links[path] = self._links.get(path, 0) + 1
+        return f"{self.url}/{path}?X-Amz-Expires=3600&{SIGNATURE}=secret{self._links[path]}"
+
+    def _link_is_good(self, path: str, query: str) -> bool:
         signature = parse_qs(query).get(SIGNATURE, [""])[0]
-        newest = self._links.get(name, 0)
+        newest = self._links.get(path.removeprefix("/"), 0)
         good = {f"secret{newest}"} if self.faults.expired_links else {f"secret{n + 1}" for n in range(newest)}
         return signature in good
 
@@ -155,20 +166,34 @@ def _handler(server: NumeraiServer) -> type[BaseHTTPRequestHandler]:
                 return
             answer: dict[str, Any]
             try:
+                if request.field in server.private and self.headers.get("Authorization") != server.key:
+                    raise GraphQLError("Your session is invalid or has expired.")
                 resolve = server.answers[request.field]
                 answer = {"data": {request.field: resolve(question.get("variables") or {})}}
             except KeyError as error:
                 answer = {"errors": [{"message": f"Cannot query {error}"}]}
             except GraphQLError as error:
                 answer = {"data": None, "errors": [{"message": str(error)}]}
+            if request.field in server.faults.lose_answer:
+                server.faults.lose_answer.remove(request.field)
+                self.connection.shutdown(socket.SHUT_RDWR)
+                self.close_connection = True
+                return
             self._say(request, 200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
         def do_PUT(self) -> None:
             request, body = self._note(), self._body()
-            status = server.faults.object_status.pop(0) if server.faults.object_status else 200
-            if status == 200:
-                server.uploads[request.path] = body
-            self._say(request, status, b"")
+            time.sleep(server.faults.put_delay_seconds)
+            status = server.faults.put_status.pop(0) if server.faults.put_status else 200
+            if status == 200 and not server._link_is_good(request.path, urlsplit(self.path).query):
+                status = 403
+            if status != 200:
+                self._say(request, status, b"<Error>on demand</Error>")
+                return
+            if server.faults.put_loses_byte and server.faults.put_loses_byte.pop(0):
+                body = body[:-1]
+            server.uploads[request.path] = body
+            self._say(request, 200, b"", {"ETag": f'"{hashlib.md5(body).hexdigest()}"'})
 
         def do_GET(self) -> None:
             request, query = self._note(), urlsplit(self.path).query
@@ -176,7 +201,7 @@ def _handler(server: NumeraiServer) -> type[BaseHTTPRequestHandler]:
             stored = server.objects.get(name)
             if server.faults.object_status:
                 self._say(request, server.faults.object_status.pop(0), b"<Error>on demand</Error>")
-            elif not server._link_is_good(name, query):
+            elif not server._link_is_good(request.path, query):
                 self._say(request, 403, b"<Error>Request has expired</Error>")
             elif stored is None:
                 self._say(request, 404, b"<Error>NoSuchKey</Error>")

@@ -14,7 +14,6 @@ moment, it goes on where it was.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -33,6 +32,7 @@ from signal_miner.download.remote import RemoteObject
 from signal_miner.download.transfer import Transfer, run_transfer
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.numerai_api import anonymous_client, ask_numerai
+from signal_miner.signed_links import quiet_urllib3
 
 REQUIRED_FILES: tuple[str, ...] = ("train.parquet", "validation.parquet", "features.json")
 DEFAULT_FILES: tuple[str, ...] = (
@@ -120,7 +120,7 @@ def download_version(
     directory = Path(directory)
     client = anonymous_client()
     names = _choose(version, files, _listing(client))
-    with _disk_errors(directory), _quiet_urllib3(), DownloadProgress(show=show_progress) as progress:
+    with _disk_errors(directory), quiet_urllib3(), DownloadProgress(show=show_progress) as progress:
         directory.mkdir(parents=True, exist_ok=True)
         with _alone_in(directory, progress):
             manifest = Manifest.read(directory)
@@ -297,15 +297,3 @@ def _disk_errors(directory: Path) -> Iterator[None]:
                 "make room, then running the same command again resumes"
             ) from None
         raise UserError(f"directory {str(directory)!r} can't be used ({reason}); choose another") from None
-
-
-@contextmanager
-def _quiet_urllib3() -> Iterator[None]:
-    """Keep links, which are signed, out of urllib3's own log."""
-    logger = logging.getLogger("urllib3")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import requests
 from rich.filesize import decimal
@@ -25,6 +24,7 @@ from rich.filesize import decimal
 from signal_miner.download.remote import RemoteObject
 from signal_miner.errors import UserError
 from signal_miner.numerai_api import NumeraiUnreachable
+from signal_miner.signed_links import reason_of_request, without_credentials, without_query
 
 RETRY_DELAYS_SECONDS: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
 TIMEOUT_SECONDS = (15.0, 60.0)  # to connect, between two bytes
@@ -127,23 +127,6 @@ def run_transfer(transfer: Transfer) -> RemoteObject | None:
             time.sleep(RETRY_DELAYS_SECONDS[failures - 1])
 
 
-def without_query(url: str) -> str:
-    """Cut a link down to what may be shown: scheme, host and path, no signature and no password.
-
-    Parameters
-    ----------
-    url : str
-        A link.
-
-    Returns
-    -------
-    str
-        The link without user, query and fragment.
-    """
-    split = urlsplit(url)
-    return f"{split.scheme}://{split.netloc.rpartition('@')[2]}{split.path}"
-
-
 def _farewell(transfer: Transfer, url: str, problem: Exception, gathered: int) -> str:
     if isinstance(problem, _Refused):
         return f"{transfer.label}: {without_query(url)} {problem}, also with a new link; try again later"
@@ -176,17 +159,12 @@ def _conditions(start: int, known: RemoteObject | None, here: RemoteObject | Non
     return headers
 
 
-def _without_credentials(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Stand in for ``.netrc``: storage refuses a signed link that comes with a password."""
-    return request
-
-
 @contextmanager
 def _answer(url: str, headers: dict[str, str], transfer: Transfer) -> Iterator[requests.Response]:
     """Open the link; yield an answer of status 200, 206 or 304, and sort every other one."""
     try:
         with requests.get(
-            url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS, auth=_without_credentials
+            url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS, auth=without_credentials
         ) as response:
             status = response.status_code
             if status in _expected(headers):
@@ -194,7 +172,7 @@ def _answer(url: str, headers: dict[str, str], transfer: Transfer) -> Iterator[r
                 return
             said = f"answered {status} {response.reason or ''}".strip()
     except requests.RequestException as error:
-        raise Interrupted(_reason(error)) from None
+        raise Interrupted(reason_of_request(error)) from None
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         raise _Refused(said)
     if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -253,19 +231,3 @@ def _check_room(transfer: Transfer, needed: int) -> None:
     free = shutil.disk_usage(transfer.part.parent).free
     if needed + SPARE_DISK_BYTES > free:
         raise OSError(errno.ENOSPC, f"{transfer.label} needs {decimal(needed)} more, {decimal(free)} are free")
-
-
-def _reason(error: requests.RequestException) -> str:
-    """Put a failed request in words; its own text may hold the link with its signature."""
-    text = str(error)
-    if isinstance(error, requests.exceptions.SSLError):
-        return "the server's certificate could not be verified"
-    if isinstance(error, requests.Timeout) or "timed out" in text:
-        return "no answer in time"
-    if any(sign in text for sign in ("NameResolution", "Name or service", "getaddrinfo")):
-        return "the host name could not be resolved"
-    if "refused" in text:
-        return "connection refused"
-    if isinstance(error, (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
-        return "connection lost"
-    return type(error).__name__

@@ -1,0 +1,92 @@
+"""``mine``: train and compare configurations of an experiment file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from signal_miner.commands import ALL_FAILED, INTERRUPTED, integer
+
+_NUMBERS = ("trials", "jobs", "seed", "horizon_days", "embargo_eras")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("--experiment", default="experiments/demo.toml", help="experiment file (%(default)s)")
+    parser.add_argument("--data", help="data in place of the file's: demo, a version, a directory or a file")
+    parser.add_argument("--trials", help="number of trials in all")
+    parser.add_argument("--jobs", help="trials trained at a time; -1 for one a core")
+    parser.add_argument("--seed", help="seed of draws and boosters")
+    parser.add_argument("--horizon-days", help="horizon of targets whose names do not say it: 20 or 60")
+    parser.add_argument("--embargo-eras", help="purge in eras, in place of what the horizons ask for")
+    parser.add_argument("--tracking-uri", help="MLflow tracking store")
+
+
+def run(given: argparse.Namespace, console: Console) -> int:
+    """Mine, and return the exit code."""
+    from signal_miner.experiment import load_experiment
+    from signal_miner.plan import describe, make_plan
+    from signal_miner.sources import open_source
+
+    overrides: dict[str, Any] = {
+        key: value for key, value in (("data", given.data), ("tracking_uri", given.tracking_uri)) if value
+    }
+    for option in _NUMBERS:
+        text = getattr(given, option)
+        if text:  # `mlflow run` passes '' for a parameter that is not given
+            key = "folds.embargo_eras" if option == "embargo_eras" else option
+            overrides[key] = integer(option, text)
+    experiment = load_experiment(Path(given.experiment or "experiments/demo.toml"), overrides)
+    dataset = open_source(experiment.data, experiment.feature_set, experiment.scoring_target, experiment.targets)
+    plan = make_plan(experiment, dataset)
+    for line in describe(plan):
+        console.print(line)
+    for warning in plan.warnings:
+        console.print(f"Warning: {warning}", style="yellow")
+
+    # MLflow takes seconds to import; a mistake in the file is told before it.
+    from signal_miner.leaderboard import print_leaderboard
+    from signal_miner.mining import mine
+
+    summary = mine(plan, console)
+    print_leaderboard(summary.leaderboard, console)
+    if summary.exhausted:
+        console.print("The grid has no further configuration: every one was trained.")
+    print_address(console, summary.tracking_uri, summary.view, "To compare the trials with the benchmark")
+    if summary.stopped:
+        console.print("Stopped before the last trial; the same command goes on.")
+        return INTERRUPTED
+    finished, failed = len(summary.leaderboard.places) - 1, summary.leaderboard.failed
+    if not summary.exhausted:
+        more = 2 * max(experiment.trials, finished + failed)
+        console.print(f"For more trials run the same command with -P trials={more}; finished ones are kept.")
+    if finished:
+        console.print(f"For an ensemble: mlflow run . -e ensemble --env-manager local -P study={summary.study}")
+    return ALL_FAILED if failed and not finished else 0
+
+
+def print_address(console: Console, tracking_uri: str, page: str, purpose: str) -> None:
+    """Print how to open a page of MLflow's UI; `page` is what follows the server's address."""
+    from signal_miner.redaction import without_passwords
+
+    console.print()
+    store = without_passwords(tracking_uri)
+    if store.startswith(("http://", "https://")):
+        server = store.rstrip("/")
+    else:
+        server = "http://127.0.0.1:5000"
+        console.print(f"{purpose}, start the MLflow UI:")
+        console.print(f"  {_ui_command(store)}")
+    console.print(f"and open  {server}{page}")
+
+
+def _ui_command(tracking_uri: str) -> str:
+    # Without the variable the UI starts job workers that take 2 GB and serve nothing here.
+    setting = "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false"
+    setting = f"set {setting} &&" if os.name == "nt" else setting
+    return f"{setting} mlflow ui --backend-store-uri {shlex.quote(tracking_uri)}"

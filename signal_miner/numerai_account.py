@@ -1,0 +1,342 @@
+"""A Numerai account: its models, the open round, submissions and uploaded models.
+
+The questions are those of ``numerapi`` 3.1 (``base_api.py``). What changes something at Numerai is asked once: where
+the answer is lost, Numerai's own list says whether it happened.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, NoReturn, TypeVar
+
+from signal_miner import numerai_queries as queries
+from signal_miner.errors import UserError, did_you_mean
+from signal_miner.numerai_api import NumeraiRefused, NumeraiUnreachable, ask_numerai, authorized_client
+from signal_miner.numerai_records import (
+    PayoutScore,
+    Round,
+    Submission,
+    UploadedPickle,
+    clock,
+    read_pickle,
+    read_submission,
+    read_time,
+    same_file,
+)
+from signal_miner.numerai_storage import StorageLink, get_file, put_file
+
+PUBLIC_ID, SECRET_KEY = "NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY"
+"""The environment variables that hold an API key."""
+
+READ_BACK_DELAYS_SECONDS: tuple[float, ...] = (0.0, 2.0, 4.0, 8.0)
+"""Pauses before each look at Numerai's list for what was just made."""
+
+_KEYS_PAGE = "https://numer.ai/account"
+_ROUND_HOURS = "rounds open on weekdays at about 13:00 UTC for an hour, run the same command then"
+T = TypeVar("T", Submission, UploadedPickle)
+
+
+class WrongKey(UserError):
+    """Numerai does not accept the API key."""
+
+
+class RoundClosed(UserError):
+    """No round takes submissions now."""
+
+
+class NumeraiAccount:
+    """Speaks to Numerai with an API key that it shows to nobody else.
+
+    Parameters
+    ----------
+    public_id, secret_key : str
+        The two parts of the key, printable ASCII.
+    """
+
+    def __init__(self, public_id: str, secret_key: str) -> None:
+        self._client = authorized_client(public_id, secret_key)
+        self._keys = (public_id, secret_key)
+        self._tournament: int = self._client.tournament_id
+
+    @classmethod
+    def from_environment(cls) -> NumeraiAccount:
+        """Take the key from the environment, and from nowhere else.
+
+        Raises
+        ------
+        UserError
+            If a part of it is missing or cannot be one.
+        """
+        keys = {name: os.environ.get(name, "").strip() for name in (PUBLIC_ID, SECRET_KEY)}
+        missing = [name for name, value in keys.items() if not value]
+        if missing:
+            verb = "is" if len(missing) == 1 else "are"
+            raise UserError(
+                f"{' and '.join(missing)} {verb} not set; make an API key at {_KEYS_PAGE} and export both parts "
+                "of it in the environment"
+            )
+        for name, value in keys.items():
+            if not re.fullmatch(r"[\x21-\x7e]+", value):  # requests would show it in its complaint
+                raise UserError(f"{name} holds characters that no API key has; copy it again from {_KEYS_PAGE}")
+        return cls(keys[PUBLIC_ID], keys[SECRET_KEY])
+
+    def __repr__(self) -> str:
+        return "<NumeraiAccount>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a NumeraiAccount holds an API key and is not pickled; make one where it is needed")
+
+    def model_id(self, name: str) -> str:
+        """Return the id of one of the account's models.
+
+        Raises
+        ------
+        UserError
+            If the account has no such model in the tournament.
+        """
+        account = self._ask(queries.MODELS).get("account") or {}
+        models = {
+            str(model["name"]): str(model["id"])
+            for model in account.get("models") or ()
+            if model.get("tournament") == self._tournament
+        }
+        if name not in models:
+            hint = did_you_mean(name, models) or f"; it has none yet, make one at {_KEYS_PAGE}"
+            raise UserError(f"numerai_model={name!r} is not a model of this Numerai account{hint}")
+        return models[name]
+
+    def open_round(self) -> Round:
+        """Return the round that takes submissions now.
+
+        Raises
+        ------
+        RoundClosed
+            If none does.
+        """
+        try:
+            rounds = self._ask(queries.ROUND, authorization=False).get("rounds")
+        except NumeraiRefused as error:
+            if "round" not in error.reason.lower():
+                raise
+            raise RoundClosed(f"no round is open ({error.reason}); {_ROUND_HOURS}") from None
+        found = rounds[0] if isinstance(rounds, list) and rounds else None
+        if found is None:
+            raise RoundClosed(f"no round is open; {_ROUND_HOURS}")
+        opened, closes = read_time(found.get("openTime")), read_time(found.get("closeStakingTime"))
+        if opened is None or closes is None:
+            raise UserError(f"Numerai does not say when round {found.get('number')} opens and closes; try again later")
+        current, now = Round(int(found["number"]), opened, closes), datetime.now(UTC)
+        if now >= closes:
+            raise RoundClosed(f"round {current.number} closed at {clock(closes)}; {_ROUND_HOURS}")
+        if now < opened:
+            raise RoundClosed(f"round {current.number} opens at {clock(opened)}; run the same command then")
+        return current
+
+    def payout_scores(self, number: int) -> tuple[PayoutScore, ...]:
+        """Return the scores that the open round pays on; none where Numerai does not say."""
+        try:
+            rounds = self._ask(queries.PAYOUT, authorization=False).get("rounds") or [None]
+        except (NumeraiRefused, NumeraiUnreachable):
+            return ()
+        if not rounds[0] or rounds[0].get("number") != number:
+            return ()
+        return tuple(
+            PayoutScore(str(config["displayName"]), float(config["defaultMultiplier"]))
+            for config in rounds[0].get("roundScoreConfigs") or ()
+            if config.get("isPayout") and config.get("displayName") and config.get("defaultMultiplier") is not None
+        )
+
+    def submissions(self, model_id: str) -> tuple[Submission, ...]:
+        """Return a model's submissions, as Numerai orders them."""
+        listed = self._ask(queries.SUBMISSIONS, {"modelId": model_id}).get("submissions") or ()
+        return tuple(read_submission(each) for each in listed)
+
+    def upload(
+        self,
+        model_id: str,
+        file_name: str,
+        body: bytes,
+        *,
+        on_deposit: Callable[[str], None] = lambda _filename: None,
+    ) -> str:
+        """Submit a file of predictions.
+
+        Parameters
+        ----------
+        model_id, file_name : str
+        body : bytes
+            CSV with the columns ``id`` and ``prediction``.
+        on_deposit : callable, optional
+            Told the name that the file has at Numerai once it lies there whole, and before it counts.
+
+        Returns
+        -------
+        str
+            Id of the submission.
+
+        Raises
+        ------
+        StorageRefused
+            The file was not accepted: nothing is submitted.
+        UserError
+            Numerai refused, or its answer was lost and its list does not hold the submission (yet).
+        """
+        before = {each.id for each in self.submissions(model_id)}
+        asked = {"filename": file_name, "tournament": self._tournament, "modelId": model_id}
+        link = put_file(file_name, body, lambda: self._link("submission_upload_auth", queries.SUBMISSION_LINK, asked))
+        on_deposit(link.filename)
+        made = self._make("create_submission", queries.CREATE_SUBMISSION, asked | {"filename": link.filename})
+        return made or self._look_for(link.filename, before, lambda: self.submissions(model_id)).id
+
+    def download(self, submission_id: str) -> bytes:
+        """Return the file of a submission.
+
+        Raises
+        ------
+        UserError
+            Numerai or its storage does not give it.
+        """
+        return get_file(
+            "the submission",
+            lambda: self._link("submissionDownloadAuth", queries.DOWNLOAD_LINK, {"id": submission_id}),
+        )
+
+    def data_versions(self) -> dict[str, str]:
+        """Return name and id of the data versions that uploaded models may take, in Numerai's order."""
+        return self._names("computePickleDataVersions")
+
+    def images(self) -> dict[str, str]:
+        """Return name and id of the environments that uploaded models may run in, in Numerai's order."""
+        return self._names("computePickleDockerImages")
+
+    def upload_pickle(self, model_id: str, file_name: str, body: bytes, data_version_id: str, image_id: str) -> str:
+        """Upload a model for a model slot and return the upload's id.
+
+        Parameters
+        ----------
+        model_id, file_name : str
+            The name ends with ``.pkl``.
+        body : bytes
+        data_version_id, image_id : str
+            Values of `data_versions` and `images`.
+
+        Raises
+        ------
+        StorageRefused
+            The file was not accepted: nothing is uploaded.
+        UserError
+            Numerai refused, or its answer was lost and its list does not hold the upload (yet).
+        """
+        before = {each.id for each in self.pickles(model_id)}
+        asked = {"filename": file_name, "modelId": model_id}
+        link = put_file(file_name, body, lambda: self._link("computePickleUploadAuth", queries.PICKLE_LINK, asked))
+        chosen = {"tournament": self._tournament, "dataVersionId": data_version_id, "dockerImageId": image_id}
+        made = self._make(
+            "createComputePickleUpload", queries.CREATE_PICKLE, asked | chosen | {"filename": link.filename}
+        )
+        return made or self._look_for(link.filename, before, lambda: self.pickles(model_id)).id
+
+    def pickles(self, model_id: str) -> tuple[UploadedPickle, ...]:
+        """Return what was uploaded for a model slot, assigned to it or not (yet)."""
+        found: dict[str, UploadedPickle] = {}
+        for unassigned in (False, True):
+            answer = self._ask(queries.PICKLES, {"modelId": model_id, "unassigned": unassigned})
+            for each in map(read_pickle, answer.get("computePickles") or ()):
+                found.setdefault(each.id, each)
+        return tuple(found.values())
+
+    def assign_pickle(self, model_id: str, pickle_id: str) -> None:
+        """Let an uploaded model submit for a model slot; said twice, it is the same.
+
+        Raises
+        ------
+        UserError
+            If Numerai does not do it.
+        """
+        variables = {"modelId": model_id, "pickleId": pickle_id}
+        if self._ask(queries.ASSIGN, variables, repeatable=False).get("assignPickleToModel") is not True:
+            raise UserError("Numerai did not assign the uploaded model; assign it on the model's page at numer.ai")
+
+    def last_log_message(self, pickle_id: str) -> str:
+        """Return the last thing that an uploaded model's validation said; ``""`` where there is nothing."""
+        try:
+            logs = self._ask(queries.LOGS, {"pickleId": pickle_id}).get("diagnosticsTriggerLogs") or ()
+        except (NumeraiRefused, NumeraiUnreachable):
+            return ""
+        said = [log for log in logs if str(log.get("message") or "").strip()]
+        last = max(said, key=lambda log: str(log.get("timestamp") or ""), default={"message": ""})
+        return " ".join(str(last["message"]).split())
+
+    def _names(self, field: str) -> dict[str, str]:
+        listed = self._ask(f"query {{ {field} {{ id name }} }}").get(field) or ()
+        return {str(each["name"]): str(each["id"]) for each in listed}
+
+    def _link(self, field: str, query: str, variables: Mapping[str, Any]) -> StorageLink:
+        given = self._ask(query, variables).get(field) or {}
+        if not str(given.get("url") or "").startswith(("http://", "https://")):
+            raise UserError("Numerai's API gives no link to its storage; try again later")
+        return StorageLink(str(given.get("filename") or ""), str(given["url"]))
+
+    def _make(self, field: str, mutation: str, variables: Mapping[str, Any]) -> str:
+        """Ask once to make something; ``""`` where the answer was lost."""
+        try:
+            made = self._ask(mutation, variables, repeatable=False).get(field)
+        except NumeraiUnreachable:
+            return ""
+        return str(made["id"]) if isinstance(made, dict) and made.get("id") else ""
+
+    def _look_for(self, filename: str, before: set[str], listing: Callable[[], tuple[T, ...]]) -> T:
+        """Find what a lost answer was about."""
+        for delay in READ_BACK_DELAYS_SECONDS:
+            time.sleep(delay)
+            try:
+                found = [each for each in listing() if each.id not in before and same_file(each.filename, filename)]
+            except NumeraiUnreachable as error:
+                raise NumeraiUnreachable(
+                    f"Numerai's answer to the upload was lost, and it is not known whether it counts ({error}); "
+                    "run the same command again, it looks there first"
+                ) from None
+            if found:
+                return found[-1]
+        raise UserError(
+            "Numerai's answer to the upload was lost and its list does not show it; "
+            "run the same command again, it looks there first"
+        )
+
+    def _ask(
+        self,
+        query: str,
+        variables: Mapping[str, Any] | None = None,
+        *,
+        authorization: bool = True,
+        repeatable: bool = True,
+    ) -> dict[str, Any]:
+        given = dict(variables or {})
+        if "$tournament" in query:
+            given["tournament"] = self._tournament
+        try:
+            return ask_numerai(query, given, client=self._client, authorization=authorization, repeatable=repeatable)
+        except NumeraiRefused as error:
+            reason = self._without_keys(error.reason)
+            if re.search(r"session is invalid|not authenticated|unauthorized|authentication", reason, re.IGNORECASE):
+                raise _wrong_key(reason) from None
+            raise NumeraiRefused(reason) from None
+        except NumeraiUnreachable as error:
+            if "answered 401" in str(error):
+                raise _wrong_key("401 Unauthorized") from None
+            raise NumeraiUnreachable(self._without_keys(str(error))) from None
+
+    def _without_keys(self, text: str) -> str:
+        for key in self._keys:
+            text = text.replace(key, "***")
+        return text
+
+
+def _wrong_key(reason: str) -> WrongKey:
+    return WrongKey(
+        f"Numerai does not accept the API key ({reason}); check {PUBLIC_ID} and {SECRET_KEY} against {_KEYS_PAGE}"
+    )

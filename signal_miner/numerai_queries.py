@@ -1,0 +1,25 @@
+"""GraphQL of the questions about an account, as ``numerapi`` 3.1 asks them (``base_api.py``)."""
+
+from __future__ import annotations
+
+ROUND = "query($tournament: Int!) { rounds(tournament: $tournament number: 0) { number openTime closeStakingTime } }"
+PAYOUT = """query($tournament: Int!) { rounds(tournament: $tournament number: 0) {
+    number roundScoreConfigs { displayName isPayout defaultMultiplier } } }"""
+MODELS = "query { account { models { id name tournament } } }"
+SUBMISSIONS = "query($modelId: String) { submissions(modelId: $modelId) { id filename insertedAt } }"
+SUBMISSION_LINK = """query($filename: String! $tournament: Int! $modelId: String) {
+    submission_upload_auth(filename: $filename tournament: $tournament modelId: $modelId) { filename url } }"""
+CREATE_SUBMISSION = """mutation($filename: String! $tournament: Int! $modelId: String) {
+    create_submission(filename: $filename tournament: $tournament modelId: $modelId source: "numerapi") { id } }"""
+DOWNLOAD_LINK = "query($id: String) { submissionDownloadAuth(id: $id) { filename url } }"
+PICKLE_LINK = """query($filename: String! $modelId: String) {
+    computePickleUploadAuth(filename: $filename modelId: $modelId) { filename url } }"""
+CREATE_PICKLE = """mutation($filename: String! $tournament: Int! $modelId: String
+                             $dataVersionId: String $dockerImageId: String) {
+    createComputePickleUpload(filename: $filename tournament: $tournament modelId: $modelId
+                              dataVersionId: $dataVersionId dockerImageId: $dockerImageId) { id } }"""
+PICKLES = """query($modelId: ID $unassigned: Boolean!) { computePickles(modelId: $modelId unassigned: $unassigned) {
+    id filename assignedModelSlots dockerImageName dataVersion validationStatus insertedAt } }"""
+ASSIGN = """mutation($modelId: String $pickleId: ID) {
+    assignPickleToModel(modelId: $modelId pickleId: $pickleId) }"""
+LOGS = "query($pickleId: ID!) { diagnosticsTriggerLogs(pickleId: $pickleId) { timestamp message } }"
