@@ -2,7 +2,7 @@
 
 Each model's tie-kept ranks are gaussianised, the weighted mean is taken, neutralised where asked for, and ranked
 again. Neutralising is linear: the neutralised blend is the blend of the neutralised models, so a selection neutralises
-each candidate once. `signal_miner.portable_predict` does the same for live rows, without this package.
+each candidate once. `signal_miner.portable.predict_source` does the same for live rows, without this package.
 """
 
 from __future__ import annotations

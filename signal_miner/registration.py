@@ -17,16 +17,16 @@ from signal_miner.artifacts import ERA_SCORES, PREDICTIONS, read_predictions, te
 from signal_miner.champion import compare
 from signal_miner.ensemble_runs import ENSEMBLE, REFIT, EnsembleRuns, TrackedEnsemble
 from signal_miner.errors import UserError
-from signal_miner.hosted import HostedCheck, check_as_hosted
 from signal_miner.interruption import StopRequest
 from signal_miner.live_rows import last_eras, live_like
 from signal_miner.members import OWN_BENCHMARK, Ensemble
-from signal_miner.model_package import ModelRecord
 from signal_miner.plan import Plan
 from signal_miner.portable import PortableModel, load_predict, write_predict
+from signal_miner.portable.hosted import HostedCheck, check_as_hosted
 from signal_miner.progress import TreesProgress
 from signal_miner.records import trial_name
 from signal_miner.registry import CHAMPION, ModelVersion, Registry
+from signal_miner.registry.package import ModelRecord
 from signal_miner.reopening import configuration, reopen_plan
 from signal_miner.retraining import Configuration, Replica, Retraining
 from signal_miner.run_store import PLAN

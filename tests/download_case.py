@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from numerai_server import NumeraiServer
 
-from signal_miner import numerai_api
 from signal_miner.download import DEFAULT_FILES, DownloadedFile, download_version, transfer
 from signal_miner.errors import UserError
+from signal_miner.numerai import api as numerai_api
 
 VERSION = "v5.3"
 TRAIN = f"{VERSION}/train.parquet"

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from signal_miner import hosted
+from signal_miner.portable import hosted
 
 # From the images' requirements in Numerai's public repository numerai-predict.
 PINS = {

@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 
 from signal_miner.members import Neutralization
-from signal_miner.model_package import ModelRecord
 from signal_miner.portable import PortableModel, write_predict
+from signal_miner.registry.package import ModelRecord
 
 FEATURES = tuple(f"feature_{number:02d}" for number in range(6))
 NULLABLE = FEATURES[3]

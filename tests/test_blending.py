@@ -18,7 +18,7 @@ from signal_miner.blending import (
     neutralized,
     uniform_ranks,
 )
-from signal_miner.portable_predict import BLEND_DECIMALS, blend_era
+from signal_miner.portable.predict_source import BLEND_DECIMALS, blend_era
 
 
 def invented(seed: int, rows: int = 60, models: int = 3, levels: int = 0):

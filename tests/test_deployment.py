@@ -21,8 +21,8 @@ from tournament_case import (
     serve_tournament,
 )
 
-from signal_miner.deployment import DeployOptions, deploy
 from signal_miner.errors import UserError
+from signal_miner.live.deployment import DeployOptions, deploy
 
 
 @pytest.fixture

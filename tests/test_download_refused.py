@@ -15,9 +15,9 @@ import pytest
 from download_case import BODY, FEATURES, VERSION, bring, serve_numerai
 from numerai_server import GraphQLError, NumeraiServer
 
-from signal_miner import numerai_api
 from signal_miner.download import download_version, list_versions
 from signal_miner.errors import UserError
+from signal_miner.numerai import api as numerai_api
 
 
 @pytest.fixture

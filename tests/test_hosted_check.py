@@ -11,10 +11,9 @@ import pandas as pd
 import pytest
 from portable_case import COLUMN, benchmark_frame, live_frame, portable_model
 
-from signal_miner import hosted
 from signal_miner.errors import UserError
-from signal_miner.hosted import check_as_hosted
-from signal_miner.portable import load_predict, write_predict
+from signal_miner.portable import hosted, load_predict, write_predict
+from signal_miner.portable.hosted import check_as_hosted
 
 
 class _Source:

@@ -27,8 +27,8 @@ from tournament_case import (
 )
 
 from signal_miner.errors import UserError
-from signal_miner.submission import submit
-from signal_miner.submission_runs import SubmissionRuns
+from signal_miner.live.submission import submit
+from signal_miner.live.submission_runs import SubmissionRuns
 
 
 @pytest.fixture

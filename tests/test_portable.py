@@ -27,7 +27,7 @@ from portable_case import (
 
 from signal_miner.members import FEATURES, OWN_BENCHMARK
 from signal_miner.portable import PortableModel
-from signal_miner.portable_predict import BLEND_DECIMALS, blend_era, filled_features
+from signal_miner.portable.predict_source import BLEND_DECIMALS, blend_era, filled_features
 
 
 def gaussian_ranks(predictions: pd.DataFrame) -> pd.DataFrame:

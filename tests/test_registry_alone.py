@@ -16,8 +16,8 @@ import pytest
 from mlflow import MlflowClient
 from registry_case import BENCHMARK, live, make_record, predict_pkl
 
-from signal_miner.model_package import ModelRecord
 from signal_miner.registry import CHAMPION, ModelVersion, Registry
+from signal_miner.registry.package import ModelRecord
 
 ALONE = """
 import sys

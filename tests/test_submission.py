@@ -36,10 +36,10 @@ from tournament_case import (
 )
 
 from signal_miner.errors import UserError
-from signal_miner.numerai_account import NumeraiAccount
-from signal_miner.submission import submit
-from signal_miner.submission_file import as_csv, checked_submission, same_predictions
-from signal_miner.submission_runs import SubmissionRuns
+from signal_miner.live.submission import submit
+from signal_miner.live.submission_file import as_csv, checked_submission, same_predictions
+from signal_miner.live.submission_runs import SubmissionRuns
+from signal_miner.numerai.account import NumeraiAccount
 
 
 @pytest.fixture

@@ -22,10 +22,10 @@ from tournament_case import (
     with_experiment,
 )
 
-from signal_miner import numerai_api
 from signal_miner.errors import UserError
-from signal_miner.submission import submit
-from signal_miner.submission_runs import SubmissionRuns
+from signal_miner.live.submission import submit
+from signal_miner.live.submission_runs import SubmissionRuns
+from signal_miner.numerai import api as numerai_api
 
 
 @pytest.fixture

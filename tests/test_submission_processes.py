@@ -23,8 +23,8 @@ from tournament_case import (
     with_experiment,
 )
 
-from signal_miner.submission import submit
-from signal_miner.submission_runs import SubmissionRuns
+from signal_miner.live.submission import submit
+from signal_miner.live.submission_runs import SubmissionRuns
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -50,8 +50,8 @@ from pathlib import Path
 import numerapi.base_api
 numerapi.base_api.API_TOURNAMENT_URL = sys.argv[1]
 from tournament_case import make_console, make_model, options
-from signal_miner.submission import submit
-from signal_miner.submission_runs import SubmissionRuns
+from signal_miner.live.submission import submit
+from signal_miner.live.submission_runs import SubmissionRuns
 directory = Path(sys.argv[2])
 console, written = make_console()
 outcome = submit(options(directory), make_model(directory / "model"), SubmissionRuns(sys.argv[3], sys.argv[4]), console)

@@ -17,12 +17,16 @@ import pytest
 from numerai_server import GraphQLError, NumeraiServer
 from rich.console import Console
 
-from signal_miner import deployment, numerai_account, numerai_api, numerai_storage, submission_confirmation
 from signal_miner.download import transfer
 from signal_miner.errors import UserError
+from signal_miner.live import confirmation as submission_confirmation
+from signal_miner.live import deployment
+from signal_miner.live.submission import SubmitOptions, submit
+from signal_miner.live.submission_runs import SubmissionRuns
+from signal_miner.numerai import account as numerai_account
+from signal_miner.numerai import api as numerai_api
+from signal_miner.numerai import storage as numerai_storage
 from signal_miner.registered_model import RegisteredModel
-from signal_miner.submission import SubmitOptions, submit
-from signal_miner.submission_runs import SubmissionRuns
 from signal_miner.tracking_store import open_client
 
 VERSION = "v5.3"

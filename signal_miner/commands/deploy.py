@@ -23,7 +23,7 @@ def run(given: argparse.Namespace, console: Console) -> int:
     again = truth("again", given.again)
 
     from signal_miner.artifacts import temporary_directory
-    from signal_miner.deployment import DeployOptions, deploy
+    from signal_miner.live.deployment import DeployOptions, deploy
     from signal_miner.registry import Registry
 
     options = DeployOptions(

@@ -26,9 +26,9 @@ def run(given: argparse.Namespace, console: Console) -> int:
     dry_run, again = truth("dry_run", given.dry_run), truth("again", given.again)
 
     from signal_miner.artifacts import temporary_directory
+    from signal_miner.live.submission import SubmitOptions, submit
+    from signal_miner.live.submission_runs import SubmissionRuns
     from signal_miner.registry import Registry
-    from signal_miner.submission import SubmitOptions, submit
-    from signal_miner.submission_runs import SubmissionRuns
 
     options = SubmitOptions(
         numerai_model=given.numerai_model or "",

@@ -28,11 +28,11 @@ from rich.filesize import decimal
 from signal_miner.download.checks import DamagedFile, agrees_with, check_contents, sha256_of
 from signal_miner.download.manifest import FileRecord, Manifest
 from signal_miner.download.progress import DownloadProgress
-from signal_miner.download.remote import RemoteObject
 from signal_miner.download.transfer import Transfer, run_transfer
 from signal_miner.errors import UserError, did_you_mean
-from signal_miner.numerai_api import anonymous_client, ask_numerai
-from signal_miner.signed_links import quiet_urllib3
+from signal_miner.numerai.api import anonymous_client, ask_numerai
+from signal_miner.numerai.remote import RemoteObject
+from signal_miner.numerai.signed_links import quiet_urllib3
 
 REQUIRED_FILES: tuple[str, ...] = ("train.parquet", "validation.parquet", "features.json")
 DEFAULT_FILES: tuple[str, ...] = (

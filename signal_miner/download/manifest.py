@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from signal_miner.download.remote import RemoteObject
+from signal_miner.numerai.remote import RemoteObject
 
 MANIFEST_NAME = ".downloads.json"
 _FORMAT = 1

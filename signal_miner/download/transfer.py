@@ -21,10 +21,10 @@ from pathlib import Path
 import requests
 from rich.filesize import decimal
 
-from signal_miner.download.remote import RemoteObject
 from signal_miner.errors import UserError
-from signal_miner.numerai_api import NumeraiUnreachable
-from signal_miner.signed_links import reason_of_request, without_credentials, without_query
+from signal_miner.numerai.api import NumeraiUnreachable
+from signal_miner.numerai.remote import RemoteObject
+from signal_miner.numerai.signed_links import reason_of_request, without_credentials, without_query
 
 RETRY_DELAYS_SECONDS: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
 TIMEOUT_SECONDS = (15.0, 60.0)  # to connect, between two bytes

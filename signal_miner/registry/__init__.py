@@ -28,9 +28,9 @@ from mlflow.tracking.context.registry import resolve_tags
 from sqlalchemy.exc import SQLAlchemyError
 
 from signal_miner.errors import UserError, did_you_mean
-from signal_miner.model_package import METADATA, PREDICT, ModelRecord, save_package, stamp_package, try_package
 from signal_miner.redaction import reason_of, without_passwords
 from signal_miner.registered_model import RegisteredModel
+from signal_miner.registry.package import METADATA, PREDICT, ModelRecord, save_package, stamp_package, try_package
 from signal_miner.tracking_store import open_client
 
 CHAMPION = "champion"

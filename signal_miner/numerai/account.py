@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NoReturn, TypeVar
 
-from signal_miner import numerai_queries as queries
 from signal_miner.errors import UserError, did_you_mean
-from signal_miner.numerai_api import NumeraiRefused, NumeraiUnreachable, ask_numerai, authorized_client
-from signal_miner.numerai_records import (
+from signal_miner.numerai import queries
+from signal_miner.numerai.api import NumeraiRefused, NumeraiUnreachable, ask_numerai, authorized_client
+from signal_miner.numerai.records import (
     PayoutScore,
     Round,
     Submission,
@@ -27,7 +27,7 @@ from signal_miner.numerai_records import (
     read_time,
     same_file,
 )
-from signal_miner.numerai_storage import StorageLink, get_file, put_file
+from signal_miner.numerai.storage import StorageLink, get_file, put_file
 
 PUBLIC_ID, SECRET_KEY = "NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY"
 """The environment variables that hold an API key."""

@@ -106,7 +106,7 @@ def check_as_hosted(path: Path, live_features: pd.DataFrame, live_benchmark_mode
 
 
 def _write_job(job: Path, path: Path, live_features: pd.DataFrame, live_benchmark_models: pd.DataFrame | None) -> None:
-    """Lay out what `signal_miner.hosted_runner` reads."""
+    """Lay out what `signal_miner.portable.hosted_runner` reads."""
     try:
         (job / "predict.pkl").write_bytes(path.read_bytes())
     except OSError as error:

@@ -17,13 +17,13 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from signal_miner.errors import UserError
-from signal_miner.live_data import LiveFiles, data_version, fetch_live, local_live, read_live
-from signal_miner.numerai_account import NumeraiAccount, RoundClosed
-from signal_miner.numerai_records import Round, Submission, clock
+from signal_miner.live.confirmation import confirm, predictions_file, settle
+from signal_miner.live.data import LiveFiles, data_version, fetch_live, local_live, read_live
+from signal_miner.live.submission_file import as_csv, checked_submission, write_whole
+from signal_miner.live.submission_runs import SubmissionRuns, TrackedSubmission
+from signal_miner.numerai.account import NumeraiAccount, RoundClosed
+from signal_miner.numerai.records import Round, Submission, clock
 from signal_miner.registered_model import RegisteredModel
-from signal_miner.submission_confirmation import confirm, predictions_file, settle
-from signal_miner.submission_file import as_csv, checked_submission, write_whole
-from signal_miner.submission_runs import SubmissionRuns, TrackedSubmission
 
 DIRECTORY = Path("submissions")
 """Where files of predictions and the live data they are made from lie, below the working directory."""

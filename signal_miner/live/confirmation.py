@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from signal_miner.errors import UserError
-from signal_miner.numerai_account import NumeraiAccount
-from signal_miner.numerai_records import Submission, same_file
-from signal_miner.submission_file import same_predictions
-from signal_miner.submission_runs import SubmissionRuns, TrackedSubmission
+from signal_miner.live.submission_file import same_predictions
+from signal_miner.live.submission_runs import SubmissionRuns, TrackedSubmission
+from signal_miner.numerai.account import NumeraiAccount
+from signal_miner.numerai.records import Submission, same_file
 
 LISTING_DELAYS_SECONDS: tuple[float, ...] = (0.0, 2.0, 4.0, 8.0)
 """Pauses before each look whether Numerai lists a submission that it acknowledged."""

@@ -11,10 +11,10 @@ from rich.filesize import decimal
 
 from signal_miner.download.checks import sha256_of
 from signal_miner.errors import UserError, did_you_mean
-from signal_miner.live_data import data_version
-from signal_miner.numerai_account import NumeraiAccount
-from signal_miner.numerai_api import NumeraiUnreachable
-from signal_miner.numerai_records import UploadedPickle
+from signal_miner.live.data import data_version
+from signal_miner.numerai.account import NumeraiAccount
+from signal_miner.numerai.api import NumeraiUnreachable
+from signal_miner.numerai.records import UploadedPickle
 from signal_miner.registered_model import RegisteredModel
 
 IMAGES: tuple[str, ...] = ("Python 3.13", "Python 3.12", "Python 3.11", "Python 3.10")

@@ -1,7 +1,7 @@
 """``predict.pkl``: an ensemble in one file that Numerai's hosted runner loads on every Python it has.
 
 An ordinary pickled function carries bytecode, which another Python refuses or crashes on. This one carries source text,
-`signal_miner.portable_predict`, and LightGBM's model texts; nothing but builtins is needed to rebuild it.
+`signal_miner.portable.predict_source`, and LightGBM's model texts; nothing but builtins is needed to rebuild it.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class _Rebuilt:
         self._model = model
 
     def __reduce__(self) -> tuple[Any, tuple[str, dict[str, Any]]]:
-        source = Path(__file__).with_name("portable_predict.py").read_text(encoding="utf-8")
+        source = Path(__file__).with_name("predict_source.py").read_text(encoding="utf-8")
         namespace = {"__name__": "predict"}
         return eval, (
             _REBUILD,
@@ -142,7 +142,7 @@ class _Rebuilt:
 
 
 def _spec(model: PortableModel) -> dict[str, Any]:
-    """Return the arguments of `portable_predict.build_predict`."""
+    """Return the arguments of `predict_source.build_predict`."""
     neutralization = model.neutralization
     column = None if neutralization is None else neutralization.numerai_column
     to = None

@@ -25,7 +25,7 @@ METADATA = "signal_miner"
 """Key under which a model directory's ``MLmodel`` says what the model needs."""
 
 _PACKAGES = ("mlflow", "numpy", "pandas", "scipy", "lightgbm", "cloudpickle")
-_MODEL_CODE = Path(__file__).with_name("registry_model.py")
+_MODEL_CODE = Path(__file__).with_name("pyfunc_model.py")
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,9 +16,9 @@ from typing import TypeVar
 
 import requests
 
-from signal_miner.download.remote import RemoteObject
 from signal_miner.errors import UserError
-from signal_miner.signed_links import quiet_urllib3, reason_of_request, without_credentials, without_query
+from signal_miner.numerai.remote import RemoteObject
+from signal_miner.numerai.signed_links import quiet_urllib3, reason_of_request, without_credentials, without_query
 
 RETRY_DELAYS_SECONDS: tuple[float, ...] = (1.0, 2.0, 4.0)
 TIMEOUT_SECONDS = (15.0, 300.0)  # to connect, between two bytes

@@ -1,0 +1,1 @@
+"""From live data to a submission or an upload of the model."""

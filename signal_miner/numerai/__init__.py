@@ -1,0 +1,1 @@
+"""Numerai's API and storage, through ``numerapi`` and guarded where it has defects."""
