@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import settings
+from mining_case import run_mining, write_experiment
 
 settings.register_profile("steady", deadline=None)  # other processes may hold the cores
 settings.load_profile("steady")
@@ -70,4 +71,14 @@ def legacy_directory() -> Path:
     directory = SHARED_DATA / "numerai_legacy"
     if not directory.is_dir():
         pytest.skip("real Numerai data are not beside this checkout")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a finished study of ten trials on tiny data; tests that change it take a copy."""
+    directory = tmp_path_factory.mktemp("tiny")
+    write_experiment(directory, write_numerai_directory(directory / "numerai"))
+    done = run_mining(directory)
+    assert done.returncode == 0, done.stderr
     return directory

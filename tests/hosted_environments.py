@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ PINS = {
 RUNNER = Path(hosted.__file__).with_name("hosted_runner.py")
 
 _OUT_OF_REACH = re.compile(r"(?i)retrying|connection|timed out|timeout|name resolution|proxy")
-_ABLE = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
+_VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,16 +63,12 @@ class HostedEnvironments:
     def _make(self, version: str, directory: Path, python: Path) -> None:
         interpreter = find_interpreter(version)
         if interpreter is None:
-            pytest.skip(f"this machine has no Python {version} that can make environments")
-        subprocess.run([interpreter, "-I", "-m", "venv", "--clear", directory], check=True, capture_output=True)
-        options = ["--quiet", "--disable-pip-version-check", "--only-binary", ":all:", "--retries", "2"]
-        installed = subprocess.run(
-            [python, "-m", "pip", "install", *options, *PINS[version]],
-            capture_output=True,
-            text=True,
-            env=_environment(),
-            check=False,
-        )
+            pytest.skip(f"this machine has no Python {version}")
+        made = _uv("venv", "--quiet", "--clear", "--python", str(interpreter), str(directory))
+        if made.returncode:
+            pytest.fail(f"no environment of Python {version}: {made.stderr}")
+        options = ["--quiet", "--only-binary", ":all:", "--python", str(python)]
+        installed = _uv("pip", "install", *options, *PINS[version])
         if installed.returncode:
             if _OUT_OF_REACH.search(installed.stderr) and not os.environ.get("CI"):
                 pytest.skip(f"the package registry is out of reach: no environment of Python {version}")
@@ -79,11 +76,11 @@ class HostedEnvironments:
 
 
 def find_interpreter(version: str) -> Path | None:
-    """Return an interpreter of a version that can make environments, if the machine has one."""
+    """Return an interpreter of a version, if the machine has one."""
     for candidate in _candidates(version):
         try:
             answer = subprocess.run(
-                [candidate, "-I", "-c", _ABLE], capture_output=True, text=True, check=False, timeout=60
+                [candidate, "-I", "-c", _VERSION], capture_output=True, text=True, check=False, timeout=60
             )
         except OSError:
             continue
@@ -130,9 +127,12 @@ def _candidates(version: str) -> Iterator[Path]:
             yield Path(found)
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     yield from sorted((pyenv / "versions").glob(f"{version}.*/bin/python"), reverse=True)
-    if uv := shutil.which("uv"):
-        answer = subprocess.run(
-            [uv, "python", "find", "--no-python-downloads", version], capture_output=True, text=True, check=False
-        )
-        if answer.returncode == 0:
-            yield Path(answer.stdout.strip())
+    answer = _uv("python", "find", "--no-python-downloads", version)
+    if answer.returncode == 0:
+        yield Path(answer.stdout.strip())
+
+
+def _uv(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run uv, which makes an environment in a second where pip takes twenty."""
+    command = [sys.executable, "-m", "uv", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=_environment(), check=False)

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import chdir
 from pathlib import Path
 
 import lightgbm as lgb
@@ -17,8 +16,8 @@ import pytest
 from conftest import write_numerai_directory
 from mining_case import ROOT, artifact, client_of, environment, run_mining, runs_of, write_experiment
 from numerai_tools import scoring as oracle
+from study_case import artifact_path, command, copy_study, members_of, newest_ensemble, predict_file
 
-from signal_miner.__main__ import main
 from signal_miner.data import open_dataset
 from signal_miner.demo import ensure_demo
 from signal_miner.portable import load_predict
@@ -33,16 +32,6 @@ mlflow.set_tracking_uri(sys.argv[1])
 model = mlflow.pyfunc.load_model("models:/signal-miner@champion")
 model.predict(pd.read_parquet(sys.argv[2])).to_parquet(sys.argv[3])
 """
-
-
-def command(directory: Path, *arguments: str) -> int:
-    """Run a command in this process, in a directory of its own."""
-    with chdir(directory):
-        return main(arguments)
-
-
-def only_ensemble(directory: Path, place: int = -1):
-    return runs_of(directory, "ensemble")[place]
 
 
 def predict_elsewhere(directory: Path, live: pd.DataFrame) -> pd.DataFrame:
@@ -65,13 +54,6 @@ def predict_elsewhere(directory: Path, live: pd.DataFrame) -> pd.DataFrame:
     return pd.read_parquet(elsewhere / "out.parquet")
 
 
-def predict_file(directory: Path) -> Path:
-    """Return the predict.pkl of the newest registered version."""
-    found = sorted(directory.rglob("predict.pkl"), key=lambda path: path.stat().st_mtime)
-    assert found
-    return found[-1]
-
-
 def assert_live_predictions(predictions: pd.DataFrame, live: pd.DataFrame) -> None:
     assert list(predictions.columns) == ["prediction"]
     assert predictions.index.equals(live.index)
@@ -91,37 +73,23 @@ def demo(tmp_path_factory):
     return directory
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """A finished study of ten trials."""
-    directory = tmp_path_factory.mktemp("tiny")
-    write_experiment(directory, write_numerai_directory(directory / "numerai"))
-    done = run_mining(directory)
-    assert done.returncode == 0, done.stderr
-    return directory
+@pytest.fixture
+def tiny(tiny_study):
+    """A finished study of ten trials, to which nothing but ensembles is added."""
+    return tiny_study
 
 
 @pytest.fixture
-def study(tiny, tmp_path):
+def study(tiny_study, tmp_path):
     """The finished study, to be changed."""
-    copy = tmp_path / "study"
-    shutil.copytree(tiny, copy)
-    # The store keeps absolute artifact paths; tests that change artifacts must change their own.
-    import sqlite3
-
-    with sqlite3.connect(copy / "mlflow.db") as store:
-        for table, column in (("runs", "artifact_uri"), ("experiments", "artifact_location")):
-            store.execute(f"update {table} set {column} = replace({column}, ?, ?)", (str(tiny), str(copy)))
-    data = (copy / "tiny.toml").read_text().replace(str(tiny), str(copy))
-    (copy / "tiny.toml").write_text(data)
-    return copy
+    return copy_study(tiny_study, tmp_path / "study")
 
 
 def test_demo_from_mining_to_live(demo):
     assert command(demo, "ensemble", "--select", "top", "--members", "5") == 0
     assert command(demo, "ensemble", "--select", "greedy", "--members", "5") == 0
     top, greedy = runs_of(demo, "ensemble")
-    members = json.loads(Path(artifact_path(demo, greedy, "ensemble.json")).read_text())["members"]
+    members = members_of(demo, greedy)
     trials = {run.info.run_id: run.data.metrics for run in runs_of(demo)}
     best = max(trials[member["run_id"]]["best/validation_sharpe"] for member in members)
     assert len(members) > 1
@@ -135,10 +103,6 @@ def test_demo_from_mining_to_live(demo):
     assert_live_predictions(predictions, live)
     ours = load_predict(predict_file(demo))(live, None)
     pd.testing.assert_frame_equal(predictions, ours, rtol=0, atol=1e-12)
-
-
-def artifact_path(directory: Path, run, name: str) -> str:
-    return str(directory / run.info.artifact_uri.removeprefix("file://") / name)
 
 
 def test_real_data_from_mining_to_live(legacy_directory, tmp_path):
@@ -163,9 +127,9 @@ def test_real_data_from_mining_to_live(legacy_directory, tmp_path):
 def test_the_tracked_blend_is_numerais(tiny, options, neutralizer):
     """Blended, neutralised and scored once more by `numerai_tools` alone, from the members' artifacts."""
     assert command(tiny, "ensemble", "--select", "top", "--members", "3", *options) == 0
-    run = only_ensemble(tiny)
+    run = newest_ensemble(tiny)
     tracked = artifact(tiny, run, "predictions.parquet")
-    members = json.loads(Path(artifact_path(tiny, run, "ensemble.json")).read_text())["members"]
+    members = members_of(tiny, run)
     by_id = {trial.info.run_id: trial for trial in runs_of(tiny)}
     columns = pd.DataFrame(
         {m["run_id"]: artifact(tiny, by_id[m["run_id"]], "predictions.parquet")["best_prediction"] for m in members}
@@ -205,7 +169,7 @@ def test_three_ways_give_the_same_ranks(study, neutralize):
     options = ("--neutralize", neutralize) if neutralize else ()
     assert command(study, "ensemble", "--select", "top", "--members", "3", *options) == 0
     assert command(study, "register") == 0
-    run = only_ensemble(study)
+    run = newest_ensemble(study)
     dataset = open_dataset(study / "numerai", "all", "target")
     ids = pd.Index(dataset.read_ids().to_pylist(), name="id")
     rows = dataset.read_features(dataset.features, slice(0, len(dataset))).to_pandas().set_index(ids)
@@ -216,8 +180,8 @@ def test_three_ways_give_the_same_ranks(study, neutralize):
     packed = load_predict(predict_file(study))(rows, rows[[column]])
     assert (registered["prediction"] - packed["prediction"]).abs().max() < 1e-12
 
-    folder = Path(artifact_path(study, run, "refit"))
-    members = json.loads(Path(artifact_path(study, run, "ensemble.json")).read_text())["members"]
+    folder = artifact_path(study, run, "refit")
+    members = members_of(study, run)
     matrix = rows[list(dataset.features)].to_numpy(np.float32)
 
     def plain(name: str) -> np.ndarray:
@@ -240,10 +204,10 @@ def test_three_ways_give_the_same_ranks(study, neutralize):
 def test_a_refit_is_plain_lightgbm_on_all_resolved_eras(study):
     assert command(study, "ensemble", "--select", "top", "--members", "4") == 0
     assert command(study, "register") == 0
-    run = only_ensemble(study)
+    run = newest_ensemble(study)
     dataset = open_dataset(study / "numerai", "all", "target")
     features = dataset.read_features(dataset.features, slice(0, len(dataset))).to_pandas()
-    for member in json.loads(Path(artifact_path(study, run, "ensemble.json")).read_text())["members"]:
+    for member in members_of(study, run):
         params = member["params"]
         target = dataset.read_target(params["target"])
         known = np.isfinite(target)
@@ -260,14 +224,14 @@ def test_a_refit_is_plain_lightgbm_on_all_resolved_eras(study):
             n_jobs=1,
             verbosity=-1,
         ).fit(features[known], target[known])
-        (file,) = Path(artifact_path(study, run, "refit")).glob(f"trial-{member['number']:04d}-*")
+        (file,) = artifact_path(study, run, "refit").glob(f"trial-{member['number']:04d}-*")
         refitted = lgb.Booster(model_file=str(file)).predict(features.to_numpy(np.float32))
         assert refitted == pytest.approx(plain.predict(features), abs=1e-12)
 
 
 def retrain_with_seed(directory: Path, run, seed: int) -> None:
     """Put predictions of the same configuration under another seed in place of a trial's."""
-    path = Path(artifact_path(directory, run, "predictions.parquet"))
+    path = artifact_path(directory, run, "predictions.parquet")
     frame = pd.read_parquet(path)
     dataset = open_dataset(directory / "numerai", "all", "target")
     params = run.data.params
@@ -291,7 +255,7 @@ def retrain_with_seed(directory: Path, run, seed: int) -> None:
 
 def test_a_member_of_another_seed_is_named_and_nothing_is_registered(study, capsys):
     assert command(study, "ensemble", "--select", "top", "--members", "3") == 0
-    members = json.loads(Path(artifact_path(study, only_ensemble(study), "ensemble.json")).read_text())["members"]
+    members = members_of(study, newest_ensemble(study))
     tampered = next(run for run in runs_of(study) if run.info.run_id == members[1]["run_id"])
     retrain_with_seed(study, tampered, seed=12)
     capsys.readouterr()
@@ -305,25 +269,22 @@ def test_a_member_of_another_seed_is_named_and_nothing_is_registered(study, caps
 
 
 def test_a_seed_changed_in_the_run_is_caught(study, capsys):
-    import sqlite3
-
     assert command(study, "ensemble", "--select", "top", "--members", "2") == 0
-    run = only_ensemble(study)
-    path = Path(artifact_path(study, run, "ensemble.json"))
+    run = newest_ensemble(study)
+    path = artifact_path(study, run, "ensemble.json")
     ensemble = json.loads(path.read_text())
     sampled = [m for m in ensemble["members"] if float(m["params"]["colsample_bytree"]) < 1]
     if not sampled:
         pytest.skip("no member draws at random")
     sampled[0]["params"]["seed"] = "99"
     path.write_text(json.dumps(ensemble))
-    with sqlite3.connect(study / "mlflow.db"):
-        assert command(study, "register") == 2
+    assert command(study, "register") == 2
     assert f"trial {sampled[0]['number']:04d}" in capsys.readouterr().err
 
 
 def test_a_blend_changed_in_the_run_is_caught(study, capsys):
     assert command(study, "ensemble", "--select", "top", "--members", "3") == 0
-    path = Path(artifact_path(study, only_ensemble(study), "predictions.parquet"))
+    path = artifact_path(study, newest_ensemble(study), "predictions.parquet")
     frame = pd.read_parquet(path)
     frame["prediction"] = 1 - frame["prediction"]
     frame.to_parquet(path)
@@ -353,7 +314,7 @@ def test_a_champion_falls_only_to_a_better_one(study, capsys):
 def test_a_stopped_registration_goes_on(study, capsys):
     assert command(study, "ensemble", "--select", "top", "--members", "3") == 0
     assert command(study, "register", "--model", "first") == 0
-    folder = Path(artifact_path(study, only_ensemble(study), "refit"))
+    folder = artifact_path(study, newest_ensemble(study), "refit")
     models = sorted(folder.iterdir())
     contents = {path.name: path.read_bytes() for path in models}
     models[0].unlink()

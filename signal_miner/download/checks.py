@@ -119,7 +119,7 @@ def _check_parquet(path: Path, every_value: bool) -> None:
 
 
 def _check_chunks(metadata: pq.FileMetaData, end_of_data: int) -> None:
-    if metadata.num_row_groups == 0 or metadata.num_columns == 0:
+    if metadata.num_rows == 0 or metadata.num_columns == 0:
         raise DamagedFile("it has no rows or no columns")
     for group in range(metadata.num_row_groups):
         row_group = metadata.row_group(group)
