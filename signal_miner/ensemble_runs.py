@@ -24,6 +24,8 @@ ENSEMBLE = "ensemble.json"
 MEMBERS = "signal_miner.members"
 """Tag: run ids of the members, separated by commas."""
 
+_GAP = "\u2003"  # MLflow draws table cells side by side without a gap
+
 REFIT = "refit"
 """Artifact folder: the members refitted so far, as LightGBM's model text, so that a stopped refit goes on."""
 
@@ -109,7 +111,7 @@ class EnsembleRuns(RunStore):
             link = f"[{trial_name(member.number)}](#/experiments/{experiment_id}/runs/{member.run_id})"
             cells = [link, f"{member.weight:.3f}", str(member.trees), *(values[place] for values in columns.values())]
             lines.append(f"| {' | '.join(cells)} |")
-        return "\n".join(lines)
+        return "\n".join(lines).replace(" |", f"{_GAP} |")
 
     @told
     def find(self, which: str | None = None) -> TrackedEnsemble:

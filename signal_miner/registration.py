@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.filesize import decimal
 
 from signal_miner.artifacts import ERA_SCORES, PREDICTIONS, read_predictions, temporary_directory
 from signal_miner.champion import compare
@@ -260,8 +261,8 @@ class _Registrar:
         rows = live_like(self._plan, self._column)
         check = check_as_hosted(path, rows, rows[[self._column]] if self._column else None)
         self._console.print(
-            f"{_PREDICT}, {path.stat().st_size / 1e6:.1f} MB, runs as hosted: {check.seconds:.1f} s and "
-            f"{check.peak_memory_bytes / 1e6:,.0f} MB for {len(rows):,} rows"
+            f"{_PREDICT}, {decimal(path.stat().st_size)}, runs as hosted: {check.seconds:.1f} s and "
+            f"{decimal(check.peak_memory_bytes)} of memory for {len(rows):,} rows"
         )
         metrics = {
             "predict/seconds": check.seconds,

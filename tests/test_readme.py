@@ -6,6 +6,8 @@ import re
 import tomllib
 from pathlib import Path
 
+import yaml
+
 from signal_miner.experiment import load_experiment, parse_experiment
 from signal_miner.plan import describe, make_plan
 from signal_miner.sources import open_source
@@ -38,11 +40,10 @@ def test_every_shipped_experiment_is_listed():
         assert f"`{path.name}`" in README
 
 
-def test_every_parameter_of_mine_is_listed():
-    project = (ROOT / "MLproject").read_text(encoding="utf-8")
-    mine = project.partition("  mine:")[2].partition("command:")[0]
-    for name in re.findall(r"^\s+(\w+): \{type", mine, flags=re.MULTILINE):
-        assert f"`{name}`" in README
+def test_every_parameter_of_every_command_is_listed():
+    for name, command in yaml.safe_load((ROOT / "MLproject").read_text(encoding="utf-8"))["entry_points"].items():
+        for parameter in command["parameters"]:
+            assert f"`{parameter}`" in README or f"-P {parameter}=" in README, f"{parameter} of {name}"
 
 
 def test_files_that_are_linked_exist():

@@ -114,7 +114,7 @@ def test_faulty_live_data_are_one_line_and_nothing_is_uploaded(registered, tourn
     [
         (("submit",), "numerai_model is missing"),
         (("submit", "--numerai-model", NAME), "is no version of Numerai's data"),
-        (("submit", "--numerai-model", "miner_won", "--version", "v5.3"), "did you mean 'miner_one'"),
+        (("submit", "--numerai-model", "miner_oen", "--version", "v5.3"), "did you mean 'miner_one'"),
         (("submit", "--numerai-model", NAME, "--model", "signal-minor"), "did you mean 'signal-miner'"),
         (("submit", "--numerai-model", NAME, "--alias", "champ"), "did you mean 'champion'"),
         (("submit", "--numerai-model", NAME, "--dry-run", "maybe"), "dry_run = 'maybe' is neither true nor false"),

@@ -7,7 +7,7 @@ import argparse
 from rich.console import Console
 
 from signal_miner.commands import choice, integer, listed, number
-from signal_miner.commands.mine import print_address
+from signal_miner.commands.mine import MODEL_TRAINING, print_address
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +57,7 @@ def run(given: argparse.Namespace, console: Console) -> int:
     runs = EnsembleRuns(given.tracking_uri or None)
     summary = EnsembleMaker(study, plan, runs, console).make(rule, neutralization)
     print_ensemble(summary, study.benchmark, console)
-    page = f"/#/experiments/{study.experiment_id}/runs/{summary.tracked.run_id}"
+    page = f"/#/experiments/{study.experiment_id}/runs/{summary.tracked.run_id}?{MODEL_TRAINING}"
     print_address(console, runs.tracking_uri, page, "To look at it")
     console.print(
         f"To refit and register it: mlflow run . -e register --env-manager local -P ensemble={summary.tracked.run_id}"

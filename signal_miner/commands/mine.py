@@ -12,6 +12,9 @@ from rich.console import Console
 
 from signal_miner.commands import ALL_FAILED, INTERRUPTED, integer
 
+MODEL_TRAINING = "workflowType=machine_learning"
+"""Ends an address of MLflow's UI: without it the page opens among GenAI's menus."""
+
 _NUMBERS = ("trials", "jobs", "seed", "horizon_days", "embargo_eras")
 
 

@@ -7,7 +7,7 @@ import argparse
 from rich.console import Console
 
 from signal_miner.commands import choice
-from signal_miner.commands.mine import print_address
+from signal_miner.commands.mine import MODEL_TRAINING, print_address
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -45,5 +45,10 @@ def run(given: argparse.Namespace, console: Console) -> int:
         console.print(f"It is champion now ({done.reason}): models:/{made.name}@champion")
     else:
         console.print(f"It is not champion ({done.reason}); -P promote=always makes it so")
-    print_address(console, done.tracking_uri, f"/#/models/{made.name}/versions/{made.version}", "To look at it")
+    if done.champion:
+        console.print(
+            "To submit with it: mlflow run . -e submit --env-manager local -P numerai_model=… (first: -P dry_run=true)"
+        )
+    page = f"/#/models/{made.name}/versions/{made.version}?{MODEL_TRAINING}"
+    print_address(console, done.tracking_uri, page, "To look at it")
     return 0

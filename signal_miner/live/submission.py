@@ -159,7 +159,8 @@ def _dry_run(options: SubmitOptions, model: RegisteredModel, console: Console) -
         frame = _read(files, model, source, console)
         path = options.directory / f"{name}_dry_run.csv"
         _write(_predict(model, frame), path, model, console)
-    console.print(f"Dry run: nothing uploaded; without it they would be submitted to {name} in the open round")
+    slot = f"to {options.numerai_model} " if options.numerai_model else ""
+    console.print(f"Dry run: nothing uploaded; without it they would be submitted {slot}in the open round")
     return SubmissionOutcome(path)
 
 
