@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import lightgbm as lgb
@@ -15,21 +16,26 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from signal_miner.column_groups import (
+    GROUP_BYTES,
+    LIGHTGBM_SAMPLE_ROWS,
+    binned_groups,
+    column_groups,
+    merged,
+    of_rows,
+    return_free_memory,
+)
 from signal_miner.data import Dataset
-from signal_miner.errors import Stopped, UserError
+from signal_miner.dataset_cache import DatasetCache, entry_key
+from signal_miner.errors import UserError
 from signal_miner.folds import Fold
-
-GROUP_BYTES = 256 * 2**20
-"""Raw bytes of the column group that is read and binned at a time."""
-
-BYTES_A_VALUE = 0.6
-"""Resident bytes of a binned value that is packed in half a byte, with what surrounds it."""
+from signal_miner.parquet_rows import forget_large_footers
 
 PACKED_BINS = 16
 """LightGBM packs a feature with fewer bins than this in half a byte a value."""
 
-LIGHTGBM_SAMPLE_ROWS = 200_000
-"""Rows that LightGBM samples to find its bins (``bin_construct_sample_cnt``)."""
+_SURROUNDINGS = 1.1
+"""Resident bytes of a dataset over those of its bins: labels, bin boundaries, what the allocator cannot give back."""
 
 
 class _DebugLogger:
@@ -61,6 +67,25 @@ def dataset_params(max_bin: int, seed: int) -> dict[str, Any]:
     }
 
 
+def dataset_bytes(n_values: int, max_bin: int) -> int:
+    """Estimate what a binned dataset takes in memory.
+
+    Parameters
+    ----------
+    n_values : int
+        Rows × features.
+    max_bin : int
+        Where no feature has as many values, their number tells more.
+
+    Returns
+    -------
+    int
+        Bytes. LightGBM packs a feature of fewer than 16 bins in half a byte a value, one of fewer than 256 in a byte.
+    """
+    value = 0.5 if max_bin < PACKED_BINS else 1 if max_bin < 256 else 2
+    return int(n_values * value * _SURROUNDINGS)
+
+
 @dataclass(frozen=True, eq=False)
 class BinnedFold:
     """What a booster needs of one fold.
@@ -82,6 +107,14 @@ class BinnedFold:
         return int(self.train.num_data()) + (int(self.validation.num_data()) if self.validation else 0)
 
 
+@dataclass(eq=False)
+class _Kept:
+    """A binned fold that is kept, and the target that a shared one carries as label."""
+
+    fold: BinnedFold
+    label: str | None = None
+
+
 class BinnedFolds:
     """Builds and keeps `BinnedFold` objects; several threads may ask at once.
 
@@ -93,16 +126,23 @@ class BinnedFolds:
     seed : int
         LightGBM's seed, which also samples rows for the bins.
     memory_bytes : int, optional
-        What may be kept for reuse; half of the memory that is free now, if not given. Datasets in use beyond it
-        live until their trial ends.
+        What may be kept for reuse, those in building included; half of the memory that is free now, if not given.
+        Datasets in use beyond it live until their trial ends.
     should_stop : callable, optional
         Asked before each column group; a build that is told to stop raises `Stopped`.
+    group_bytes : int, default GROUP_BYTES
+        Bytes that are read at a time. A build needs two to three times as many beside its result.
+    cache : DatasetCache, optional
+        Where datasets that took long to build are kept on disk.
+    exclusive : bool, default False
+        Whether the caller sees to it that all who train on one fold's dataset at one time train on one target. It
+        then serves each target that is known in all rows in turn; else each has a copy.
 
     Notes
     -----
-    A target with NaN is trained on the rows where it is known. Where every feature value has a bin of its own,
-    those rows are taken as a subset of the fold's dataset, which costs a twentieth of a build; elsewhere
-    the bins depend on the rows, and the dataset is built from them.
+    A target with NaN is trained on the rows where it is known. Where every feature value has a bin of its own and
+    memory holds both, those rows are taken as a subset of the fold's dataset, which costs a twentieth of a build;
+    elsewhere the dataset is built from them.
     """
 
     def __init__(
@@ -112,13 +152,21 @@ class BinnedFolds:
         seed: int,
         memory_bytes: int | None = None,
         should_stop: Callable[[], bool] = lambda: False,
+        *,
+        group_bytes: int = GROUP_BYTES,
+        cache: DatasetCache | None = None,
+        exclusive: bool = False,
     ) -> None:
         self._dataset = dataset
-        self._targets = targets
         self._seed = seed
         self._memory_bytes = psutil.virtual_memory().available // 2 if memory_bytes is None else memory_bytes
         self._should_stop = should_stop
-        self._kept: OrderedDict[tuple[Any, ...], tuple[BinnedFold, int]] = OrderedDict()
+        self._group_bytes = group_bytes
+        self._cache = cache
+        self._several_targets = len(targets) > 1
+        self._shared = exclusive or not self._several_targets
+        self._kept: OrderedDict[tuple[Any, ...], _Kept] = OrderedDict()
+        self._in_building = 0  # bytes
         self._building: dict[tuple[Any, ...], threading.Lock] = {}
         self._lock = threading.Lock()
 
@@ -132,44 +180,56 @@ class BinnedFolds:
         Stopped
             If `should_stop` said so during a build.
         """
-        key = (fold.train_eras, fold.validation_eras, max_bin, target)
-        return self._kept_or_built(key, lambda: self._labelled(fold, max_bin, target))
+        whole = (fold.train_eras, fold.validation_eras, max_bin)
+        with self._alone((*whole, target)):
+            kept = self._find((*whole, target))
+            if kept is None:
+                shared = self._find(whole)
+                kept = shared if shared is not None and shared.label == target else None
+            return kept.fold if kept is not None else self._labelled(fold, max_bin, target)
 
-    def _kept_or_built(self, key: tuple[Any, ...], build: Callable[[], BinnedFold]) -> BinnedFold:
-        """Return what is kept under a key; build it where nothing is, while other threads wait for this key alone."""
+    def release(self) -> None:
+        """Let go of all that is kept; what is in use lives until its trial ends."""
         with self._lock:
-            building = self._building.setdefault(key, threading.Lock())
-        with building:
-            with self._lock:
-                if key in self._kept:
-                    self._kept.move_to_end(key)
-                    return self._kept[key][0]
-            built = build()
-            with self._lock:
-                self._keep(key, built, int(key[2]))
-            return built
+            self._kept.clear()
+        forget_large_footers()
+        return_free_memory()
 
     def _labelled(self, fold: Fold, max_bin: int, target: str) -> BinnedFold:
-        train = self._dataset.rows_of(fold.train_eras)
-        label = self._dataset.read_target(target, train)
-        known = np.flatnonzero(np.isfinite(label))
-        if not len(known):
+        rows = self._dataset.rows_of(fold.train_eras)
+        label = self._dataset.read_target(target, rows)
+        known = np.isfinite(label)
+        count = int(np.count_nonzero(known))
+        if not count:
             raise UserError(f"{target!r} is known in no training row of fold {fold.number}; leave it out of targets")
-        whole = len(known) == len(label)
-        if whole and len(self._targets) == 1:
-            return self._build(fold, max_bin, None, label)
-        if not whole and not self._bins_hold_for_subsets(len(known), max_bin):
-            return self._build(fold, max_bin, known, label)
-        # One dataset carries one label, and changing it would change the boosters in training on it.
-        base = self._kept_or_built(
-            (fold.train_eras, fold.validation_eras, max_bin),
-            lambda: self._build(fold, max_bin, None, np.zeros(len(label), np.float32)),
-        )
-        params = dataset_params(max_bin, self._seed)
-        part = base.train.subset(known.astype(np.int32), params).construct()  # type: ignore[arg-type]
-        part.set_label(label[known])
-        part.reference = None  # or the base would live as long as the subset, kept or not
-        return BinnedFold(part, base.validation)
+        whole = (fold.train_eras, fold.validation_eras, max_bin)
+        if count == len(label) and self._shared:
+            with self._alone(whole):
+                kept = self._find(whole) or self._keep(whole, self._built(fold, max_bin, None, None))
+                if kept.label != target:
+                    kept.fold.train.set_label(label)
+                    kept.label = target
+                return kept.fold
+        built = self._copied(fold, max_bin, known)
+        built.train.set_label(label[known])
+        return self._keep((*whole, target), built).fold
+
+    def _copied(self, fold: Fold, max_bin: int, known: NDArray[np.bool_]) -> BinnedFold:
+        """Return a fold with a label of its own: another on one dataset would change the boosters in training on it."""
+        whole = (fold.train_eras, fold.validation_eras, max_bin)
+        count = int(np.count_nonzero(known))
+        if count < len(known) and not self._bins_hold_for_subsets(count, max_bin):
+            return self._built(fold, max_bin, known, None)
+        rows = None if count == len(known) else np.flatnonzero(known)
+        copy = self._bytes(count, max(max_bin, PACKED_BINS))  # not merged, it keeps its slack
+        base = self._bytes(len(known) + self._n_rows(fold.validation_eras), max_bin)
+        if not self._several_targets or base + copy > self._memory_bytes:
+            return self._built(fold, max_bin, None, rows)
+        with self._alone(whole):
+            kept = (self._find(whole) or self._keep(whole, self._built(fold, max_bin, None, None))).fold
+        with self._room_for(copy, whole):
+            params = dataset_params(max_bin, self._seed)
+            return BinnedFold(*of_rows((kept.train, kept.validation), np.flatnonzero(known), params))
 
     def _bins_hold_for_subsets(self, n_rows: int, max_bin: int) -> bool:
         """Say whether the bins found on fewer rows are sure to be the same."""
@@ -179,41 +239,82 @@ class BinnedFolds:
     def _levels(self) -> int | None:
         return self._dataset.largest_level_count()
 
-    def _build(
-        self, fold: Fold, max_bin: int, known: NDArray[np.intp] | None, label: NDArray[np.float32]
+    def _built(
+        self, fold: Fold, max_bin: int, known: NDArray[np.bool_] | None, rows: NDArray[np.int64] | None
     ) -> BinnedFold:
-        """Bin a fold column group by column group; `known` are the training rows to keep, None for all."""
+        """Load or build a fold with labels of 0.
+
+        `known` says on which training rows the bins are found, None for all; `rows` are positions of those to take.
+        """
+        if not self._dataset.features:
+            raise UserError("the feature set has no features; name one that has")
         params = dataset_params(max_bin, self._seed)
         train_rows = self._dataset.rows_of(fold.train_eras)
-        validation_rows = self._dataset.rows_of(fold.validation_eras) if fold.validation_eras else slice(0, 0)
-        features = self._dataset.features
-        n_rows = max(train_rows.stop - train_rows.start, validation_rows.stop - validation_rows.start)
-        width = max(1, GROUP_BYTES // max(1, n_rows * self._dataset.feature_bytes))
-        train: lgb.Dataset | None = None
-        validation: lgb.Dataset | None = None
-        for start in range(0, len(features), width):
-            if self._should_stop():
-                raise Stopped
-            group = features[start : start + width]
-            table = self._dataset.read_features(group, train_rows)
-            if known is not None:
-                table = table.take(known)
-            part = lgb.Dataset(table, label=np.zeros(table.num_rows, np.float32), params=params).construct()
-            if fold.validation_eras:
-                table = self._dataset.read_features(group, validation_rows)
-                aligned = lgb.Dataset(table, reference=part, params=params).construct()
-                validation = aligned if validation is None else validation.add_features_from(aligned)
-            train = part if train is None else train.add_features_from(part)
-        if train is None:
-            raise UserError("the feature set has no features; name one that has")
-        train.set_label(label if known is None else label[known])
-        if validation is not None:
-            validation.reference = None  # it is aligned by now, and would keep a training set that is no longer used
-        return BinnedFold(train, validation)
+        if known is not None:
+            train_rows = np.arange(len(self._dataset))[train_rows][known]
+        validation_rows = self._dataset.rows_of(fold.validation_eras) if fold.validation_eras else None
+        taken = self._n_rows(fold.train_eras) if known is None else int(np.count_nonzero(known))
+        taken = taken if rows is None else len(rows)
+        with self._room_for(self._bytes(taken + self._n_rows(fold.validation_eras), max_bin)):
+            key = entry_key(self._dataset, fold, known, params) if self._cache else ""
+            stored = self._cache.load(key, params, rows) if self._cache else None
+            if stored is not None:
+                return BinnedFold(*stored)
+            read = [train_rows] if validation_rows is None else [train_rows, validation_rows]
+            groups = column_groups(self._dataset, read, self._group_bytes)
+            parts = binned_groups(self._dataset, groups, train_rows, validation_rows, params, self._should_stop)
+            if self._cache:
+                parts = self._cache.storing(key, parts, len(groups))
+            return BinnedFold(
+                *merged(parts if rows is None else map(partial(of_rows, rows=rows, params=params), parts))
+            )
 
-    def _keep(self, key: tuple[Any, ...], built: BinnedFold, max_bin: int) -> None:
-        values = built.n_rows * len(self._dataset.features)
-        self._kept[key] = (built, int(values * (BYTES_A_VALUE if max_bin < PACKED_BINS else 2 * BYTES_A_VALUE)))
-        self._kept.move_to_end(key)
-        while len(self._kept) > 1 and sum(size for _, size in self._kept.values()) > self._memory_bytes:
-            self._kept.popitem(last=False)
+    def _n_rows(self, eras: tuple[int, ...]) -> int:
+        return len(self._dataset.eras[self._dataset.rows_of(eras)]) if eras else 0
+
+    def _bytes(self, n_rows: int, max_bin: int) -> int:
+        return dataset_bytes(n_rows * len(self._dataset.features), max_bin)
+
+    def _alone(self, key: tuple[Any, ...]) -> threading.Lock:
+        """Return the lock under which one thread makes what a key stands for, while others go on with other keys."""
+        with self._lock:
+            return self._building.setdefault(key, threading.Lock())
+
+    def _find(self, key: tuple[Any, ...]) -> _Kept | None:
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
+    def _keep(self, key: tuple[Any, ...], built: BinnedFold) -> _Kept:
+        with self._lock:
+            self._kept[key] = _Kept(built)
+            self._make_room(key)
+            return self._kept[key]
+
+    @contextmanager
+    def _room_for(self, n_bytes: int, needed: tuple[Any, ...] = ()) -> Iterator[None]:
+        """Let go of what would not fit beside a dataset in building, but for the one that it is made from."""
+        with self._lock:
+            self._in_building += n_bytes
+            self._make_room(needed)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._in_building -= n_bytes
+
+    def _make_room(self, needed: tuple[Any, ...]) -> None:
+        for key in [key for key in self._kept if key != needed]:
+            if self._kept_bytes() + self._in_building <= self._memory_bytes:
+                return
+            del self._kept[key]
+
+    def _kept_bytes(self) -> int:
+        """Bytes of the datasets that are kept; a copy shares its validation rows with the dataset it is from."""
+        sizes: dict[int, int] = {}
+        for (_, _, max_bin, *_), kept in self._kept.items():
+            for part in (kept.fold.train, kept.fold.validation):
+                if part is not None:
+                    sizes[id(part)] = self._bytes(int(part.num_data()), max_bin)
+        return sum(sizes.values())

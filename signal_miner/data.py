@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from signal_miner.eras import LIVE_ERA, era_number
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.feature_statistics import largest_level_count, nullable_features
-from signal_miner.parquet_rows import ParquetRows, footer_digest, open_parquet
+from signal_miner.parquet_rows import ParquetRows, Rows, footer_digest, open_parquet
 
 BENCHMARK_FILES = ("train_benchmark_models.parquet", "validation_benchmark_models.parquet")
 """Numerai's own predictions, beside ``train.parquet`` and ``validation.parquet``."""
@@ -72,22 +72,48 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.eras)
 
-    def rows_of(self, eras: Sequence[int]) -> slice:
+    def rows_of(self, eras: Sequence[int]) -> Rows:
+        """Return the rows of some eras.
+
+        Parameters
+        ----------
+        eras : sequence of int
+            Era numbers, neighbours or not.
+
+        Returns
+        -------
+        slice or ndarray of int64
+            A range where the eras are neighbours in these data, else the positions of all their rows, ascending.
+
+        Raises
+        ------
+        ValueError
+            If there are none, or the data lack one.
+        """
+        wanted = np.unique(np.asarray(eras))
+        starts = np.searchsorted(self.eras, wanted, side="left")
+        stops = np.searchsorted(self.eras, wanted, side="right")
+        if not len(wanted) or not np.all(stops > starts):
+            raise ValueError(f"these eras are not all in {self.name}")
+        if np.array_equal(starts[1:], stops[:-1]):
+            return slice(int(starts[0]), int(stops[-1]))
+        return np.concatenate([np.arange(start, stop) for start, stop in zip(starts, stops, strict=True)])
+
+    def span_of(self, eras: Sequence[int]) -> slice:
         """Return the range of rows of neighbouring eras.
 
         Raises
         ------
         ValueError
-            If other eras lie between them.
+            If other eras lie between them, or the data lack one.
         """
-        start = int(np.searchsorted(self.eras, min(eras), side="left"))
-        stop = int(np.searchsorted(self.eras, max(eras), side="right"))
-        if len(np.unique(self.eras[start:stop])) != len(set(eras)):
-            raise ValueError("these eras are not neighbours")
-        return slice(start, stop)
+        rows = self.rows_of(eras)
+        if isinstance(rows, slice):
+            return rows
+        raise ValueError("these eras are not neighbours")
 
-    def read_features(self, columns: Sequence[str], rows: slice) -> pa.Table:
-        """Return feature columns, as stored, of a range of rows; half floats as float32, which LightGBM can read."""
+    def read_features(self, columns: Sequence[str], rows: Rows) -> pa.Table:
+        """Return feature columns, as stored, of some rows; half floats as float32, which LightGBM can read."""
         table = self.source.read(columns, rows)
         halves = [pa.types.is_float16(field.type) for field in table.schema]
         if not any(halves):
@@ -95,24 +121,24 @@ class Dataset:
         wider = [pa.float32() if half else field.type for half, field in zip(halves, table.schema, strict=True)]
         return table.cast(pa.schema(list(zip(table.schema.names, wider, strict=True))))
 
-    def read_target(self, name: str, rows: slice = slice(None)) -> NDArray[np.float32]:
+    def read_target(self, name: str, rows: Rows = slice(None)) -> NDArray[np.float32]:
         """Return a target as it is trained on, NaN where it is not known, shape (n_rows,)."""
         return _floats(self.source.read([name], rows).column(name))
 
-    def read_scoring_target(self, rows: slice = slice(None)) -> NDArray[np.float64]:
+    def read_scoring_target(self, rows: Rows = slice(None)) -> NDArray[np.float64]:
         """Return the scoring target in full precision, NaN where it is not known, shape (n_rows,)."""
         column = self.source.read([self.scoring_target], rows).column(self.scoring_target)
         return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
 
-    def read_ids(self, rows: slice = slice(None)) -> pa.Array:
-        """Return the ids of a range of rows; ``era_row`` where the files have none."""
+    def read_ids(self, rows: Rows = slice(None)) -> pa.Array:
+        """Return the ids of some rows; ``era_row`` where the files have none."""
         if self.id_column is None:
             positions = np.arange(len(self))[rows]
             return pa.array([f"{self.era_labels[int(self.eras[row])]}_{row}" for row in positions])
         column = self.source.read([self.id_column], rows).column(self.id_column)
         return column.cast(pa.string()).combine_chunks()
 
-    def read_benchmarks(self, names: Sequence[str], rows: slice) -> dict[str, NDArray[np.float32]]:
+    def read_benchmarks(self, names: Sequence[str], rows: Rows) -> dict[str, NDArray[np.float32]]:
         """Return Numerai's benchmark predictions by column, NaN where there is none, of shape (n_rows,)."""
         if not names:
             return {}

@@ -230,7 +230,7 @@ class EnsembleMaker:
 
     def _span(self, number: int) -> slice:
         fold = next(fold for fold in self._plan.scored_folds if fold.number == number)
-        return self._plan.dataset.rows_of(fold.validation_eras)
+        return self._plan.dataset.span_of(fold.validation_eras)
 
     def _eras(self, number: int) -> NDArray[np.int32]:
         return self._plan.dataset.eras[self._span(number)]

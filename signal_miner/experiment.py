@@ -30,11 +30,14 @@ class FoldSettings:
         Purge in eras, in place of what the targets' horizons ask for.
     holdout_eras : int
         Newest eras that neither mining nor selection touches.
+    train_era_step : int
+        Train on every so many eras alone, as weekly eras overlap; 1 for all of them.
     """
 
     count: int = 2
     embargo_eras: int | None = None
     holdout_eras: int = 0
+    train_era_step: int = 1
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,10 @@ class Experiment:
         The benchmark configuration, trained first.
     trials, jobs, seed : int
         Trials in all, threads that train (-1 for one a core), seed of draws and boosters.
+    memory_gb : float or None
+        What the miner may use in all, in GB of 10^9 bytes; None for what the machine has free, less a margin.
+    cache_gb : float
+        Limit of the disk cache of binned datasets in GB; 0 for none.
     study_storage : str
         Directory of the study's journal, or an Optuna storage URL.
     tracking_uri : str or None
@@ -87,6 +94,8 @@ class Experiment:
     trials: int
     jobs: int
     seed: int
+    memory_gb: float | None
+    cache_gb: float
     study_storage: str
     tracking_uri: str | None
     text: str = field(repr=False, default="")
@@ -104,11 +113,14 @@ _KEYS = {
     "trials",
     "jobs",
     "seed",
+    "memory_gb",
+    "cache_gb",
     "study_storage",
     "tracking_uri",
 }
+_DEFAULT_CACHE_GB = 20.0
 _TABLES = {"folds", "grid", "benchmark"}
-_FOLD_KEYS = {"count", "embargo_eras", "holdout_eras"}
+_FOLD_KEYS = {"count", "embargo_eras", "holdout_eras", "train_era_step"}
 
 
 def load_experiment(path: Path, overrides: Mapping[str, Any] | None = None) -> Experiment:
@@ -198,6 +210,8 @@ def parse_experiment(table: Mapping[str, Any], text: str = "") -> Experiment:
         trials=_integer(table, "trials", 100, low=1),
         jobs=_jobs(table),
         seed=_integer(table, "seed", 0, low=0, high=2**31 - 1),
+        memory_gb=None if table.get("memory_gb") is None else _gigabytes(table, "memory_gb", positive=True),
+        cache_gb=_DEFAULT_CACHE_GB if table.get("cache_gb") is None else _gigabytes(table, "cache_gb", positive=False),
         study_storage=_string(table, "study_storage", "studies"),
         tracking_uri=None if tracking is None else _string(table, "tracking_uri"),
         text=text,
@@ -227,6 +241,14 @@ def _integer(table: Mapping[str, Any], key: str, default: int, low: int, high: f
         bounds = f"from {low} to {high}" if high < math.inf else f"of at least {low}"
         raise UserError(f"{key} = {value!r} is not an integer {bounds}")
     return value
+
+
+def _gigabytes(table: Mapping[str, Any], key: str, *, positive: bool) -> float:
+    value = table[key]
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or value < 0 or (positive and value == 0):
+        raise UserError(f"{key} = {value!r} is not a number {'above' if positive else 'of at least'} 0, in GB")
+    return float(value)
 
 
 def _jobs(table: Mapping[str, Any]) -> int:
@@ -280,6 +302,7 @@ def _folds(table: Any) -> FoldSettings:
             count=_integer(table, "count", 2, low=2),
             embargo_eras=embargo,
             holdout_eras=_integer(table, "holdout_eras", 0, low=0),
+            train_era_step=_integer(table, "train_era_step", 1, low=1),
         )
     except UserError as error:
         raise UserError(f"folds.{error}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,13 +60,30 @@ class Fold:
     validation_eras: tuple[int, ...]
 
 
+def thinned(train_eras: Sequence[int], step: int) -> tuple[int, ...]:
+    """Return every so many training eras, by number and counted back from the newest.
+
+    Parameters
+    ----------
+    train_eras : sequence of int
+        Era numbers, ascending.
+    step : int
+        At least 1, which keeps all.
+
+    Returns
+    -------
+    tuple of int
+    """
+    return tuple(era for era in train_eras if (train_eras[-1] - era) % step == 0)
+
+
 @dataclass(frozen=True)
 class WalkForward:
     """Expanding walk-forward splitter over eras, in scikit-learn's protocol.
 
     The eras are cut into ``n_splits + 1`` windows of equal length (the first takes the remainder). Fold *k*
     predicts window *k + 1* and trains on all eras before it, less the purge. Eras are compared by number,
-    so thinned data and data with gaps are purged by time, not by position.
+    so thinned data and data with gaps are purged by time, not by position; training eras are thinned by number, too.
 
     Parameters
     ----------
@@ -79,11 +96,14 @@ class WalkForward:
     holdout_purge_eras : int, optional
         Eras dropped between the last fold and the holdout, as targets overlap there too; `purge_eras` if
         not given, nothing where there is no holdout.
+    train_era_step : int, default 1
+        A fold trains on every so many eras alone, counted back from its newest: those for which
+        ``(max(train_eras) - era) % train_era_step == 0``. The eras that are predicted are never thinned.
 
     Raises
     ------
     UserError
-        If a number is negative, or `n_splits` is below 1.
+        If a number is negative, or `n_splits` or `train_era_step` is below 1.
 
     Examples
     --------
@@ -95,9 +115,10 @@ class WalkForward:
     purge_eras: int = 16
     holdout_eras: int = 0
     holdout_purge_eras: int | None = None
+    train_era_step: int = 1
 
     def __post_init__(self) -> None:
-        for name, low in (("n_splits", 1), ("purge_eras", 0), ("holdout_eras", 0)):
+        for name, low in (("n_splits", 1), ("purge_eras", 0), ("holdout_eras", 0), ("train_era_step", 1)):
             if getattr(self, name) < low:
                 raise UserError(f"{name} = {getattr(self, name)} is below {low}; use {low} or more")
 
@@ -138,7 +159,8 @@ class WalkForward:
                     f"fold {number} has no eras to train on: its validation starts at era {validation[0]}, the data "
                     f"at era {unique[0]}, and the purge takes {self.purge_eras} eras; use fewer folds or more data"
                 )
-            folds.append(Fold(number, tuple(train.tolist()), tuple(validation.tolist())))
+            kept_for_training = thinned(train.tolist(), self.train_era_step)
+            folds.append(Fold(number, kept_for_training, tuple(validation.tolist())))
         return tuple(folds)
 
     def holdout(self, eras: ArrayLike) -> tuple[int, ...]:

@@ -36,7 +36,7 @@ def live_like(plan: Plan, benchmark_column: str | None) -> pd.DataFrame:
 
 def _rows(plan: Plan, benchmark_column: str | None, eras: Sequence[int]) -> pd.DataFrame:
     dataset = plan.dataset
-    span = dataset.rows_of(eras)
+    span = dataset.span_of(eras)
     frame = dataset.read_features(dataset.features, span).to_pandas()
     labels = [dataset.era_labels[int(era)] for era in np.unique(dataset.eras[span])]
     places = np.searchsorted(np.unique(dataset.eras[span]), dataset.eras[span])

@@ -74,6 +74,7 @@ RULES: dict[str, Rule] = {
     "path_smooth": Rule(float, 0),
     "extra_trees": Rule(bool),
     "data_sample_strategy": Rule(str, choices=("bagging", "goss")),
+    "device_type": Rule(str, choices=("cpu", "gpu", "cuda")),
     "target": Rule(str),
 }
 """What a grid and a benchmark may set, by LightGBM's scikit-learn names, and ``target``."""
@@ -86,6 +87,7 @@ _ALIASES = {
     "lambda_l1": "reg_alpha",
     "lambda_l2": "reg_lambda",
     "eta": "learning_rate",
+    "device": "device_type",
     "num_iterations": "n_estimators",
     "num_trees": "n_estimators",
     "num_boost_round": "n_estimators",

@@ -117,7 +117,13 @@ def make_plan(experiment: Experiment, dataset: Dataset) -> Plan:
     settings = experiment.folds
     folds = {}
     for name, purge in purges.items():
-        splitter = WalkForward(settings.count, purge, settings.holdout_eras, holdout_purge_eras=max(purges.values()))
+        splitter = WalkForward(
+            settings.count,
+            purge,
+            settings.holdout_eras,
+            holdout_purge_eras=max(purges.values()),
+            train_era_step=settings.train_era_step,
+        )
         folds[name] = splitter.folds(eras)
     axes = tuple(Axis(name, values) for name, values in experiment.axes.items())
     benchmark = dict(experiment.benchmark) | {"target": benchmark_target}
@@ -135,6 +141,8 @@ def make_plan(experiment: Experiment, dataset: Dataset) -> Plan:
         "numerai_benchmarks": benchmarks,
         "seed": experiment.seed,
     }
+    if settings.train_era_step != 1:  # not named where it changes nothing: studies of before the option go on
+        identity["train_era_step"] = settings.train_era_step
     config_hash = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     return Plan(
         experiment=experiment,
@@ -222,11 +230,13 @@ def describe(plan: Plan) -> tuple[str, ...]:
     lines = [f"Study {plan.study}: {study}", f"Data {dataset.name}: {rows}, {targets}"]
     folds = plan.scored_folds
     purge = plan.purge_eras[str(plan.benchmark["target"])]
+    step = experiment.folds.train_era_step
+    thinning = f", 1 era in {step}" if step > 1 else ""
     for fold in folds:
         part = "test" if fold is folds[-1] else "validation"
         train, predict = plan.span(fold.train_eras), plan.span(fold.validation_eras)
         gap = f"purge {purge} era{'s' * (purge != 1)}"
-        lines.append(f"Fold {fold.number} ({part}): train {train}, {gap}, predict {predict}")
+        lines.append(f"Fold {fold.number} ({part}): train {train}{thinning}, {gap}, predict {predict}")
     if plan.holdout_eras:
         before = max(plan.purge_eras.values())
         lines.append(f"Holdout: {plan.span(plan.holdout_eras)}, not touched, with a purge of {before} eras before it")

@@ -189,8 +189,8 @@ class _Registrar:
     def _compare_ranks(self, models: Mapping[str, str], last: int) -> None:
         rows = last_eras(self._plan, self._column, _COMPARED_ERAS)
         fold = self._plan.scored_folds[-1]
-        positions = self._plan.dataset.rows_of(fold.validation_eras[-_COMPARED_ERAS:])
-        whole = self._plan.dataset.rows_of(fold.validation_eras)
+        positions = self._plan.dataset.span_of(fold.validation_eras[-_COMPARED_ERAS:])
+        whole = self._plan.dataset.span_of(fold.validation_eras)
         tracked = self._predictions(self._tracked.run_id, "prediction")[last]
         expected = tracked[positions.start - whole.start : positions.stop - whole.start]
         with temporary_directory() as directory:

@@ -17,7 +17,7 @@ from signal_miner.folds import Fold
 from signal_miner.interruption import StopRequest
 from signal_miner.parameters import Value
 from signal_miner.plan import Plan
-from signal_miner.trial import DEFAULT_MAX_BIN, Booster, grow, start_booster, validation_predictions
+from signal_miner.trial import Booster, grow, max_bin_of, start_booster, validation_predictions
 
 T = TypeVar("T")
 
@@ -89,7 +89,7 @@ class Retraining:
         targets = tuple(dict.fromkeys(str(each.params["target"]) for each in configurations))
         self._binned = BinnedFolds(plan.dataset, targets, plan.experiment.seed, should_stop=stop.is_set)
         # Neighbours share a dataset, so that few are held at a time.
-        self._ordered = sorted(configurations, key=lambda each: (self._max_bin(each), str(each.params["target"])))
+        self._ordered = sorted(configurations, key=lambda each: (max_bin_of(each.params), str(each.params["target"])))
 
     def replicate(self, tracked: Callable[[Configuration], NDArray[np.floating[Any]]]) -> dict[str, Replica]:
         """Train every configuration on its last fold and compare with what is tracked.
@@ -167,7 +167,7 @@ class Retraining:
             yield outcome
 
     def _train(self, each: Configuration, fold: Fold) -> Booster:
-        data = self._binned.get(fold, self._max_bin(each), str(each.params["target"]))
+        data = self._binned.get(fold, max_bin_of(each.params), str(each.params["target"]))
         booster = start_booster(data, each.params, each.seed)
         for start in range(0, each.trees, _TREES_A_STEP):
             step = min(_TREES_A_STEP, each.trees - start)
@@ -175,7 +175,3 @@ class Retraining:
             with self._telling:
                 self._on_trees(step)
         return booster
-
-    @staticmethod
-    def _max_bin(each: Configuration) -> int:
-        return int(each.params.get("max_bin", DEFAULT_MAX_BIN))

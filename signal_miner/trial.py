@@ -24,8 +24,7 @@ Booster = lgb.Booster
 CHECKPOINTS = 20
 """Points of a learning curve."""
 
-DEFAULT_MAX_BIN = 255
-"""LightGBM's own, where a configuration does not say."""
+_DEFAULT_MAX_BIN = 255
 
 DRAWN, BEST = 0, 1
 """Columns of a trial's predictions and scores: at the drawn number of trees, and at the best checkpoint."""
@@ -78,6 +77,11 @@ class TrialResult:
     train_seconds: float
 
 
+def max_bin_of(params: Mapping[str, Value]) -> int:
+    """Return a configuration's ``max_bin``, LightGBM's own where it does not say."""
+    return int(params.get("max_bin", _DEFAULT_MAX_BIN))
+
+
 def checkpoints(n_estimators: int) -> tuple[int, ...]:
     """Return about `CHECKPOINTS` evenly spaced numbers of trees, the last `n_estimators`."""
     spaced = np.linspace(0, n_estimators, min(CHECKPOINTS, n_estimators) + 1)[1:]
@@ -99,7 +103,7 @@ def booster_params(params: Mapping[str, Value], seed: int) -> dict[str, Any]:
         As ``lightgbm.LGBMRegressor(**params)`` would train, one thread, deterministic.
     """
     own = {name: value for name, value in params.items() if name not in {"target", "n_estimators", "max_bin"}}
-    shared = dataset_params(int(params.get("max_bin", DEFAULT_MAX_BIN)), seed)
+    shared = dataset_params(max_bin_of(params), seed)
     return own | shared | {"objective": "regression", "metric": "None", "deterministic": True}
 
 
@@ -243,29 +247,85 @@ def run_trial(
     Stopped
         If `should_stop` said so.
     """
-    points = checkpoints(int(params["n_estimators"]))
-    seconds = 0.0
-    curves: list[NDArray[np.float64]] = []
-    raw: list[NDArray[np.float32]] = []
-    best = len(points) - 1
-    kept: list[NDArray[np.float32]] = []
+    assembly = TrialAssembly(params, folds)
     for fold in folds:
-        is_test = fold is folds[-1]
-        data = binned.get(fold, int(params.get("max_bin", DEFAULT_MAX_BIN)), str(params["target"]))
+        data = binned.get(fold, max_bin_of(params), str(params["target"]))
         started = time.perf_counter()
         predictions = train_fold(data, params, seed, should_stop, partial(on_checkpoint, fold))
-        seconds += time.perf_counter() - started
-        curves.append(scorers[fold.number].corr(predictions))
-        if is_test:
-            # The best checkpoint is chosen on validation alone; only two columns of each fold are kept.
-            best = best_checkpoint(np.concatenate(curves[:-1]))
-            kept = [_drawn_and_best(columns, best) for columns in (*raw, predictions)]
-        raw.append(predictions)
-    results = tuple(
-        FoldResult(fold, columns, scorers[fold.number].score(columns), curve)
-        for fold, columns, curve in zip(folds, kept, curves, strict=True)
-    )
-    return TrialResult(dict(params), points, best, results, seconds)
+        assembly.add(FoldCurve.of(predictions, scorers[fold.number], time.perf_counter() - started))
+    return assembly.result(scorers)
+
+
+@dataclass(frozen=True, eq=False)
+class FoldCurve:
+    """A trained fold of a trial, before its best checkpoint is known.
+
+    Attributes
+    ----------
+    predictions : ndarray of float32, shape (n_rows, n_checkpoints)
+        Column-major.
+    curve : ndarray of float64, shape (n_eras, n_checkpoints)
+        CORR of each era at each checkpoint.
+    seconds : float
+        Wall-clock seconds of the training.
+    """
+
+    predictions: NDArray[np.float32]
+    curve: NDArray[np.float64]
+    seconds: float
+
+    @classmethod
+    def of(cls, predictions: NDArray[np.float32], scorer: Scorer, seconds: float) -> FoldCurve:
+        """Score the predictions of a fold at every checkpoint."""
+        return cls(predictions, scorer.corr(predictions), seconds)
+
+
+class TrialAssembly:
+    """A trial that is put together fold by fold, earliest first.
+
+    Once the last validation fold is there, its best checkpoint is known, and of each fold's predictions only two
+    columns are held.
+
+    Parameters
+    ----------
+    params : mapping of str to value
+        Configuration with ``n_estimators`` and ``target``.
+    folds : sequence of Fold
+        For the configuration's target, earliest first.
+    """
+
+    def __init__(self, params: Mapping[str, Value], folds: Sequence[Fold]) -> None:
+        self.params = dict(params)
+        self.folds = tuple(folds)
+        self._points = checkpoints(int(params["n_estimators"]))
+        self._parts: list[FoldCurve] = []
+        self._best: int | None = None
+
+    @property
+    def next_fold(self) -> Fold | None:
+        """The fold to be added next; None where all are there."""
+        return self.folds[len(self._parts)] if len(self._parts) < len(self.folds) else None
+
+    def add(self, part: FoldCurve) -> None:
+        """Add the next fold."""
+        if self._best is not None:
+            self._parts.append(_drawn_and_best(part, self._best))
+            return
+        self._parts.append(part)
+        if len(self._parts) == len(self.folds) - 1:  # the best checkpoint is chosen on validation alone
+            self._best = best_checkpoint(np.concatenate([each.curve for each in self._parts]))
+            self._parts = [_drawn_and_best(each, self._best) for each in self._parts]
+
+    def result(self, scorers: Mapping[int, Scorer]) -> TrialResult:
+        """Return the whole trial, scored by the scorers of each fold's number."""
+        if self._best is None or self.next_fold is not None:
+            raise ValueError("the trial is not whole")
+        results = tuple(
+            FoldResult(fold, part.predictions, scorers[fold.number].score(part.predictions), part.curve)
+            for fold, part in zip(self.folds, self._parts, strict=True)
+        )
+        seconds = sum(part.seconds for part in self._parts)
+        return TrialResult(self.params, self._points, self._best, results, seconds)
 
 
 def rescore(result: TrialResult, scorers: Mapping[int, Scorer]) -> TrialResult:
@@ -297,5 +357,5 @@ def best_checkpoint(curve: NDArray[np.float64]) -> int:
     return int(np.argmax(np.where(candidates, sharpes, -np.inf)))
 
 
-def _drawn_and_best(predictions: NDArray[np.float32], best: int) -> NDArray[np.float32]:
-    return np.asfortranarray(predictions[:, [-1, best]])
+def _drawn_and_best(part: FoldCurve, best: int) -> FoldCurve:
+    return replace(part, predictions=np.asfortranarray(part.predictions[:, [-1, best]]))

@@ -15,7 +15,7 @@ def fold_rows(plan: Plan) -> dict[int, FoldRows]:
     dataset = plan.dataset
     rows = {}
     for fold in plan.scored_folds:
-        span = dataset.rows_of(fold.validation_eras)
+        span = dataset.span_of(fold.validation_eras)
         labels = np.array([dataset.era_labels[era] for era in fold.validation_eras], dtype=object)
         places = np.searchsorted(fold.validation_eras, dataset.eras[span])
         rows[fold.number] = FoldRows(dataset.read_ids(span), pa.array(labels[places]), tuple(labels))
@@ -27,7 +27,7 @@ def fold_scorers(plan: Plan) -> dict[int, Scorer]:
     dataset = plan.dataset
     scorers = {}
     for fold in plan.scored_folds:
-        span = dataset.rows_of(fold.validation_eras)
+        span = dataset.span_of(fold.validation_eras)
         scorers[fold.number] = Scorer(
             dataset.eras[span],
             dataset.read_scoring_target(span),

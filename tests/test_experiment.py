@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,14 @@ def test_what_a_file_leaves_out_has_a_default():
     assert (experiment.feature_set, experiment.scoring_target, experiment.targets) == ("all", "target", None)
     assert (experiment.folds.count, experiment.folds.embargo_eras, experiment.folds.holdout_eras) == (2, None, 0)
     assert (experiment.trials, experiment.jobs, experiment.tracking_uri) == (100, -1, None)
+    assert (experiment.memory_gb, experiment.cache_gb, experiment.folds.train_era_step) == (None, 20, 1)
+
+
+def test_memory_cache_and_thinning_are_read():
+    table = a_table(memory_gb=6, cache_gb=0, folds={"train_era_step": 4})
+    experiment = parse_experiment(table | {"benchmark": {"n_estimators": 10, "device_type": "cuda"}})
+    assert (experiment.memory_gb, experiment.cache_gb, experiment.folds.train_era_step) == (6.0, 0.0, 4)
+    assert experiment.benchmark["device_type"] == "cuda"
 
 
 def test_overrides_reach_into_tables(tmp_path):
@@ -83,6 +92,17 @@ def test_overrides_reach_into_tables(tmp_path):
         ({"folds": {"cuont": 2}}, "unknown key 'folds.cuont'; did you mean 'count'"),
         ({"folds": {"count": 1}}, "folds.count = 1 is not an integer of at least 2"),
         ({"folds": {"embargo_eras": -3}}, "folds.embargo_eras = -3 is not an integer of at least 0"),
+        ({"folds": {"train_era_step": 0}}, "folds.train_era_step = 0 is not an integer of at least 1"),
+        ({"train_era_step": 4}, r"'train_era_step' stands at the top of the file, but belongs in \[folds\]"),
+        ({"memory_gb": 0}, "memory_gb = 0 is not a number above 0, in GB"),
+        ({"memory_gb": "8"}, "memory_gb = '8' is not a number above 0, in GB"),
+        ({"memory_gb": math.inf}, "memory_gb = inf is not a number above 0"),
+        ({"cache_gb": -1}, "cache_gb = -1 is not a number of at least 0, in GB"),
+        ({"cache_gb": True}, "cache_gb = True is not a number of at least 0"),
+        (
+            {"grid": {"n_estimators": [3], "device_type": ["tpu"]}},
+            "grid.device_type = 'tpu' is not one of cpu, gpu, cuda",
+        ),
         ({"folds": {"holdout_eras": 1.5}}, "folds.holdout_eras = 1.5 is not an integer"),
         ({"grid": ...}, r"\[grid\] is missing or empty"),
         ({"grid": {"max_depth": [3]}}, "grid.n_estimators is missing"),

@@ -55,6 +55,36 @@ def test_every_fold_is_purged_and_nothing_else_is_lost(eras, count, horizon, hol
         assert min(held_out) - max(validation) > purge
 
 
+@given(
+    eras=era_sets(),
+    count=st.integers(1, 6),
+    purge=st.sampled_from(sorted(PURGE_ERAS.values())),
+    holdout=st.integers(0, 30),
+    step=st.integers(1, 12),
+)
+def test_thinning_keeps_every_kth_training_era_by_number_and_all_that_are_predicted(eras, count, purge, holdout, step):
+    try:
+        whole = WalkForward(count, purge, holdout).folds(eras)
+    except UserError:
+        assume(False)
+    thin = WalkForward(count, purge, holdout, train_era_step=step).folds(eras)
+    for full, fold in zip(whole, thin, strict=True):
+        assert fold.validation_eras == full.validation_eras
+        newest = full.train_eras[-1]
+        assert fold.train_eras == tuple(era for era in full.train_eras if (newest - era) % step == 0)
+        assert fold.train_eras[-1] == newest
+        assert min(fold.validation_eras) - max(fold.train_eras) > purge
+    if step == 1:
+        assert thin == whole
+
+
+def test_thinned_training_eras_are_counted_back_by_number_over_holes():
+    eras = [1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29]
+    (fold,) = WalkForward(1, purge_eras=8, train_era_step=4).folds(eras)
+    assert fold.validation_eras == tuple(range(20, 30))
+    assert fold.train_eras == (3, 7, 11)  # by position it were (2, 6, 11)
+
+
 @given(eras=era_sets(), data=st.data())
 def test_split_yields_the_rows_of_the_folds_in_any_row_order(eras, data):
     rows = np.array(data.draw(st.permutations(eras * 2)))
@@ -94,6 +124,7 @@ def test_era_labels_of_all_ages_are_the_same_numbers():
     [
         (lambda: WalkForward(0), [], "n_splits = 0 is below 1"),
         (lambda: WalkForward(2, -1), [], "purge_eras = -1 is below 0"),
+        (lambda: WalkForward(2, train_era_step=0), [], "train_era_step = 0 is below 1"),
         (lambda: WalkForward(2, 16), range(1, 40), "fold 1 has no eras to train on: its validation starts at era 14"),
         (lambda: WalkForward(9, 0), range(1, 6), "5 eras are too few for 9 folds; lower"),
         (lambda: WalkForward(2, 0, 50), range(1, 40), "holdout_eras = 50 leaves nothing of 39 eras"),

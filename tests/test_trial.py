@@ -9,14 +9,14 @@ import pytest
 from conftest import make_frame, write_numerai_directory
 from hypothesis import given
 from hypothesis import strategies as st
+from training_case import plain_predictions, train
 
-from signal_miner import binning
 from signal_miner.binning import BinnedFolds
 from signal_miner.data import open_dataset
 from signal_miner.errors import Stopped, UserError
 from signal_miner.folds import WalkForward
 from signal_miner.scoring import Scorer
-from signal_miner.trial import best_checkpoint, booster_params, checkpoints, run_trial, train_fold
+from signal_miner.trial import best_checkpoint, booster_params, checkpoints, run_trial
 
 PARAMS = {
     "learning_rate": 0.1,
@@ -31,30 +31,6 @@ PARAMS = {
 }
 
 
-def train(binned, fold, params, seed, **options):
-    """Train one fold on its binned data."""
-    return train_fold(binned.get(fold, params.get("max_bin", 255), params["target"]), params, seed, **options)
-
-
-def plain_predictions(dataset, fold, params, seed):
-    """Train scikit-learn's wrapper on the raw matrix, as anyone would."""
-    train, validation = dataset.rows_of(fold.train_eras), dataset.rows_of(fold.validation_eras)
-    label = dataset.read_target(params["target"], train)
-    known = np.isfinite(label)
-    features = dataset.read_features(dataset.features, train).to_pandas().to_numpy(np.float32)[known]
-    model = lgb.LGBMRegressor(
-        **{name: value for name, value in params.items() if name != "target"},
-        random_state=seed,
-        n_jobs=1,
-        force_col_wise=True,
-        deterministic=True,
-        feature_pre_filter=False,
-        verbosity=-1,
-    ).fit(features, label[known])
-    unseen = dataset.read_features(dataset.features, validation).to_pandas().to_numpy(np.float32)
-    return model, unseen
-
-
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     directory = write_numerai_directory(tmp_path_factory.mktemp("trial") / "numerai", eras=60, rows=60)
@@ -64,11 +40,10 @@ def dataset(tmp_path_factory):
 @pytest.mark.parametrize("max_bin", [2, 3, 4, 5, 255])
 @pytest.mark.parametrize("target", ["target", "target_cyrusd_60"])
 @pytest.mark.parametrize("group_bytes", [4000, 2**28])
-def test_predictions_are_plain_lightgbms_at_every_checkpoint(dataset, monkeypatch, max_bin, target, group_bytes):
-    monkeypatch.setattr(binning, "GROUP_BYTES", group_bytes)
+def test_predictions_are_plain_lightgbms_at_every_checkpoint(dataset, max_bin, target, group_bytes):
     params = PARAMS | {"max_bin": max_bin, "target": target}
     fold = WalkForward(2, 8).folds(dataset.eras)[1]
-    binned = BinnedFolds(dataset, ("target", "target_cyrusd_60"), seed=5)
+    binned = BinnedFolds(dataset, ("target", "target_cyrusd_60"), seed=5, group_bytes=group_bytes)
     ours = train(binned, fold, params, seed=5)
     model, unseen = plain_predictions(dataset, fold, params, seed=5)
     for column, trees in enumerate(checkpoints(30)):
