@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from signal_miner.portable import PortableModel, load_predict, write_predict
 from signal_miner.portable.hosted import check_as_hosted
 from signal_miner.progress import TreesProgress
 from signal_miner.records import trial_name
+from signal_miner.registration_options import ALWAYS, IF_BETTER, SCALED, Registration, RegistrationOptions
 from signal_miner.registry import CHAMPION, ModelVersion, Registry, check_name
 from signal_miner.registry.package import ModelRecord
 from signal_miner.reopening import configuration, reopen_plan
@@ -35,9 +36,6 @@ from signal_miner.run_store import EXPERIMENT_FILE, PLAN
 from signal_miner.run_tags import BENCHMARK_KIND
 from signal_miner.studies import Studies, TrackedStudy
 
-KEPT, SCALED = "kept", "scaled"
-IF_BETTER, ALWAYS, NEVER = "if_better", "always", "never"
-
 _PREDICT = "predict.pkl"
 SCORING_TARGET, DIGEST = "signal_miner.scoring_target", "signal_miner.data_digest"
 """Tags of a version: what its ensemble was judged on, and the digest of the data it was mined on."""
@@ -45,75 +43,6 @@ SCORING_TARGET, DIGEST = "signal_miner.scoring_target", "signal_miner.data_diges
 _NEARLY_THE_SAME = 0.999
 _COMPARED_ERAS = 4
 _EXAMPLE_ROWS = 5
-
-
-@dataclass(frozen=True)
-class RegistrationOptions:
-    """What to register, and how.
-
-    Attributes
-    ----------
-    ensemble : str or None
-        Run id, or study; the newest ensemble if None.
-    model : str
-        Name of the registered model.
-    trees : str
-        ``kept``: members are refitted with the trees of their best checkpoint. ``scaled``: with more, as the refit
-        has more eras than the validation folds had.
-    promote : str
-        When the version becomes champion: ``if_better``, ``always`` or ``never``.
-    jobs : int or None
-        Members trained at a time; -1 for one a core; as the study was mined if None.
-    data : str or None
-        Where the study's data lie now.
-    tracking_uri : str or None
-
-    Raises
-    ------
-    UserError
-        If a value is not one of these.
-    """
-
-    ensemble: str | None = None
-    model: str = "signal-miner"
-    trees: str = KEPT
-    promote: str = IF_BETTER
-    jobs: int | None = None
-    data: str | None = None
-    tracking_uri: str | None = None
-
-    def __post_init__(self) -> None:
-        for name, value, known in (
-            ("trees", self.trees, (KEPT, SCALED)),
-            ("promote", self.promote, (IF_BETTER, ALWAYS, NEVER)),
-        ):
-            if value not in known:
-                raise UserError(f"{name} = {value!r} is not one of {', '.join(known)}; use one of them")
-        if self.jobs is not None and self.jobs != -1 and self.jobs < 1:
-            raise UserError(f"jobs = {self.jobs} is not 1 or more, nor -1 (one a core)")
-
-
-@dataclass(frozen=True, eq=False)
-class Registration:
-    """How it ended.
-
-    Attributes
-    ----------
-    version : ModelVersion
-    champion : bool
-        Whether it is champion now.
-    reason : str
-        Why, in a few words.
-    data : str
-        What the study was mined on.
-    tracking_uri : str
-    """
-
-    version: ModelVersion
-    champion: bool
-    reason: str
-    data: str
-    tracking_uri: str
 
 
 def register(options: RegistrationOptions, console: Console) -> Registration:

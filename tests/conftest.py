@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import settings
-from mining_case import run_mining, write_experiment
 
 if TYPE_CHECKING:
     from tournament_case import Tournament
@@ -82,9 +81,12 @@ def legacy_directory() -> Path:
     return directory
 
 
+# MLflow and numerapi take seconds to import: a test that needs neither does not wait for them.
 @pytest.fixture(scope="session")
 def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a finished study of ten trials on tiny data; tests that change it take a copy."""
+    from mining_case import run_mining, write_experiment
+
     directory = tmp_path_factory.mktemp("tiny")
     write_experiment(directory, write_numerai_directory(directory / "numerai"))
     done = run_mining(directory)
@@ -92,7 +94,6 @@ def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-# MLflow and numerapi take seconds to import: only the tests that need them pay.
 @pytest.fixture
 def tournament(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tournament]:
     """A Numerai on loopback, with a key for it in the environment."""

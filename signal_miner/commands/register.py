@@ -24,7 +24,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace, console: Console) -> int:
     """Register, and return the exit code."""
-    from signal_miner.registration import RegistrationOptions, register
+    from signal_miner.registration import register
+    from signal_miner.registration_options import RegistrationOptions
 
     plain = RegistrationOptions()
     done = register(
