@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,13 +43,6 @@ class FoldRows:
     ids: pa.Array
     eras: pa.Array
     era_labels: tuple[str, ...]
-
-
-@contextmanager
-def temporary_directory() -> Iterator[Path]:
-    """Give a directory for a trial's files that goes away after use."""
-    with tempfile.TemporaryDirectory(prefix="signal-miner-") as directory:
-        yield Path(directory)
 
 
 def write_artifacts(directory: Path, result: TrialResult, rows: Mapping[int, FoldRows]) -> None:

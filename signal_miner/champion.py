@@ -1,4 +1,4 @@
-"""Whether a new ensemble beats the champion: on validation eras that both were judged on, and on nothing else."""
+"""Whether a new ensemble beats the champion: on validation eras of the same data that both were judged on."""
 
 from __future__ import annotations
 

@@ -11,16 +11,17 @@ import psutil
 from numpy.typing import NDArray
 from rich.console import Console
 
-from signal_miner.artifacts import PREDICTIONS, read_predictions, temporary_directory, write_ensemble_artifacts
+from signal_miner.artifacts import write_ensemble_artifacts
 from signal_miner.blending import filled_features, gaussianised, mean_correlations, neutralized, uniform_ranks
-from signal_miner.ensemble_runs import EnsembleRuns, TrackedEnsemble
+from signal_miner.ensemble_runs import EnsembleRuns, TrackedEnsemble, members_note
 from signal_miner.errors import UserError, did_you_mean
+from signal_miner.files import temporary_directory
 from signal_miner.members import FEATURES, OWN_BENCHMARK, Ensemble, Member, Neutralization
 from signal_miner.metrics import score_metrics
 from signal_miner.plan import BENCHMARK, Plan
 from signal_miner.records import TrackedTrial
 from signal_miner.scoring import Scorer, sharpe
-from signal_miner.selection import GREEDY, SelectionRule, grow, ranked_trials, weights_of
+from signal_miner.selection import GREEDY, SelectionRule, grow, ranked_trials, scores_of, weights_of
 from signal_miner.studies import TrackedStudy
 from signal_miner.trial import FoldResult
 from signal_miner.validation_rows import fold_rows, fold_scorers
@@ -109,10 +110,11 @@ class EnsembleMaker:
         UserError
             If no trial fits the rule, or predictions cannot be read.
         """
-        trials = ranked_trials(rule, self._study.trials, self._study.benchmark)
+        trials = ranked_trials(rule, self._study.trials)
         if rule.select == GREEDY:
-            trials = self._greedy(rule, neutralization, trials)
-        weights = weights_of(rule, [trial.metrics.get(rule.metric_name, -np.inf) for trial in trials])
+            trials, weights = self._greedy(rule, neutralization, trials)
+        else:
+            weights = weights_of(rule, scores_of(rule, trials))
         members = tuple(
             Member(trial.run_id, int(trial.number or 0), dict(trial.params), _trees(trial), weight)
             for trial, weight in zip(trials, weights, strict=True)
@@ -136,13 +138,18 @@ class EnsembleMaker:
                 _params(ensemble, rule),
                 metrics,
                 directory,
-                self._runs.members_note(ensemble, self._study.experiment_id, _member_columns(trials)),
+                members_note(
+                    ensemble,
+                    self._study.experiment_id,
+                    [member.trees for member in members],
+                    _member_columns(trials),
+                ),
             )
         return EnsembleSummary(tracked, trials, correlations)
 
     def _greedy(
         self, rule: SelectionRule, neutralization: Neutralization | None, trials: Sequence[TrackedTrial]
-    ) -> tuple[TrackedTrial, ...]:
+    ) -> tuple[tuple[TrackedTrial, ...], tuple[float, ...]]:
         folds = [fold.number for fold in self._plan.scored_folds[:-1]]
         n_rows = sum(len(self._rows[number].ids) for number in folds)
         size = _BYTES_WHILE_NEUTRALIZING if neutralization else _BYTES_A_PREDICTION
@@ -165,25 +172,27 @@ class EnsembleMaker:
         eras = np.concatenate([self._eras(number) for number in folds])
         correlations = mean_correlations(eras, np.concatenate(columns))
         scorers = [self._scorers[number] for number in folds]
-        chosen = grow(rule, columns, lambda blends: _judge(rule.metric, scorers, blends), correlations)
-        return tuple(trials[place] for place in chosen)
+        chosen, weights = grow(rule, columns, lambda blends: _judge(rule.metric, scorers, blends), correlations)
+        return tuple(trials[place] for place in chosen), weights
 
     def _blend(
         self, trials: Sequence[TrackedTrial], weights: Sequence[float], neutralization: Neutralization | None
     ) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
-        """Return each fold's blend, shape (n_rows, 1), and the members' correlations in validation."""
+        """Return each fold's blend, shape (n_rows, 1), and the members' correlations in validation.
+
+        Members are neutralised one by one, as candidates are: their correlations are those that a cap is held to.
+        """
         predictions = [self._read(trial, "best_prediction") for trial in trials]
         blends, eras, ranked = [], [], []
         for fold in self._plan.scored_folds:
             number = fold.number
             columns = gaussianised(self._eras(number), np.column_stack([each[number] for each in predictions]))
+            if neutralization:
+                columns = self._neutralized(number, columns, neutralization)
             if fold is not self._plan.scored_folds[-1]:
                 eras.append(self._eras(number))
                 ranked.append(columns)
-            blend = (columns @ np.array(weights))[:, np.newaxis]
-            if neutralization:
-                blend = self._neutralized(number, blend, neutralization)
-            blends.append(uniform_ranks(self._eras(number), blend[:, 0])[:, np.newaxis])
+            blends.append(uniform_ranks(self._eras(number), columns @ np.array(weights))[:, np.newaxis])
         return blends, mean_correlations(np.concatenate(eras), np.concatenate(ranked))
 
     def _neutralized(
@@ -215,18 +224,8 @@ class EnsembleMaker:
         return lambda rows: ranked[rows]
 
     def _read(self, trial: TrackedTrial, column: str) -> Mapping[int, NDArray[np.floating[Any]]]:
-        try:
-            with temporary_directory() as directory:
-                predictions = read_predictions(self._runs.download(trial.run_id, PREDICTIONS, directory), column)
-            if {number: len(values) for number, values in predictions.items()} != {
-                number: len(rows.ids) for number, rows in self._rows.items()
-            }:
-                raise UserError("its rows are not the study's")
-        except (UserError, OSError, ValueError, KeyError) as error:
-            raise UserError(
-                f"{trial.name} (run {trial.run_id}) has no readable {PREDICTIONS} ({error}); delete the run and mine on"
-            ) from error
-        return predictions
+        rows = {number: len(labels.ids) for number, labels in self._rows.items()}
+        return self._runs.predictions(trial.run_id, trial.name, column, rows)
 
     def _span(self, number: int) -> slice:
         fold = next(fold for fold in self._plan.scored_folds if fold.number == number)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mlflow.entities import Run
+from numpy.typing import NDArray
 
-from signal_miner.artifacts import temporary_directory
+from signal_miner.artifacts import PREDICTIONS, read_predictions
 from signal_miner.comparison_view import RUN_COLOR, order, run_color
 from signal_miner.errors import UserError, did_you_mean
+from signal_miner.files import temporary_directory
 from signal_miner.members import Ensemble
 from signal_miner.metrics import RunMetrics
 from signal_miner.records import trial_name
-from signal_miner.run_store import FINISHED, NOTE, RunStore, told
+from signal_miner.redaction import reason_of
+from signal_miner.run_store import FAILED, FINISHED, RunStore, told
 from signal_miner.run_tags import CONFIG_HASH, ENSEMBLE_KIND, KIND, ORDER, STUDY
+from signal_miner.tracking_store import NOTE
 
 ENSEMBLE = "ensemble.json"
 """Artifact: members with their runs, parameters, trees and weights, and how they were chosen."""
@@ -83,8 +89,9 @@ class EnsembleRuns(RunStore):
         -------
         TrackedEnsemble
         """
-        earlier = self._find([experiment_id], {KIND: ENSEMBLE_KIND, STUDY: ensemble.study})
-        name = f"ensemble {len(earlier) + 1}"
+        earlier = [run.info.run_name for run in self._find([experiment_id], {KIND: ENSEMBLE_KIND})]
+        taken = [int(number) for number in re.findall(r"^ensemble (\d+)$", "\n".join(map(str, earlier)), re.MULTILINE)]
+        name = f"ensemble {max(taken, default=0) + 1}"
         tags = {
             STUDY: ensemble.study,
             CONFIG_HASH: config_hash,
@@ -96,22 +103,53 @@ class EnsembleRuns(RunStore):
         }
         tags |= {f"beats_benchmark.{part}": str(beats).lower() for part, beats in metrics.beats_benchmark.items()}
         run_id = self._create(experiment_id, name, tags)
-        self._write(run_id, params, metrics)
-        self._client.log_text(run_id, ensemble.to_json(), ENSEMBLE)
-        self._client.log_artifacts(run_id, str(artifacts))
+        try:
+            self._write(run_id, params, metrics)
+            self._client.log_text(run_id, ensemble.to_json(), ENSEMBLE)
+            self._client.log_artifacts(run_id, str(artifacts))
+        except BaseException:
+            self._client.set_terminated(run_id, FAILED)
+            self._client.delete_run(run_id)
+            raise
         self._client.set_terminated(run_id, FINISHED)
         texts = {key: str(value) for key, value in params.items()}
         return TrackedEnsemble(run_id, experiment_id, name, ensemble, metrics.values, texts)
 
-    def members_note(self, ensemble: Ensemble, experiment_id: str, columns: Mapping[str, Sequence[str]]) -> str:
-        """Return a table of the members in Markdown, each with a link to its run."""
-        heads = ["member", "weight", "trees", *columns]
-        lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
-        for place, member in enumerate(ensemble.members):
-            link = f"[{trial_name(member.number)}](#/experiments/{experiment_id}/runs/{member.run_id})"
-            cells = [link, f"{member.weight:.3f}", str(member.trees), *(values[place] for values in columns.values())]
-            lines.append(f"| {' | '.join(cells)} |")
-        return "\n".join(lines).replace(" |", f"{_GAP} |")
+    def predictions(
+        self, run_id: str, name: str, column: str, rows: Mapping[int, int]
+    ) -> dict[int, NDArray[np.floating[Any]]]:
+        """Return a column of a run's tracked predictions by fold.
+
+        Parameters
+        ----------
+        run_id : str
+        name : str
+            How a message names the run.
+        column : str
+            Of ``predictions.parquet``.
+        rows : mapping of int to int
+            Number of validation rows that each fold must have.
+
+        Returns
+        -------
+        dict of int to ndarray of float, shape (n_rows,)
+
+        Raises
+        ------
+        UserError
+            If they are not there, damaged, or not of these rows.
+        """
+        try:
+            with temporary_directory() as directory:
+                predictions = read_predictions(self.download(run_id, PREDICTIONS, directory), column)
+            if {number: len(values) for number, values in predictions.items()} != rows:
+                raise UserError("its rows are not the study's")
+        except (UserError, OSError, ValueError, KeyError) as error:
+            raise UserError(
+                f"{name} (run {run_id}) has no readable {PREDICTIONS} ({reason_of(error)}); delete the run and make it "
+                "again"
+            ) from error
+        return predictions
 
     @told
     def find(self, which: str | None = None) -> TrackedEnsemble:
@@ -120,8 +158,8 @@ class EnsembleRuns(RunStore):
         Parameters
         ----------
         which : str, optional
-            Its run id; or a study's name or the beginning of one: then its newest ensemble. The newest of all if not
-            given.
+            Its run id or name, such as ``ensemble 3`` (the newest of that name); or a study's name or the beginning of
+            one: then its newest ensemble. The newest of all if not given.
 
         Raises
         ------
@@ -134,19 +172,18 @@ class EnsembleRuns(RunStore):
         runs.sort(key=lambda run: run.info.start_time, reverse=True)
         if not runs:
             raise UserError("the tracking store has no ensemble yet; make one with: mlflow run . -e ensemble")
-        fitting = [run for run in runs if run.info.run_id == which] or [
+        fitting = [run for run in runs if which in (run.info.run_id, run.info.run_name)] or [
             run for run in runs if run.data.tags[STUDY].startswith(which or "")
         ]
         if not fitting:
-            known = [run.info.run_id for run in runs] + [run.data.tags[STUDY] for run in runs]
+            known = list(dict.fromkeys(str(name) for run in runs for name in (run.info.run_name, run.data.tags[STUDY])))
             raise UserError(f"ensemble {which!r} is not tracked{did_you_mean(str(which), known)}")
         return self._tracked(fitting[0])
 
     @told
-    def log_files(self, run_id: str, files: Sequence[Path], folder: str = "") -> None:
-        """Add files to a run's artifacts."""
-        for file in files:
-            self._client.log_artifact(run_id, str(file), folder or None)
+    def log_refit(self, run_id: str, file: Path) -> None:
+        """Keep a refitted member among a run's artifacts."""
+        self._client.log_artifact(run_id, str(file), REFIT)
 
     @told
     def log_values(self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
@@ -155,9 +192,9 @@ class EnsembleRuns(RunStore):
         self._set_tags(run_id, tags)
 
     @told
-    def file_names(self, run_id: str, folder: str) -> set[str]:
-        """Return the names of the artifacts in a folder of a run."""
-        return {file.path.rpartition("/")[2] for file in self._client.list_artifacts(run_id, folder)}
+    def refits(self, run_id: str) -> set[str]:
+        """Return the names of the refitted members that are kept."""
+        return {file.path.rpartition("/")[2] for file in self._client.list_artifacts(run_id, REFIT)}
 
     def _tracked(self, run: Run) -> TrackedEnsemble:
         try:
@@ -174,3 +211,30 @@ class EnsembleRuns(RunStore):
             metrics=dict(run.data.metrics),
             params=dict(run.data.params),
         )
+
+
+def members_note(
+    ensemble: Ensemble, experiment_id: str, trees: Sequence[int], columns: Mapping[str, Sequence[str]]
+) -> str:
+    """Return a table of the members in Markdown, each with a link to its run.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+    experiment_id : str
+    trees : sequence of int
+        Of each member.
+    columns : mapping of str to sequence of str
+        Further columns: a cell for each member.
+    """
+    heads = ["member", "weight", "trees", *columns]
+    rows = [_row(heads), f"|{' --- |' * len(heads)}"]
+    for place, member in enumerate(ensemble.members):
+        link = f"[{trial_name(member.number)}](#/experiments/{experiment_id}/runs/{member.run_id})"
+        further = [values[place] for values in columns.values()]
+        rows.append(_row([link, f"{member.weight:.3f}", str(trees[place]), *further]))
+    return "\n".join(rows)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "|" + "|".join(f" {cell}{_GAP} " for cell in cells) + "|"

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from signal_miner.artifacts import PREDICTIONS, read_predictions, temporary_directory, write_artifacts
+from signal_miner.artifacts import PREDICTIONS, read_predictions, write_artifacts
 from signal_miner.binning import BinnedFolds
 from signal_miner.errors import Stopped, UserError
+from signal_miner.files import temporary_directory
 from signal_miner.folds import Fold
 from signal_miner.interruption import StopRequest
 from signal_miner.metrics import trial_metrics

@@ -197,6 +197,7 @@ def plan_record(plan: Plan) -> dict[str, object]:
             "scoring_target": experiment.scoring_target,
             "horizon_days": experiment.horizon_days,
             "trials": experiment.trials,
+            "jobs": experiment.jobs,
             "seed": experiment.seed,
             "constraint": constraint.expression if constraint else None,
             "folds": asdict(experiment.folds),

@@ -33,3 +33,8 @@ def reason_of(error: BaseException) -> str:
     """Return what an error says, in one line and without passwords; its type where it says nothing."""
     lines = str(error).strip().splitlines()
     return without_passwords(lines[0] if lines else type(error).__name__)
+
+
+def reason_of_system(error: OSError) -> str:
+    """Return what the system says, such as ``No space left on device``, without the path; its type if nothing."""
+    return error.strerror or type(error).__name__

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,86 +14,35 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.filesize import decimal
 
-from signal_miner.artifacts import ERA_SCORES, PREDICTIONS, read_predictions, temporary_directory
+from signal_miner.artifacts import ERA_SCORES
 from signal_miner.champion import compare
-from signal_miner.ensemble_runs import ENSEMBLE, REFIT, EnsembleRuns, TrackedEnsemble
-from signal_miner.errors import UserError
+from signal_miner.ensemble_runs import ENSEMBLE, REFIT, EnsembleRuns, TrackedEnsemble, members_note
+from signal_miner.errors import Stopped, UserError
+from signal_miner.files import temporary_directory
 from signal_miner.interruption import StopRequest
 from signal_miner.live_rows import last_eras, live_like
 from signal_miner.members import OWN_BENCHMARK, Ensemble
 from signal_miner.plan import Plan
 from signal_miner.portable import PortableModel, load_predict, write_predict
-from signal_miner.portable.hosted import HostedCheck, check_as_hosted
+from signal_miner.portable.hosted import check_as_hosted
 from signal_miner.progress import TreesProgress
 from signal_miner.records import trial_name
-from signal_miner.registry import CHAMPION, ModelVersion, Registry
+from signal_miner.registration_options import ALWAYS, IF_BETTER, SCALED, Registration, RegistrationOptions
+from signal_miner.registry import CHAMPION, ModelVersion, Registry, check_name
 from signal_miner.registry.package import ModelRecord
 from signal_miner.reopening import configuration, reopen_plan
-from signal_miner.retraining import Configuration, Replica, Retraining
-from signal_miner.run_store import PLAN
+from signal_miner.retraining import TOLERANCE, Configuration, Replica, Retraining
+from signal_miner.run_store import EXPERIMENT_FILE, PLAN
 from signal_miner.run_tags import BENCHMARK_KIND
 from signal_miner.studies import Studies, TrackedStudy
 
-KEPT, SCALED = "kept", "scaled"
-IF_BETTER, ALWAYS, NEVER = "if_better", "always", "never"
-
 _PREDICT = "predict.pkl"
-_EXPERIMENT = "experiment.toml"
+SCORING_TARGET, DIGEST = "signal_miner.scoring_target", "signal_miner.data_digest"
+"""Tags of a version: what its ensemble was judged on, and the digest of the data it was mined on."""
+
+_NEARLY_THE_SAME = 0.999
 _COMPARED_ERAS = 4
 _EXAMPLE_ROWS = 5
-
-
-@dataclass(frozen=True)
-class RegistrationOptions:
-    """What to register, and how.
-
-    Attributes
-    ----------
-    ensemble : str or None
-        Run id, or study; the newest ensemble if None.
-    model : str
-        Name of the registered model.
-    trees : str
-        ``kept``: members are refitted with the trees of their best checkpoint. ``scaled``: with more, as the refit
-        has more eras than the validation folds had.
-    promote : str
-        When the version becomes champion: ``if_better``, ``always`` or ``never``.
-    data : str or None
-        Where the study's data lie now.
-    tracking_uri : str or None
-    """
-
-    ensemble: str | None = None
-    model: str = "signal-miner"
-    trees: str = KEPT
-    promote: str = IF_BETTER
-    data: str | None = None
-    tracking_uri: str | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Registration:
-    """How it ended.
-
-    Attributes
-    ----------
-    version : ModelVersion
-    champion : bool
-        Whether it is champion now.
-    reason : str
-        Why, in a few words.
-    check : HostedCheck
-        What ``predict.pkl`` took under the hosted runner's conditions.
-    ensemble : TrackedEnsemble
-    tracking_uri : str
-    """
-
-    version: ModelVersion
-    champion: bool
-    reason: str
-    check: HostedCheck
-    ensemble: TrackedEnsemble
-    tracking_uri: str
 
 
 def register(options: RegistrationOptions, console: Console) -> Registration:
@@ -115,17 +64,22 @@ def register(options: RegistrationOptions, console: Console) -> Registration:
     Stopped
         If the user asked for a stop.
     """
+    registry = Registry(options.tracking_uri)
+    check_name(options.model)
     with StopRequest(lambda: console.print("Stopping; members refitted so far are kept …")) as stop:
         runs = EnsembleRuns(options.tracking_uri)
         tracked = runs.find(options.ensemble)
         study = Studies(options.tracking_uri).find(tracked.ensemble.study)
         plan = reopen_plan(study.plan, options.data)
-        console.print(f"{tracked.name} of study {study.name}: {len(tracked.ensemble.members)} members")
+        count = len(tracked.ensemble.members)
+        console.print(f"{tracked.name} of study {study.name}: {count} members; data {plan.experiment.data}")
+        if options.jobs is not None:
+            plan = replace(plan, experiment=replace(plan.experiment, jobs=options.jobs))
         registrar = _Registrar(tracked, study, plan, runs, stop, console)
         replicas = registrar.replicate()
         models = registrar.refit(options.trees)
         with temporary_directory() as directory:
-            return registrar.publish(options, replicas, models, directory)
+            return registrar.publish(options, registry, replicas, models, directory)
 
 
 class _Registrar:
@@ -176,29 +130,31 @@ class _Registrar:
 
         def tracked(each: Configuration) -> NDArray[np.floating[Any]]:
             column = "prediction" if each.name == BENCHMARK_KIND else "best_prediction"
-            return self._predictions(self._run_ids[each.name], column)[last]
+            return self._predictions(self._run_ids[each.name], each.name, column)[last]
 
         total = sum(each.trees for each in self._configurations)
         with TreesProgress(self._console, "Reproducing members on the last fold", total) as progress:
             replicas = Retraining(self._plan, self._configurations, self._stop, progress.advance).replicate(tracked)
         largest = max(replica.difference for replica in replicas.values())
         self._console.print(f"{len(replicas)} reproduced; the largest difference to what is tracked is {largest:.1g}")
-        self._compare_ranks({name: replica.model for name, replica in replicas.items()}, last)
+        self._compare_ranks({name: replica.model for name, replica in replicas.items()}, last, largest == 0)
         return replicas
 
-    def _compare_ranks(self, models: Mapping[str, str], last: int) -> None:
+    def _compare_ranks(self, models: Mapping[str, str], last: int, exact: bool) -> None:
+        """Hold the file's ranks to the tracked ones; where members differ in the last bits, ties may fall otherwise."""
         rows = last_eras(self._plan, self._column, _COMPARED_ERAS)
         fold = self._plan.scored_folds[-1]
         positions = self._plan.dataset.span_of(fold.validation_eras[-_COMPARED_ERAS:])
         whole = self._plan.dataset.span_of(fold.validation_eras)
-        tracked = self._predictions(self._tracked.run_id, "prediction")[last]
+        tracked = self._predictions(self._tracked.run_id, self._tracked.name, "prediction")[last]
         expected = tracked[positions.start - whole.start : positions.stop - whole.start]
         with temporary_directory() as directory:
             path = directory / _PREDICT
             write_predict(self._portable(models), path)
             given = load_predict(path)(rows, rows)["prediction"].to_numpy()
         difference = float(np.abs(given - expected).max())
-        if not difference <= 1e-6:
+        same = difference <= TOLERANCE if exact else np.corrcoef(given, expected)[0, 1] > _NEARLY_THE_SAME
+        if not same:
             raise UserError(
                 f"{_PREDICT} gives other ranks than the tracked ensemble on the last fold (by {difference:.2g}); "
                 "the ensemble's run was changed: make it again"
@@ -215,6 +171,8 @@ class _Registrar:
         missing = [each for name, each in wanted.items() if name not in models]
         if models:
             self._console.print(f"{len(models)} of {len(wanted)} members were refitted before")
+        if not missing:
+            return models
         label = f"Refitting on all {len(np.unique(self._plan.dataset.eras))} resolved eras"
         with TreesProgress(self._console, label, sum(each.trees for each in missing)) as progress:
 
@@ -222,11 +180,10 @@ class _Registrar:
                 with temporary_directory() as directory:
                     file = directory / _file_name(each)
                     file.write_text(model, encoding="utf-8")
-                    self._runs.log_files(self._tracked.run_id, [file], REFIT)
+                    self._runs.log_refit(self._tracked.run_id, file)
                 models[each.name] = model
 
-            if missing:
-                Retraining(self._plan, missing, self._stop, progress.advance).refit(keep)
+            Retraining(self._plan, missing, self._stop, progress.advance).refit(keep)
         return models
 
     def _factor(self) -> float:
@@ -236,7 +193,7 @@ class _Registrar:
         return float(len(np.unique(self._plan.dataset.eras)) / trained)
 
     def _refitted(self, wanted: Mapping[str, Configuration]) -> dict[str, str]:
-        there = self._runs.file_names(self._tracked.run_id, REFIT)
+        there = self._runs.refits(self._tracked.run_id)
         found = {}
         for name, each in wanted.items():
             file = _file_name(each)
@@ -251,6 +208,7 @@ class _Registrar:
     def publish(
         self,
         options: RegistrationOptions,
+        registry: Registry,
         replicas: Mapping[str, Replica],
         models: Mapping[str, str],
         directory: Path,
@@ -269,12 +227,14 @@ class _Registrar:
             "predict/peak_memory_mb": check.peak_memory_bytes / 1e6,
             "replication/largest_difference": max(replica.difference for replica in replicas.values()),
         }
-        trees = {f"trees {name}": _trees_of(model) for name, model in models.items()}
+        trees = {f"trees {name}": str(_trees_of(model)) for name, model in models.items()}
         (directory / ENSEMBLE).write_text(self._ensemble.to_json(), encoding="utf-8")
         files = {ENSEMBLE: directory / ENSEMBLE}
-        for name in (PLAN, _EXPERIMENT):
+        for name in (PLAN, EXPERIMENT_FILE):
             files[name] = self._runs.download(self._study.run_id, name, directory)
-        registry = Registry(options.tracking_uri)
+        if self._stop.is_set():
+            raise Stopped
+        self._stop.ignore_signals()  # from here on it is a matter of seconds, and no half of it is of use
         champion = registry.find(options.model, CHAMPION)
         made = registry.register(
             ModelRecord(
@@ -292,30 +252,33 @@ class _Registrar:
                 metrics={**self._tracked.metrics, **metrics},
                 tags={
                     "study": self._study.name,
-                    "data_digest": self._plan.dataset.digest,
-                    "scoring_target": self._plan.experiment.scoring_target,
+                    DIGEST: self._plan.dataset.digest,
+                    SCORING_TARGET: self._plan.experiment.scoring_target,
                     "validation_sharpe": f"{self._tracked.metrics.get('validation/sharpe', float('nan')):.4f}",
                     "test_sharpe": f"{self._tracked.metrics.get('test/sharpe', float('nan')):.4f}",
                     **trees,
                 },
-                description=self._description(options),
+                description=self._description(options, models),
             )
         )
         self._runs.log_values(self._tracked.run_id, metrics, {"signal_miner.model": f"{made.name}/{made.version}"})
         becomes, reason = self._judge(options, champion)
         if becomes:
             registry.promote(made.name, made.version, CHAMPION)
-        return Registration(made, becomes, reason, check, self._tracked, registry.tracking_uri)
+        return Registration(made, becomes, reason, self._plan.experiment.data, registry.tracking_uri)
 
     def _judge(self, options: RegistrationOptions, champion: ModelVersion | None) -> tuple[bool, str]:
         if options.promote != IF_BETTER:
             return options.promote == ALWAYS, f"promote = {options.promote}"
         if champion is None:
             return True, "there was none"
+        if options.trees == SCALED:
+            return False, "nobody has judged its scaled numbers of trees"
         if champion.run_id == self._tracked.run_id:
             return True, "it is the same ensemble, refitted"
-        if champion.tags.get("scoring_target") != self._plan.experiment.scoring_target:
-            return False, f"version {champion.version} was judged on another scoring target"
+        own = {SCORING_TARGET: self._plan.experiment.scoring_target, DIGEST: self._plan.dataset.digest}
+        if any(champion.tags.get(tag) != value for tag, value in own.items()):
+            return False, f"version {champion.version} was mined on other data or judged on another target"
         try:
             theirs = self._era_scores(champion.run_id)
         except (UserError, OSError, ValueError) as error:
@@ -347,13 +310,15 @@ class _Registrar:
         neutralization = self._ensemble.neutralization
         return neutralization.numerai_column if neutralization else None
 
-    def _predictions(self, run_id: str, column: str) -> Mapping[int, NDArray[np.floating[Any]]]:
-        with temporary_directory() as directory:
-            return read_predictions(self._runs.download(run_id, PREDICTIONS, directory), column)
+    def _predictions(self, run_id: str, name: str, column: str) -> Mapping[int, NDArray[np.floating[Any]]]:
+        spans = {fold.number: self._plan.dataset.span_of(fold.validation_eras) for fold in self._plan.scored_folds}
+        rows = {number: span.stop - span.start for number, span in spans.items()}
+        return self._runs.predictions(run_id, name, column, rows)
 
-    def _description(self, options: RegistrationOptions) -> str:
+    def _description(self, options: RegistrationOptions, models: Mapping[str, str]) -> str:
         dataset = self._plan.dataset
-        note = self._runs.members_note(self._ensemble, self._tracked.experiment_id, {})
+        trees = [_trees_of(models[trial_name(member.number)]) for member in self._ensemble.members]
+        note = members_note(self._ensemble, self._tracked.experiment_id, trees, {})
         return (
             f"{self._tracked.name} of study `{self._study.name}`, refitted on all {len(np.unique(dataset.eras))} "
             f"resolved eras of {dataset.name} (digest {dataset.digest}, {len(dataset.features)} features), trees "
@@ -367,5 +332,5 @@ def _file_name(each: Configuration) -> str:
     return f"{each.name.replace(' ', '-')}-{each.trees}-trees-lightgbm-{lightgbm}.txt"
 
 
-def _trees_of(model: str) -> str:
-    return str(model.count("\nTree="))
+def _trees_of(model: str) -> int:
+    return model.count("\nTree=")

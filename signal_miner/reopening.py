@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from signal_miner.errors import UserError
 from signal_miner.experiment import parse_experiment
 from signal_miner.parameters import Value
-from signal_miner.plan import Plan, make_plan
+from signal_miner.plan import Plan, make_plan, plan_record
 from signal_miner.sources import open_source
 
 _TARGET = "target"
@@ -47,6 +47,7 @@ def reopen_plan(record: Mapping[str, Any], data: str | None = None) -> Plan:
         "benchmark": given["benchmark"],
         "numerai_benchmarks": list(given["numerai_benchmarks"]),
         "trials": given["trials"],
+        "jobs": given.get("jobs", -1),
         "seed": given["seed"],
     }
     for key in ("horizon_days", "constraint"):
@@ -61,15 +62,9 @@ def reopen_plan(record: Mapping[str, Any], data: str | None = None) -> Plan:
             f"{dataset.digest}, then {tracked}); say where those lie with -P data=…, or mine the new data first"
         )
     plan = make_plan(experiment, dataset)
-    for name, folds in plan.folds.items():
-        mined = record["targets"].get(name, {}).get("folds")
-        if mined != [{**asdict(fold), **_as_lists(fold.train_eras, fold.validation_eras)} for fold in folds]:
-            raise UserError(f"the folds of {name} are not those of study {record['study']}; mine it again")
+    if json.loads(json.dumps(plan_record(plan)))["targets"] != record["targets"]:
+        raise UserError(f"the folds are not those of study {record['study']}; mine it again")
     return plan
-
-
-def _as_lists(train_eras: tuple[int, ...], validation_eras: tuple[int, ...]) -> dict[str, list[int]]:
-    return {"train_eras": list(train_eras), "validation_eras": list(validation_eras)}
 
 
 def configuration(plan: Plan, tracked: Mapping[str, str]) -> dict[str, Value]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -147,6 +148,7 @@ class Retraining:
             on_model(by_name[name], model)
 
     def _each(self, work: Callable[[Configuration], T]) -> Iterator[tuple[str, T]]:
+        warnings.filterwarnings("ignore", message=".*tasks which were still being processed.*")
         jobs = joblib.cpu_count() if self._plan.experiment.jobs == -1 else self._plan.experiment.jobs
         workers = joblib.Parallel(
             n_jobs=jobs, backend="threading", return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1

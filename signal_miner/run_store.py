@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from mlflow.entities import Metric, Param, Run, RunStatus, RunTag
-from mlflow.tracking.context.registry import resolve_tags
 
 from signal_miner.metrics import RunMetrics
 from signal_miner.records import TrackedTrial
-from signal_miner.run_tags import KIND, NUMBER
-from signal_miner.tracking_store import open_client, store_errors
-
-NOTE = "mlflow.note.content"
+from signal_miner.run_tags import BENCHMARK_KIND, KIND, NUMBER, STUDY, TRIAL_KIND
+from signal_miner.tracking_store import LONGEST_VALUE, Store, store_errors
 
 PLAN = "plan.json"
 """Artifact of the study's run: settings, features, targets, eras of each fold, as they were mined."""
 
-LONGEST_VALUE = 5000
-"""Characters of a tag that every store takes."""
+EXPERIMENT_FILE = "experiment.toml"
+"""Artifact of the study's run: the experiment as it was written."""
 
+RUNNING = RunStatus.to_string(RunStatus.RUNNING)
 FINISHED = RunStatus.to_string(RunStatus.FINISHED)
 FAILED = RunStatus.to_string(RunStatus.FAILED)
 
@@ -44,28 +42,8 @@ def told(method: Callable[P, T]) -> Callable[P, T]:
     return telling
 
 
-class RunStore:
-    """A tracking store.
-
-    Parameters
-    ----------
-    tracking_uri : str, optional
-        MLflow's own choice (its environment variables, else a local database) if not given.
-
-    Raises
-    ------
-    UserError
-        If the store cannot be reached.
-    """
-
-    def __init__(self, tracking_uri: str | None = None) -> None:
-        self._client = open_client(tracking_uri)
-        self._context = {tag: value for tag, value in resolve_tags().items() if tag != "mlflow.parentRunId"}
-
-    @property
-    def tracking_uri(self) -> str:
-        """Address of the store."""
-        return str(self._client.tracking_uri)
+class RunStore(Store):
+    """The runs of a tracking store."""
 
     @told
     def download(self, run_id: str, artifact: str, directory: Path) -> Path:
@@ -115,11 +93,30 @@ class RunStore:
             if not token:
                 return pages
 
+    def _trials(self, experiment_id: str, study: str) -> tuple[TrackedTrial, ...]:
+        """Return a study's finished and failed trials, by number."""
+        found = map(_tracked, self._find([experiment_id], {KIND: TRIAL_KIND, STUDY: study}))
+        ended = [trial for trial in found if trial.status in (FINISHED, FAILED)]
+        return tuple(sorted(ended, key=lambda trial: trial.number or 0))
+
+    def _benchmark(self, experiment_id: str, study: str) -> TrackedTrial | None:
+        """Return a study's benchmark, if it is finished."""
+        found = map(_tracked, self._find([experiment_id], {KIND: BENCHMARK_KIND, STUDY: study}))
+        return next((trial for trial in found if trial.finished), None)
+
+    def _delete_cut_off(self, experiment_id: str, study: str, kinds: Sequence[str]) -> None:
+        """Delete a study's runs of these kinds that a killed process left half-written."""
+        for kind in kinds:
+            cut_off = f"and attributes.status = '{RUNNING}'"
+            for run in self._find([experiment_id], {KIND: kind, STUDY: study}, cut_off):
+                self._client.set_terminated(run.info.run_id, FAILED)  # MLflow changes no deleted run
+                self._client.delete_run(run.info.run_id)
+
     def _all_experiment_ids(self) -> list[str]:
         return [str(experiment.experiment_id) for experiment in self._client.search_experiments(max_results=1000)]
 
 
-def tracked_trial(run: Run) -> TrackedTrial:
+def _tracked(run: Run) -> TrackedTrial:
     """Return a trial's or benchmark's run as it is read by other rooms."""
     tags = run.data.tags
     return TrackedTrial(
@@ -131,9 +128,3 @@ def tracked_trial(run: Run) -> TrackedTrial:
         metrics=dict(run.data.metrics),
         beats_benchmark={part: tags.get(f"beats_benchmark.{part}") == "true" for part in ("validation", "test")},
     )
-
-
-def ended_trials(runs: Iterable[Run]) -> tuple[TrackedTrial, ...]:
-    """Return finished and failed trials, by number."""
-    ended = [trial for trial in map(tracked_trial, runs) if trial.status in (FINISHED, FAILED)]
-    return tuple(sorted(ended, key=lambda trial: trial.number or 0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,8 @@ OBJECTIVES = {
 EQUAL, BY_RANK = "equal", "rank"
 WEIGHTS = (EQUAL, BY_RANK)
 
+_LESS_IS_BETTER = ("max_drawdown", "benchmark_corr", "undefined_eras")
+
 _LEAST_GAIN = 1e-6  # below it a step is rounding
 
 
@@ -39,8 +41,9 @@ class SelectionRule:
     members : int
         Members at most.
     metric : str
-        ``sharpe``, ``corr`` or ``bmc``, in validation: what trials are ranked by, and of ``greedy`` what the ensemble
-        maximises. ``top`` also takes the full name of a validation metric.
+        ``sharpe``, ``corr`` or ``bmc``, in validation at the best checkpoint: what trials are ranked by, and of
+        ``greedy`` what the ensemble maximises. ``top`` also takes any other validation metric, such as
+        ``max_drawdown`` or ``validation/max_drawdown``; of drawdown and correlation with a benchmark less is better.
     max_correlation : float
         Of ``greedy``: highest correlation between two members.
     max_benchmark_correlation : float
@@ -94,18 +97,39 @@ class SelectionRule:
                 f"metric = {self.metric!r} looks at test eras; members are chosen on validation alone: "
                 f"use {', '.join(OBJECTIVES)} or a metric such as validation/corr"
             )
-        if not self.metric.startswith(("validation/", "best/validation_")) and "/validation_" not in self.metric:
-            raise UserError(f"metric = {self.metric!r} is no validation metric{_near(self.metric, OBJECTIVES)}")
         if self.select == GREEDY:
             raise UserError(
-                f"metric = {self.metric!r} is a trial's own; greedy maximises the ensemble's {', '.join(OBJECTIVES)}: "
-                "use one of them, or select=top"
+                f"metric = {self.metric!r} is no score of an ensemble{_near(self.metric, OBJECTIVES)}; greedy "
+                f"maximises {', '.join(OBJECTIVES)}: use one of them, or select=top"
             )
 
-    @property
-    def metric_name(self) -> str:
-        """Name of the tracked metric that trials are ranked by."""
-        return OBJECTIVES.get(self.metric, self.metric)
+    def metric_name(self, known: Collection[str]) -> str:
+        """Return the name of the tracked metric that trials are ranked by.
+
+        Parameters
+        ----------
+        known : collection of str
+            The names that are tracked.
+
+        Raises
+        ------
+        UserError
+            If it is not among them, or not of validation.
+        """
+        column, _, score = self.metric.rpartition("_")
+        candidates = (
+            OBJECTIVES.get(self.metric),
+            self.metric,
+            f"validation/{self.metric}",
+            f"{column}/validation_{score}",
+        )
+        of_validation = [name for name in known if "validation" in name]
+        for name in candidates:
+            if name in of_validation:
+                return name
+        near = did_you_mean(self.metric, of_validation)
+        near = near if near.startswith("; did") else f"; known are {', '.join(sorted(of_validation))}"
+        raise UserError(f"metric = {self.metric!r} is no tracked validation metric{near}")
 
 
 def _near(value: str, known: Sequence[str] | dict[str, str]) -> str:
@@ -113,9 +137,7 @@ def _near(value: str, known: Sequence[str] | dict[str, str]) -> str:
     return near if near.startswith("; did") else ""
 
 
-def ranked_trials(
-    rule: SelectionRule, trials: Sequence[TrackedTrial], benchmark: TrackedTrial
-) -> tuple[TrackedTrial, ...]:
+def ranked_trials(rule: SelectionRule, trials: Sequence[TrackedTrial]) -> tuple[TrackedTrial, ...]:
     """Return the trials that a rule takes, best first; of ``greedy`` its candidates.
 
     Parameters
@@ -123,8 +145,6 @@ def ranked_trials(
     rule : SelectionRule
     trials : sequence of TrackedTrial
         Of one study.
-    benchmark : TrackedTrial
-        Its benchmark.
 
     Returns
     -------
@@ -140,37 +160,43 @@ def ranked_trials(
         raise UserError("the study has no finished trial; mine it first")
     if rule.select == RUNS:
         return _named(rule.runs, trials)
-    name = rule.metric_name
-    known = sorted({key for trial in finished for key in trial.metrics})
-    if not any(name in trial.metrics for trial in finished):
-        raise UserError(f"metric = {rule.metric!r} is not tracked for any trial{did_you_mean(name, known)}")
-    scored = [trial for trial in finished if name in trial.metrics]
-    scored.sort(key=lambda trial: (-trial.metrics[name], trial.number))
+    scores = {trial.run_id: score for trial, score in zip(finished, scores_of(rule, finished), strict=True)}
+    scored = [trial for trial in finished if math.isfinite(scores[trial.run_id])]
+    scored.sort(key=lambda trial: (-scores[trial.run_id], trial.number))
     cap = rule.max_benchmark_correlation
     if cap < 1:
         scored = [trial for trial in scored if trial.metrics.get("best/validation_benchmark_corr", 1.0) <= cap]
         if not scored:
             raise UserError(f"every trial's correlation with the benchmark is above {cap}; raise it, or mine more")
     if rule.select == BEATING:
-        scored = [trial for trial in scored if _beats(trial, benchmark)]
+        scored = [trial for trial in scored if trial.beats_benchmark["validation"]]
         if not scored:
             raise UserError(
-                "no trial beats the benchmark in validation at its best checkpoint (CORR and Sharpe); mine more "
-                "trials, or use select=greedy"
+                "no trial beats the benchmark in validation (CORR and Sharpe); mine more trials, or use select=greedy"
             )
     return tuple(scored[: rule.pool if rule.select == GREEDY else rule.members])
 
 
-def _beats(trial: TrackedTrial, benchmark: TrackedTrial) -> bool:
-    return all(
-        trial.metrics.get(f"best/validation_{score}", -math.inf)
-        > benchmark.metrics.get(f"validation/{score}", math.inf)
-        for score in ("corr", "sharpe")
-    )
+def scores_of(rule: SelectionRule, trials: Sequence[TrackedTrial]) -> list[float]:
+    """Return the trials' validation scores by a rule's metric, higher for better; -inf where one has none.
+
+    Raises
+    ------
+    UserError
+        If the metric is not tracked for any of them.
+    """
+    name = rule.metric_name({key for trial in trials for key in trial.metrics})
+    sign = -1 if name.endswith(_LESS_IS_BETTER) else 1
+    return [sign * trial.metrics[name] if name in trial.metrics else -math.inf for trial in trials]
 
 
 def _named(names: Sequence[str], trials: Sequence[TrackedTrial]) -> tuple[TrackedTrial, ...]:
-    known = {trial.run_id: trial for trial in trials} | {str(trial.number): trial for trial in trials}
+    known = {
+        name: trial
+        for trial in trials
+        for name in (trial.run_id, str(trial.number), trial.name)
+        if trial.number is not None
+    }
     chosen = []
     for name in names:
         trial = known.get(name.strip())
@@ -201,7 +227,7 @@ def grow(
     columns: Sequence[NDArray[np.float32]],
     judge: Callable[[Sequence[NDArray[np.float32]]], NDArray[np.float64]],
     correlations: NDArray[np.float64],
-) -> tuple[int, ...]:
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """Choose candidates one at a time, each the one that helps the ensemble most; stop where none does.
 
     Forward selection after Caruana, Niculescu-Mizil, Crew and Ksikes (2004), without replacement and under a cap on
@@ -218,8 +244,10 @@ def grow(
 
     Returns
     -------
-    tuple of int
-        Places of the chosen among the candidates, in the order they were taken; the first is the best alone.
+    chosen : tuple of int
+        Places among the candidates, in the order they were taken; the first is the best alone.
+    weights : tuple of float
+        Theirs, with which the ensemble was judged.
 
     Raises
     ------
@@ -250,4 +278,4 @@ def grow(
             break
         chosen.append(allowed[best])
         reached = scores[best]
-    return tuple(chosen)
+    return tuple(chosen), weights_of(rule, alone[chosen].tolist())

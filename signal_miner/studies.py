@@ -10,11 +10,11 @@ from typing import Any
 
 from mlflow.entities import Run
 
-from signal_miner.artifacts import temporary_directory
 from signal_miner.errors import UserError, did_you_mean
+from signal_miner.files import temporary_directory
 from signal_miner.records import TrackedTrial
-from signal_miner.run_store import PLAN, RunStore, ended_trials, told, tracked_trial
-from signal_miner.run_tags import BENCHMARK_KIND, CONFIG_HASH, KIND, STUDY, STUDY_KIND, TRIAL_KIND
+from signal_miner.run_store import PLAN, RunStore, told
+from signal_miner.run_tags import CONFIG_HASH, KIND, STUDY, STUDY_KIND
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,14 +77,7 @@ class Studies(RunStore):
 
     def _study(self, run: Run) -> TrackedStudy:
         name, experiment_id = run.data.tags[STUDY], run.info.experiment_id
-        benchmark = next(
-            (
-                trial
-                for trial in map(tracked_trial, self._find([experiment_id], {KIND: BENCHMARK_KIND, STUDY: name}))
-                if trial.finished
-            ),
-            None,
-        )
+        benchmark = self._benchmark(experiment_id, name)
         if benchmark is None:
             raise UserError(f"study {name} has no finished benchmark; mine it on")
         return TrackedStudy(
@@ -93,7 +86,7 @@ class Studies(RunStore):
             experiment_id=experiment_id,
             config_hash=run.data.tags[CONFIG_HASH],
             plan=self._plan(run.info.run_id, name),
-            trials=ended_trials(self._find([experiment_id], {KIND: TRIAL_KIND, STUDY: name})),
+            trials=self._trials(experiment_id, name),
             benchmark=benchmark,
         )
 

@@ -1,4 +1,4 @@
-"""The only room that talks to MLflow's tracking: writes studies and trials, and reads them back."""
+"""Writes a study and its trials to MLflow while it is mined, and reads them back to go on with it."""
 
 from __future__ import annotations
 
@@ -9,24 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Dataset as DatasetEntity
-from mlflow.entities import DatasetInput, InputTag, Run
+from mlflow.entities import DatasetInput, InputTag
 from mlflow.exceptions import MlflowException
 
 from signal_miner.comparison_view import EXPERIMENT_KIND, RUN_COLOR, order, run_color, shared_view
 from signal_miner.errors import UserError
 from signal_miner.metrics import RunMetrics
 from signal_miner.records import StudyRecord, TrackedTrial, trial_name
-from signal_miner.run_store import (
-    FAILED,
-    FINISHED,
-    LONGEST_VALUE,
-    NOTE,
-    PLAN,
-    RunStore,
-    ended_trials,
-    told,
-    tracked_trial,
-)
+from signal_miner.run_store import EXPERIMENT_FILE, FAILED, FINISHED, PLAN, RUNNING, RunStore, told
 from signal_miner.run_tags import (
     BENCHMARK_KIND,
     CONFIG_HASH,
@@ -38,6 +28,7 @@ from signal_miner.run_tags import (
     STUDY_KIND,
     TRIAL_KIND,
 )
+from signal_miner.tracking_store import LONGEST_VALUE, NOTE
 
 
 class Tracker(RunStore):
@@ -88,16 +79,16 @@ class Tracker(RunStore):
         str
             Run id.
         """
-        earlier = self._runs(STUDY_KIND)
+        earlier = self._find([self._experiment_id], {KIND: STUDY_KIND, STUDY: self._study})
         if earlier:
             run_id = str(earlier[0].info.run_id)
-            self._client.update_run(run_id, status="RUNNING")
+            self._client.update_run(run_id, status=RUNNING)
         else:
             tags = self._tags | {KIND: STUDY_KIND}
             run_id = self._create(self._experiment_id, f"study {record.study}", tags)
         # All of it each time: the process that made the run may have been killed before it had written the rest.
         self._write(run_id, record.params, {})
-        self._client.log_text(run_id, record.experiment_file, "experiment.toml")
+        self._client.log_text(run_id, record.experiment_file, EXPERIMENT_FILE)
         self._client.log_dict(run_id, dict(record.plan), PLAN)
         dataset = DatasetEntity(
             name=record.data_name,
@@ -204,12 +195,12 @@ class Tracker(RunStore):
     @told
     def trials(self) -> tuple[TrackedTrial, ...]:
         """Return the study's finished and failed trials, by number."""
-        return ended_trials(self._runs(TRIAL_KIND))
+        return self._trials(self._experiment_id, self._study)
 
     @told
     def benchmark(self) -> TrackedTrial | None:
         """Return the study's benchmark, if it is finished."""
-        return next((trial for trial in map(tracked_trial, self._runs(BENCHMARK_KIND)) if trial.finished), None)
+        return self._benchmark(self._experiment_id, self._study)
 
     @told
     def delete_cut_off(self) -> None:
@@ -217,10 +208,7 @@ class Tracker(RunStore):
 
         They hold nothing: their trials are run again.
         """
-        for kind in (TRIAL_KIND, BENCHMARK_KIND):
-            for run in self._runs(kind, "and attributes.status = 'RUNNING'"):
-                self._client.set_terminated(run.info.run_id, FAILED)  # MLflow changes no deleted run
-                self._client.delete_run(run.info.run_id)
+        self._delete_cut_off(self._experiment_id, self._study, (TRIAL_KIND, BENCHMARK_KIND))
 
     def link_launcher(self, study_run_id: str) -> None:
         """Tell the run that ``mlflow run`` made for this process which study it led to."""
@@ -240,9 +228,6 @@ class Tracker(RunStore):
             own[NUMBER] = str(number)
         name = BENCHMARK_KIND if number is None else trial_name(number)
         return self._create(self._experiment_id, name, own | dict(tags), started)
-
-    def _runs(self, kind: str, further: str = "") -> list[Run]:
-        return self._find([self._experiment_id], {KIND: kind, STUDY: self._study}, further)
 
 
 def _kind(number: int | None) -> str:

@@ -16,12 +16,20 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import get_tracking_uri
+from mlflow.tracking.context.registry import resolve_tags
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from signal_miner.errors import UserError
 from signal_miner.redaction import reason_of, without_passwords
 
+NOTE = "mlflow.note.content"
+"""Tag: Markdown that MLflow shows on the page of a run or a model."""
+
+LONGEST_VALUE = 5000
+"""Characters of a tag, a parameter and a description that every store takes."""
+
+_GOES_ON = "once it answers again, the same command goes on where it stopped"
 _SECONDS_TO_CONNECT = 10.0
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run, with the server's password
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar of its own for each small file
@@ -70,15 +78,52 @@ def open_client(tracking_uri: str | None = None) -> MlflowClient:
 
 
 @contextmanager
-def store_errors(tracking_uri: str) -> Iterator[None]:
-    """Tell a store that stops answering in one line."""
+def store_errors(tracking_uri: str, repair: str = _GOES_ON, what: str = "tracking store") -> Iterator[None]:
+    """Tell a store that stops answering in one line.
+
+    Parameters
+    ----------
+    tracking_uri : str
+    repair : str, optional
+        What to do then; by default, to give the same command again.
+    what : str, default "tracking store"
+        What the store is here.
+
+    Raises
+    ------
+    UserError
+        Where the store fails.
+    """
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise UserError(
-            f"the tracking store {without_passwords(tracking_uri)} failed ({reason_of(error)}); once it answers "
-            "again, the same command goes on where it stopped"
-        ) from error
+        place = without_passwords(tracking_uri)
+        raise UserError(f"the {what} {place} failed ({reason_of(error)}); {repair}") from error
+
+
+class Store:
+    """A tracking store, by a client of its own and without MLflow's global state.
+
+    Parameters
+    ----------
+    tracking_uri : str, optional
+        MLflow's own choice (its environment variables, else a local database) if not given.
+
+    Raises
+    ------
+    UserError
+        If the store cannot be opened.
+    """
+
+    def __init__(self, tracking_uri: str | None = None) -> None:
+        self._client = open_client(tracking_uri)
+        # Who runs what from where: what MLflow gives to runs of its own accord.
+        self._context = {tag: value for tag, value in resolve_tags().items() if tag != "mlflow.parentRunId"}
+
+    @property
+    def tracking_uri(self) -> str:
+        """Address of the store."""
+        return str(self._client.tracking_uri)
 
 
 def _knock(uri: str) -> None:

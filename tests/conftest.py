@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import settings
-from mining_case import run_mining, write_experiment
+
+if TYPE_CHECKING:
+    from tournament_case import Tournament
+
+    from signal_miner.live.submission_runs import SubmissionRuns
 
 settings.register_profile("steady", deadline=None)  # other processes may hold the cores
 settings.load_profile("steady")
@@ -74,11 +81,57 @@ def legacy_directory() -> Path:
     return directory
 
 
+# MLflow and numerapi take seconds to import: a test that needs neither does not wait for them.
 @pytest.fixture(scope="session")
 def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a finished study of ten trials on tiny data; tests that change it take a copy."""
+    from mining_case import run_mining, write_experiment
+
     directory = tmp_path_factory.mktemp("tiny")
     write_experiment(directory, write_numerai_directory(directory / "numerai"))
     done = run_mining(directory)
     assert done.returncode == 0, done.stderr
     return directory
+
+
+@pytest.fixture
+def tournament(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tournament]:
+    """A Numerai on loopback, with a key for it in the environment."""
+    from tournament_case import serve_tournament
+
+    yield from serve_tournament(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database, to be copied: MLflow takes two seconds to make one."""
+    from signal_miner.tracking_store import open_client
+
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    open_client(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def store(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of one real tracking store for all tests; each has an experiment of its own in it."""
+    return f"sqlite:///{shutil.copy(empty_store, tmp_path_factory.mktemp('store'))}"
+
+
+@pytest.fixture
+def experiment(store: str, tmp_path: Path) -> Iterator[str]:
+    """The id of an experiment whose runs are seen by one test alone."""
+    from signal_miner.tracking_store import open_client
+
+    client = open_client(store)
+    made = client.create_experiment(tmp_path.name, artifact_location=(tmp_path / "artifacts").as_uri())
+    yield str(made)
+    client.delete_experiment(made)
+
+
+@pytest.fixture
+def runs(store: str, experiment: str) -> SubmissionRuns:
+    """The submissions of this test's experiment."""
+    from signal_miner.live.submission_runs import SubmissionRuns
+
+    return SubmissionRuns(store, experiment)

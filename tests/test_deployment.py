@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,16 +17,10 @@ from tournament_case import (
     Tournament,
     make_console,
     make_model,
-    serve_tournament,
 )
 
 from signal_miner.errors import UserError
 from signal_miner.live.deployment import DeployOptions, deploy
-
-
-@pytest.fixture
-def tournament(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tournament]:
-    yield from serve_tournament(monkeypatch)
 
 
 def test_a_model_is_uploaded_and_validated(tournament: Tournament, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import lightgbm as lgb
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +19,7 @@ from mining_case import ROOT, artifact, client_of, environment, run_mining, runs
 from numerai_tools import scoring as oracle
 from study_case import artifact_path, command, copy_study, members_of, newest_ensemble, predict_file
 
+from signal_miner import ensemble as ensemble_room
 from signal_miner.data import open_dataset
 from signal_miner.demo import ensure_demo
 from signal_miner.portable import load_predict
@@ -54,6 +56,15 @@ def predict_elsewhere(directory: Path, live: pd.DataFrame) -> pd.DataFrame:
     return pd.read_parquet(elsewhere / "out.parquet")
 
 
+def predict_here(directory: Path, live: pd.DataFrame) -> pd.DataFrame:
+    """Predict with the champion as MLflow loads it, in this process."""
+    client = client_of(directory)
+    version = client.get_model_version_by_alias("signal-miner", "champion")
+    model = mlflow.pyfunc.load_model(client.get_model_version_download_uri("signal-miner", version.version))
+    predictions: pd.DataFrame = model.predict(live)
+    return predictions
+
+
 def assert_live_predictions(predictions: pd.DataFrame, live: pd.DataFrame) -> None:
     assert list(predictions.columns) == ["prediction"]
     assert predictions.index.equals(live.index)
@@ -68,7 +79,7 @@ def demo(tmp_path_factory):
     directory = tmp_path_factory.mktemp("demo")
     ensure_demo(directory / "data" / "demo")
     shutil.copy(ROOT / "experiments" / "demo.toml", directory / "tiny.toml")
-    done = run_mining(directory, "--trials", "40")
+    done = run_mining(directory, "--trials", "24")
     assert done.returncode == 0, done.stderr
     return directory
 
@@ -176,7 +187,7 @@ def test_three_ways_give_the_same_ranks(study, neutralize):
     column = "tiny_lgbm_ender20"
     rows["era"] = [dataset.era_labels[int(era)] for era in dataset.eras]
     rows[column] = dataset.read_benchmarks([column], slice(0, len(dataset)))[column]
-    registered = predict_elsewhere(study, rows)
+    registered = predict_here(study, rows)
     packed = load_predict(predict_file(study))(rows, rows[[column]])
     assert (registered["prediction"] - packed["prediction"]).abs().max() < 1e-12
 
@@ -269,17 +280,54 @@ def test_a_member_of_another_seed_is_named_and_nothing_is_registered(study, caps
 
 
 def test_a_seed_changed_in_the_run_is_caught(study, capsys):
-    assert command(study, "ensemble", "--select", "top", "--members", "2") == 0
-    run = newest_ensemble(study)
-    path = artifact_path(study, run, "ensemble.json")
+    drawn = [run for run in runs_of(study) if float(run.data.params["colsample_bytree"]) < 1]
+    drawn.sort(key=lambda run: run.data.metrics["best/trees"])
+    assert command(study, "ensemble", "--select", "runs", "--runs", drawn[-1].info.run_id) == 0
+    path = artifact_path(study, newest_ensemble(study), "ensemble.json")
     ensemble = json.loads(path.read_text())
-    sampled = [m for m in ensemble["members"] if float(m["params"]["colsample_bytree"]) < 1]
-    if not sampled:
-        pytest.skip("no member draws at random")
-    sampled[0]["params"]["seed"] = "99"
+    ensemble["members"][0]["params"]["seed"] = "99"
     path.write_text(json.dumps(ensemble))
     assert command(study, "register") == 2
-    assert f"trial {sampled[0]['number']:04d}" in capsys.readouterr().err
+    assert f"not reproduced on the last fold: {drawn[-1].info.run_name}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("damage", ["cut", "rows", "fold", "gone"])
+def test_damaged_predictions_are_one_line(study, capsys, damage):
+    assert command(study, "ensemble", "--select", "top", "--members", "2") == 0
+    run = next(r for r in runs_of(study) if r.info.run_id == members_of(study, newest_ensemble(study))[0]["run_id"])
+    path = artifact_path(study, run, "predictions.parquet")
+    frame = pd.read_parquet(path)
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-100])
+    elif damage == "gone":
+        path.unlink()
+    else:
+        (frame.iloc[:-5] if damage == "rows" else frame[frame["fold"] == 1]).to_parquet(path)
+    capsys.readouterr()
+    for arguments in (("register",), ("ensemble", "--select", "top", "--members", "2")):
+        assert command(study, *arguments) == 2
+        error = capsys.readouterr().err
+        assert f"{run.info.run_name} (run {run.info.run_id}) has no readable predictions.parquet" in error
+        assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("neutralize", ["", "benchmark", "features"])
+def test_what_greedy_judged_is_what_is_tracked(study, neutralize, monkeypatch):
+    """The score that the selection reached is the tracked one, also neutralised and with weights by rank."""
+    reached = []
+    judged = ensemble_room.grow
+
+    def spy(rule, columns, judge, correlations):
+        places, weights = judged(rule, columns, judge, correlations)
+        reached.append(judge([fold[:, list(places)] @ np.array(weights, np.float32)[:, None] for fold in columns])[0])
+        return places, weights
+
+    monkeypatch.setattr(ensemble_room, "grow", spy)
+    options = ("--neutralize", neutralize) if neutralize else ()
+    assert command(study, "ensemble", "--weights", "rank", "--max-correlation", "0.8", *options) == 0
+    metrics = newest_ensemble(study).data.metrics
+    assert metrics["validation/sharpe"] == pytest.approx(reached[0], abs=1e-4)
+    assert metrics.get("members/highest_correlation", 0) <= 0.8 + 1e-6
 
 
 def test_a_blend_changed_in_the_run_is_caught(study, capsys):
@@ -305,10 +353,27 @@ def test_a_champion_falls_only_to_a_better_one(study, capsys):
     assert command(study, "register") == 0
     assert "It is not champion (validation Sharpe" in capsys.readouterr().out
     assert champion(study) == "1"
+    assert command(study, "register", "--trees", "scaled", "--ensemble", "ensemble 1") == 0
+    assert "It is not champion (nobody has judged its scaled numbers of trees)" in capsys.readouterr().out
+    assert champion(study) == "1"
     assert command(study, "register", "--promote", "always", "--trees", "scaled") == 0
-    assert champion(study) == "3"
-    assert command(study, "register", "--ensemble", runs_of(study, "ensemble")[0].info.run_id) == 0
     assert champion(study) == "4"
+    assert command(study, "register", "--ensemble", runs_of(study, "ensemble")[0].info.run_id) == 0
+    assert champion(study) == "5"
+
+
+def test_models_of_other_data_are_not_compared(study, capsys, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    write_experiment(other, write_numerai_directory(other / "numerai", seed=3), trials=2)
+    store = ("--tracking-uri", f"sqlite:///{study / 'mlflow.db'}")
+    assert command(study, "ensemble", "--select", "top", "--members", "1") == 0
+    assert command(study, "register") == 0
+    assert run_mining(other, *store).returncode == 0
+    assert command(other, "ensemble", "--select", "top", *store) == 0
+    capsys.readouterr()
+    assert command(other, "register", *store) == 0
+    assert "It is not champion (version 1 was mined on other data" in capsys.readouterr().out
 
 
 def test_a_stopped_registration_goes_on(study, capsys):
@@ -334,11 +399,15 @@ def test_a_stopped_registration_goes_on(study, capsys):
         (("ensemble", "--select", "best"), "select = 'best' is not one of greedy, top, beating, runs"),
         (("ensemble", "--members", "three"), "members = 'three' is not an integer"),
         (("ensemble", "--max-correlation", "high"), "max_correlation = 'high' is not a number"),
-        (("ensemble", "--proportion", "2"), "proportion = 2.0 is not from 0 to 1"),
+        (("ensemble", "--neutralize", "features", "--proportion", "2"), "proportion = 2.0 is not from 0 to 1"),
         (("ensemble", "--neutralize", "feature"), "neutralize = 'feature' is not one of the study's neutralizers; did"),
         (("ensemble", "--data", "nowhere"), "data 'nowhere' does not exist"),
         (("register", "--ensemble", "nothing"), "no ensemble yet"),
-        (("register", "--trees", "more"), "trees = 'more' is not one of kept, scaled"),
+        (("register", "--trees", "more"), "trees = 'more' is not one of kept, scaled; use"),
+        (("register", "--jobs", "0"), "jobs = 0 is not 1 or more"),
+        (("register", "--model", "a/b"), "'a/b' cannot name a registered model"),
+        (("ensemble", "--proportion", "0.5"), "none is asked for; add neutralize"),
+        (("ensemble", "--select", "top", "--pool", "3"), "pool belongs to select=greedy"),
         (("register", "--promote", "yes"), "promote = 'yes' is not one of if_better, always, never"),
     ],
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cloudpickle
@@ -33,20 +35,54 @@ def environments(tmp_path_factory: pytest.TempPathFactory) -> HostedEnvironments
     return HostedEnvironments(directory)
 
 
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A file, what it is given, and what our own Python makes of that."""
+
+    path: Path
+    frame: pd.DataFrame
+    benchmarks: pd.DataFrame | None
+    expected: pd.Series
+
+
+def make_job(path: Path, model: PortableModel, frame: pd.DataFrame, benchmarks: pd.DataFrame | None = None) -> Job:
+    write_predict(model, path)
+    return Job(path, frame, benchmarks, load_predict(path)(frame, benchmarks)["prediction"])
+
+
+def run_all(python: Path, directory: Path, jobs: list[Job]) -> list[HostedRun]:
+    """Run jobs in an environment, two at a time."""
+
+    def run(job: Job) -> HostedRun:
+        return run_hosted(python, directory / job.path.stem, job.path, job.frame, job.benchmarks)
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(run, jobs))
+
+
+@pytest.fixture(scope="module")
+def every_way(tmp_path_factory: pytest.TempPathFactory) -> list[Job]:
+    """The same files for every Python: one neutralised in each way, and one that is not."""
+    directory, frame = tmp_path_factory.mktemp("every_way"), live_frame(1000, 3)
+    return [
+        make_job(
+            directory / f"{to}.pkl",
+            portable_model(5, to, trees=100),
+            frame,
+            benchmark_frame(frame) if to == COLUMN else None,
+        )
+        for to in EVERY_WAY
+    ]
+
+
 @pytest.mark.parametrize("version", PINS)
 def test_every_hosted_python_predicts_what_ours_does(
-    version: str, environments: HostedEnvironments, tmp_path: Path
+    version: str, environments: HostedEnvironments, every_way: list[Job], tmp_path: Path
 ) -> None:
     python = environments.python(version)
-    frame = live_frame(1000, 3)
-    for to in EVERY_WAY:
-        path = tmp_path / f"{to}.pkl"
-        write_predict(portable_model(5, to, trees=100), path)
-        benchmarks = benchmark_frame(frame) if to == COLUMN else None
-        there = run_hosted(python, tmp_path / f"job_{to}", path, frame, benchmarks).predictions
-        here = load_predict(path)(frame, benchmarks)["prediction"]
-        pd.testing.assert_index_equal(there.index, here.index)
-        np.testing.assert_allclose(there, here, rtol=0, atol=1e-9)
+    for job, run in zip(every_way, run_all(python, tmp_path, every_way), strict=True):
+        pd.testing.assert_index_equal(run.predictions.index, job.expected.index)
+        np.testing.assert_allclose(run.predictions, job.expected, rtol=0, atol=1e-9)
 
 
 TYPES_AND_ERRORS = """
@@ -92,39 +128,44 @@ def test_types_and_errors_are_the_same_on_every_hosted_python(
     assert ended.stderr == ""
 
 
-@pytest.mark.parametrize("version", PINS)
-def test_a_real_era_and_a_model_of_2000_trees_take_less_than_a_minute_and_a_gigabyte(
-    version: str, environments: HostedEnvironments, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def real_jobs(tmp_path_factory: pytest.TempPathFactory) -> list[Job]:
+    """A real era for Numerai's own example model, as it is and neutralised to its features."""
     if not REAL_MODEL.exists():
         pytest.skip("real Numerai data are not beside this checkout")
-    text = REAL_MODEL.read_text()
+    directory, text, frame = tmp_path_factory.mktemp("real"), REAL_MODEL.read_text(), pd.read_parquet(REAL_ERA)
     booster = lgb.Booster(model_str=text)
-    frame = pd.read_parquet(REAL_ERA)
     features = tuple(booster.feature_name())
     assert set(features) == {name for name in frame if name.startswith("feature_")}
-    neutralization = Neutralization(FEATURES, 0.5)
+    assert (booster.num_trees(), len(features)) == (2000, 42)
+    plain = PortableModel(features, (text,), (1.0,), None, None, ())
+    jobs = [
+        make_job(directory / "plain.pkl", plain, frame),
+        make_job(directory / "neutral.pkl", replace(plain, neutralization=Neutralization(FEATURES, 0.5)), frame),
+    ]
+    own = pd.Series(booster.predict(frame[list(features)]).astype(np.float32), frame.index)
+    np.testing.assert_array_equal(jobs[0].expected, (own.rank() - 0.5) / len(own))
+    return jobs
+
+
+@pytest.mark.parametrize("version", PINS)
+def test_a_real_era_and_a_model_of_2000_trees_take_less_than_a_minute_and_a_gigabyte(
+    version: str, environments: HostedEnvironments, real_jobs: list[Job], tmp_path: Path
+) -> None:
     python = environments.python(version)
-    for model in (
-        PortableModel(features, (text,), (1.0,), None, None, ()),
-        PortableModel(features, (text,), (1.0,), neutralization, None, ()),
-    ):
-        path = tmp_path / f"{model.neutralization is None}.pkl"
-        write_predict(model, path)
-        run = run_hosted(python, tmp_path / f"job_{path.stem}", path, frame, None)
-        np.testing.assert_allclose(run.predictions, load_predict(path)(frame, None)["prediction"], rtol=0, atol=1e-9)
-        _show(version, booster, path, run)
+    plain, neutral = run_all(python, tmp_path, real_jobs)
+    for job, run in zip(real_jobs, (plain, neutral), strict=True):
+        np.testing.assert_allclose(run.predictions, job.expected, rtol=0, atol=1e-9)
+        _show(version, job.path, run)
         assert run.load_seconds + run.predict_seconds < 60
         assert run.peak_memory_bytes < 10**9
-        if model.neutralization is None:
-            own = pd.Series(booster.predict(frame[list(features)]).astype(np.float32))
-            np.testing.assert_array_equal(run.predictions, (own.rank() - 0.5) / len(own))
+    np.testing.assert_array_equal(plain.predictions, real_jobs[0].expected)
 
 
-def _show(version: str, booster: lgb.Booster, path: Path, run: HostedRun) -> None:
+def _show(version: str, path: Path, run: HostedRun) -> None:
     megabytes, peak = path.stat().st_size / 1e6, run.peak_memory_bytes / 1e6
     sys.stdout.write(
-        f"Python {version}: {booster.num_trees()} trees, {megabytes:.2f} MB, loaded in {run.load_seconds:.2f} s; "
+        f"Python {version}, {path.stem}: {megabytes:.2f} MB, loaded in {run.load_seconds:.2f} s; "
         f"{len(run.predictions)} rows in {run.predict_seconds:.2f} s; peak {peak:.0f} MB\n"
     )
 

@@ -123,7 +123,7 @@ def test_more_time_or_memory_than_numerai_gives_is_refused(tmp_path: Path, monke
 
 def test_neither_our_memory_nor_our_keys_go_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NUMERAI_SECRET_KEY", "s3cret")
-    ballast = np.ones(2**27)  # 1 GiB
+    ballast = np.ones(2**26)  # half a GiB
     lines = "import os; assert 'NUMERAI_SECRET_KEY' not in os.environ; return live_features[['feature_00']] / 4"
     check = check_as_hosted(predict_file(tmp_path, lines), live_frame(20), None)
     assert check.peak_memory_bytes < ballast.nbytes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,34 +21,11 @@ from tournament_case import (
     options,
     parquet_bytes,
     refused,
-    serve_tournament,
-    session_store,
-    with_experiment,
 )
 
 from signal_miner.errors import UserError
 from signal_miner.live.submission import submit
 from signal_miner.live.submission_runs import SubmissionRuns
-
-
-@pytest.fixture
-def tournament(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tournament]:
-    yield from serve_tournament(monkeypatch)
-
-
-@pytest.fixture
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return session_store(tmp_path_factory)
-
-
-@pytest.fixture
-def experiment(store: str, tmp_path: Path) -> Iterator[str]:
-    yield from with_experiment(store, tmp_path)
-
-
-@pytest.fixture
-def runs(store: str, experiment: str) -> SubmissionRuns:
-    return SubmissionRuns(store, experiment)
 
 
 def test_live_data_of_an_earlier_round(tournament: Tournament, runs: SubmissionRuns, tmp_path: Path) -> None:

@@ -20,28 +20,19 @@ from registry_case import BENCHMARK, FEATURES, NULLABLE, live, make_record, pred
 
 from signal_miner.errors import UserError
 from signal_miner.registry import CHAMPION, Registry
-from signal_miner.tracking_store import open_client
 
 SECRET = "s3cret-password"
 
 
-@pytest.fixture(scope="module")
-def new_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty database: MLflow takes two seconds to make one."""
-    path = tmp_path_factory.mktemp("new") / "mlflow.db"
-    open_client(f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture
-def store(tmp_path: Path, new_store: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def store(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A database that MLflow's global state knows nothing of: the working directory has another one."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "store").mkdir()
-    shutil.copy(new_store, tmp_path / "store")
+    shutil.copy(empty_store, tmp_path / "store")
     return f"sqlite:///{tmp_path}/store/mlflow.db"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -61,20 +62,9 @@ def check_alone(record: ModelRecord, tracking_uri: str, directory: Path) -> None
 
 
 @pytest.mark.slow
-def test_loads_in_a_process_without_the_project(tmp_path, monkeypatch):
+def test_mlflow_predicts_from_the_command_line(empty_store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    store = f"sqlite:///{tmp_path}/mlflow.db"
-    registry = Registry(store)
-    record = make_record(tmp_path / "made", store, BENCHMARK)
-    version = registry.register(record)
-    registry.promote("signal-miner", version.version)
-    check_alone(record, store, tmp_path)
-
-
-@pytest.mark.slow
-def test_mlflow_predicts_from_the_command_line(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    store = f"sqlite:///{tmp_path}/mlflow.db"
+    store = f"sqlite:///{shutil.copy(empty_store, tmp_path)}"
     registry = Registry(store)
     record = make_record(tmp_path / "made", store)
     registry.register(record)

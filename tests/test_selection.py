@@ -14,7 +14,7 @@ from signal_miner.records import TrackedTrial
 from signal_miner.selection import SelectionRule, grow, ranked_trials, weights_of
 
 
-def trial(number, sharpe, corr=0.02, test=0.0, benchmark_corr=0.5, status="FINISHED"):
+def trial(number, sharpe, corr=0.02, test=0.0, benchmark_corr=0.5, status="FINISHED", beats=False):
     metrics = {
         "best/validation_sharpe": sharpe,
         "best/validation_corr": corr,
@@ -22,36 +22,41 @@ def trial(number, sharpe, corr=0.02, test=0.0, benchmark_corr=0.5, status="FINIS
         "validation/sharpe": sharpe / 2,
         "best/test_sharpe": test,
         "best/trees": 10.0,
+        "validation/max_drawdown": 1 / (1 + sharpe),
+        "ridge/validation_bmc": corr,
     }
-    return TrackedTrial(f"run{number}", "trial", number, status, {}, metrics, {})
+    return TrackedTrial(f"run{number}", "trial", number, status, {}, metrics, {"validation": beats})
 
 
-BENCHMARK = TrackedTrial(
-    "b", "benchmark", None, "FINISHED", {}, {"validation/sharpe": 1.0, "validation/corr": 0.02}, {}
-)
-TRIALS = [trial(0, 0.5), trial(1, 1.5, 0.03), trial(2, 2.0, 0.01), trial(3, 1.2, 0.025), trial(4, 9.0, status="FAILED")]
+TRIALS = [
+    trial(0, 0.5),
+    trial(1, 1.5, 0.03, beats=True),
+    trial(2, 2.0, 0.01),
+    trial(3, 1.2, 0.025, beats=True),
+    trial(4, 9.0, status="FAILED"),
+]
 
 
 def chosen(**settings):
-    return [each.number for each in ranked_trials(SelectionRule(**settings), TRIALS, BENCHMARK)]
+    return [each.number for each in ranked_trials(SelectionRule(**settings), TRIALS)]
 
 
 def test_rules_take_who_they_say():
     assert chosen(select="top", members=2) == [2, 1]
     assert chosen(select="top", members=2, metric="corr") == [1, 3]
     assert chosen(select="top", members=9, metric="validation/sharpe") == [2, 1, 3, 0]
-    assert chosen(select="beating") == [1, 3]  # trial 2 has the Sharpe, not the CORR
+    assert chosen(select="top", members=2, metric="max_drawdown") == [2, 1]  # the smallest first
+    assert chosen(select="top", members=1, metric="ridge_bmc") == [1]
+    assert chosen(select="beating") == [1, 3]
     assert chosen(select="greedy", pool=3) == [2, 1, 3]
-    assert chosen(select="runs", runs=("3", "run0")) == [3, 0]
+    assert chosen(select="runs", runs=("3", "run0", "trial 0002")) == [3, 0, 2]
 
 
 def test_test_scores_choose_nobody():
     shuffled = [trial(number, 1.0 + number, test=5.0 - number) for number in range(4)]
     other = [trial(number, 1.0 + number, test=number) for number in range(4)]
     for rule in (SelectionRule(select="top"), SelectionRule(select="greedy")):
-        assert [t.number for t in ranked_trials(rule, shuffled, BENCHMARK)] == [
-            t.number for t in ranked_trials(rule, other, BENCHMARK)
-        ]
+        assert [t.number for t in ranked_trials(rule, shuffled)] == [t.number for t in ranked_trials(rule, other)]
 
 
 @pytest.mark.parametrize(
@@ -68,8 +73,8 @@ def test_test_scores_choose_nobody():
         ({"select": "top", "metric": "test/sharpe"}, "looks at test eras"),
         ({"select": "top", "metric": "best/test_sharpe"}, "looks at test eras"),
         ({"select": "top", "metric": "whole/corr"}, "looks at test eras"),
-        ({"select": "top", "metric": "sharp"}, "no validation metric; did you mean 'sharpe'"),
-        ({"metric": "validation/sharpe"}, "greedy maximises the ensemble's"),
+        ({"metric": "sharp"}, "no score of an ensemble; did you mean 'sharpe'"),
+        ({"metric": "validation/sharpe"}, "greedy maximises sharpe, corr, bmc"),
     ],
 )
 def test_a_rule_that_is_none_is_refused(settings, message):
@@ -85,7 +90,7 @@ def test_a_rule_that_is_none_is_refused(settings, message):
         ({"select": "runs", "runs": ("1", "run1")}, "trial 0001 is named twice"),
         (
             {"select": "top", "metric": "validation/shape"},
-            "not tracked for any trial; did you mean 'validation/sharpe'",
+            "no tracked validation metric; did you mean 'validation/sharpe'",
         ),
         ({"max_benchmark_correlation": 0.1}, "above 0.1; raise it"),
     ],
@@ -96,11 +101,8 @@ def test_trials_that_do_not_fit_are_refused(settings, message):
 
 
 def test_nobody_beats_a_strong_benchmark():
-    strong = TrackedTrial(
-        "b", "benchmark", None, "FINISHED", {}, {"validation/sharpe": 9.0, "validation/corr": 1.0}, {}
-    )
     with pytest.raises(UserError, match="no trial beats the benchmark"):
-        ranked_trials(SelectionRule(select="beating"), TRIALS, strong)
+        ranked_trials(SelectionRule(select="beating"), [trial(0, 3.0)])
 
 
 @given(st.lists(st.floats(-2, 5), min_size=1, max_size=9))
@@ -136,11 +138,12 @@ def test_growing_never_loses_and_keeps_the_cap(seed, cap, weights, members):
 
     rule = SelectionRule(max_correlation=cap, weights=weights, members=members)
     correlations = mean_correlations(eras, columns)
-    picked = grow(rule, [columns], judge, correlations)
+    picked, shares = grow(rule, [columns], judge, correlations)
     alone = judge([columns])
     assert picked[0] == np.argmax(alone)
     assert len(picked) == len(set(picked)) <= members
-    blend = columns[:, list(picked)] @ np.array(weights_of(rule, alone[list(picked)].tolist()), np.float32)
+    assert shares == weights_of(rule, alone[list(picked)].tolist())
+    blend = columns[:, list(picked)] @ np.array(shares, np.float32)
     assert judge([blend[:, None]])[0] >= alone.max() - 1e-6
     between = correlations[np.ix_(picked, picked)][~np.eye(len(picked), dtype=bool)]
     assert not len(between) or between.max() <= cap

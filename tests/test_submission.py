@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +29,6 @@ from tournament_case import (
     options,
     parquet_bytes,
     predict,
-    serve_tournament,
-    session_store,
-    with_experiment,
 )
 
 from signal_miner.errors import UserError
@@ -40,26 +36,6 @@ from signal_miner.live.submission import submit
 from signal_miner.live.submission_file import as_csv, checked_submission, same_predictions
 from signal_miner.live.submission_runs import SubmissionRuns
 from signal_miner.numerai.account import NumeraiAccount
-
-
-@pytest.fixture
-def tournament(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tournament]:
-    yield from serve_tournament(monkeypatch)
-
-
-@pytest.fixture
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return session_store(tmp_path_factory)
-
-
-@pytest.fixture
-def experiment(store: str, tmp_path: Path) -> Iterator[str]:
-    yield from with_experiment(store, tmp_path)
-
-
-@pytest.fixture
-def runs(store: str, experiment: str) -> SubmissionRuns:
-    return SubmissionRuns(store, experiment)
 
 
 def test_a_submission_from_live_data_to_confirmation(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,35 +16,12 @@ from tournament_case import (
     options,
     predict,
     refused,
-    serve_tournament,
-    session_store,
-    with_experiment,
 )
 
 from signal_miner.errors import UserError
 from signal_miner.live.submission import submit
 from signal_miner.live.submission_runs import SubmissionRuns
 from signal_miner.numerai import api as numerai_api
-
-
-@pytest.fixture
-def tournament(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tournament]:
-    yield from serve_tournament(monkeypatch)
-
-
-@pytest.fixture
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return session_store(tmp_path_factory)
-
-
-@pytest.fixture
-def experiment(store: str, tmp_path: Path) -> Iterator[str]:
-    yield from with_experiment(store, tmp_path)
-
-
-@pytest.fixture
-def runs(store: str, experiment: str) -> SubmissionRuns:
-    return SubmissionRuns(store, experiment)
 
 
 def test_the_api_is_down(

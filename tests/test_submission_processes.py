@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,30 +17,12 @@ from tournament_case import (
     make_console,
     make_model,
     options,
-    serve_tournament,
-    session_store,
-    with_experiment,
 )
 
 from signal_miner.live.submission import submit
 from signal_miner.live.submission_runs import SubmissionRuns
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture
-def tournament(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tournament]:
-    yield from serve_tournament(monkeypatch)
-
-
-@pytest.fixture
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return session_store(tmp_path_factory)
-
-
-@pytest.fixture
-def experiment(store: str, tmp_path: Path) -> Iterator[str]:
-    yield from with_experiment(store, tmp_path)
 
 
 _PROCESS = """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 from conftest import FEATURES
 from mining_case import runs_of
 from study_case import command, copy_study, predict_file
-from tournament_case import NAME, PUBLIC_ID, SECRET_KEY, Tournament, live_frame, parquet_bytes, serve_tournament
+from tournament_case import NAME, PUBLIC_ID, SECRET_KEY, Tournament, live_frame, parquet_bytes
 
 from signal_miner.portable import load_predict
 
@@ -24,11 +23,6 @@ def registered(tiny_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     assert command(directory, "ensemble", "--select", "top", "--members", "3") == 0
     assert command(directory, "register") == 0
     return directory
-
-
-@pytest.fixture
-def tournament(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tournament]:
-    yield from serve_tournament(monkeypatch)
 
 
 def live(seed: int = 0) -> pd.DataFrame:

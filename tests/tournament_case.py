@@ -27,7 +27,6 @@ from signal_miner.numerai import account as numerai_account
 from signal_miner.numerai import api as numerai_api
 from signal_miner.numerai import storage as numerai_storage
 from signal_miner.registered_model import RegisteredModel
-from signal_miner.tracking_store import open_client
 
 VERSION = "v5.3"
 PUBLIC_ID, SECRET_KEY = "PUBLICPUBLIC", "SECRETSECRETSECRETSECRET"
@@ -226,7 +225,7 @@ class Tournament:
 
 
 def serve_tournament(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tournament]:
-    """The fixture's body: a tournament that numerapi talks to with a key from the environment, without pauses."""
+    """Serve a tournament that numerapi talks to with a key from the environment, without pauses."""
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "*")
     monkeypatch.setenv("NUMERAI_PUBLIC_ID", PUBLIC_ID)
@@ -251,19 +250,6 @@ def make_console() -> tuple[Console, io.StringIO]:
 def options(directory: Path, **other: Any) -> SubmitOptions:
     settings: dict[str, Any] = {"numerai_model": NAME, "directory": directory / "submissions"}
     return SubmitOptions(**(settings | other))
-
-
-def session_store(factory: pytest.TempPathFactory) -> str:
-    """The address of one real tracking store for all tests; each test has an experiment of its own in it."""
-    return f"sqlite:///{factory.getbasetemp() / 'tournament' / 'mlflow.db'}"
-
-
-def with_experiment(store: str, directory: Path) -> Iterator[str]:
-    """A fixture's body: an experiment whose runs are seen by one test alone."""
-    client = open_client(store)
-    made = client.create_experiment(directory.name, artifact_location=(directory / "artifacts").as_uri())
-    yield str(made)
-    client.delete_experiment(made)
 
 
 def refused(

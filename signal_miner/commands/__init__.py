@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
 
 from signal_miner.errors import UserError
 
@@ -34,15 +33,6 @@ def truth(option: str, text: str | None) -> bool:
     if said in {"false", "no", "0"}:
         return False
     raise UserError(f"{option} = {text!r} is neither true nor false; write {option}=true")
-
-
-def choice(option: str, text: str | None, known: Iterable[str]) -> str:
-    """Return an option's choice, the first one where it is not given. Raise `UserError` where it is none of them."""
-    values = list(known)
-    said = text or values[0]
-    if said not in values:
-        raise UserError(f"{option} = {text!r} is not one of {', '.join(values)}; use one of them")
-    return said
 
 
 def listed(text: str | None) -> tuple[str, ...]:

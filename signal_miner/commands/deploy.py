@@ -22,7 +22,7 @@ def run(given: argparse.Namespace, console: Console) -> int:
     """Deploy, and return the exit code."""
     again = truth("again", given.again)
 
-    from signal_miner.artifacts import temporary_directory
+    from signal_miner.files import temporary_directory
     from signal_miner.live.deployment import DeployOptions, deploy
     from signal_miner.registry import Registry
 

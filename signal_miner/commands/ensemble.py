@@ -6,8 +6,9 @@ import argparse
 
 from rich.console import Console
 
-from signal_miner.commands import choice, integer, listed, number
-from signal_miner.commands.mine import MODEL_TRAINING, print_address
+from signal_miner.commands import integer, listed, number
+from signal_miner.commands.ui_address import MODEL_TRAINING, print_address
+from signal_miner.errors import UserError
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -29,16 +30,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace, console: Console) -> int:
     """Make an ensemble, and return the exit code."""
-    from signal_miner.selection import RULES, WEIGHTS, SelectionRule
+    from signal_miner.selection import GREEDY, SelectionRule
 
     plain = SelectionRule()
+    for option in ("max_correlation", "pool"):
+        if getattr(given, option) and (given.select or plain.select) != GREEDY:
+            raise UserError(f"{option} belongs to select=greedy, not to select={given.select}; leave it out")
+    if given.proportion and not given.neutralize:
+        raise UserError("proportion says how much of a neutralisation, and none is asked for; add neutralize=…")
     rule = SelectionRule(
-        select=choice("select", given.select, RULES),
+        select=given.select or plain.select,
         members=integer("members", given.members) if given.members else plain.members,
         metric=given.metric or plain.metric,
         max_correlation=_number(given, "max_correlation", plain.max_correlation),
         max_benchmark_correlation=_number(given, "max_benchmark_correlation", plain.max_benchmark_correlation),
-        weights=choice("weights", given.weights, WEIGHTS),
+        weights=given.weights or plain.weights,
         pool=integer("pool", given.pool) if given.pool else plain.pool,
         runs=listed(given.runs),
     )
@@ -53,6 +59,7 @@ def run(given: argparse.Namespace, console: Console) -> int:
     studies = Studies(given.tracking_uri or None)
     study = studies.find(given.study or None)
     plan = reopen_plan(study.plan, given.data or None)
+    console.print(f"Study {study.name}: {len(study.trials)} trials, data {plan.experiment.data}")
     neutralization = make_neutralization(given.neutralize or "", proportion, plan)
     runs = EnsembleRuns(given.tracking_uri or None)
     summary = EnsembleMaker(study, plan, runs, console).make(rule, neutralization)

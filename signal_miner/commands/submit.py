@@ -25,7 +25,7 @@ def run(given: argparse.Namespace, console: Console) -> int:
     """Submit, and return the exit code."""
     dry_run, again = truth("dry_run", given.dry_run), truth("again", given.again)
 
-    from signal_miner.artifacts import temporary_directory
+    from signal_miner.files import temporary_directory
     from signal_miner.live.submission import SubmitOptions, submit
     from signal_miner.live.submission_runs import SubmissionRuns
     from signal_miner.registry import Registry

@@ -33,6 +33,7 @@ from signal_miner.errors import UserError, did_you_mean
 from signal_miner.numerai.api import anonymous_client, ask_numerai
 from signal_miner.numerai.remote import RemoteObject
 from signal_miner.numerai.signed_links import quiet_urllib3
+from signal_miner.redaction import reason_of_system
 
 REQUIRED_FILES: tuple[str, ...] = ("train.parquet", "validation.parquet", "features.json")
 DEFAULT_FILES: tuple[str, ...] = (
@@ -290,7 +291,7 @@ def _disk_errors(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or type(error).__name__
+        reason = reason_of_system(error)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(
                 f"directory {str(directory)!r}: the disk is full ({reason}); "

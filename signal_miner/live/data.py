@@ -43,6 +43,11 @@ class LiveFiles:
     sha256: str
 
 
+def is_version(text: str) -> bool:
+    """Tell whether a text is written as a version of Numerai's data, such as ``v5.3``."""
+    return _VERSION.fullmatch(text) is not None
+
+
 def data_version(wanted: str | None, model: RegisteredModel) -> str:
     """Return the version of Numerai's data that a model works on.
 
@@ -64,13 +69,14 @@ def data_version(wanted: str | None, model: RegisteredModel) -> str:
         If neither is a version.
     """
     version = wanted or model.data
-    if _VERSION.fullmatch(version):
+    if is_version(version):
         return version
     if wanted:
         raise UserError(f"version={wanted!r} is not a version of Numerai's data; write one such as v5.3")
     raise UserError(
         f"{model.name} version {model.version} was mined on data={model.data!r}, which is no version of Numerai's "
-        "data; where its features are Numerai's, say of which version with -P version=v5.3"
+        "data; where its features are Numerai's, say of which version with -P version=v5.3; a dry run of submit "
+        "takes a local file instead: -P dry_run=true -P live=…"
     )
 
 
@@ -146,7 +152,7 @@ def read_live(path: Path, model: RegisteredModel, benchmarks: Path | None) -> pd
     if benchmarks is None:
         raise UserError(
             f"{whose} needs Numerai's benchmark predictions ({_some(model.benchmark_columns)}); "
-            f"give {LIVE_BENCHMARKS} too"
+            f"give {LIVE_BENCHMARKS} too: -P live_benchmarks=…"
         )
     with open_parquet(benchmarks) as file:
         _require_columns(benchmarks, file.schema_arrow.names, model.benchmark_columns, "benchmark columns", whose)

@@ -15,6 +15,7 @@ from signal_miner.live.data import data_version
 from signal_miner.numerai.account import NumeraiAccount
 from signal_miner.numerai.api import NumeraiUnreachable
 from signal_miner.numerai.records import UploadedPickle
+from signal_miner.redaction import reason_of_system
 from signal_miner.registered_model import RegisteredModel
 
 IMAGES: tuple[str, ...] = ("Python 3.13", "Python 3.12", "Python 3.11", "Python 3.10")
@@ -97,7 +98,7 @@ def deploy(options: DeployOptions, model: RegisteredModel, console: Console) -> 
     try:
         body, digest = model.predict_file.read_bytes(), sha256_of(model.predict_file)
     except OSError as error:
-        reason = error.strerror or type(error).__name__
+        reason = reason_of_system(error)
         raise UserError(f"{model.predict_file} can't be read ({reason}); register the model again") from None
     name = _file_name(model, digest)
     account = NumeraiAccount.from_environment()

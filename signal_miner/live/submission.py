@@ -17,12 +17,14 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from signal_miner.errors import UserError
+from signal_miner.files import write_whole
 from signal_miner.live.confirmation import confirm, predictions_file, settle
-from signal_miner.live.data import LiveFiles, data_version, fetch_live, local_live, read_live
-from signal_miner.live.submission_file import as_csv, checked_submission, write_whole
+from signal_miner.live.data import LiveFiles, data_version, fetch_live, is_version, local_live, read_live
+from signal_miner.live.submission_file import as_csv, checked_submission
 from signal_miner.live.submission_runs import SubmissionRuns, TrackedSubmission
 from signal_miner.numerai.account import NumeraiAccount, RoundClosed
 from signal_miner.numerai.records import Round, Submission, clock
+from signal_miner.redaction import reason_of_system
 from signal_miner.registered_model import RegisteredModel
 
 DIRECTORY = Path("submissions")
@@ -159,8 +161,11 @@ def _dry_run(options: SubmitOptions, model: RegisteredModel, console: Console) -
         frame = _read(files, model, source, console)
         path = options.directory / f"{name}_dry_run.csv"
         _write(_predict(model, frame), path, model, console)
-    slot = f"to {options.numerai_model} " if options.numerai_model else ""
-    console.print(f"Dry run: nothing uploaded; without it they would be submitted {slot}in the open round")
+    without = ""
+    if is_version(options.data_version or model.data):
+        slot = f"to {options.numerai_model} " if options.numerai_model else ""
+        without = f"; without it they would be submitted {slot}in the open round"
+    console.print(f"Dry run: nothing uploaded{without}")
     return SubmissionOutcome(path)
 
 
@@ -301,7 +306,7 @@ def _alone(directory: Path, name: str, console: Console) -> Iterator[None]:
             console.print(f"Waiting for another submission to {name}")
             lock.acquire()
     except OSError as error:
-        reason = error.strerror or type(error).__name__
+        reason = reason_of_system(error)
         raise UserError(f"directory {str(directory)!r} can't be used ({reason}); choose another") from None
     try:
         yield

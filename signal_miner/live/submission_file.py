@@ -1,10 +1,8 @@
-"""The file of a submission: checked, written whole, compared with what Numerai has."""
+"""The file of a submission: checked, put in bytes, compared with what Numerai has."""
 
 from __future__ import annotations
 
 import io
-import os
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -61,27 +59,6 @@ def checked_submission(predictions: pd.DataFrame, live_ids: pd.Index) -> pd.Data
 def as_csv(submission: pd.DataFrame) -> bytes:
     """Return a submission as the bytes that are written and uploaded."""
     return submission.to_csv(index=False, lineterminator="\n").encode()
-
-
-def write_whole(path: Path, body: bytes) -> None:
-    """Write a file so that it is never seen in part; for one writer at a time.
-
-    Raises
-    ------
-    UserError
-        If the disk does not take it.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.part")
-        with part.open("wb") as file:
-            file.write(body)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise UserError(f"{path} cannot be written ({reason}); make room or choose another directory") from None
 
 
 def same_predictions(body: bytes, other: bytes) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow.entities import Run, RunStatus
+from mlflow.entities import Run
 
 from signal_miner.redaction import reason_of
 from signal_miner.registered_model import RegisteredModel
-from signal_miner.run_store import FAILED, FINISHED, NOTE, RunStore, told
+from signal_miner.run_store import FAILED, FINISHED, RUNNING, RunStore, told
 from signal_miner.run_tags import ERROR, KIND, SUBMISSION_KIND
+from signal_miner.tracking_store import NOTE
 
 ROUND = "signal_miner.round"
 NUMERAI_MODEL = "signal_miner.numerai_model"
@@ -20,8 +21,6 @@ UPLOADED_FILE = "signal_miner.uploaded_file"
 """The name that the file got at Numerai; set before the submission is made, so that a cut-off one is recognised."""
 
 SUBMISSION_ID = "signal_miner.submission_id"
-
-_RUNNING = RunStatus.to_string(RunStatus.RUNNING)
 
 
 @dataclass(frozen=True)
@@ -50,11 +49,11 @@ class TrackedSubmission:
     @property
     def running(self) -> bool:
         """Whether it was cut off, or is at work."""
-        return self.status == _RUNNING
+        return self.status == RUNNING
 
     @property
     def finished(self) -> bool:
-        """Whether it was confirmed."""
+        """Whether it came to its end."""
         return self.status == FINISHED
 
 

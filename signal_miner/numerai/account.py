@@ -207,11 +207,11 @@ class NumeraiAccount:
 
     def data_versions(self) -> dict[str, str]:
         """Return name and id of the data versions that uploaded models may take, in Numerai's order."""
-        return self._names("computePickleDataVersions")
+        return _ids_by_name(self._ask(queries.DATA_VERSIONS).get("computePickleDataVersions"))
 
     def images(self) -> dict[str, str]:
         """Return name and id of the environments that uploaded models may run in, in Numerai's order."""
-        return self._names("computePickleDockerImages")
+        return _ids_by_name(self._ask(queries.IMAGES).get("computePickleDockerImages"))
 
     def upload_pickle(self, model_id: str, file_name: str, body: bytes, data_version_id: str, image_id: str) -> str:
         """Upload a model for a model slot and return the upload's id.
@@ -270,10 +270,6 @@ class NumeraiAccount:
         said = [log for log in logs if str(log.get("message") or "").strip()]
         last = max(said, key=lambda log: str(log.get("timestamp") or ""), default={"message": ""})
         return " ".join(str(last["message"]).split())
-
-    def _names(self, field: str) -> dict[str, str]:
-        listed = self._ask(f"query {{ {field} {{ id name }} }}").get(field) or ()
-        return {str(each["name"]): str(each["id"]) for each in listed}
 
     def _link(self, field: str, query: str, variables: Mapping[str, Any]) -> StorageLink:
         given = self._ask(query, variables).get(field) or {}
@@ -334,6 +330,10 @@ class NumeraiAccount:
         for key in self._keys:
             text = text.replace(key, "***")
         return text
+
+
+def _ids_by_name(listed: list[dict[str, Any]] | None) -> dict[str, str]:
+    return {str(each["name"]): str(each["id"]) for each in listed or ()}
 
 
 def _wrong_key(reason: str) -> WrongKey:

@@ -20,6 +20,8 @@ CREATE_PICKLE = """mutation($filename: String! $tournament: Int! $modelId: Strin
                               dataVersionId: $dataVersionId dockerImageId: $dockerImageId) { id } }"""
 PICKLES = """query($modelId: ID $unassigned: Boolean!) { computePickles(modelId: $modelId unassigned: $unassigned) {
     id filename assignedModelSlots dockerImageName dataVersion validationStatus insertedAt } }"""
+DATA_VERSIONS = "query { computePickleDataVersions { id name } }"
+IMAGES = "query { computePickleDockerImages { id name } }"
 ASSIGN = """mutation($modelId: String $pickleId: ID) {
     assignPickleToModel(modelId: $modelId pickleId: $pickleId) }"""
 LOGS = "query($pickleId: ID!) { diagnosticsTriggerLogs(pickleId: $pickleId) { timestamp message } }"

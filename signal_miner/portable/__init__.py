@@ -7,7 +7,6 @@ An ordinary pickled function carries bytecode, which another Python refuses or c
 from __future__ import annotations
 
 import io
-import os
 import pickle
 import zlib
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from signal_miner.errors import UserError, did_you_mean
+from signal_miner.files import write_whole
 from signal_miner.members import FEATURES, OWN_BENCHMARK, Neutralization
 from signal_miner.redaction import reason_of
 
@@ -85,15 +85,7 @@ def write_predict(model: PortableModel, path: Path) -> None:
     # Without a memo the bytes depend on values alone, not on which strings happen to be one object.
     pickler.fast = True
     pickler.dump(_Rebuilt(model))
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(buffer.getbuffer())
-        partial.replace(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({reason_of(error)}); choose another place") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, buffer.getvalue())
 
 
 def load_predict(path: Path) -> Predict:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import platform
 import re
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,14 +23,13 @@ from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, M
 from mlflow.entities.model_registry import RegisteredModel as RegistryEntry
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
-from mlflow.tracking.context.registry import resolve_tags
-from sqlalchemy.exc import SQLAlchemyError
 
 from signal_miner.errors import UserError, did_you_mean
+from signal_miner.files import temporary_directory
 from signal_miner.redaction import reason_of, without_passwords
 from signal_miner.registered_model import RegisteredModel
 from signal_miner.registry.package import METADATA, PREDICT, ModelRecord, save_package, stamp_package, try_package
-from signal_miner.tracking_store import open_client
+from signal_miner.tracking_store import LONGEST_VALUE, NOTE, Store, store_errors
 
 CHAMPION = "champion"
 """Alias of the version that is submitted."""
@@ -47,10 +45,9 @@ DATA, FEATURE_COUNT, ENSEMBLE, PYTHON = (
 )
 """Tags of a version: data, number of features, the ensemble's run, version of Python."""
 
-_LONGEST_TEXT = 5000  # of a tag, a parameter and a description in MLflow's database
-_NOTE, _VERSIONS = "mlflow.note.content", "mlflow.modelVersions"
+_VERSIONS = "mlflow.modelVersions"
 _ABSENT, _INVALID = "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"
-_AGAIN = "once it answers again, the same command registers the ensemble; no half-made version is left"
+_ANSWERS = "try again once it answers"
 
 
 @dataclass(frozen=True)
@@ -73,27 +70,8 @@ class ModelVersion:
     tags: Mapping[str, str]
 
 
-class Registry:
-    """MLflow's model registry, by a client of its own and without MLflow's global state.
-
-    Parameters
-    ----------
-    tracking_uri : str, optional
-        MLflow's own choice (its environment variables, else a local database) if not given.
-
-    Raises
-    ------
-    UserError
-        If the store cannot be opened; so does every method where the store fails.
-    """
-
-    def __init__(self, tracking_uri: str | None = None) -> None:
-        self._client = open_client(tracking_uri)
-
-    @property
-    def tracking_uri(self) -> str:
-        """Address of the store."""
-        return str(self._client.tracking_uri)
+class Registry(Store):
+    """MLflow's model registry; every method raises UserError where the store fails."""
 
     def register(self, record: ModelRecord) -> ModelVersion:
         """Make a new version of a registered model, and the registered model where it does not exist.
@@ -113,13 +91,14 @@ class Registry:
         UserError
             If MLflow does not take the name, the model does not predict its example, or the store fails.
         """
-        if not record.name.strip() or re.search("[/:]", record.name):
-            raise UserError(f"{record.name!r} cannot name a registered model; leave out '/' and ':'")
-        with tempfile.TemporaryDirectory(prefix="signal-miner-", ignore_cleanup_errors=True) as scratch:
-            directory = Path(scratch) / "model"
+        check_name(record.name)
+        with temporary_directory() as scratch:
+            directory = scratch / "model"
             package = save_package(record, directory)
             try_package(record, directory)
-            with self._told(_AGAIN):
+            with self._told(
+                "once it answers again, the same command registers the ensemble; no half-made version is left"
+            ):
                 model = self._log(record, package, directory)
                 return self._add_version(record, model)
 
@@ -136,7 +115,7 @@ class Registry:
         -------
         ModelVersion or None
         """
-        with self._told("try again once it answers"):
+        with self._told(_ANSWERS):
             entry = self._entry(name)
             return None if entry is None else self._version(entry, alias_or_version)
 
@@ -154,7 +133,7 @@ class Registry:
             If the version does not exist or MLflow does not take the alias.
         """
         found = self._required(name, version)
-        with self._told("try again once it answers"):
+        with self._told(_ANSWERS):
             try:
                 self._client.set_registered_model_alias(name, alias, found.version)
             except MlflowException as error:
@@ -219,12 +198,11 @@ class Registry:
 
     def _log(self, record: ModelRecord, package: Model, directory: Path) -> LoggedModel:
         """Make the logged model; one that is not whole is deleted, or left pending by a kill."""
-        context = {tag: value for tag, value in resolve_tags().items() if tag != "mlflow.parentRunId"}
         model = self._client.create_logged_model(
             record.experiment_id,
             re.sub(r"[.%\"']", "-", record.name),  # which a registered model may have in its name
             source_run_id=record.run_id,
-            tags=_short(context | dict(record.tags) | {_NOTE: record.description}),
+            tags=_short(self._context | dict(record.tags) | {NOTE: record.description}),
             params=_short(record.params),
             model_type="ensemble",
         )
@@ -270,7 +248,7 @@ class Registry:
             run_id=record.run_id,
             model_id=model.model_id,
             tags=tags,
-            description=without_passwords(record.description)[: _LONGEST_TEXT - len(files)] + files,
+            description=without_passwords(record.description)[: LONGEST_VALUE - len(files)] + files,
         )
         link = json.dumps([{"name": record.name, "version": int(version.version)}])
         with suppress(MlflowException):  # a link in the UI; a server makes it by itself
@@ -306,23 +284,26 @@ class Registry:
         found = self.find(name, alias_or_version)
         if found is not None:
             return found
-        with self._told("try again once it answers"):
+        with self._told(_ANSWERS):
             entry = self._entry(name)
             if entry is None:
                 names = [model.name for model in self._client.search_registered_models(max_results=1000)]
                 near = did_you_mean(name, names) or "; the registry is empty: make an ensemble and register it first"
                 raise UserError(f"there is no registered model {name!r}{near}")
-            near = did_you_mean(alias_or_version, filter(None, [*sorted(entry.aliases), _newest(entry)]))
+            known = [*sorted(entry.aliases), *self._numbers(entry)]
+            near = did_you_mean(alias_or_version, known) or "; it has no version yet: register an ensemble first"
         raise UserError(f"registered model {name!r} has no alias or version {alias_or_version!r}{near}")
 
-    @contextmanager
-    def _told(self, repair: str) -> Iterator[None]:
-        """Tell a store that fails in one line."""
-        try:
-            yield
-        except (MlflowException, SQLAlchemyError, OSError) as error:
-            place = without_passwords(self.tracking_uri)
-            raise UserError(f"the model registry {place} failed ({reason_of(error)}); {repair}") from error
+    def _numbers(self, entry: RegistryEntry) -> list[str]:
+        """Return a registered model's versions, newest first."""
+        quote = '"' if "'" in entry.name else "'"
+        if quote in entry.name:  # MLflow's filters have no way to write such a name
+            return list(filter(None, [_newest(entry)]))
+        found = self._client.search_model_versions(f"name={quote}{entry.name}{quote}")
+        return [str(number) for number in sorted((int(version.version) for version in found), reverse=True)]
+
+    def _told(self, repair: str) -> AbstractContextManager[None]:
+        return store_errors(self.tracking_uri, repair, "model registry")
 
 
 def _predict_of(loaded: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
@@ -341,4 +322,10 @@ def _newest(entry: RegistryEntry) -> str:
 
 
 def _short(texts: Mapping[str, str]) -> dict[str, str]:
-    return {name: without_passwords(str(text))[:_LONGEST_TEXT] for name, text in texts.items()}
+    return {name: without_passwords(str(text))[:LONGEST_VALUE] for name, text in texts.items()}
+
+
+def check_name(name: str) -> None:
+    """Raise `UserError` where MLflow would not take a name for a registered model."""
+    if not name.strip() or re.search("[/:]", name):
+        raise UserError(f"{name!r} cannot name a registered model; leave out '/' and ':'")
