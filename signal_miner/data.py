@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from signal_miner.eras import LIVE_ERA, era_number
 from signal_miner.errors import UserError, did_you_mean
+from signal_miner.feature_sets import features_of
 from signal_miner.feature_statistics import largest_level_count, nullable_features
 from signal_miner.parquet_rows import ParquetRows, Rows, footer_digest, open_parquet
 
@@ -244,7 +245,7 @@ def open_dataset(source: Path, feature_set: str, scoring_target: str, targets: S
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UserError(f"{paths[0]} has the column {twice!r} twice; keep one")
-    features = _features(source, feature_set, names)
+    features = features_of(source, feature_set, names)
     known = tuple(name for name in names if name.startswith("target"))
     for name in (scoring_target, *(targets or ())):
         if name not in known:
@@ -304,37 +305,6 @@ def _paths(source: Path) -> tuple[Path, ...]:
     if not validation.is_file() or not open_parquet(validation).metadata.num_rows:
         return (source / "train.parquet",)
     return source / "train.parquet", validation
-
-
-def _features(source: Path, feature_set: str, names: Sequence[str]) -> tuple[str, ...]:
-    file = source / "features.json"
-    if not file.is_file():
-        if feature_set != "all":
-            raise UserError(f'feature_set = {feature_set!r} needs a features.json, and {source} has none; use "all"')
-        features = tuple(name for name in names if name.startswith("feature"))
-        if not features:
-            raise UserError(f"{source} has no column whose name starts with 'feature'; name the features so")
-        return features
-    try:
-        sets = json.loads(file.read_text(encoding="utf-8"))["feature_sets"]
-        listed = sets.get(feature_set)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file} is not Numerai's features.json ({error}); download it again") from error
-    if listed is None:
-        raise UserError(f"feature_set = {feature_set!r} is not in {file}{did_you_mean(feature_set, sets)}")
-    if not isinstance(listed, list) or not listed or not all(isinstance(name, str) for name in listed):
-        raise UserError(f"feature_set = {feature_set!r} in {file} is no list of features; name another")
-    foreign = next((name for name in listed if not name.startswith("feature")), None)
-    if foreign is not None:
-        raise UserError(f"feature_set = {feature_set!r} in {file} holds {foreign!r}, which is no feature; take it out")
-    known = set(names)
-    missing = [name for name in listed if name not in known]
-    if missing:
-        raise UserError(
-            f"{len(missing)} features of set {feature_set!r} are not in train.parquet, such as {missing[0]!r}; "
-            "download features.json and train.parquet of one version"
-        )
-    return tuple(listed)
 
 
 def _check_ids(rows: ParquetRows, id_column: str | None) -> None:

@@ -35,10 +35,8 @@ _ROW_BYTES = 12  # era 4, position in the files 8
 _PREDICTED_ROW_BYTES = 64  # id of 20 characters with its offset 24, era label 8; scorer 16, its quantiles 16
 _BENCHMARK_ROW_BYTES = 16
 _LABEL_BYTES = 8  # LightGBM's and its Python object's
-_TRAINED_ROW_BYTES, _SAMPLED_ROW_BYTES = (
-    36,
-    12,
-)  # scores, gradients, hessians and row indices; more where rows are drawn
+_TRAINED_ROW_BYTES = 36  # scores, gradients, hessians and row indices
+_SAMPLED_ROW_BYTES = 12  # more, where rows are drawn
 _VALIDATED_ROW_BYTES = 20  # running scores 8, their copy in Python 8, a checkpoint on its way 4
 _PREDICTION_BYTES = 4
 _SPLIT_BYTES, _BIN_BYTES = 96, 16  # of a feature's histogram in a leaf, and of each bin in it

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import threading
-import time
-import traceback
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
 from signal_miner.artifacts import PREDICTIONS, read_predictions, write_artifacts
-from signal_miner.binning import BinnedFolds
-from signal_miner.errors import Stopped, UserError
+from signal_miner.errors import UserError
 from signal_miner.files import temporary_directory
-from signal_miner.folds import Fold
 from signal_miner.interruption import StopRequest
+from signal_miner.memory import MemoryPlan
 from signal_miner.metrics import trial_metrics
 from signal_miner.plan import BENCHMARK, Plan
 from signal_miner.progress import BenchmarkProgress, MiningProgress
@@ -30,26 +22,9 @@ from signal_miner.records import TrackedTrial
 from signal_miner.scoring import sharpe
 from signal_miner.search import Draw, Search
 from signal_miner.tracking import Tracker
-from signal_miner.trial import DRAWN, TrialResult, rescore, run_trial
+from signal_miner.training import Outcome, make_training
+from signal_miner.trial import DRAWN, TrialResult, rescore
 from signal_miner.validation_rows import fold_rows, fold_scorers
-
-_LOG = logging.getLogger(__name__)
-_OUT_OF_MEMORY = ("bad allocation", "bad_alloc", "out of memory")
-_UNTRACKED_FOR_EACH_JOB = 2
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """What a worker hands back: a result, or an error, or neither if it was told to stop.
-
-    An error that is no fault of the configuration (`fatal`) ends the mining: the trial is run again by the next.
-    """
-
-    draw: Draw
-    started: float
-    result: TrialResult | None = None
-    error: str | None = None
-    fatal: bool = False
 
 
 class Miner:
@@ -58,6 +33,7 @@ class Miner:
     Parameters
     ----------
     plan : Plan
+    memory : MemoryPlan
     tracker : Tracker
     search : Search
     stop : StopRequest
@@ -78,7 +54,9 @@ class Miner:
         Address, after the server's, of the comparison in MLflow's UI.
     """
 
-    def __init__(self, plan: Plan, tracker: Tracker, search: Search, stop: StopRequest, console: Console) -> None:
+    def __init__(
+        self, plan: Plan, memory: MemoryPlan, tracker: Tracker, search: Search, stop: StopRequest, console: Console
+    ) -> None:
         self.trials: list[TrackedTrial] = []
         self.benchmark: TrackedTrial | None = None
         self.exhausted = False
@@ -90,13 +68,9 @@ class Miner:
         self._stop = stop
         self._console = console
         self._seed = plan.experiment.seed
-        self._jobs = joblib.cpu_count() if plan.experiment.jobs == -1 else plan.experiment.jobs
-        # Workers wait where results come faster than they are tracked: their predictions are held until then.
-        self._room = threading.Semaphore(_UNTRACKED_FOR_EACH_JOB * self._jobs)
-        targets = tuple(dict.fromkeys([*plan.targets, str(plan.benchmark["target"])]))
-        self._binned = BinnedFolds(plan.dataset, targets, self._seed, should_stop=stop.is_set)
         self._rows = fold_rows(plan)
         self._scorers = fold_scorers(plan)
+        self._training = make_training(plan, memory, stop.is_set, self._scorers)
         self._benchmark_scores: Mapping[int, NDArray[np.float64]] = {}
 
     def run(self) -> None:
@@ -123,16 +97,11 @@ class Miner:
                 pending.append(draw)
         done = len(drawn) - len(pending)
         left = max(0, self._plan.experiment.trials - done)
-        workers = joblib.Parallel(
-            n_jobs=self._jobs, backend="threading", return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1
-        )
         before = tuple(self.trials) if done else ()
         with MiningProgress(self._console, done + left, done, before) as progress:
             draws = self._draws(pending, left, tracked, progress)
             try:
-                warnings.filterwarnings("ignore", message=".*tasks which were still being processed.*")
-                for outcome in workers(joblib.delayed(self._train)(draw) for draw in draws):
-                    self._room.release()
+                for outcome in self._training.outcomes(draws):
                     if outcome.result is not None or outcome.error is not None:
                         progress.advance(self._finish(outcome))
             except BaseException:
@@ -165,32 +134,7 @@ class Miner:
                 self._tell(draw.number, earlier)
                 progress.advance(earlier)
 
-    def _train(self, draw: Draw) -> _Outcome:
-        """Run one trial in a worker's thread."""
-        while not self._room.acquire(timeout=0.2):
-            if self._stop.is_set():
-                return _Outcome(draw, time.time())
-        return self._train_now(draw)
-
-    def _train_now(
-        self, draw: Draw, on_checkpoint: Callable[[Fold, int], None] = lambda _fold, _trees: None
-    ) -> _Outcome:
-        started = time.time()
-        folds = self._plan.folds[str(draw.params["target"])]
-        try:
-            result = run_trial(
-                self._binned, folds, self._scorers, draw.params, self._seed, self._stop.is_set, on_checkpoint
-            )
-        except Stopped:
-            return _Outcome(draw, started)
-        except Exception as error:  # noqa: BLE001 - whatever a configuration does, the other trials go on
-            _LOG.debug("trial %d failed", draw.number, exc_info=True)
-            fatal = isinstance(error, MemoryError | OSError | UserError)
-            fatal = fatal or any(words in str(error) for words in _OUT_OF_MEMORY)
-            return _Outcome(draw, started, error="".join(traceback.format_exception(error)).strip(), fatal=fatal)
-        return _Outcome(draw, started, result)
-
-    def _finish(self, outcome: _Outcome) -> TrackedTrial:
+    def _finish(self, outcome: Outcome) -> TrackedTrial:
         """Track a trial, then tell the study: in this order, a kill in between loses nothing."""
         draw = outcome.draw
         params = dict(draw.params) | {"seed": self._seed}
@@ -204,6 +148,7 @@ class Miner:
         else:
             trial = self._track(draw.number, params, outcome.result, outcome.started)
         self._tell(draw.number, trial)
+        self._training.settled(draw)
         self.trials.append(trial)
         return trial
 
@@ -227,7 +172,7 @@ class Miner:
             return
         trees = int(self._plan.benchmark["n_estimators"])
         with BenchmarkProgress(self._console, self._plan.scored_folds, trees) as progress:
-            outcome = self._train_now(Draw(-1, self._plan.benchmark), progress.advance)
+            outcome = self._training.benchmark(Draw(-1, self._plan.benchmark), progress.advance)
         params = dict(self._plan.benchmark) | {"seed": self._seed}
         if outcome.error is not None:
             if not outcome.fatal:
@@ -242,6 +187,7 @@ class Miner:
                 "each era; mend [benchmark] or the data"
             )
         self.benchmark = self._track(None, params, rescore(outcome.result, self._scorers), outcome.started)
+        self._training.settled(outcome.draw)
 
     def _read_benchmark(self) -> bool:
         """Take the benchmark that is tracked; return False where there is none, or its predictions are gone."""
@@ -268,6 +214,7 @@ class Miner:
         self._scorers = {
             number: scorer.with_benchmark(BENCHMARK, predictions[number]) for number, scorer in self._scorers.items()
         }
+        self._training.scorers = self._scorers
 
     def _key(self, params: Mapping[str, object]) -> tuple[str, ...]:
         """Return a configuration as MLflow keeps it."""

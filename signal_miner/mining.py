@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -14,11 +13,12 @@ from rich.console import Console
 from signal_miner.errors import Stopped, UserError
 from signal_miner.interruption import StopRequest
 from signal_miner.leaderboard import Leaderboard, make_leaderboard
+from signal_miner.memory import MemoryPlan
 from signal_miner.miner import Miner
 from signal_miner.plan import Plan, plan_record
 from signal_miner.records import StudyRecord
 from signal_miner.redaction import without_passwords
-from signal_miner.search import Search
+from signal_miner.search import Search, study_directory
 from signal_miner.tracking import Tracker
 
 
@@ -47,7 +47,7 @@ class MiningSummary:
     exhausted: bool
 
 
-def mine(plan: Plan, console: Console) -> MiningSummary:
+def mine(plan: Plan, memory: MemoryPlan, console: Console) -> MiningSummary:
     """Mine a study: the benchmark, then trials until the experiment's number is reached.
 
     A study that was stopped or killed goes on: nothing that is tracked as finished is trained again.
@@ -55,6 +55,7 @@ def mine(plan: Plan, console: Console) -> MiningSummary:
     Parameters
     ----------
     plan : Plan
+    memory : MemoryPlan
     console : rich.console.Console
         Where progress is shown.
 
@@ -73,7 +74,7 @@ def mine(plan: Plan, console: Console) -> MiningSummary:
     with _study_lock(plan), StopRequest(lambda: console.print("Stopping; finished trials are kept …")) as stop:
         search = Search(plan.study, plan.grid, experiment.seed, experiment.study_storage)
         tracker = Tracker(experiment.name, plan.study, plan.config_hash, experiment.tracking_uri)
-        miner = Miner(plan, tracker, search, stop, console)
+        miner = Miner(plan, memory, tracker, search, stop, console)
         run_id = tracker.begin_study(_record(plan))
         status = "FAILED"
         try:
@@ -100,7 +101,7 @@ def mine(plan: Plan, console: Console) -> MiningSummary:
 def _study_lock(plan: Plan) -> Iterator[None]:
     """Keep a second process off this study; the system frees the lock of a killed process."""
     storage = plan.experiment.study_storage
-    directory = Path("studies") if "://" in storage else Path(storage)
+    directory = study_directory(storage)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         lock = FileLock(directory / f"{plan.study}.lock", timeout=0)

@@ -63,6 +63,7 @@ class BenchmarkProgress(_Shown):
         self._trees = trees
         # A fold's time goes with its training eras.
         self._weights = {fold.number: len(fold.train_eras) for fold in folds}
+        self._reached: dict[int, int] = {}
         self._task = self._bar.add_task("benchmark", total=sum(self._weights.values()) * trees, at="")
 
     def __enter__(self) -> Self:
@@ -73,8 +74,9 @@ class BenchmarkProgress(_Shown):
     def advance(self, fold: Fold, trees: int) -> None:
         """Show that a fold has this many trees."""
         at = f"fold {fold.number} of {self._folds}, {trees:,} of {self._trees:,} trees"
-        before = sum(weight for number, weight in self._weights.items() if number < fold.number)
-        self._bar.update(self._task, completed=before * self._trees + self._weights[fold.number] * trees, at=at)
+        self._reached[fold.number] = trees
+        done = sum(self._weights[number] * reached for number, reached in self._reached.items())
+        self._bar.update(self._task, completed=done, at=at)
         self._line(f"Benchmark: {at}, {time.monotonic() - self._started:.0f} s")
 
 

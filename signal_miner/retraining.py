@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from signal_miner.binning import BinnedFolds
 from signal_miner.errors import Stopped, UserError
-from signal_miner.folds import Fold
+from signal_miner.folds import Fold, thinned
 from signal_miner.interruption import StopRequest
+from signal_miner.memory import plan_memory
 from signal_miner.parameters import Value
 from signal_miner.plan import Plan
 from signal_miner.trial import Booster, grow, max_bin_of, start_booster, validation_predictions
@@ -88,7 +89,17 @@ class Retraining:
         self._on_trees = on_trees
         self._telling = threading.Lock()
         targets = tuple(dict.fromkeys(str(each.params["target"]) for each in configurations))
-        self._binned = BinnedFolds(plan.dataset, targets, plan.experiment.seed, should_stop=stop.is_set)
+        memory = plan_memory(plan, joblib.cpu_count())
+        self._jobs, self._together = memory.jobs, memory.together
+        self._binned = BinnedFolds(
+            plan.dataset,
+            targets,
+            plan.experiment.seed,
+            memory.kept_bytes,
+            stop.is_set,
+            group_bytes=memory.group_bytes,
+            exclusive=not memory.together,
+        )
         # Neighbours share a dataset, so that few are held at a time.
         self._ordered = sorted(configurations, key=lambda each: (max_bin_of(each.params), str(each.params["target"])))
 
@@ -129,7 +140,7 @@ class Retraining:
         return replicas
 
     def refit(self, on_model: Callable[[Configuration, str], None]) -> None:
-        """Train every configuration on all resolved eras.
+        """Train every configuration on all resolved eras, thinned as the folds' are.
 
         Parameters
         ----------
@@ -141,7 +152,8 @@ class Retraining:
         Stopped
             If a stop was asked for; what `on_model` was given is finished.
         """
-        eras = tuple(np.unique(self._plan.dataset.eras).tolist())
+        step = self._plan.experiment.folds.train_era_step
+        eras = thinned(tuple(np.unique(self._plan.dataset.eras).tolist()), step)
         whole = Fold(len(self._plan.scored_folds) + 1, eras, ())
         by_name = {each.name: each for each in self._ordered}
         for name, model in self._each(lambda each: self._train(each, whole).model_to_string()):

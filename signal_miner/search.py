@@ -249,3 +249,8 @@ def _mend_journal(path: Path) -> None:
         content = path.read_bytes()
         if not content.endswith(b"\n"):
             path.write_bytes(content[: content.rfind(b"\n") + 1])
+
+
+def study_directory(storage: str) -> Path:
+    """Return the directory of a study's files on this machine; where its storage is an address, the usual one."""
+    return Path("studies") if "://" in storage else Path(storage)

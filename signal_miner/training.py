@@ -22,19 +22,24 @@ import joblib
 import numpy as np
 
 from signal_miner.binning import BinnedFolds
+from signal_miner.dataset_cache import DatasetCache
 from signal_miner.errors import Stopped, UserError
 from signal_miner.folds import Fold
 from signal_miner.kept_folds import KeptFolds
+from signal_miner.memory import MemoryPlan
+from signal_miner.memory_needs import WAITING_FOR_EACH_JOB, block_draws
 from signal_miner.parameters import Value
 from signal_miner.plan import Plan
 from signal_miner.scoring import Scorer
-from signal_miner.search import Draw
+from signal_miner.search import Draw, study_directory
+from signal_miner.sources import DATA_DIRECTORY
 from signal_miner.trial import FoldCurve, TrialAssembly, TrialResult, max_bin_of, run_trial, train_fold
+
+CACHE_DIRECTORY = DATA_DIRECTORY / "binned"
+"""Where binned datasets are kept between runs, below the working directory."""
 
 _LOG = logging.getLogger(__name__)
 _OUT_OF_MEMORY = ("bad allocation", "bad_alloc", "out of memory")
-_WAITING_FOR_EACH_JOB = 2
-_BLOCK_FOR_EACH_JOB, _SMALLEST_BLOCK = 4, 8
 
 OnCheckpoint = Callable[[Fold, int], None]
 
@@ -63,7 +68,7 @@ class Outcome:
     fatal: bool = False
 
 
-@dataclass
+@dataclass(eq=False)
 class Training:
     """Trains draws on a plan's folds; `SideBySide` and `InBlocks` say in which order.
 
@@ -84,11 +89,11 @@ class Training:
     jobs: int
     should_stop: Callable[[], bool]
     scorers: Mapping[int, Scorer]
-    _room: threading.Semaphore = field(init=False)
+    _room: threading.Semaphore = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         # Workers wait where results come faster than they are tracked: their predictions are held until then.
-        self._room = threading.Semaphore(_WAITING_FOR_EACH_JOB * self.jobs)
+        self._room = threading.Semaphore(WAITING_FOR_EACH_JOB * self.jobs)
         warnings.filterwarnings("ignore", message=".*tasks which were still being processed.*")
 
     def outcomes(self, draws: Iterator[Draw]) -> Iterator[Outcome]:
@@ -98,6 +103,9 @@ class Training:
     def benchmark(self, draw: Draw, on_checkpoint: OnCheckpoint) -> Outcome:
         """Train one configuration with all that there is for it; `on_checkpoint` is told fold and number of trees."""
         raise NotImplementedError
+
+    def settled(self, draw: Draw) -> None:
+        """Let go of what is held for a draw, as it is tracked."""
 
     def _workers(self) -> joblib.Parallel:
         return joblib.Parallel(
@@ -173,7 +181,7 @@ class _Entry:
     over: bool = False
 
 
-@dataclass
+@dataclass(eq=False)
 class InBlocks(Training):
     """Blocks of draws, fold by fold and grouped by dataset: one dataset is held at a time.
 
@@ -187,9 +195,8 @@ class InBlocks(Training):
 
     def outcomes(self, draws: Iterator[Draw]) -> Iterator[Outcome]:
         """Train draws block by block and yield what became of them, as they end."""
-        size = max(_SMALLEST_BLOCK, _BLOCK_FOR_EACH_JOB * self.jobs)
         number = 0
-        while block := list(islice(draws, size)):
+        while block := list(islice(draws, block_draws(self.jobs))):
             yield from self._block(block, np.random.default_rng([self.plan.experiment.seed, number]))
             number += 1
 
@@ -221,10 +228,13 @@ class InBlocks(Training):
                     entry.over = outcome is not None
                     if outcome is not None:
                         yield outcome
-                        self.kept.remove(entry.draw)
                     self._room.release()
                 if self.should_stop():
                     return
+
+    def settled(self, draw: Draw) -> None:
+        """Remove a draw's fold results from the disk, as it is tracked."""
+        self.kept.remove(draw)
 
     def _entry(self, draw: Draw) -> _Entry:
         assembly = TrialAssembly(draw.params, self._folds(draw))
@@ -273,3 +283,38 @@ def attempt(draw: Draw, train: Callable[[], TrialResult | None], started: float 
 
 def _dataset_of(draw: Draw) -> tuple[int, str]:
     return max_bin_of(draw.params), str(draw.params["target"])
+
+
+def make_training(
+    plan: Plan, memory: MemoryPlan, should_stop: Callable[[], bool], scorers: Mapping[int, Scorer]
+) -> Training:
+    """Return the training that a memory plan asks for.
+
+    Parameters
+    ----------
+    plan : Plan
+    memory : MemoryPlan
+    should_stop : callable
+    scorers : mapping of int to Scorer
+        By fold number.
+
+    Returns
+    -------
+    Training
+    """
+    experiment = plan.experiment
+    cache = DatasetCache(CACHE_DIRECTORY, int(experiment.cache_gb * 1e9)) if experiment.cache_gb else None
+    binned = BinnedFolds(
+        plan.dataset,
+        tuple(dict.fromkeys([*plan.targets, str(plan.benchmark["target"])])),
+        experiment.seed,
+        memory.kept_bytes,
+        should_stop,
+        group_bytes=memory.group_bytes,
+        cache=cache,
+        exclusive=not memory.together,
+    )
+    if memory.together:
+        return SideBySide(plan, binned, memory.jobs, should_stop, scorers)
+    directory = study_directory(experiment.study_storage) / f"{plan.study}.folds"
+    return InBlocks(plan, binned, memory.jobs, should_stop, scorers, KeptFolds(directory))

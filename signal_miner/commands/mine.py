@@ -28,7 +28,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace, console: Console) -> int:
     """Mine, and return the exit code."""
+    import joblib
+
     from signal_miner.experiment import load_experiment
+    from signal_miner.memory import plan_memory
     from signal_miner.plan import describe, make_plan
     from signal_miner.sources import open_source
 
@@ -45,6 +48,9 @@ def run(given: argparse.Namespace, console: Console) -> int:
     plan = make_plan(experiment, dataset)
     for line in describe(plan):
         console.print(line)
+    memory = plan_memory(plan, joblib.cpu_count())
+    for line in memory.lines:
+        console.print(line)
     for warning in plan.warnings:
         console.print(f"Warning: {warning}", style="yellow")
 
@@ -52,7 +58,7 @@ def run(given: argparse.Namespace, console: Console) -> int:
     from signal_miner.leaderboard import print_leaderboard
     from signal_miner.mining import mine
 
-    summary = mine(plan, console)
+    summary = mine(plan, memory, console)
     print_leaderboard(summary.leaderboard, console)
     if summary.exhausted:
         console.print("The grid has no further configuration: every one was trained.")
