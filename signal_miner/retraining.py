@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, TypeVar
 
 import joblib
@@ -101,7 +102,7 @@ class Retraining:
             exclusive=not memory.together,
         )
         # Neighbours share a dataset, so that few are held at a time.
-        self._ordered = sorted(configurations, key=lambda each: (max_bin_of(each.params), str(each.params["target"])))
+        self._ordered = sorted(configurations, key=_dataset_of)
 
     def replicate(self, tracked: Callable[[Configuration], NDArray[np.floating[Any]]]) -> dict[str, Replica]:
         """Train every configuration on its last fold and compare with what is tracked.
@@ -161,9 +162,8 @@ class Retraining:
 
     def _each(self, work: Callable[[Configuration], T]) -> Iterator[tuple[str, T]]:
         warnings.filterwarnings("ignore", message=".*tasks which were still being processed.*")
-        jobs = joblib.cpu_count() if self._plan.experiment.jobs == -1 else self._plan.experiment.jobs
         workers = joblib.Parallel(
-            n_jobs=jobs, backend="threading", return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1
+            n_jobs=self._jobs, backend="threading", return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1
         )
 
         def named(each: Configuration) -> tuple[str, T] | Stopped:
@@ -175,10 +175,18 @@ class Retraining:
                 self._stop.set()  # or the others would train to their end
                 raise
 
-        for outcome in workers(joblib.delayed(named)(each) for each in self._ordered):
-            if isinstance(outcome, Stopped):
-                raise outcome
-            yield outcome
+        for group in self._groups():
+            self._binned.release()
+            for outcome in workers(joblib.delayed(named)(each) for each in group):
+                if isinstance(outcome, Stopped):
+                    raise outcome
+                yield outcome
+
+    def _groups(self) -> list[list[Configuration]]:
+        """Return all together where memory holds their datasets, else those of one dataset at a time."""
+        if self._together:
+            return [self._ordered]
+        return [list(group) for _, group in groupby(self._ordered, _dataset_of)]
 
     def _train(self, each: Configuration, fold: Fold) -> Booster:
         data = self._binned.get(fold, max_bin_of(each.params), str(each.params["target"]))
@@ -189,3 +197,7 @@ class Retraining:
             with self._telling:
                 self._on_trees(step)
         return booster
+
+
+def _dataset_of(each: Configuration) -> tuple[int, str]:
+    return max_bin_of(each.params), str(each.params["target"])

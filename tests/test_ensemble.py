@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import lightgbm as lgb
@@ -20,6 +21,7 @@ from numerai_tools import scoring as oracle
 from study_case import artifact_path, command, copy_study, members_of, newest_ensemble, predict_file
 
 from signal_miner import ensemble as ensemble_room
+from signal_miner import retraining
 from signal_miner.data import open_dataset
 from signal_miner.demo import ensure_demo
 from signal_miner.portable import load_predict
@@ -425,3 +427,17 @@ def test_other_data_are_refused(study, capsys, tmp_path):
     assert command(study, "ensemble", "--data", str(other)) == 2
     assert "are not those that study tiny-" in capsys.readouterr().err
     assert not os.environ.get("MLFLOW_RUN_ID")
+
+
+def test_a_refit_with_room_for_one_dataset_is_the_same(study, monkeypatch):
+    assert command(study, "ensemble", "--select", "top", "--members", "4") == 0
+    assert command(study, "register", "--model", "roomy") == 0
+    folder = artifact_path(study, newest_ensemble(study), "refit")
+    roomy = {path.name: path.read_bytes() for path in folder.iterdir()}
+    shutil.rmtree(folder)
+    planned = retraining.plan_memory
+    monkeypatch.setattr(
+        retraining, "plan_memory", lambda *given: replace(planned(*given), together=False, kept_bytes=1)
+    )
+    assert command(study, "register", "--model", "narrow") == 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == roomy
