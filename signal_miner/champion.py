@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import pandas as pd
@@ -54,13 +55,15 @@ def compare(challenger: pd.DataFrame, champion: pd.DataFrame) -> Comparison:
     Comparison
     """
     mine, theirs = _validation_corr(challenger), _validation_corr(champion)
+    theirs = theirs.dropna()
     common = mine.index.intersection(theirs.index)
     if len(common) < FEWEST_ERAS:
         return Comparison(len(common), float("nan"), float("nan"))
-    return Comparison(len(common), float(sharpe(mine[common])), float(sharpe(theirs[common])))
+    whole = bool(mine[common].notna().all())  # an era without a score counts against the challenger
+    return Comparison(len(common), float(sharpe(mine[common])) if whole else math.nan, float(sharpe(theirs[common])))
 
 
 def _validation_corr(scores: pd.DataFrame) -> pd.Series[float]:
     validation = scores[scores["fold"] < scores["fold"].max()]
-    corr: pd.Series[float] = validation.set_index("era")["corr"].dropna().sort_index()
+    corr: pd.Series[float] = validation.set_index("era")["corr"].sort_index()
     return corr

@@ -26,8 +26,9 @@ from signal_miner.studies import TrackedStudy
 from signal_miner.trial import FoldResult
 from signal_miner.validation_rows import fold_rows, fold_scorers
 
-_BYTES_A_PREDICTION = 4
-_BYTES_WHILE_NEUTRALIZING = 20
+_NEWEST_ERAS = 4
+_BYTES_A_PREDICTION = 12  # float32, and twice as much while candidates are judged
+_BYTES_WHILE_NEUTRALIZING = 28
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +63,13 @@ def make_neutralization(to: str, proportion: float, plan: Plan) -> Neutralizatio
     known = [FEATURES, OWN_BENCHMARK, *plan.dataset.benchmark_columns]
     if to and to not in known:
         raise UserError(f"neutralize = {to!r} is not one of the study's neutralizers{did_you_mean(to, known)}")
+    if to in plan.dataset.benchmark_columns:
+        for era in (*plan.scored_folds[-1].validation_eras[-_NEWEST_ERAS:], int(plan.dataset.eras[-1])):
+            if np.isnan(plan.dataset.read_benchmarks([to], plan.dataset.span_of([era]))[to]).all():
+                raise UserError(
+                    f"neutralize = {to!r} has no predictions in era {plan.dataset.era_labels[era]}; "
+                    "download the newest benchmark predictions, or choose another"
+                )
     return Neutralization(to, proportion) if to and proportion else None
 
 
@@ -240,10 +248,13 @@ def _judge(metric: str, scorers: Sequence[Scorer], blends: Sequence[NDArray[np.f
         eras = np.concatenate([s.score(blend).bmc[BENCHMARK] for s, blend in zip(scorers, blends, strict=True)])
     else:
         eras = np.concatenate([scorer.corr(blend) for scorer, blend in zip(scorers, blends, strict=True)])
-    if metric == "sharpe":
-        return sharpe(eras, axis=0)
-    means: NDArray[np.float64] = np.nanmean(eras[np.isfinite(eras).any(axis=1)], axis=0)
-    return means
+    scorable = eras[np.isfinite(eras).any(axis=1)]  # an era of one row is scored for nobody
+    if not len(scorable):
+        return np.full(eras.shape[1], np.nan)
+    whole = np.isfinite(scorable).all(axis=0)
+    scores = sharpe(scorable, axis=0) if metric == "sharpe" else scorable.mean(axis=0)
+    judged: NDArray[np.float64] = np.where(whole, scores, np.nan)
+    return judged
 
 
 def _trees(trial: TrackedTrial) -> int:

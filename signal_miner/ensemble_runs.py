@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ ENSEMBLE = "ensemble.json"
 
 MEMBERS = "signal_miner.members"
 """Tag: run ids of the members, separated by commas."""
+
+REFIT_TAG = "signal_miner.refit."
+"""Beginning of the tags that hold a refitted member to its bytes: then its file's name."""
 
 _GAP = "\u2003"  # MLflow draws table cells side by side without a gap
 
@@ -182,8 +186,9 @@ class EnsembleRuns(RunStore):
 
     @told
     def log_refit(self, run_id: str, file: Path) -> None:
-        """Keep a refitted member among a run's artifacts."""
+        """Keep a refitted member among a run's artifacts, and what its bytes came to in a tag."""
         self._client.log_artifact(run_id, str(file), REFIT)
+        self._set_tags(run_id, {f"{REFIT_TAG}{file.name}": sha256(file.read_bytes()).hexdigest()})
 
     @told
     def log_values(self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
@@ -192,9 +197,17 @@ class EnsembleRuns(RunStore):
         self._set_tags(run_id, tags)
 
     @told
-    def refits(self, run_id: str) -> set[str]:
-        """Return the names of the refitted members that are kept."""
-        return {file.path.rpartition("/")[2] for file in self._client.list_artifacts(run_id, REFIT)}
+    def refit(self, run_id: str, name: str) -> str | None:
+        """Return a refitted member's text by its file's name; None where none is kept, or not as it was written."""
+        tag = self._client.get_run(run_id).data.tags.get(f"{REFIT_TAG}{name}")
+        if tag is None:
+            return None
+        try:
+            with temporary_directory() as directory:
+                body = self.download(run_id, f"{REFIT}/{name}", directory).read_bytes()
+        except (UserError, OSError):
+            return None
+        return body.decode("utf-8") if sha256(body).hexdigest() == tag else None
 
     def _tracked(self, run: Run) -> TrackedEnsemble:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 FEATURES, OWN_BENCHMARK = "features", "benchmark"
 """What a blend can be neutralised to, besides a column of Numerai's benchmark predictions."""
@@ -93,12 +94,17 @@ class Ensemble:
         """
         try:
             table = json.loads(text)
-            neutralization = table["neutralization"]
-            return cls(
-                study=table["study"],
-                members=tuple(Member(**member) for member in table["members"]),
-                neutralization=Neutralization(**neutralization) if neutralization else None,
-                selection=table["selection"],
-            )
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"no ensemble: {error}") from error
+            given = table["neutralization"]
+            neutralization = Neutralization(str(given["to"]), float(given["proportion"])) if given else None
+            members = tuple(_member(member) for member in table["members"])
+            if not members:
+                raise ValueError("it has no members")
+            return cls(str(table["study"]), members, neutralization, dict(table["selection"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"no ensemble: {error!r}") from error
+
+
+def _member(table: Mapping[str, Any]) -> Member:
+    params = {str(name): str(value) for name, value in table["params"].items()}
+    int(params["seed"])
+    return Member(str(table["run_id"]), int(table["number"]), params, int(table["trees"]), float(table["weight"]))

@@ -16,7 +16,7 @@ from rich.filesize import decimal
 
 from signal_miner.artifacts import ERA_SCORES
 from signal_miner.champion import compare
-from signal_miner.ensemble_runs import ENSEMBLE, REFIT, EnsembleRuns, TrackedEnsemble, members_note
+from signal_miner.ensemble_runs import ENSEMBLE, EnsembleRuns, TrackedEnsemble, members_note
 from signal_miner.errors import Stopped, UserError
 from signal_miner.files import temporary_directory
 from signal_miner.interruption import StopRequest
@@ -193,16 +193,11 @@ class _Registrar:
         return float(len(np.unique(self._plan.dataset.eras)) / trained)
 
     def _refitted(self, wanted: Mapping[str, Configuration]) -> dict[str, str]:
-        there = self._runs.refits(self._tracked.run_id)
         found = {}
         for name, each in wanted.items():
-            file = _file_name(each)
-            if file in there:
-                with temporary_directory() as directory:
-                    path = self._runs.download(self._tracked.run_id, f"{REFIT}/{file}", directory)
-                    text = path.read_text(encoding="utf-8")
-                if text.rstrip().endswith("pandas_categorical:null"):  # the last line that LightGBM writes
-                    found[name] = text
+            text = self._runs.refit(self._tracked.run_id, _file_name(each))
+            if text is not None:
+                found[name] = text
         return found
 
     def publish(
@@ -235,7 +230,6 @@ class _Registrar:
         if self._stop.is_set():
             raise Stopped
         self._stop.ignore_signals()  # from here on it is a matter of seconds, and no half of it is of use
-        champion = registry.find(options.model, CHAMPION)
         made = registry.register(
             ModelRecord(
                 name=options.model,
@@ -262,7 +256,7 @@ class _Registrar:
             )
         )
         self._runs.log_values(self._tracked.run_id, metrics, {"signal_miner.model": f"{made.name}/{made.version}"})
-        becomes, reason = self._judge(options, champion)
+        becomes, reason = self._judge(options, registry.find(options.model, CHAMPION))
         if becomes:
             registry.promote(made.name, made.version, CHAMPION)
         return Registration(made, becomes, reason, self._plan.experiment.data, registry.tracking_uri)

@@ -162,6 +162,11 @@ def ranked_trials(rule: SelectionRule, trials: Sequence[TrackedTrial]) -> tuple[
         return _named(rule.runs, trials)
     scores = {trial.run_id: score for trial, score in zip(finished, scores_of(rule, finished), strict=True)}
     scored = [trial for trial in finished if math.isfinite(scores[trial.run_id])]
+    if not scored:
+        raise UserError(
+            "no trial has a whole validation score: their predictions are constant in some eras; mine other "
+            "configurations, or choose with select=runs"
+        )
     scored.sort(key=lambda trial: (-scores[trial.run_id], trial.number))
     cap = rule.max_benchmark_correlation
     if cap < 1:
@@ -178,7 +183,9 @@ def ranked_trials(rule: SelectionRule, trials: Sequence[TrackedTrial]) -> tuple[
 
 
 def scores_of(rule: SelectionRule, trials: Sequence[TrackedTrial]) -> list[float]:
-    """Return the trials' validation scores by a rule's metric, higher for better; -inf where one has none.
+    """Return the trials' validation scores by a rule's metric, higher for better.
+
+    -inf for a trial that has none, or whose CORR is not defined in an era in which the benchmark's is.
 
     Raises
     ------
@@ -187,7 +194,9 @@ def scores_of(rule: SelectionRule, trials: Sequence[TrackedTrial]) -> list[float
     """
     name = rule.metric_name({key for trial in trials for key in trial.metrics})
     sign = -1 if name.endswith(_LESS_IS_BETTER) else 1
-    return [sign * trial.metrics[name] if name in trial.metrics else -math.inf for trial in trials]
+    # A trial that is constant in some eras has its score from the others alone: it cannot be set beside whole ones.
+    scored = [name in trial.metrics and not trial.metrics.get("validation/undefined_eras") for trial in trials]
+    return [sign * trial.metrics[name] if known else -math.inf for trial, known in zip(trials, scored, strict=True)]
 
 
 def _named(names: Sequence[str], trials: Sequence[TrackedTrial]) -> tuple[TrackedTrial, ...]:

@@ -95,6 +95,8 @@ class Studies(RunStore):
             with temporary_directory() as directory:
                 text = Path(self.download(run_id, PLAN, directory)).read_text(encoding="utf-8")
             plan = json.loads(text)
+            if not isinstance(plan, dict) or not {"experiment", "data", "targets", "study"} <= plan.keys():
+                raise UserError("it is not whole")
         except (UserError, OSError, ValueError) as error:
             raise UserError(f"study {name} has no readable {PLAN} ({error}); start mining it once more") from error
         return dict(plan)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from signal_miner.blending import mean_correlations
+from signal_miner.champion import compare
 from signal_miner.errors import UserError
 from signal_miner.members import Ensemble, Member, Neutralization
 from signal_miner.records import TrackedTrial
@@ -100,6 +105,28 @@ def test_trials_that_do_not_fit_are_refused(settings, message):
         chosen(**settings)
 
 
+def test_a_trial_that_is_constant_in_some_eras_is_not_set_beside_whole_ones():
+    broken = trial(5, 50.0)
+    broken = replace(broken, metrics={**broken.metrics, "validation/undefined_eras": 16.0})
+    for select in ("top", "greedy"):
+        assert 5 not in [each.number for each in ranked_trials(SelectionRule(select=select), [*TRIALS, broken])]
+    with pytest.raises(UserError, match="constant in some eras"):
+        ranked_trials(SelectionRule(), [broken])
+
+
+def test_a_challenger_without_a_score_in_some_era_does_not_win():
+    eras = [f"{era:04d}" for era in range(1, 13)]
+    scores = np.linspace(0.01, 0.03, 12)
+    champion = pd.DataFrame({"era": eras, "fold": [1] * 8 + [2] * 4, "corr": scores})
+    better = champion.assign(corr=scores + 0.1)
+    assert compare(better, champion).beats
+    assert not compare(champion, better).beats
+    assert not compare(better.assign(corr=[np.nan, *better["corr"][1:]]), champion).beats
+    assert compare(better.iloc[[0, 1, 2, 8]], champion).sentence.startswith("they have 3 validation eras in common")
+    flipped = champion.assign(corr=[*scores[:8] + 0.1, *scores[8:] - 9])  # test eras decide nothing
+    assert compare(flipped, champion).beats
+
+
 def test_nobody_beats_a_strong_benchmark():
     with pytest.raises(UserError, match="no trial beats the benchmark"):
         ranked_trials(SelectionRule(select="beating"), [trial(0, 3.0)])
@@ -159,5 +186,16 @@ def test_an_ensemble_survives_its_artifact():
     for neutralization in (None, Neutralization("features", 0.5)):
         ensemble = Ensemble("study", (member,), neutralization, {"select": "greedy", "runs": []})
         assert Ensemble.from_json(ensemble.to_json()) == ensemble
+    good = json.loads(Ensemble("study", (member,), None, {}).to_json())
+    for damage in (
+        {"members": []},
+        {"members": [{**good["members"][0], "params": {"target": "target"}}]},
+        {"members": [{**good["members"][0], "params": {"seed": "x"}}]},
+        {"members": [{**good["members"][0], "weight": None}]},
+        {"neutralization": {"to": "features", "proportion": "x"}},
+        {"study": None, "members": None},
+    ):
+        with pytest.raises(ValueError, match="no ensemble"):
+            Ensemble.from_json(json.dumps(good | damage))
     with pytest.raises(ValueError, match="no ensemble"):
         Ensemble.from_json("{}")

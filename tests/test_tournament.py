@@ -79,9 +79,48 @@ def test_a_dry_run_needs_neither_keys_nor_numerai(registered, monkeypatch, tmp_p
     assert "nothing uploaded" in capsys.readouterr().out
 
 
+def test_live_data_of_a_failed_round_are_not_the_next_rounds(registered, tournament, capsys):
+    publish(tournament, live(seed=21))
+    tournament.round_number = 1700
+    tournament.server.faults.put_status = [403] * 9
+    arguments = ("submit", "--numerai-model", NAME, "--version", "v5.3")
+    assert command(registered, *arguments) == 2
+    tournament.server.faults.put_status = []
+    tournament.next_round()
+    capsys.readouterr()
+    assert command(registered, *arguments) == 2
+    assert "the live data are still those of round 1700" in capsys.readouterr().err
+    assert not tournament.submissions
+
+
+def test_a_wrong_submission_is_told_until_it_is_replaced(registered, tournament, capsys, monkeypatch):
+    publish(tournament, live(seed=22))
+    tournament.round_number = 1800
+    right = tournament.server.answers["submissionDownloadAuth"]
+
+    def wrong(given):
+        answer = right(given)
+        tournament.server.put(answer["filename"], b"id,prediction\nn000,0.5\n")
+        return answer
+
+    arguments = ("submit", "--numerai-model", NAME, "--version", "v5.3")
+    monkeypatch.setitem(tournament.server.answers, "submissionDownloadAuth", wrong)
+    for _ in range(2):
+        assert command(registered, *arguments) == 2
+        assert "holds other predictions than were sent" in capsys.readouterr().err
+    monkeypatch.setitem(tournament.server.answers, "submissionDownloadAuth", right)
+    assert command(registered, *arguments, "--again", "true") == 0
+    capsys.readouterr()
+    monkeypatch.setitem(tournament.server.answers, "submissionDownloadAuth", wrong)
+    assert command(registered, *arguments) == 0  # the one that replaced it was confirmed
+    assert "nothing uploaded" in capsys.readouterr().out
+    assert len(tournament.submissions) == 2
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (lambda frame: frame.assign(era=["0001", *[None] * (len(frame) - 1)]), "rows without an era"),
         (
             lambda frame: frame.drop(columns=FEATURES[:2]),
             "lacks 2 of the 12 features that signal-miner version 1 needs",

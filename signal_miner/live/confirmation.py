@@ -70,7 +70,7 @@ def settle(
     tracked: Sequence[TrackedSubmission],
     directory: Path,
 ) -> dict[int, str]:
-    """End the runs of a model slot that were cut off, by what Numerai made of them.
+    """End the runs of a model slot that were cut off or not confirmed, by what Numerai made of them.
 
     Parameters
     ----------
@@ -87,11 +87,11 @@ def settle(
     Returns
     -------
     dict of int to str
-        By round, what is wrong with a submission that a cut-off run made.
+        By round, what is wrong with a submission that such a run made.
     """
     wrong: dict[int, str] = {}
     for run in tracked:
-        if not run.running and (run.finished or run.submission_id or not run.uploaded_file):
+        if run.finished or not (run.running or run.uploaded_file):
             continue
         made = next(
             (each for each in listed if each.id == run.submission_id or same_file(run.uploaded_file, each.filename)),
@@ -109,7 +109,7 @@ def settle(
             runs.fail(run.run_id, error)
             wrong[run.round] = str(error)
         else:
-            runs.finish(run.run_id, made.id, f"{note}. The run was cut off, and settled later.")
+            runs.finish(run.run_id, made.id, f"{note}. The run was not confirmed at once, and settled later.")
     return wrong
 
 

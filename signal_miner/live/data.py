@@ -227,7 +227,12 @@ def _any_value(column: pa.ChunkedArray) -> bool:
 
 
 def _require_one_era(path: Path, frame: pd.DataFrame) -> None:
-    eras = sorted(frame["era"].astype(str).unique()) if "era" in frame else []
+    if "era" not in frame:
+        return
+    missing = int(frame["era"].isna().sum())
+    if missing:
+        raise UserError(f"{path} has {missing:,} rows without an era; fetch or write it again")
+    eras = sorted(frame["era"].astype(str).unique())
     if len(eras) > 1:
         raise UserError(f"{path} has {len(eras)} eras ({eras[0]} to {eras[-1]}); live data are one era")
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import pandas as pd
@@ -178,7 +179,7 @@ def _once(work: _Work) -> SubmissionOutcome:
         work.runs,
         work.model_id,
         listed,
-        [each for each in tracked if each.numerai_model == work.options.numerai_model],
+        _unconfirmed(tracked, work),
         work.options.directory,
     )
     if work.round.number in unsettled and not work.options.again:
@@ -242,6 +243,14 @@ def _nothing_to_do(work: _Work, made: Submission) -> SubmissionOutcome:
     return SubmissionOutcome(None, work.round.number, made.id)
 
 
+def _unconfirmed(tracked: tuple[TrackedSubmission, ...], work: _Work) -> list[TrackedSubmission]:
+    """Select the model's runs that were cut off, and those of this round that no confirmed one has replaced."""
+    mine = [each for each in tracked if each.numerai_model == work.options.numerai_model]
+    of_round = [each for each in mine if each.round == work.round.number]
+    newer = list(takewhile(lambda each: not each.finished, of_round))
+    return [each for each in mine if each.running or each in newer]
+
+
 def _same_slot(tracked: TrackedSubmission, work: _Work) -> bool:
     return tracked.round == work.round.number and tracked.numerai_model == work.options.numerai_model
 
@@ -253,12 +262,8 @@ def _of_round(work: _Work, listed: tuple[Submission, ...]) -> list[Submission]:
 
 
 def _refuse_old(files: LiveFiles, tracked: tuple[TrackedSubmission, ...], current: Round) -> None:
-    """Refuse live data that an earlier round's submission was made from."""
-    rounds = [
-        each.round
-        for each in tracked
-        if each.live_sha256 == files.sha256 and each.submission_id and each.round < current.number
-    ]
+    """Refuse live data that were the newest in an earlier round, whatever became of its submission."""
+    rounds = [each.round for each in tracked if each.live_sha256 == files.sha256 and each.round < current.number]
     if rounds:
         raise UserError(
             f"the live data are still those of round {max(rounds)}, byte for byte; Numerai has not published those of "

@@ -84,6 +84,7 @@ def check_as_hosted(path: Path, live_features: pd.DataFrame, live_benchmark_mode
                 errors="replace",
                 timeout=HOSTED_SECONDS,
                 check=False,
+                start_new_session=os.name == "posix",  # a Ctrl-C is ours to answer, not the check's
             )
         except subprocess.TimeoutExpired as error:
             raise UserError(
