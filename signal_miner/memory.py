@@ -111,6 +111,7 @@ def _choices(wanted_jobs: int) -> Iterator[tuple[bool, int, int]]:
     for jobs in range(wanted_jobs, 0, -1):
         for group_bytes in GROUP_BYTES:
             yield False, jobs, group_bytes
+    yield True, 1, GROUP_BYTES[-1]  # of tiny data the block takes more than all datasets
 
 
 def _first_line(shape: StudyShape, budget: int, needed: int, jobs: int, together: bool) -> str:

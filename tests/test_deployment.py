@@ -106,7 +106,9 @@ def test_a_validation_that_takes_too_long_is_taken_up_again(tournament: Tourname
     assert len(tournament.pickles) == 1
 
 
-def test_ctrl_c_leaves_the_upload(tournament: Tournament, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_the_upload(tournament: Tournament, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs us in the background
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     look = tournament.server.answers["computePickles"]
 
     def interrupt(given: dict[str, str]) -> list[dict[str, str]]:

@@ -10,9 +10,10 @@ from mining_case import client_of, outcome, run_mining, runs_of, write_experimen
 from mlflow.exceptions import MlflowException
 from rich.console import Console
 
-from signal_miner import miner
+from signal_miner import training
 from signal_miner.errors import UserError
 from signal_miner.experiment import load_experiment
+from signal_miner.memory import plan_memory
 from signal_miner.mining import mine
 from signal_miner.plan import make_plan
 from signal_miner.sources import open_source
@@ -48,12 +49,12 @@ def after(count, error, work):
 @pytest.mark.parametrize("error", [MemoryError("no room"), OSError("disk gone"), RuntimeError("std::bad_alloc")])
 def test_a_fault_of_the_machine_settles_no_trial(plan, tmp_path, monkeypatch, error):
     with monkeypatch.context() as fault:
-        fault.setattr(miner, "run_trial", after(3, error, miner.run_trial))
+        fault.setattr(training, "run_trial", after(3, error, training.run_trial))
         with pytest.raises(UserError, match=r"mining stopped at trial \d: .*; once that is mended, the same command"):
-            mine(plan, Console(quiet=True))
+            mine(plan, plan_memory(plan, 2), Console(quiet=True))
     assert all(run.info.status == "FINISHED" for run in runs_of(tmp_path))
     assert [run.info.status for run in runs_of(tmp_path, "study")] == ["FAILED"]
-    summary = mine(plan, Console(quiet=True))
+    summary = mine(plan, plan_memory(plan, 2), Console(quiet=True))
     assert len(summary.leaderboard.places) == 7
     assert summary.leaderboard.failed == 0
 
@@ -63,8 +64,8 @@ def test_a_tracking_store_that_stops_answering_is_one_line(plan, tmp_path, monke
         gone = MlflowException("the server is gone\nand more")
         fault.setattr(Tracker, "_create", after(4, gone, Tracker._create))
         with pytest.raises(UserError, match=r"tracking store .* failed \(the server is gone\); once it answers again"):
-            mine(plan, Console(quiet=True))
-    mine(plan, Console(quiet=True))
+            mine(plan, plan_memory(plan, 2), Console(quiet=True))
+    mine(plan, plan_memory(plan, 2), Console(quiet=True))
     assert len(outcome(tmp_path)) == 6
 
 
@@ -82,7 +83,7 @@ def test_a_failing_benchmark_is_one_line_and_a_failed_run(tmp_path):
 
 
 def test_the_studys_run_tells_how_it_was_mined(plan, tmp_path):
-    summary = mine(plan, Console(quiet=True))
+    summary = mine(plan, plan_memory(plan, 2), Console(quiet=True))
     client = client_of(tmp_path)
     record = json.loads(
         open(client.download_artifacts(summary.study_run_id, "plan.json", str(tmp_path))).read()  # noqa: PTH123, SIM115
