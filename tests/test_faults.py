@@ -89,7 +89,8 @@ def test_the_studys_run_tells_how_it_was_mined(plan, tmp_path):
         open(client.download_artifacts(summary.study_run_id, "plan.json", str(tmp_path))).read()  # noqa: PTH123, SIM115
     )
     assert record["study"] == summary.study
-    assert record["experiment"]["folds"] == {"count": 2, "embargo_eras": 9, "holdout_eras": 0}
+    folds = {"count": 2, "embargo_eras": 9, "holdout_eras": 0, "train_era_step": 1}
+    assert record["experiment"]["folds"] == folds
     assert record["targets"]["target_cyrusd_60"]["purge_eras"] == 9
     fold = record["targets"]["target"]["folds"][0]
     assert min(fold["validation_eras"]) - max(fold["train_eras"]) > 9
