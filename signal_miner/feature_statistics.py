@@ -18,10 +18,10 @@ def largest_level_count(paths: Sequence[Path], features: Sequence[str]) -> int |
     low, high = np.inf, -np.inf
     for path in paths:
         with open_parquet(path) as file:
-            metadata, names = file.metadata, file.schema_arrow.names
-            if not all(pa.types.is_integer(file.schema_arrow.field(name).type) for name in features):
+            metadata, schema = file.metadata, file.schema_arrow  # made anew at each asking
+            if not all(pa.types.is_integer(schema.field(name).type) for name in features):
                 return None
-            places = [names.index(name) for name in features]
+            places = [schema.get_field_index(name) for name in features]
             for group in range(metadata.num_row_groups):
                 for place in places:
                     statistics = metadata.row_group(group).column(place).statistics
@@ -40,10 +40,10 @@ def nullable_features(paths: Sequence[Path], features: Sequence[str]) -> tuple[s
     found = set()
     for path in paths:
         with open_parquet(path) as file:
-            places = {name: place for place, name in enumerate(file.schema_arrow.names)}
+            metadata, schema = file.metadata, file.schema_arrow  # made anew at each asking
             for name in features:
-                count = _null_count(file.metadata, places[name])
-                fraction = pa.types.is_floating(file.schema_arrow.field(name).type)
+                count = _null_count(metadata, schema.get_field_index(name))
+                fraction = pa.types.is_floating(schema.field(name).type)
                 if count or ((count is None or fraction) and _has_nan(file, name)):
                     found.add(name)
     return tuple(name for name in features if name in found)
