@@ -19,6 +19,7 @@ from signal_miner.champion import compare
 from signal_miner.ensemble_runs import ENSEMBLE, EnsembleRuns, TrackedEnsemble, members_note
 from signal_miner.errors import Stopped, UserError
 from signal_miner.files import temporary_directory
+from signal_miner.folds import thinned
 from signal_miner.interruption import StopRequest
 from signal_miner.live_rows import last_eras, live_like
 from signal_miner.members import OWN_BENCHMARK, Ensemble
@@ -190,7 +191,8 @@ class _Registrar:
         """Return how many times the eras of the validation folds' training the refit has."""
         folds = self._plan.scored_folds[:-1]
         trained = np.mean([len(fold.train_eras) for fold in folds])
-        return float(len(np.unique(self._plan.dataset.eras)) / trained)
+        eras = tuple(np.unique(self._plan.dataset.eras).tolist())
+        return float(len(thinned(eras, self._plan.experiment.folds.train_era_step)) / trained)
 
     def _refitted(self, wanted: Mapping[str, Configuration]) -> dict[str, str]:
         found = {}
