@@ -1,7 +1,8 @@
 """Binned once against binned each time: our engine beside `LGBMRegressor.fit` on the raw matrix, on the same data.
 
-``python -m benchmarks.engine`` writes an invented directory, trains some configurations on both folds each way, one
-thread, and holds the predictions to each other. CPU seconds of the process; the one-off build apart and with it.
+``python -m benchmarks.engine`` writes an invented directory and trains some configurations on both folds each way, each
+way in a process of its own and on one thread, and holds the predictions to each other. CPU seconds of the training,
+with the one-off build of our datasets apart and together; peak memory of the whole process.
 """
 
 from __future__ import annotations
@@ -9,117 +10,112 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import lightgbm as lgb
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.trial_overhead import write_large
+from benchmarks.setting import (
+    Measured,
+    add_size,
+    alone,
+    measured,
+    plan_over,
+    ratio_table,
+    raw_matrix,
+    usual_configurations,
+    write_large,
+)
 from signal_miner.binning import BinnedFolds
-from signal_miner.experiment import parse_experiment
-from signal_miner.plan import Plan, make_plan
-from signal_miner.sources import open_source
-from signal_miner.trial import booster_params, grow, start_booster, validation_predictions
+from signal_miner.trial import grow, start_booster, validation_predictions
 
-T = TypeVar("T")
 MAX_BIN, SEED = 5, 0
 
-
-def timed(work: Callable[[], T]) -> tuple[T, float]:
-    """Return what `work` returns and the CPU seconds it took."""
-    started = time.process_time()
-    return work(), time.process_time() - started
+Predictions = list[list[NDArray[Any]]]
+"""Of each configuration, of each fold."""
 
 
-def configurations(count: int, trees: int) -> list[dict[str, Any]]:
-    """Return configurations as a random search draws them."""
-    generator = np.random.default_rng(SEED)
-    return [
-        {
-            "n_estimators": trees,
-            "learning_rate": float(generator.uniform(0.005, 0.1)),
-            "max_depth": int(generator.integers(4, 8)),
-            "num_leaves": 15,
-            "colsample_bytree": float(generator.choice([0.1, 0.3, 1.0])),
-            "max_bin": MAX_BIN,
-        }
-        for _ in range(count)
-    ]
+def plain_model(params: dict[str, Any], trees: int) -> lgb.LGBMRegressor:
+    """Return the model that a person would fit, on one thread."""
+    own = {key: value for key, value in params.items() if key != "n_estimators"}
+    return lgb.LGBMRegressor(n_estimators=trees, **own, random_state=SEED, n_jobs=1, verbosity=-1)
 
 
-def the_plain_way(plan: Plan, matrix: np.ndarray, target: np.ndarray, params: dict[str, Any]) -> list[np.ndarray]:
-    """Fit and predict both folds from raw matrices."""
-    own = {key: value for key, value in booster_params(params, SEED).items() if key not in ("objective", "metric")}
-    predictions = []
-    for fold in plan.scored_folds:
-        train, validation = (plan.dataset.rows_of(eras) for eras in (fold.train_eras, fold.validation_eras))
-        model = lgb.LGBMRegressor(n_estimators=params["n_estimators"], **own)
-        model.fit(matrix[train], target[train])
-        predictions.append(model.predict(matrix[validation], num_threads=1))
-    return predictions
+def the_plain_way(data: Path, drawn: list[dict[str, Any]]) -> Measured[Predictions]:
+    """Fit and predict both folds from the raw matrix, for each configuration."""
+    plan = plan_over(data)
+    matrix, target = raw_matrix(plan), plan.dataset.read_target("target")
+
+    def fitted() -> Predictions:
+        predictions: Predictions = []
+        for params in drawn:
+            predictions.append([])
+            for fold in plan.scored_folds:
+                train, validation = (plan.dataset.rows_of(eras) for eras in (fold.train_eras, fold.validation_eras))
+                model = plain_model(params, params["n_estimators"])
+                model.fit(matrix[train], target[train])
+                predictions[-1].append(model.predict(matrix[validation], num_threads=1))
+        return predictions
+
+    return measured(fitted)
 
 
-def ours(plan: Plan, binned: BinnedFolds, params: dict[str, Any]) -> list[np.ndarray]:
-    """Train and predict both folds on datasets that are binned already."""
-    predictions = []
-    for fold in plan.scored_folds:
-        booster = start_booster(binned.get(fold, MAX_BIN, "target"), params, SEED)
-        grow(booster, params["n_estimators"])
-        predictions.append(validation_predictions(booster))
-    return predictions
+def ours(data: Path, drawn: list[dict[str, Any]]) -> tuple[Measured[Predictions], float]:
+    """Bin both folds once and train each configuration on them; also the build's CPU seconds."""
+    plan = plan_over(data)
+    binned = BinnedFolds(plan.dataset, plan.targets, SEED)
+    folds = measured(lambda: [binned.get(fold, MAX_BIN, "target") for fold in plan.scored_folds])
+
+    def trained() -> Predictions:
+        predictions: Predictions = []
+        for params in drawn:
+            predictions.append([])
+            for fold in folds.result:
+                booster = start_booster(fold, params, SEED)
+                grow(booster, params["n_estimators"])
+                predictions[-1].append(validation_predictions(booster))
+        return predictions
+
+    return measured(trained), folds.cpu_seconds
 
 
 def measure(given: argparse.Namespace, console: Console) -> None:
     """Run both and print one table."""
-    data = write_large(Path("data"), given)
-    experiment = parse_experiment(
-        {
-            "name": "engine",
-            "data": str(data),
-            "targets": ["target"],
-            "grid": {"n_estimators": [given.trees]},
-            "benchmark": {"n_estimators": given.trees},
-        }
-    )
-    plan = make_plan(experiment, open_source(str(data), "all", "target", ["target"]))
-    whole = slice(0, len(plan.dataset))
-    columns = plan.dataset.read_features(plan.dataset.features, whole).columns
-    matrix = np.column_stack([column.to_numpy() for column in columns])
-    target = plan.dataset.read_target("target")
-    drawn = configurations(given.configurations, given.trees)
-    plain, plain_seconds = timed(lambda: [the_plain_way(plan, matrix, target, params) for params in drawn])
-    binned = BinnedFolds(plan.dataset, plan.targets, SEED)
-    _, build = timed(lambda: [binned.get(fold, MAX_BIN, "target") for fold in plan.scored_folds])
-    own, own_seconds = timed(lambda: [ours(plan, binned, params) for params in drawn])
+    data = write_large(Path("data"), given).resolve()
+    drawn = usual_configurations(given.configurations, given.trees, given.colsample, MAX_BIN, SEED)
+    plain, own = alone(the_plain_way, data, drawn), alone(ours, data, drawn)
+    trained, build = own.result
     difference = max(
         float(np.abs(one - other.astype(np.float32)).max())
-        for mine, theirs in zip(own, plain, strict=True)
+        for mine, theirs in zip(trained.result, plain.result.result, strict=True)
         for one, other in zip(mine, theirs, strict=True)
     )
-    size = f"{len(plan.dataset):,} rows x {len(plan.dataset.features)} features, {given.trees} trees"
-    table = Table(title=f"{size}, {len(drawn)} configurations x 2 folds", title_justify="left")
-    for name in ("", "CPU s", "ratio"):
-        table.add_column(name, justify="left" if not name else "right")
-    table.add_row("the plain way", f"{plain_seconds:.2f}", "")
-    table.add_row("ours, datasets built", f"{own_seconds:.2f}", f"{plain_seconds / own_seconds:.1f} x")
-    table.add_row("building both folds, once", f"{build:.2f}", "")
-    table.add_row("ours, with building", f"{own_seconds + build:.2f}", f"{plain_seconds / (own_seconds + build):.1f} x")
-    table.add_row("largest difference of predictions", f"{difference:.1g}", "")
+    seconds, with_build = plain.result.cpu_seconds, trained.cpu_seconds + build
+    size = f"{given.rows:,} rows x {given.features} features"
+    title = f"{size}, {given.trees} trees, colsample {given.colsample:g}, {len(drawn)} configurations x 2 folds"
+    table = ratio_table(title, "", "CPU s", "ratio", "peak memory, GB")
+    table.add_row("the plain way", f"{seconds:.2f}", "", f"{plain.peak_bytes / 1e9:.2f}")
+    table.add_row(
+        "ours, datasets built",
+        f"{trained.cpu_seconds:.2f}",
+        f"{seconds / trained.cpu_seconds:.1f} x",
+        f"{own.peak_bytes / 1e9:.2f}",
+    )
+    table.add_row("building both folds, once", f"{build:.2f}", "", "")
+    table.add_row("ours, with building", f"{with_build:.2f}", f"{seconds / with_build:.1f} x", "")
+    table.add_row("largest difference of predictions", f"{difference:.1g}", "", "")
     console.print(table)
 
 
 def main() -> None:
     """Run the benchmark and print its table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=500_000)
-    parser.add_argument("--features", type=int, default=42)
-    parser.add_argument("--eras", type=int, default=100)
+    add_size(parser)
     parser.add_argument("--trees", type=int, default=10)
+    parser.add_argument("--colsample", type=float, default=0.1)
     parser.add_argument("--configurations", type=int, default=10)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

@@ -11,17 +11,14 @@ import argparse
 import os
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import TypeVar
 
 from rich.console import Console
-from rich.table import Table
 
+from benchmarks.setting import add_size, measured, ratio_table, write_large
 from signal_miner.artifacts import write_artifacts
 from signal_miner.binning import BinnedFolds
-from signal_miner.demo import Market, write_market
 from signal_miner.experiment import parse_experiment
 from signal_miner.metrics import trial_metrics
 from signal_miner.plan import BENCHMARK, make_plan
@@ -31,21 +28,11 @@ from signal_miner.tracking import Tracker
 from signal_miner.trial import run_trial, train_fold
 from signal_miner.validation_rows import fold_rows, fold_scorers
 
-T = TypeVar("T")
-
-
-def timed(work: Callable[[], T]) -> tuple[T, float]:
-    """Return what `work` returns and the CPU seconds it took."""
-    started = time.process_time()
-    return work(), time.process_time() - started
-
 
 def main() -> None:
     """Run the benchmark and print its table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=500_000)
-    parser.add_argument("--features", type=int, default=42)
-    parser.add_argument("--eras", type=int, default=100)
+    add_size(parser)
     parser.add_argument("--trees", type=int, default=200)
     parser.add_argument("--trials", type=int, default=5)
     given = parser.parse_args()
@@ -76,7 +63,8 @@ def measure(given: argparse.Namespace, console: Console) -> None:
     plan = make_plan(experiment, open_source(str(data), "all", "target", ["target"]))
     binned = BinnedFolds(plan.dataset, plan.targets, seed=0)
     folds = plan.scored_folds
-    bins, build = timed(lambda: [binned.get(fold, 5, "target") for fold in folds])
+    built = measured(lambda: [binned.get(fold, 5, "target") for fold in folds])
+    bins, build = built.result, built.cpu_seconds
     scorers, rows = fold_scorers(plan), fold_rows(plan)
     reference = run_trial(binned, folds, scorers, plan.benchmark, 0)
     scorers = {
@@ -88,17 +76,18 @@ def measure(given: argparse.Namespace, console: Console) -> None:
     tracker = Tracker("overhead", plan.study, plan.config_hash, "sqlite:///mlflow.db")
     seconds: dict[str, list[float]] = {"training": [], "scoring": [], "study": [], "tracking": []}
     for _ in range(given.trials):
-        draw, ask = timed(search.ask)
+        asked = measured(search.ask)
+        draw = asked.result
         if draw is None:
             raise RuntimeError("the grid is exhausted; ask for fewer trials")
-        trained, training = timed(lambda: [train_fold(data, draw.params, 0) for data in bins])  # noqa: B023
+        trained = measured(lambda: [train_fold(data, draw.params, 0) for data in bins])  # noqa: B023
 
         def score() -> None:
-            for fold, predictions in zip(folds, trained, strict=True):  # noqa: B023
+            for fold, predictions in zip(folds, trained.result, strict=True):  # noqa: B023
                 scorers[fold.number].corr(predictions)
                 scorers[fold.number].score(predictions[:, [-1, 0]])
 
-        _, scoring = timed(score)
+        scoring = measured(score)
         result = run_trial(binned, folds, scorers, draw.params, 0)
 
         def track() -> None:
@@ -107,19 +96,17 @@ def measure(given: argparse.Namespace, console: Console) -> None:
                 write_artifacts(Path(directory), result, rows)  # noqa: B023
                 tracker.log_trial(draw.number, draw.params, metrics, Path(directory), time.time())  # noqa: B023
 
-        _, tracking = timed(track)
-        _, tell = timed(lambda: search.tell(draw.number, 1.0))  # noqa: B023
+        tracking = measured(track)
+        told = measured(lambda: search.tell(draw.number, 1.0))  # noqa: B023
         for name, value in (
-            ("training", training),
-            ("scoring", scoring),
-            ("study", ask + tell),
-            ("tracking", tracking),
+            ("training", trained.cpu_seconds),
+            ("scoring", scoring.cpu_seconds),
+            ("study", asked.cpu_seconds + told.cpu_seconds),
+            ("tracking", tracking.cpu_seconds),
         ):
             seconds[name].append(value)
     size = f"{len(plan.dataset):,} rows x {given.features} features"
-    table = Table(title=f"{size}, {given.trees} trees, a trial of 2 folds", title_justify="left")
-    for name in ("part", "CPU s", "of training"):
-        table.add_column(name, justify="left" if name == "part" else "right")
+    table = ratio_table(f"{size}, {given.trees} trees, a trial of 2 folds", "part", "CPU s", "of training")
     training = median(seconds["training"])
     for name, values in seconds.items():
         table.add_row(name, f"{median(values):.3f}", "" if name == "training" else f"{median(values) / training:.1%}")
@@ -127,17 +114,6 @@ def measure(given: argparse.Namespace, console: Console) -> None:
     table.add_row("all but training", f"{beside:.3f}", f"{beside / training:.1%}")
     table.add_row("build, once a study", f"{build:.3f}", f"{build / training:.1%}")
     console.print(table)
-
-
-def write_large(directory: Path, given: argparse.Namespace) -> Path:
-    """Write the invented market at the size asked for."""
-    market = Market(
-        train_eras=given.eras * 2 // 3,
-        validation_eras=given.eras - given.eras * 2 // 3,
-        rows_per_era=given.rows // given.eras,
-        features=given.features,
-    )
-    return write_market(directory, market)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,122 @@
+"""Models judged per CPU second: a learning curve read off one booster, against a fit for each number of trees.
+
+``python -m benchmarks.checkpoints`` draws configurations from ``experiments/original.toml``, their trees capped, trains
+each on both folds and scores it at its checkpoints; and fits, predicts and scores a model for each of these numbers of
+trees the plain way. Both ways score with our `Scorer`, so that the ratio is one of training alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from benchmarks.engine import SEED, plain_model
+from benchmarks.setting import (
+    Measured,
+    add_size,
+    alone,
+    measured,
+    original_configurations,
+    plan_over,
+    ratio_table,
+    raw_matrix,
+    write_large,
+)
+from signal_miner.binning import BinnedFolds
+from signal_miner.trial import FoldCurve, checkpoints, max_bin_of, train_fold
+from signal_miner.validation_rows import fold_scorers
+
+Curves = list[NDArray[np.float64]]
+"""CORR, (n_eras, n_checkpoints), of each configuration and fold."""
+
+
+def the_plain_way(data: Path, drawn: list[dict[str, Any]]) -> Measured[Curves]:
+    """Fit, predict and score each number of trees by itself."""
+    plan = plan_over(data)
+    matrix, target = raw_matrix(plan), plan.dataset.read_target("target")
+    scorers = fold_scorers(plan)
+
+    def judged() -> Curves:
+        curves = []
+        for params in drawn:
+            for fold in plan.scored_folds:
+                train, validation = (plan.dataset.rows_of(eras) for eras in (fold.train_eras, fold.validation_eras))
+                columns = []
+                for trees in checkpoints(params["n_estimators"]):
+                    model = plain_model(params, trees)
+                    model.fit(matrix[train], target[train])
+                    predicted = model.predict(matrix[validation], num_threads=1).astype(np.float32)
+                    columns.append(scorers[fold.number].corr(predicted[:, None])[:, 0])
+                curves.append(np.stack(columns, axis=1))
+        return curves
+
+    return measured(judged)
+
+
+def ours(data: Path, drawn: list[dict[str, Any]]) -> tuple[Measured[Curves], float]:
+    """Train and score as the miner does; also CPU seconds of building all datasets, each once."""
+    plan = plan_over(data)
+    binned = BinnedFolds(plan.dataset, plan.targets, SEED)
+    scorers = fold_scorers(plan)
+    max_bins = sorted({max_bin_of(params) for params in drawn})
+    build = measured(
+        lambda: [binned.get(fold, max_bin, "target") for max_bin in max_bins for fold in plan.scored_folds]
+    )
+
+    def judged() -> Curves:
+        curves = []
+        for params in drawn:
+            for fold in plan.scored_folds:
+                predictions = train_fold(binned.get(fold, max_bin_of(params), "target"), params, SEED)
+                curves.append(FoldCurve.of(predictions, scorers[fold.number], 0.0).curve)
+        return curves
+
+    return measured(judged), build.cpu_seconds
+
+
+def measure(given: argparse.Namespace, console: Console) -> None:
+    """Run both and print one table."""
+    data = write_large(Path("data"), given).resolve()
+    drawn = original_configurations(given.configurations, given.most_trees, SEED)
+    models = sum(len(checkpoints(params["n_estimators"])) for params in drawn) * 2
+    plain, own = alone(the_plain_way, data, drawn).result, alone(ours, data, drawn).result
+    trained, build = own
+    difference = max(
+        float(np.nanmax(np.abs(one - other), initial=0.0))
+        for one, other in zip(trained.result, plain.result, strict=True)
+    )
+    title = f"{given.rows:,} rows x {given.features} features, {len(drawn)} configurations of original.toml x 2 folds"
+    table = ratio_table(title, "", "CPU s", "models judged per CPU s", "ratio")
+    seconds = plain.cpu_seconds
+    table.add_row("the plain way", f"{seconds:.1f}", f"{models / seconds:.2f}", "")
+    for name, own_seconds in (
+        ("ours, datasets built", trained.cpu_seconds),
+        ("ours, with building", trained.cpu_seconds + build),
+    ):
+        table.add_row(name, f"{own_seconds:.1f}", f"{models / own_seconds:.2f}", f"{seconds / own_seconds:.1f} x")
+    table.add_row("models judged", f"{models}", "", "")
+    table.add_row("largest difference of CORR in an era", f"{difference:.1g}", "", "")
+    console.print(table)
+
+
+def main() -> None:
+    """Run the benchmark and print its table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_size(parser)
+    parser.add_argument("--configurations", type=int, default=24)
+    parser.add_argument("--most-trees", type=int, default=300)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        os.chdir(scratch)
+        measure(given, Console())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""What is concluded of a study: estimates with their intervals, what luck alone would give, and verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+INTERVAL_LEVEL = 0.9
+"""Coverage of the intervals."""
+
+
+class Verdict(StrEnum):
+    """What to believe of a model."""
+
+    SKILL = "skill"
+    UNCLEAR = "unclear"
+    LUCK = "luck"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value and the interval that covers its truth with a probability of `INTERVAL_LEVEL`; NaN where not known."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Relation:
+    """How validation Sharpe told test Sharpe, over all trials.
+
+    Attributes
+    ----------
+    slope, intercept : float
+        Least squares of test Sharpe on validation Sharpe.
+    rank_correlation : Estimate
+        Spearman's, over trials; the interval is of eras, drawn anew in blocks.
+    n_trials : int
+        Trials with both.
+    strength : str
+        ``strong``, ``weak`` or ``no``.
+    sentence : str
+    """
+
+    slope: float
+    intercept: float
+    rank_correlation: Estimate
+    n_trials: int
+    strength: str
+    sentence: str
+
+
+@dataclass(frozen=True, eq=False)
+class Overfitting:
+    """Probability of backtest overfitting, by combinatorially symmetric cross-validation.
+
+    Attributes
+    ----------
+    probability : float
+        Share of the splits in which the best trial of one half is below the median of the other.
+    n_blocks, n_splits, block_eras : int
+        Blocks that the eras were cut into, ways to halve them, and eras of a block.
+    logits : ndarray of float64, shape (n_splits,)
+        Of the best trial's relative rank in the other half.
+    sentence : str
+    """
+
+    probability: float
+    n_blocks: int
+    n_splits: int
+    block_eras: int
+    logits: NDArray[np.float64]
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Superiority:
+    """Hansen's test of superior predictive ability: whether any trial beats the benchmark, given how many were tried.
+
+    Attributes
+    ----------
+    p_lower, p_consistent, p_upper : float
+        Of the hypothesis that none does; the upper one is White's reality check.
+    n_trials : int
+    sentence : str
+    """
+
+    p_lower: float
+    p_consistent: float
+    p_upper: float
+    n_trials: int
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Deflation:
+    """What the best of so many tries would show without skill.
+
+    Attributes
+    ----------
+    n_candidates : int
+        Trials at each of their checkpoints, failed trials counted as if they had as many.
+    effective_trials : float
+        As many independent ones.
+    effective_eras : float
+        Independent eras that the validation eras are worth, as their targets overlap; of the first trial.
+    deviation : float
+        Standard deviation of the Sharpe of candidates without skill.
+    expected_best_sharpe : float
+        Highest validation Sharpe that luck alone is expected to give.
+    sentence : str
+    """
+
+    n_candidates: int
+    effective_trials: float
+    effective_eras: float
+    deviation: float
+    expected_best_sharpe: float
+    sentence: str
+
+
+@dataclass(frozen=True)
+class ModelJudgement:
+    """A trial judged.
+
+    Attributes
+    ----------
+    name : str
+    number : int
+    sharpe : mapping of str to Estimate
+        By section, ``validation`` and ``test``: of its eras' CORR, as drawn.
+    sharpe_over_benchmark : mapping of str to Estimate
+        By section: less the benchmark's.
+    deflated_sharpe : float
+        Probability that the true validation Sharpe is above what luck alone gives the best of so many tries.
+    verdict : Verdict
+    reason : str
+        One plain sentence.
+    """
+
+    name: str
+    number: int
+    sharpe: Mapping[str, Estimate]
+    sharpe_over_benchmark: Mapping[str, Estimate]
+    deflated_sharpe: float
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """All that is concluded of a study.
+
+    Attributes
+    ----------
+    leaders : tuple of ModelJudgement
+        The first trials by validation Sharpe, best first.
+    deflation : Deflation
+    relation : Relation
+    overfitting : Overfitting or None
+        None where the eras are too few for blocks longer than the targets' overlap, or there is one trial.
+    superiority : Superiority or None
+        None where no trial is defined in all validation eras.
+    notes : tuple of str
+        What limits all this, such as too few eras: one sentence each.
+    """
+
+    leaders: tuple[ModelJudgement, ...]
+    deflation: Deflation
+    relation: Relation
+    overfitting: Overfitting | None
+    superiority: Superiority | None
+    notes: tuple[str, ...]
