@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count, takewhile
 
-import psutil
-
+from signal_miner.available_memory import available_bytes as free_bytes
 from signal_miner.errors import UserError
 from signal_miner.folds import thinned
 from signal_miner.memory_needs import PACKED_BINS, StudyShape, shape_of
@@ -64,7 +63,7 @@ def plan_memory(plan: Plan, cores: int, available_bytes: int | None = None) -> M
     cores : int
         Trials at a time where the experiment says one a core.
     available_bytes : int, optional
-        What the machine has free, and this process holds already; asked of it, if not given. Without ``memory_gb``
+        What is free for this process, see `available_memory`; asked of the system, if not given. Without ``memory_gb``
         the budget is this less 1.5 GB or a tenth, whichever is more, but never less than half of it.
 
     Returns
@@ -77,7 +76,7 @@ def plan_memory(plan: Plan, cores: int, available_bytes: int | None = None) -> M
         If one dataset and one trial do not fit; it names what would.
     """
     shape = shape_of(plan)
-    available = _available() if available_bytes is None else available_bytes
+    available = free_bytes() if available_bytes is None else available_bytes
     given = plan.experiment.memory_gb
     budget = _budget(available) if given is None else int(given * _GB)
     wanted = cores if plan.experiment.jobs == -1 else plan.experiment.jobs
@@ -93,10 +92,6 @@ def plan_memory(plan: Plan, cores: int, available_bytes: int | None = None) -> M
                 lines.append(f"Memory: memory_gb = {given:g} is more than the {available / _GB:.1f} GB that are free")
             return MemoryPlan(budget, needed, jobs, budget - needed + datasets, together, group_bytes, tuple(lines))
     raise UserError(_refusal(plan, shape, budget))
-
-
-def _available() -> int:
-    return int(psutil.virtual_memory().available + psutil.Process().memory_info().rss)
 
 
 def _budget(available_bytes: int) -> int:
