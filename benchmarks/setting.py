@@ -102,6 +102,7 @@ def plan_over(data: Path, trees: int = 10, max_bin: int = 5) -> Plan:
         {
             "name": "benchmarks",
             "data": str(data),
+            "horizon_days": 60,
             "targets": ["target"],
             "grid": {name: [value] for name, value in own.items()},
             "benchmark": own,

@@ -19,6 +19,30 @@ Source: Numerai's documentation of its benchmark models (``numerai-tournament/mo
 """
 
 
+OVERLAP_ERAS = {20: 3, 60: 11}
+"""Eras after an era whose targets share returns with its own, by horizon in days, where eras are a week apart."""
+
+
+def overlap_for(purge_eras: int) -> int:
+    """Return how many eras after an era have targets that share returns with its own.
+
+    Parameters
+    ----------
+    purge_eras : int
+        Purge of the scoring target, or the embargo that a person gave in its place: less than a known purge where
+        eras lie further apart.
+
+    Returns
+    -------
+    int
+        `OVERLAP_ERAS` of the longest horizon whose purge this is at least; no more than `purge_eras` elsewhere.
+    """
+    for days, purge in sorted(PURGE_ERAS.items(), reverse=True):
+        if purge_eras >= purge:
+            return OVERLAP_ERAS[days]
+    return min(purge_eras, min(OVERLAP_ERAS.values()))
+
+
 def purge_for(horizon_days: int) -> int:
     """Return the eras to purge for targets that look `horizon_days` trading days ahead.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rich.box import SIMPLE_HEAD
@@ -74,6 +74,20 @@ class Leaderboard:
         )
 
 
+def ranked(trials: Iterable[TrackedTrial]) -> list[TrackedTrial]:
+    """Return trials by validation Sharpe, the highest first; those without one, or not whole in validation, last.
+
+    A trial whose CORR is not defined in some eras has its Sharpe from the others alone, and cannot be set beside whole
+    ones.
+    """
+
+    def score(trial: TrackedTrial) -> tuple[bool, float, int]:
+        value = trial.metrics.get("validation/sharpe", -math.inf)
+        return not trial.metrics.get("validation/undefined_eras"), value, -(trial.number or 0)
+
+    return sorted(trials, key=score, reverse=True)
+
+
 def make_leaderboard(trials: Sequence[TrackedTrial], benchmark: TrackedTrial) -> Leaderboard:
     """Rank trials and the benchmark by validation Sharpe.
 
@@ -87,8 +101,7 @@ def make_leaderboard(trials: Sequence[TrackedTrial], benchmark: TrackedTrial) ->
     Leaderboard
     """
     finished = [benchmark, *(trial for trial in trials if trial.finished)]
-    ordered = sorted(finished, key=lambda trial: trial.metrics.get("validation/sharpe", -math.inf), reverse=True)
-    places = tuple(Place(rank, trial) for rank, trial in enumerate(ordered, start=1))
+    places = tuple(Place(rank, trial) for rank, trial in enumerate(ranked(finished), start=1))
     return Leaderboard(places, failed=sum(not trial.finished for trial in trials))
 
 

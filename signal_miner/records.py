@@ -26,6 +26,8 @@ class TrackedTrial:
     metrics : mapping of str to float
     beats_benchmark : mapping of str to bool
         For ``validation`` and ``test``.
+    artifact_uri : str
+        Where its artifacts lie; empty where that was not asked for.
     """
 
     run_id: str
@@ -35,6 +37,7 @@ class TrackedTrial:
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     beats_benchmark: Mapping[str, bool]
+    artifact_uri: str = ""
 
     @property
     def name(self) -> str:

@@ -127,4 +127,5 @@ def _tracked(run: Run) -> TrackedTrial:
         params=dict(run.data.params),
         metrics=dict(run.data.metrics),
         beats_benchmark={part: tags.get(f"beats_benchmark.{part}") == "true" for part in ("validation", "test")},
+        artifact_uri=run.info.artifact_uri,
     )
