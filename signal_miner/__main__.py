@@ -9,13 +9,27 @@ from types import ModuleType
 
 from rich.console import Console
 
-from signal_miner.commands import INTERRUPTED, USER_ERROR, Parser, deploy, download, ensemble, mine, register, submit
+from signal_miner.commands import (
+    INTERRUPTED,
+    USER_ERROR,
+    Parser,
+    deploy,
+    download,
+    ensemble,
+    holdout,
+    mine,
+    register,
+    report,
+    submit,
+)
 from signal_miner.errors import Stopped, UserError
 
 _COMMANDS: dict[str, ModuleType] = {
     "download": download,
     "mine": mine,
+    "report": report,
     "ensemble": ensemble,
+    "holdout": holdout,
     "register": register,
     "submit": submit,
     "deploy": deploy,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from signal_miner.column_groups import (
     GROUP_BYTES,
     LIGHTGBM_SAMPLE_ROWS,
+    Part,
     binned_groups,
     column_groups,
     merged,
@@ -138,6 +139,11 @@ class BinnedFolds:
         Whether the caller sees to it that all who train on one fold's dataset at one time train on one target. It
         then serves each target that is known in all rows in turn; else each has a copy.
 
+    Attributes
+    ----------
+    on_features : callable
+        Told, while a dataset is built, the fold, how many features are binned, and of how many; from any thread.
+
     Notes
     -----
     A target with NaN is trained on the rows where it is known. Where every feature value has a bin of its own and
@@ -157,6 +163,7 @@ class BinnedFolds:
         cache: DatasetCache | None = None,
         exclusive: bool = False,
     ) -> None:
+        self.on_features: Callable[[Fold, int, int], None] = lambda _fold, _done, _total: None
         self._dataset = dataset
         self._seed = seed
         self._memory_bytes = psutil.virtual_memory().available // 2 if memory_bytes is None else memory_bytes
@@ -263,11 +270,19 @@ class BinnedFolds:
             read = [train_rows] if validation_rows is None else [train_rows, validation_rows]
             groups = column_groups(self._dataset, read, self._group_bytes)
             parts = binned_groups(self._dataset, groups, train_rows, validation_rows, params, self._should_stop)
+            parts = self._told(fold, groups, parts)
             if self._cache:
                 parts = self._cache.storing(key, parts, len(groups))
             return BinnedFold(
                 *merged(parts if rows is None else map(partial(of_rows, rows=rows, params=params), parts))
             )
+
+    def _told(self, fold: Fold, groups: Sequence[Sequence[str]], parts: Iterator[Part]) -> Iterator[Part]:
+        done, total = 0, sum(map(len, groups))
+        for group, part in zip(groups, parts, strict=True):
+            done += len(group)
+            self.on_features(fold, done, total)
+            yield part
 
     def _n_rows(self, eras: tuple[int, ...]) -> int:
         return len(self._dataset.eras[self._dataset.rows_of(eras)]) if eras else 0

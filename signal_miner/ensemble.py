@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from signal_miner.artifacts import write_ensemble_artifacts
-from signal_miner.blending import filled_features, gaussianised, mean_correlations, neutralized, uniform_ranks
+from signal_miner.blending import gaussianised, mean_correlations, neutralized, uniform_ranks
 from signal_miner.ensemble_runs import EnsembleRuns, TrackedEnsemble, members_note
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.files import temporary_directory
 from signal_miner.members import FEATURES, OWN_BENCHMARK, Ensemble, Member, Neutralization
 from signal_miner.metrics import score_metrics
+from signal_miner.neutralizers import neutralizers_of
 from signal_miner.plan import BENCHMARK, Plan
 from signal_miner.records import TrackedTrial
 from signal_miner.scoring import Scorer, sharpe
@@ -206,30 +207,9 @@ class EnsembleMaker:
     def _neutralized(
         self, number: int, columns: NDArray[np.floating[Any]], neutralization: Neutralization
     ) -> NDArray[np.float64]:
-        return neutralized(
-            self._eras(number),
-            columns.astype(np.float64),
-            self._neutralizers(number, neutralization),
-            neutralization.proportion,
-        )
-
-    def _neutralizers(self, number: int, neutralization: Neutralization) -> Callable[[slice], NDArray[np.float64]]:
-        span = self._span(number)
-        if neutralization.to == FEATURES:
-            dataset = self._plan.dataset
-
-            def features(rows: slice) -> NDArray[np.float64]:
-                table = dataset.read_features(dataset.features, slice(span.start + rows.start, span.start + rows.stop))
-                columns = [column.to_numpy().astype(np.float64) for column in table.columns]
-                return filled_features(np.column_stack(columns))
-
-            return features
-        if neutralization.to == OWN_BENCHMARK:
-            values = self._benchmark[number]
-        else:
-            values = self._plan.dataset.read_benchmarks([neutralization.to], span)[neutralization.to]
-        ranked = gaussianised(self._eras(number), values[:, np.newaxis])
-        return lambda rows: ranked[rows]
+        dataset = self._plan.dataset
+        taken_out = neutralizers_of(neutralization.to, dataset, self._span(number), self._benchmark[number])
+        return neutralized(self._eras(number), columns.astype(np.float64), taken_out, neutralization.proportion)
 
     def _read(self, trial: TrackedTrial, column: str) -> Mapping[int, NDArray[np.floating[Any]]]:
         rows = {number: len(labels.ids) for number, labels in self._rows.items()}

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from signal_miner.ensemble import EnsembleSummary
-from signal_miner.leaderboard import for_a_table
+from signal_miner.leaderboard_table import for_a_table
 from signal_miner.records import TrackedTrial
 
 _SCORES = {

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from signal_miner.plan import BENCHMARK
 from signal_miner.scoring import max_drawdown, sharpe
+from signal_miner.study_scores import TEST, VALIDATION, WHOLE
 from signal_miner.trial import BEST, DRAWN, FoldResult, TrialResult
 
 _IN_SUMMARY = ("validation/sharpe", "test/sharpe", "validation/benchmark_corr")
-
-VALIDATION, TEST, WHOLE = "validation", "test", "whole"
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,7 @@ class Miner:
         left = max(0, self._plan.experiment.trials - done)
         before = tuple(self.trials) if done else ()
         with MiningProgress(self._console, done + left, done, before) as progress:
+            self._training.binned.on_features = progress.binning
             draws = self._draws(pending, left, tracked, progress)
             try:
                 for outcome in self._training.outcomes(draws):
@@ -172,6 +173,7 @@ class Miner:
             return
         trees = int(self._plan.benchmark["n_estimators"])
         with BenchmarkProgress(self._console, self._plan.scored_folds, trees) as progress:
+            self._training.binned.on_features = progress.binning
             outcome = self._training.benchmark(Draw(-1, self._plan.benchmark), progress.advance)
         params = dict(self._plan.benchmark) | {"seed": self._seed}
         if outcome.error is not None:

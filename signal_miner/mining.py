@@ -12,7 +12,7 @@ from rich.console import Console
 
 from signal_miner.errors import Stopped, UserError
 from signal_miner.interruption import StopRequest
-from signal_miner.leaderboard import Leaderboard, make_leaderboard
+from signal_miner.leaderboard_table import Leaderboard, make_leaderboard
 from signal_miner.memory import MemoryPlan
 from signal_miner.miner import Miner
 from signal_miner.plan import Plan, plan_record

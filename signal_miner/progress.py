@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
@@ -25,6 +25,15 @@ class _Shown:
         self._console = console
         self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
         self._started = self._printed = time.monotonic()
+        self._field = "at"  # of the bar, where words stand
+
+    def binning(self, fold: Fold, done: int, total: int) -> None:
+        """Show how many features of a fold are binned; safe to call from several threads."""
+        at = f"fold {fold.number}: {done:,} of {total:,} features binned"
+        words: dict[str, Any] = {self._field: at}
+        for task in self._bar.task_ids:
+            self._bar.update(task, **words)
+        self._line(f"{at[0].upper()}{at[1:]}, {time.monotonic() - self._started:.0f} s")
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -136,6 +145,7 @@ class MiningProgress(_Shown):
             TimeRemainingColumn(),
             TextColumn("{task.fields[best]}"),
         )
+        self._field = "best"
         self._lock = threading.Lock()
         self._total = total
         self._at_start = self._done = done

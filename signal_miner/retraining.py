@@ -1,4 +1,4 @@
-"""Members trained again: on the last fold, to show that they are reproduced, and on all resolved eras, to be used."""
+"""Members trained again: on a last fold, to be reproduced or judged, and on all resolved eras, to be used."""
 
 from __future__ import annotations
 
@@ -139,6 +139,27 @@ class Retraining:
                 "LightGBM mined them: leave these members out, or mine again"
             )
         return replicas
+
+    def predict(self, on_predictions: Callable[[Configuration, NDArray[np.float32]], None]) -> None:
+        """Train every configuration on its last fold and predict the fold's validation rows.
+
+        Parameters
+        ----------
+        on_predictions : callable
+            Given each configuration and its predictions, shape (n_rows,), as it is trained, one at a time.
+
+        Raises
+        ------
+        Stopped
+            If a stop was asked for; what `on_predictions` was given is finished.
+        """
+        by_name = {each.name: each for each in self._ordered}
+
+        def predictions(each: Configuration) -> NDArray[np.float32]:
+            return validation_predictions(self._train(each, self._plan.folds[str(each.params["target"])][-1]))
+
+        for name, predicted in self._each(predictions):
+            on_predictions(by_name[name], predicted)
 
     def refit(self, on_model: Callable[[Configuration, str], None]) -> None:
         """Train every configuration on all resolved eras, thinned as the folds' are.

@@ -20,5 +20,23 @@ ORDER = "signal_miner.order"
 The UI loads 100 runs; sorted by the metric alone, a study in which 100 trials are better would hide its benchmark.
 """
 
+VERDICT = "signal_miner.verdict"
+"""What the report believes of a leader, and of a study's chosen model: ``skill``, ``unclear`` or ``luck``."""
+
 STUDY_KIND, BENCHMARK_KIND, TRIAL_KIND = "study", "benchmark", "trial"
 ENSEMBLE_KIND, SUBMISSION_KIND = "ensemble", "submission"
+
+HOLDOUT_OPENED = "signal_miner.holdout.opened"
+"""Of a study's run: when its holdout was opened, ISO 8601, UTC. Written before any score is looked at."""
+
+HOLDOUT_MODEL, HOLDOUT_RUN = "signal_miner.holdout.model", "signal_miner.holdout.run"
+"""For which model: its name, and the id of its run."""
+
+HOLDOUT_DIGEST = "signal_miner.holdout.digest"
+"""What that model was made of, as 16 hexadecimal digits: a run changed afterwards is another model."""
+
+HOLDOUT_ERAS = "signal_miner.holdout.eras"
+"""Labels of the first and the last era, ``1118–1221``."""
+
+HOLDOUT_RESULT = "signal_miner.holdout.result"
+"""What it came to, in one sentence. Written last: a holdout without it was opened and not finished."""

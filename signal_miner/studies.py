@@ -29,6 +29,8 @@ class TrackedStudy:
     trials : tuple of TrackedTrial
         Finished and failed ones, by number.
     benchmark : TrackedTrial
+    tags : mapping of str to str
+        Of the study's run.
     """
 
     name: str
@@ -38,6 +40,7 @@ class TrackedStudy:
     plan: Mapping[str, Any]
     trials: tuple[TrackedTrial, ...]
     benchmark: TrackedTrial
+    tags: Mapping[str, str]
 
 
 class Studies(RunStore):
@@ -88,6 +91,7 @@ class Studies(RunStore):
             plan=self._plan(run.info.run_id, name),
             trials=self._trials(experiment_id, name),
             benchmark=benchmark,
+            tags=dict(run.data.tags),
         )
 
     def _plan(self, run_id: str, name: str) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class StudyScores:
 
     def rows(self, section: str) -> NDArray[np.bool_]:
         """Return which eras belong to `VALIDATION`, `TEST` or `WHOLE`, shape (n_eras,)."""
-        last = self.folds == self.folds.max()
+        last: NDArray[np.bool_] = self.folds == self.folds.max()
         if section == VALIDATION:
             return ~last
         return last if section == TEST else np.ones(len(last), dtype=np.bool_)

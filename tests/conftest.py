@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -83,15 +84,21 @@ def legacy_directory() -> Path:
 
 # MLflow and numerapi take seconds to import: a test that needs neither does not wait for them.
 @pytest.fixture(scope="session")
-def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a finished study of ten trials on tiny data; tests that change it take a copy."""
+def tiny_mining(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CompletedProcess[str]]:
+    """A directory in which the command, as a process, made a store and mined ten trials; and what it said."""
     from mining_case import run_mining, write_experiment
 
     directory = tmp_path_factory.mktemp("tiny")
     write_experiment(directory, write_numerai_directory(directory / "numerai"))
     done = run_mining(directory)
     assert done.returncode == 0, done.stderr
-    return directory
+    return directory, done
+
+
+@pytest.fixture(scope="session")
+def tiny_study(tiny_mining: tuple[Path, CompletedProcess[str]]) -> Path:
+    """The directory of that study, to which nothing but ensembles is added; tests that change it take a copy."""
+    return tiny_mining[0]
 
 
 @pytest.fixture
@@ -104,12 +111,10 @@ def tournament(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tournament]:
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty database, to be copied: MLflow takes two seconds to make one."""
-    from signal_miner.tracking_store import open_client
+    """An empty database, to be copied."""
+    from mining_case import put_store
 
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    open_client(f"sqlite:///{path}")
-    return path
+    return put_store(tmp_path_factory.mktemp("empty"))
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mining_case import runs_of
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from signal_miner.__main__ import main
 
@@ -22,6 +23,7 @@ def command(directory: Path, *arguments: str) -> int:
 
 def copy_study(study: Path, target: Path) -> Path:
     """Copy a study with its store, whose artifacts and data lie by their paths."""
+    _artifact_repos_cache.clear()  # MLflow remembers by a run's id alone where artifacts lie, and copies have the same
     shutil.copytree(study, target)
     with closing(sqlite3.connect(target / "mlflow.db")) as store, store:
         for table, column in (("runs", "artifact_uri"), ("experiments", "artifact_location")):

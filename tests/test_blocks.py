@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import write_numerai_directory
-from mining_case import outcome, runs_of, write_experiment
+from mining_case import outcome, put_store, runs_of, write_experiment
 from rich.console import Console
 
 from signal_miner import training
@@ -45,6 +45,7 @@ def mined(directory: Path, blocks: bool = True):
 @pytest.fixture(scope="module")
 def side_by_side(tmp_path_factory):
     directory = tmp_path_factory.mktemp("side")
+    put_store(directory)
     write_experiment(directory, write_numerai_directory(directory / "numerai"), trials=TRIALS)
     mined(directory, blocks=False)
     return directory
@@ -52,17 +53,12 @@ def side_by_side(tmp_path_factory):
 
 @pytest.fixture
 def study(side_by_side, tmp_path):
+    put_store(tmp_path)
     write_experiment(tmp_path, side_by_side / "numerai", trials=TRIALS)
     return tmp_path
 
 
-def test_blocks_give_the_same_study(side_by_side, study):
-    mined(study)
-    assert outcome(study) == outcome(side_by_side)
-    assert not list((study / "studies").glob("*.folds/*"))
-
-
-def test_at_most_one_dataset_is_held(study, monkeypatch):
+def test_blocks_give_the_same_study_and_hold_at_most_one_dataset(side_by_side, study, monkeypatch):
     held = []
     real = training.BinnedFolds.get
 
@@ -75,6 +71,8 @@ def test_at_most_one_dataset_is_held(study, monkeypatch):
     mined(study)
     assert held
     assert max(held) == 1
+    assert outcome(study) == outcome(side_by_side)
+    assert not list((study / "studies").glob("*.folds/*"))
 
 
 @pytest.mark.parametrize("after", [1, 3, 12, 20])

@@ -14,8 +14,8 @@ import urllib.request
 import zlib
 
 import pytest
-from conftest import write_numerai_directory
-from mining_case import client_of, environment, run_mining, runs_of, write_experiment
+from mining_case import client_of, environment, mine_here, runs_of
+from study_case import copy_study
 
 from signal_miner.comparison_view import COLORS, LONGEST_TAG, order, run_color, shared_view
 
@@ -47,17 +47,17 @@ def test_colours_tell_the_benchmark_and_who_beats_it():
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    """A small study and MLflow's UI over it."""
-    directory = tmp_path_factory.mktemp("view")
-    write_experiment(directory, write_numerai_directory(directory / "numerai"), trials=14)
-    done = run_mining(directory)
+def served(tiny_study, tmp_path_factory):
+    """A small study, with a few trials more than MLflow's charts show at first, and MLflow's UI over it."""
+    directory = copy_study(tiny_study, tmp_path_factory.mktemp("view") / "study")
+    done = mine_here(directory, "--trials", "14")
     assert done.returncode == 0, done.stderr
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", "sqlite:///mlflow.db"]
     server = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", "sqlite:///mlflow.db", "--port", str(port)],
+        [*command, "--port", str(port), "--workers", "1"],  # not four, which import MLflow each
         cwd=directory,
         env=environment() | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
         stdout=subprocess.DEVNULL,

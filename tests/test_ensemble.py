@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import write_numerai_directory
-from mining_case import ROOT, artifact, client_of, environment, run_mining, runs_of, write_experiment
+from mining_case import ROOT, artifact, client_of, environment, mine_here, runs_of, write_experiment
 from numerai_tools import scoring as oracle
 from study_case import artifact_path, command, copy_study, members_of, newest_ensemble, predict_file
 
@@ -81,7 +81,7 @@ def demo(tmp_path_factory):
     directory = tmp_path_factory.mktemp("demo")
     ensure_demo(directory / "data" / "demo")
     shutil.copy(ROOT / "experiments" / "demo.toml", directory / "tiny.toml")
-    done = run_mining(directory, "--trials", "24")
+    done = mine_here(directory, "--trials", "12")
     assert done.returncode == 0, done.stderr
     return directory
 
@@ -98,9 +98,18 @@ def study(tiny_study, tmp_path):
     return copy_study(tiny_study, tmp_path / "study")
 
 
+@pytest.fixture(scope="module")
+def registered(tiny_study, tmp_path_factory):
+    """The study with an ensemble of its four best trials, registered; tests that change it take a copy."""
+    directory = copy_study(tiny_study, tmp_path_factory.mktemp("registered") / "study")
+    assert command(directory, "ensemble", "--select", "top", "--members", "4") == 0
+    assert command(directory, "register") == 0
+    return directory
+
+
 def test_demo_from_mining_to_live(demo):
-    assert command(demo, "ensemble", "--select", "top", "--members", "5") == 0
-    assert command(demo, "ensemble", "--select", "greedy", "--members", "5") == 0
+    assert command(demo, "ensemble", "--select", "top", "--members", "3") == 0
+    assert command(demo, "ensemble", "--select", "greedy", "--members", "3") == 0
     top, greedy = runs_of(demo, "ensemble")
     members = members_of(demo, greedy)
     trials = {run.info.run_id: run.data.metrics for run in runs_of(demo)}
@@ -119,13 +128,13 @@ def test_demo_from_mining_to_live(demo):
 
 
 def test_real_data_from_mining_to_live(legacy_directory, tmp_path):
-    path = write_experiment(tmp_path, legacy_directory, embargo=1, trials=8)
+    path = write_experiment(tmp_path, legacy_directory, embargo=1, trials=4)
     path.write_text(path.read_text().replace('"target", "target_cyrusd_60"', '"target"'))
-    assert run_mining(tmp_path, "--horizon-days", "20").returncode == 0
+    assert mine_here(tmp_path, "--horizon-days", "20").returncode == 0
     assert command(tmp_path, "ensemble", "--select", "top", "--members", "3", "--weights", "rank") == 0
     assert command(tmp_path, "register") == 0
     live = pd.read_parquet(legacy_directory / "live.parquet")
-    assert_live_predictions(predict_elsewhere(tmp_path, live), live)
+    assert_live_predictions(predict_here(tmp_path, live), live)
 
 
 @pytest.mark.parametrize(
@@ -214,13 +223,11 @@ def test_three_ways_give_the_same_ranks(study, neutralize):
         assert packed.loc[part.index, "prediction"].to_numpy() == pytest.approx(expected, abs=1e-9)
 
 
-def test_a_refit_is_plain_lightgbm_on_all_resolved_eras(study):
-    assert command(study, "ensemble", "--select", "top", "--members", "4") == 0
-    assert command(study, "register") == 0
-    run = newest_ensemble(study)
-    dataset = open_dataset(study / "numerai", "all", "target")
+def test_a_refit_is_plain_lightgbm_on_all_resolved_eras(registered):
+    run = newest_ensemble(registered)
+    dataset = open_dataset(registered / "numerai", "all", "target")
     features = dataset.read_features(dataset.features, slice(0, len(dataset))).to_pandas()
-    for member in members_of(study, run):
+    for member in members_of(registered, run):
         params = member["params"]
         target = dataset.read_target(params["target"])
         known = np.isfinite(target)
@@ -237,7 +244,7 @@ def test_a_refit_is_plain_lightgbm_on_all_resolved_eras(study):
             n_jobs=1,
             verbosity=-1,
         ).fit(features[known], target[known])
-        (file,) = artifact_path(study, run, "refit").glob(f"trial-{member['number']:04d}-*")
+        (file,) = artifact_path(registered, run, "refit").glob(f"trial-{member['number']:04d}-*")
         refitted = lgb.Booster(model_file=str(file)).predict(features.to_numpy(np.float32))
         assert refitted == pytest.approx(plain.predict(features), abs=1e-12)
 
@@ -371,16 +378,15 @@ def test_models_of_other_data_are_not_compared(study, capsys, tmp_path):
     store = ("--tracking-uri", f"sqlite:///{study / 'mlflow.db'}")
     assert command(study, "ensemble", "--select", "top", "--members", "1") == 0
     assert command(study, "register") == 0
-    assert run_mining(other, *store).returncode == 0
+    assert mine_here(other, *store).returncode == 0
     assert command(other, "ensemble", "--select", "top", *store) == 0
     capsys.readouterr()
     assert command(other, "register", *store) == 0
     assert "It is not champion (version 1 was mined on other data" in capsys.readouterr().out
 
 
-def test_a_stopped_registration_goes_on(study, capsys):
-    assert command(study, "ensemble", "--select", "top", "--members", "3") == 0
-    assert command(study, "register", "--model", "first") == 0
+def test_a_stopped_registration_goes_on(registered, tmp_path, capsys):
+    study = copy_study(registered, tmp_path / "study")
     folder = artifact_path(study, newest_ensemble(study), "refit")
     models = sorted(folder.iterdir())
     contents = {path.name: path.read_bytes() for path in models}
@@ -388,7 +394,7 @@ def test_a_stopped_registration_goes_on(study, capsys):
     models[1].write_bytes(contents[models[1].name][: len(contents[models[1].name]) // 2])  # cut off
     capsys.readouterr()
     assert command(study, "register", "--model", "second") == 0
-    assert "1 of 3 members were refitted before" in capsys.readouterr().out
+    assert "2 of 4 members were refitted before" in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == contents
     first, second = (sorted(study.rglob("predict.pkl"), key=lambda p: p.stat().st_mtime)[place] for place in (0, -1))
     assert first.read_bytes() == second.read_bytes()
@@ -429,9 +435,8 @@ def test_other_data_are_refused(study, capsys, tmp_path):
     assert not os.environ.get("MLFLOW_RUN_ID")
 
 
-def test_a_refit_with_room_for_one_dataset_is_the_same(study, monkeypatch):
-    assert command(study, "ensemble", "--select", "top", "--members", "4") == 0
-    assert command(study, "register", "--model", "roomy") == 0
+def test_a_refit_with_room_for_one_dataset_is_the_same(registered, tmp_path, monkeypatch):
+    study = copy_study(registered, tmp_path / "study")
     folder = artifact_path(study, newest_ensemble(study), "refit")
     roomy = {path.name: path.read_bytes() for path in folder.iterdir()}
     shutil.rmtree(folder)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from conftest import write_numerai_directory
-from mining_case import client_of, outcome, run_mining, runs_of, write_experiment
+from mining_case import client_of, outcome, put_store, run_mining, runs_of, write_experiment
 from mlflow.exceptions import MlflowException
 from rich.console import Console
 
@@ -28,6 +28,7 @@ def plan(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    put_store(tmp_path)
     path = write_experiment(tmp_path, write_numerai_directory(tmp_path / "numerai"), trials=6, jobs=2)
     experiment = load_experiment(path, {"folds.embargo_eras": 9})
     return make_plan(experiment, open_source(experiment.data, "all", "target", experiment.targets))
@@ -73,6 +74,7 @@ def test_a_failing_benchmark_is_one_line_and_a_failed_run(tmp_path):
     path = write_experiment(tmp_path, write_numerai_directory(tmp_path / "numerai"))
     wrong = 'data_sample_strategy = "goss"\nsubsample = 0.5\nsubsample_freq = 1\n'
     path.write_text(path.read_text().replace("[benchmark]\n", f"[benchmark]\n{wrong}"))
+    put_store(tmp_path)
     done = run_mining(tmp_path)
     assert done.returncode == 2
     *lightgbms, ours = done.stderr.splitlines()  # what is fatal to LightGBM it prints itself, from C

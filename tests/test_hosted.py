@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import SHARED_DATA
-from hosted_environments import PINS, HostedEnvironments, HostedRun, run_hosted, run_python
+from hosted_environments import PINS, HostedEnvironments, HostedRun, run_hosted, run_in_turn, run_python, write_job
 from portable_case import COLUMN, EVERY_WAY, NAMES, benchmark_frame, live_frame, portable_model
 
 from signal_miner.members import FEATURES, Neutralization
@@ -79,8 +79,10 @@ def every_way(tmp_path_factory: pytest.TempPathFactory) -> list[Job]:
 def test_every_hosted_python_predicts_what_ours_does(
     version: str, environments: HostedEnvironments, every_way: list[Job], tmp_path: Path
 ) -> None:
-    python = environments.python(version)
-    for job, run in zip(every_way, run_all(python, tmp_path, every_way), strict=True):
+    places = [tmp_path / job.path.stem for job in every_way]
+    for job, place in zip(every_way, places, strict=True):
+        write_job(place, job.path, job.frame, job.benchmarks)
+    for job, run in zip(every_way, run_in_turn(environments.python(version), tmp_path, places), strict=True):
         pd.testing.assert_index_equal(run.predictions.index, job.expected.index)
         np.testing.assert_allclose(run.predictions, job.expected, rtol=0, atol=1e-9)
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,7 @@ def v53(tmp_path_factory):
     """Return plans of shipped experiments over the shape of v5.3: 6.8 million rows, 1,221 eras."""
     rows = np.linspace(2400, 8740, 1221).astype(np.int64)
 
+    @cache
     def plan(name: str, **changes: Any) -> Plan:
         experiment = load_experiment(ROOT / "experiments" / f"{name}.toml", {"jobs": 2} | changes)
         targets = experiment.targets or V53_TARGETS
@@ -274,54 +276,72 @@ def test_the_largest_booster_of_a_grid():
     assert BoosterShape.of(axes | {"max_depth": (-1, 5)}).leaves == 1023
 
 
-_BOOSTERS = """
-import ctypes, gc, re, sys
+BOOSTERS = {
+    "rows": (500_000, 10, 2, 2, 5, None),
+    "sampled rows": (500_000, 10, 2, 2, 5, 0.5),
+    "leaves": (5_000, 1_000, 128, 2, 5, None),
+    "bins": (5_000, 1_000, 32, 2, 100, None),
+    "trees": (5_000, 10, 31, 800, 5, None),
+}
+"""What a booster takes most for: rows, features, leaves, trees, bins, subsample."""
+
+_MEASURED_BOOSTERS = """
+import ctypes, gc, json, re, sys
+from multiprocessing import get_context
 import numpy as np, lightgbm as lgb
 from signal_miner.binning import BinnedFold, dataset_params
 from signal_miner.trial import start_booster, grow, validation_predictions
-rows, features, leaves, trees, bins = map(int, sys.argv[1:6])
-params = {"num_leaves": leaves, "max_bin": bins, "min_child_samples": 1, "learning_rate": 0.01}
-if len(sys.argv) > 6:
-    params |= {"subsample": float(sys.argv[6]), "subsample_freq": 1}
-generator = np.random.default_rng(0)
-values = generator.integers(0, min(bins, 120), (rows, features), dtype=np.int8)
-label = generator.normal(size=rows)
-train = lgb.Dataset(values, label=label, params=dataset_params(bins, 0)).construct()
-validation = lgb.Dataset(values, reference=train, params=dataset_params(bins, 0)).construct()
-del values
 
 def resident():
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     return int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read()).group(1)) * 1024
 
-def make():
-    booster = start_booster(BinnedFold(train, validation), params, 0)
-    grow(booster, trees)
-    validation_predictions(booster)
-    return booster
+def measure(rows, features, leaves, trees, bins, subsample):
+    params = {"num_leaves": leaves, "max_bin": bins, "min_child_samples": 1, "learning_rate": 0.01}
+    if subsample is not None:
+        params |= {"subsample": subsample, "subsample_freq": 1}
+    generator = np.random.default_rng(0)
+    values = generator.integers(0, min(bins, 120), (rows, features), dtype=np.int8)
+    label = generator.normal(size=rows)
+    train = lgb.Dataset(values, label=label, params=dataset_params(bins, 0)).construct()
+    validation = lgb.Dataset(values, reference=train, params=dataset_params(bins, 0)).construct()
+    del values
 
-held = [make()]
-before = resident()
-held += [make() for _ in range(4)]
-print((resident() - before) / 4)
+    def make():
+        booster = start_booster(BinnedFold(train, validation), params, 0)
+        grow(booster, trees)
+        validation_predictions(booster)
+        return booster
+
+    held = [make()]
+    before = resident()
+    held += [make() for _ in range(4)]
+    print((resident() - before) / 4)
+
+for case in json.loads(sys.argv[1]):  # each in a process of its own, which does not import all of it anew
+    process = get_context("fork").Process(target=measure, args=case)
+    process.start()
+    process.join()
 """
+
+
+@pytest.fixture(scope="module")
+def measured_boosters() -> dict[str, float]:
+    """Bytes that a booster of each case takes in a process."""
+    command = [sys.executable, "-W", "ignore", "-c", _MEASURED_BOOSTERS, json.dumps(list(BOOSTERS.values()))]
+    done = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, text=True, check=True)
+    return dict(zip(BOOSTERS, map(float, done.stdout.split()), strict=True))
 
 
 @LINUX
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("rows", "features", "leaves", "trees", "bins", "subsample"),
-    [(500_000, 10, 2, 2, 5, None), (500_000, 10, 2, 2, 5, 0.5), (5_000, 1_000, 128, 2, 5, None),
-     (5_000, 1_000, 32, 2, 100, None), (5_000, 10, 31, 800, 5, None)],
-)  # fmt: skip
-def test_a_trial_takes_what_is_counted(tmp_path, rows, features, leaves, trees, bins, subsample):
-    arguments = [str(value) for value in (rows, features, leaves, trees, bins, subsample) if value is not None]
+@pytest.mark.parametrize("case", BOOSTERS)
+def test_a_trial_takes_what_is_counted(tmp_path, measured_boosters, case):
+    rows, features, leaves, trees, bins, subsample = BOOSTERS[case]
     axes: dict[str, tuple[Any, ...]] = {"n_estimators": (trees,), "num_leaves": (leaves,)}
     axes |= {} if subsample is None else {"subsample": (subsample,)}
-    command = [sys.executable, "-c", _BOOSTERS, *arguments]
-    measured = float(subprocess.run(command, env=environment(), stdout=subprocess.PIPE, check=True).stdout)
-    assert 0.8 < counted_booster(tmp_path, rows, features, bins, axes) / measured < 1.4
+    assert 0.8 < counted_booster(tmp_path, rows, features, bins, axes) / measured_boosters[case] < 1.4
 
 
 def counted_booster(directory: Path, rows: int, features: int, bins: int, axes: dict[str, tuple[Any, ...]]) -> float:

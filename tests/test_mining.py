@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import write_numerai_directory
-from mining_case import artifact, client_of, outcome, run_mining, runs_of, write_experiment
+from mining_case import artifact, client_of, mine_here, outcome, runs_of, write_experiment
 from numerai_tools import scoring as oracle
 
 from signal_miner.data import open_dataset
@@ -23,16 +23,6 @@ NAMES = (
     "sharpe_over_benchmark",
     "corr_over_benchmark",
 )
-
-
-@pytest.fixture(scope="module")
-def mined(tmp_path_factory):
-    """A finished study of ten trials in a directory of its own."""
-    directory = tmp_path_factory.mktemp("mined")
-    write_experiment(directory, write_numerai_directory(directory / "numerai"))
-    done = run_mining(directory)
-    assert done.returncode == 0, done.stderr
-    return directory, done
 
 
 def era_scores(predictions: pd.Series, target: pd.Series, eras: pd.Series, benchmark: pd.Series) -> pd.DataFrame:
@@ -114,13 +104,13 @@ def assert_metrics_are_numerais(directory, dataset, most=None):
             assert run.data.tags[f"beats_benchmark.{part}"] == str(beats and run is not benchmark_run).lower()
 
 
-def test_every_metric_is_numerais_own_on_the_tracked_predictions(mined):
-    directory, _ = mined
-    assert_metrics_are_numerais(directory, open_dataset(directory / "numerai", "all", "target"), most=4)
+def test_every_metric_is_numerais_own_on_the_tracked_predictions(tiny_mining):
+    directory, _ = tiny_mining
+    assert_metrics_are_numerais(directory, open_dataset(directory / "numerai", "all", "target"), most=3)
 
 
-def test_runs_carry_what_a_reader_needs(mined):
-    directory, _ = mined
+def test_runs_carry_what_a_reader_needs(tiny_mining):
+    directory, _ = tiny_mining
     (study,), (benchmark,), trials = (runs_of(directory, kind) for kind in ("study", "benchmark", "trial"))
     assert len(trials) == 10
     for run in (study, benchmark, *trials):
@@ -144,8 +134,8 @@ def test_runs_carry_what_a_reader_needs(mined):
     assert study.data.metrics["trials/finished"] == 10
 
 
-def test_artifacts_have_the_promised_layout(mined):
-    directory, _ = mined
+def test_artifacts_have_the_promised_layout(tiny_mining):
+    directory, _ = tiny_mining
     run = runs_of(directory)[3]
     predictions = artifact(directory, run, "predictions.parquet")
     assert predictions.index.name == "id"
@@ -161,8 +151,8 @@ def test_artifacts_have_the_promised_layout(mined):
     np.testing.assert_allclose(curve[f"{run.data.metrics['best/trees']:.0f}"], scores["best_corr"], atol=1e-12)
 
 
-def test_the_best_checkpoint_is_chosen_on_validation(mined):
-    directory, _ = mined
+def test_the_best_checkpoint_is_chosen_on_validation(tiny_mining):
+    directory, _ = tiny_mining
     for run in runs_of(directory):
         curve = artifact(directory, run, "curve_scores.parquet")
         validation = curve[curve["fold"] == 1].drop(columns=["era", "fold"])
@@ -170,8 +160,8 @@ def test_the_best_checkpoint_is_chosen_on_validation(mined):
         assert run.data.metrics["best/trees"] == int(best)
 
 
-def test_the_command_tells_what_it_does_and_what_comes_next(mined):
-    _, done = mined
+def test_the_command_tells_what_it_does_and_what_comes_next(tiny_mining):
+    _, done = tiny_mining
     assert "Fold 1 (validation): train 0001–0012, purge 8 eras, predict 0021–0040" in done.stdout
     assert "10/10 trials" in done.stdout
     assert "benchmark" in done.stdout
@@ -181,10 +171,10 @@ def test_the_command_tells_what_it_does_and_what_comes_next(mined):
     assert "LightGBM" not in done.stdout + done.stderr
 
 
-def test_the_same_command_again_trains_nothing(mined):
-    directory, _ = mined
+def test_the_same_command_again_trains_nothing(tiny_mining):
+    directory, _ = tiny_mining
     before = outcome(directory)
-    done = run_mining(directory)
+    done = mine_here(directory)
     assert done.returncode == 0
     assert outcome(directory) == before
     assert len(runs_of(directory, "study")) == len(runs_of(directory, "benchmark")) == 1
@@ -192,10 +182,10 @@ def test_the_same_command_again_trains_nothing(mined):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 4])
-def test_any_number_of_jobs_gives_the_same_study(mined, tmp_path, jobs):
-    directory, _ = mined
+def test_any_number_of_jobs_gives_the_same_study(tiny_mining, tmp_path, jobs):
+    directory, _ = tiny_mining
     write_experiment(tmp_path, directory / "numerai", jobs=jobs)
-    assert run_mining(tmp_path).returncode == 0
+    assert mine_here(tmp_path).returncode == 0
     mine, theirs = outcome(tmp_path), outcome(directory)
     assert mine.keys() == theirs.keys()
     for params, (name, *rest) in mine.items():
@@ -203,12 +193,12 @@ def test_any_number_of_jobs_gives_the_same_study(mined, tmp_path, jobs):
 
 
 @pytest.mark.slow
-def test_more_trials_are_added_to_the_study(mined, tmp_path):
-    directory, _ = mined
+def test_more_trials_are_added_to_the_study(tiny_mining, tmp_path):
+    directory, _ = tiny_mining
     write_experiment(tmp_path, directory / "numerai", trials=4)
-    assert run_mining(tmp_path).returncode == 0
+    assert mine_here(tmp_path).returncode == 0
     first = outcome(tmp_path)
-    done = run_mining(tmp_path, "--trials", "10")
+    done = mine_here(tmp_path, "--trials", "10")
     assert done.returncode == 0
     assert outcome(tmp_path) == outcome(directory)
     assert first.items() <= outcome(tmp_path).items()
@@ -220,7 +210,7 @@ def test_failing_trials_are_tracked_and_the_others_go_on(tmp_path):
     # LightGBM refuses bagging beside goss; nothing before it can know.
     extra = 'data_sample_strategy = ["bagging", "goss"]\nsubsample = 0.5\nsubsample_freq = 1'
     write_experiment(tmp_path, data, grid=extra)
-    done = run_mining(tmp_path)
+    done = mine_here(tmp_path)
     assert done.returncode == 0, done.stderr
     runs = runs_of(tmp_path)
     failed = [run for run in runs if run.info.status == "FAILED"]
@@ -231,7 +221,7 @@ def test_failing_trials_are_tracked_and_the_others_go_on(tmp_path):
     assert f"{10 - len(failed)} trials finished, {len(failed)} failed" in done.stdout
     (study,) = runs_of(tmp_path, "study")
     assert study.data.metrics["trials/failed"] == len(failed)
-    again = run_mining(tmp_path)
+    again = mine_here(tmp_path)
     assert again.returncode == 0
     assert len(runs_of(tmp_path)) == 10
 
@@ -244,7 +234,7 @@ def test_an_exhausted_grid_ends_politely(tmp_path):
     head, _, tail = text.partition("[grid]")
     head = head.replace('constraint = "num_leaves <= 2**max_depth"', "")
     path.write_text(f"{head}[grid]\nn_estimators = [5, 10]\n\n[benchmark]{tail.partition('[benchmark]')[2]}")
-    done = run_mining(tmp_path)
+    done = mine_here(tmp_path)
     assert done.returncode == 0, done.stderr
     assert "The grid has no further configuration" in done.stdout
     assert len(runs_of(tmp_path)) == 4
@@ -252,9 +242,9 @@ def test_an_exhausted_grid_ends_politely(tmp_path):
 
 @pytest.mark.slow
 def test_real_data_gives_numerais_scores(legacy_directory, tmp_path):
-    write_experiment(tmp_path, legacy_directory, embargo=1, trials=6)
+    write_experiment(tmp_path, legacy_directory, embargo=1, trials=3)
     path = tmp_path / "tiny.toml"
     path.write_text(path.read_text().replace('"target", "target_cyrusd_60"', '"target"'))
-    done = run_mining(tmp_path, "--horizon-days", "20")
+    done = mine_here(tmp_path, "--horizon-days", "20")
     assert done.returncode == 0, done.stderr
     assert_metrics_are_numerais(tmp_path, open_dataset(legacy_directory, "all", "target"))

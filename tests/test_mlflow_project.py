@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import write_numerai_directory
-from mining_case import ROOT, client_of, environment, runs_of, write_experiment
+from mining_case import ROOT, client_of, environment, put_store, runs_of, write_experiment
 
 pytestmark = pytest.mark.slow
 
@@ -49,6 +49,7 @@ def test_mine_runs_from_the_project_file(project):
 
 
 def test_a_mistake_leaves_nothing_running(project):
+    put_store(project)
     done = mlflow_run(project, "mine", "experiment=tiny.toml", "data=nowhere")
     assert done.returncode != 0
     assert "signal-miner: data 'nowhere' does not exist; give a directory or file that does" in done.stderr

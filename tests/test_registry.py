@@ -7,6 +7,7 @@ import pickle
 import re
 import shutil
 import sys
+from contextlib import chdir
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from registry_case import BENCHMARK, FEATURES, NULLABLE, live, make_record, pred
 
 from signal_miner.errors import UserError
 from signal_miner.registry import CHAMPION, Registry
+from signal_miner.registry.package import ModelRecord
 
 SECRET = "s3cret-password"
 
@@ -162,6 +164,18 @@ def test_unknown_names_are_answered_with_near_ones(registry, store, tmp_path):
         registry.register(make_record(tmp_path / "made", store, name="a/b"))
 
 
+@pytest.fixture(scope="module")
+def championed(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ModelRecord]:
+    """A store to be copied, whose champion is version 1 of a record."""
+    place = tmp_path_factory.mktemp("championed")
+    path = Path(shutil.copy(empty_store, place))
+    with chdir(place):
+        record = make_record(place / "made", f"sqlite:///{path}")
+        registry = Registry(f"sqlite:///{path}")
+        registry.promote("signal-miner", registry.register(record).version)
+    return path, record
+
+
 STEPS = (
     "create_logged_model",
     "log_model_artifacts",
@@ -175,10 +189,10 @@ STEPS = (
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
-def test_what_ends_between_two_steps_leaves_no_version(registry, store, tmp_path, monkeypatch, step, error):
-    record = make_record(tmp_path / "made", store)
-    registry.register(record)
-    registry.promote("signal-miner", "1")
+def test_what_ends_between_two_steps_leaves_no_version(championed, store, tmp_path, monkeypatch, step, error):
+    path, record = championed
+    shutil.copy(path, store.removeprefix("sqlite:///"))
+    registry = Registry(store)
 
     def stop(*arguments: Any, **options: Any) -> None:
         raise error("the disk is gone")

@@ -79,13 +79,14 @@ def test_mlflow_predicts_from_the_command_line(empty_store, tmp_path, monkeypatc
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
+def server(empty_store: Path, tmp_path: Path) -> Iterator[str]:
     """A tracking server with artifacts of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     place = tmp_path / "server"
     place.mkdir()
+    shutil.copy(empty_store, place)
     address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{place}/mlflow.db", "--artifacts-destination", str(place / "files")]

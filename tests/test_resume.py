@@ -7,11 +7,20 @@ import random
 import shutil
 import signal
 import time
-from pathlib import Path
 
 import pytest
 from conftest import write_numerai_directory
-from mining_case import client_of, outcome, run_mining, runs_of, start_mining, write_experiment
+from mining_case import (
+    client_of,
+    mine_here,
+    outcome,
+    put_store,
+    run_mining,
+    runs_of,
+    start_mining,
+    write_experiment,
+)
+from study_case import artifact_path, copy_study
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +30,17 @@ def uninterrupted(tmp_path_factory):
     """A study of 24 trials that nothing disturbed."""
     directory = tmp_path_factory.mktemp("uninterrupted")
     write_experiment(directory, write_numerai_directory(directory / "numerai"), trials=24, trees=200)
-    assert run_mining(directory).returncode == 0
+    assert mine_here(directory).returncode == 0
+    return directory
+
+
+@pytest.fixture
+def begun(uninterrupted, tmp_path):
+    """The same study before its first trial."""
+    directory = tmp_path / "begun"
+    directory.mkdir()
+    put_store(directory)
+    write_experiment(directory, uninterrupted / "numerai", trials=24, trees=200)
     return directory
 
 
@@ -40,66 +59,58 @@ def still_running(directory):
     return client.search_runs(ids, "attributes.status = 'RUNNING'")
 
 
-def test_a_study_killed_three_times_is_the_uninterrupted_one(uninterrupted, tmp_path):
-    write_experiment(tmp_path, uninterrupted / "numerai", trials=24, trees=200)
+def test_a_study_killed_three_times_is_the_uninterrupted_one(uninterrupted, begun):
     chance = random.Random(os.environ.get("KILL_SEED", "7"))
     for count in (1, 8, 15):
-        process = start_mining(tmp_path)
-        wait_for_trials(tmp_path, count, process)
+        process = start_mining(begun)
+        wait_for_trials(begun, count, process)
         time.sleep(chance.random() * 0.5)
         os.killpg(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-    done = run_mining(tmp_path)
+    done = mine_here(begun)
     assert done.returncode == 0, done.stderr
-    assert outcome(tmp_path) == outcome(uninterrupted)
-    assert len(runs_of(tmp_path, "benchmark")) == len(runs_of(tmp_path, "study")) == 1
-    assert not still_running(tmp_path)
+    assert outcome(begun) == outcome(uninterrupted)
+    assert len(runs_of(begun, "benchmark")) == len(runs_of(begun, "study")) == 1
+    assert not still_running(begun)
 
 
-def test_ctrl_c_stops_cleanly_and_the_command_goes_on(uninterrupted, tmp_path):
-    write_experiment(tmp_path, uninterrupted / "numerai", trials=24, trees=200)
-    process = start_mining(tmp_path)
-    wait_for_trials(tmp_path, 3, process)
+def test_ctrl_c_stops_cleanly_and_the_command_goes_on(uninterrupted, begun):
+    process = start_mining(begun)
+    wait_for_trials(begun, 3, process)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err
     assert "Stopped before the last trial; the same command goes on." in out
-    (study,) = runs_of(tmp_path, "study")
+    (study,) = runs_of(begun, "study")
     assert study.info.status == "KILLED"
-    assert not still_running(tmp_path)
-    assert 3 <= len(runs_of(tmp_path)) < 24
-    assert run_mining(tmp_path).returncode == 0
-    assert outcome(tmp_path) == outcome(uninterrupted)
+    assert not still_running(begun)
+    assert 3 <= len(runs_of(begun)) < 24
+    assert mine_here(begun).returncode == 0
+    assert outcome(begun) == outcome(uninterrupted)
 
 
-def test_ctrl_c_twice_leaves_nothing_running(uninterrupted, tmp_path):
-    write_experiment(tmp_path, uninterrupted / "numerai", trials=24, trees=200)
-    process = start_mining(tmp_path)
-    wait_for_trials(tmp_path, 3, process)
+def test_ctrl_c_twice_leaves_nothing_running(uninterrupted, begun):
+    process = start_mining(begun)
+    wait_for_trials(begun, 3, process)
     os.killpg(process.pid, signal.SIGINT)
     time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err
-    assert not still_running(tmp_path)
-    assert [run.info.status for run in runs_of(tmp_path, "study")] == ["KILLED"]
-    assert run_mining(tmp_path).returncode == 0
-    assert outcome(tmp_path) == outcome(uninterrupted)
+    assert not still_running(begun)
+    assert [run.info.status for run in runs_of(begun, "study")] == ["KILLED"]
+    assert mine_here(begun).returncode == 0
+    assert outcome(begun) == outcome(uninterrupted)
 
 
 def test_a_benchmark_whose_predictions_are_gone_is_trained_again(uninterrupted, tmp_path):
-    copy = tmp_path / "copy"
-    shutil.copytree(uninterrupted, copy)
+    copy = copy_study(uninterrupted, tmp_path / "copy")
     (benchmark,) = runs_of(copy, "benchmark")
-    path = Path(benchmark.info.artifact_uri.removeprefix("file://")) / "predictions.parquet"
-    whole = path.read_bytes()
-    try:
-        path.write_bytes(whole[:100])  # the store names its artifacts by their first home
-        done = run_mining(copy)
-    finally:
-        path.write_bytes(whole)
+    path = artifact_path(copy, benchmark, "predictions.parquet")
+    path.write_bytes(path.read_bytes()[:100])
+    done = mine_here(copy)
     assert done.returncode == 0, done.stderr
     assert "cannot be read back; it is trained again" in done.stdout
     assert len(runs_of(copy, "benchmark")) == 1
@@ -111,34 +122,33 @@ def test_a_damaged_journal_is_one_line(uninterrupted, tmp_path):
     (journal,) = (copy / "studies").glob("*.journal")
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join([*lines[:9], b"no journal\n", *lines[9:]]))
-    done = run_mining(copy)
+    done = mine_here(copy)
     assert done.returncode == 2
     assert "is damaged" in done.stderr
     assert done.stderr.count("\n") == 1
     journal.unlink()
-    assert run_mining(copy).returncode == 0
+    assert mine_here(copy).returncode == 0
     assert outcome(copy) == outcome(uninterrupted)
 
 
-def test_two_at_once_do_not_mine_the_same_study(uninterrupted, tmp_path):
-    write_experiment(tmp_path, uninterrupted / "numerai", trials=24, trees=200)
-    first = start_mining(tmp_path)
-    wait_for_trials(tmp_path, 1, first)
+def test_two_at_once_do_not_mine_the_same_study(uninterrupted, begun):
+    first = start_mining(begun)
+    wait_for_trials(begun, 1, first)
     os.killpg(first.pid, signal.SIGSTOP)  # it holds the study, and cannot finish it before the second comes
-    second = run_mining(tmp_path)
+    second = mine_here(begun)
     os.killpg(first.pid, signal.SIGCONT)
     assert second.returncode == 2
     assert "is being mined by another process; wait for it, or stop it" in second.stderr
     _, err = first.communicate(timeout=120)
     assert first.returncode == 0, err
-    assert outcome(tmp_path) == outcome(uninterrupted)
+    assert outcome(begun) == outcome(uninterrupted)
 
 
 def test_a_lost_journal_trains_nothing_again(uninterrupted, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(uninterrupted, copy, ignore=shutil.ignore_patterns("studies"))
     before = {run.info.run_id for run in runs_of(copy)}
-    done = run_mining(copy)
+    done = mine_here(copy)
     assert done.returncode == 0, done.stderr
     assert {run.info.run_id for run in runs_of(copy)} == before
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
-from signal_miner.commands import ALL_FAILED, INTERRUPTED, integer
+from signal_miner.commands import ALL_FAILED, INTERRUPTED, integer, report, truth
 from signal_miner.commands.ui_address import print_address
+from signal_miner.errors import UserError
 
 _NUMBERS = ("trials", "jobs", "seed", "horizon_days", "embargo_eras")
 
@@ -23,6 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", help="seed of draws and boosters")
     parser.add_argument("--horizon-days", help="horizon of targets whose names do not say it: 20 or 60")
     parser.add_argument("--embargo-eras", help="purge in eras, in place of what the horizons ask for")
+    parser.add_argument("--report", help="whether the report is made at the end (true)")
     parser.add_argument("--tracking-uri", help="MLflow tracking store")
 
 
@@ -43,6 +45,7 @@ def run(given: argparse.Namespace, console: Console) -> int:
         if text:  # `mlflow run` passes '' for a parameter that is not given
             key = "folds.embargo_eras" if option == "embargo_eras" else option
             overrides[key] = integer(option, text)
+    reported = truth("report", given.report or "true")
     experiment = load_experiment(Path(given.experiment or "experiments/demo.toml"), overrides)
     dataset = open_source(experiment.data, experiment.feature_set, experiment.scoring_target, experiment.targets)
     plan = make_plan(experiment, dataset)
@@ -55,21 +58,41 @@ def run(given: argparse.Namespace, console: Console) -> int:
         console.print(f"Warning: {warning}", style="yellow")
 
     # MLflow takes seconds to import; a mistake in the file is told before it.
-    from signal_miner.leaderboard import print_leaderboard
+    from signal_miner.leaderboard_table import print_leaderboard
     from signal_miner.mining import mine
 
     summary = mine(plan, memory, console)
     print_leaderboard(summary.leaderboard, console)
     if summary.exhausted:
         console.print("The grid has no further configuration: every one was trained.")
-    print_address(console, summary.tracking_uri, summary.view, "To compare the trials with the benchmark")
+    finished, failed = len(summary.leaderboard.places) - 1, summary.leaderboard.failed
+    pages: dict[str, str] = {}
+    if reported and finished and not summary.stopped:
+        pages = _report(summary.study, experiment.tracking_uri, console)
+    purpose = "To compare the trials with the benchmark"
+    print_address(console, summary.tracking_uri, summary.view, purpose, pages)
     if summary.stopped:
         console.print("Stopped before the last trial; the same command goes on.")
         return INTERRUPTED
-    finished, failed = len(summary.leaderboard.places) - 1, summary.leaderboard.failed
     if not summary.exhausted:
         more = 2 * max(experiment.trials, finished + failed)
         console.print(f"For more trials run the same command with -P trials={more}; finished ones are kept.")
     if finished:
         console.print(f"For an ensemble: mlflow run . -e ensemble --env-manager local -P study={summary.study}")
     return ALL_FAILED if failed and not finished else 0
+
+
+def _report(study: str, tracking_uri: str | None, console: Console) -> dict[str, str]:
+    """Make the report and return where it is; where that fails, all that was mined is tracked already."""
+    from signal_miner.reporting import make_report
+
+    try:
+        with console.status("Making the report …"):
+            made = make_report(study, tracking_uri)
+    except UserError as error:
+        console.print(f"The report was not made: {error}. Once that is mended: mlflow run . -e report -P study={study}")
+        return {}
+    console.print()
+    console.print("Skill or luck:")
+    report.print_lines(made.lines[1:], console)  # the first is in the leaderboard
+    return {"The report": made.address}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Mapping
 
 from rich.console import Console
 
@@ -11,8 +12,22 @@ MODEL_TRAINING = "workflowType=machine_learning"
 """Ends an address of MLflow's UI: without it the page opens among GenAI's menus."""
 
 
-def print_address(console: Console, tracking_uri: str, page: str, purpose: str) -> None:
-    """Print how to open a page of MLflow's UI; `page` is what follows the server's address."""
+def print_address(
+    console: Console, tracking_uri: str, page: str, purpose: str, further: Mapping[str, str] | None = None
+) -> None:
+    """Print how to open a page of MLflow's UI, and further ones.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+    tracking_uri : str
+    page : str
+        What follows the server's address.
+    purpose : str
+        Beginning of the sentence, ``To look at it``.
+    further : mapping of str to str, optional
+        What a further page shows, to its address after the server's.
+    """
     from signal_miner.redaction import without_passwords
 
     console.print()
@@ -24,6 +39,8 @@ def print_address(console: Console, tracking_uri: str, page: str, purpose: str) 
         console.print(f"{purpose}, start the MLflow UI:")
         console.print(f"  {_ui_command(store)}")
     console.print(f"and open  {server}{page}")
+    for shown, address in (further or {}).items():
+        console.print(f"{shown}:  {server}{address}")
 
 
 def _ui_command(tracking_uri: str) -> str:

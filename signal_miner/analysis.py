@@ -1,0 +1,106 @@
+"""A mined study looked at from Python: its leaderboard, its trials beside the benchmark, past against future."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from signal_miner.leaderboard_table import ranked
+from signal_miner.overfitting.relation import relation
+from signal_miner.report.scatters import past_vs_future_figure
+from signal_miner.studies import Studies
+from signal_miner.study_reader import StudyReader, finished_trials
+from signal_miner.study_scores import TEST, VALIDATION, WHOLE
+
+_SCORES = ("corr", "sharpe", "max_drawdown", "bmc", "benchmark_corr")
+_DIFFERENCES = ("corr", "sharpe")
+
+
+def leaderboard(study: str | None = None, tracking_uri: str | None = None) -> pd.DataFrame:
+    """Return the finished trials of a study and its benchmark, by validation Sharpe.
+
+    Parameters
+    ----------
+    study : str, optional
+        The study's name or its beginning; the newest study if not given.
+    tracking_uri : str, optional
+        MLflow store; MLflow's own choice if not given.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a model, indexed by its name (``trial 0007``, ``benchmark``), best first: ``validation/corr`` and the
+        other scores of ``validation``, ``test`` and ``whole``, which contains both; ``best/trees``,
+        ``beats_benchmark/validation``, ``beats_benchmark/test``, ``run_id``, and the parameters.
+
+    Raises
+    ------
+    UserError
+        If there is no such study.
+    """
+    found = Studies(tracking_uri).find(study)
+    models = ranked([*finished_trials(found), found.benchmark])
+    names = [f"{section}/{score}" for section in (VALIDATION, TEST, WHOLE) for score in _SCORES]
+    rows = [
+        {name: model.metrics.get(name) for name in [*names, "best/trees"]}
+        | {f"beats_benchmark/{section}": beats for section, beats in model.beats_benchmark.items()}
+        | {"run_id": model.run_id, **model.params}
+        for model in models
+    ]
+    return pd.DataFrame(rows, index=pd.Index([model.name for model in models], name="model"))
+
+
+def compare_to_benchmark(study: str | None = None, tracking_uri: str | None = None) -> pd.DataFrame:
+    """Return how far the finished trials of a study are above its benchmark.
+
+    Parameters
+    ----------
+    study : str, optional
+        The study's name or its beginning; the newest study if not given.
+    tracking_uri : str, optional
+        MLflow store; MLflow's own choice if not given.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a trial, best in validation first: ``validation/corr_over_benchmark``,
+        ``validation/sharpe_over_benchmark``, the same of ``test``; ``validation/bmc``, ``validation/benchmark_corr``;
+        ``beats_benchmark/validation`` and ``beats_benchmark/test`` (CORR and Sharpe).
+
+    Raises
+    ------
+    UserError
+        If there is no such study.
+    """
+    trials = finished_trials(Studies(tracking_uri).find(study))
+    names = [f"{section}/{score}_over_benchmark" for section in (VALIDATION, TEST) for score in _DIFFERENCES]
+    names += [f"{VALIDATION}/bmc", f"{VALIDATION}/benchmark_corr"]
+    rows = [
+        {name: trial.metrics.get(name) for name in names}
+        | {f"beats_benchmark/{section}": beats for section, beats in trial.beats_benchmark.items()}
+        for trial in trials
+    ]
+    return pd.DataFrame(rows, index=pd.Index([trial.name for trial in trials], name="model"))
+
+
+def past_vs_future(study: str | None = None, tracking_uri: str | None = None) -> Figure:
+    """Draw validation Sharpe against test Sharpe: a dot a trial, the benchmark a star.
+
+    Parameters
+    ----------
+    study : str, optional
+        The study's name or its beginning; the newest study if not given.
+    tracking_uri : str, optional
+        MLflow store; MLflow's own choice if not given.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    UserError
+        If there is no such study, or artifacts are damaged.
+    """
+    scores = StudyReader(tracking_uri).scores(Studies(tracking_uri).find(study))
+    return past_vs_future_figure(scores, relation(scores, seed=0))

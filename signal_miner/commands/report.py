@@ -1,0 +1,38 @@
+"""``report``: how much of a study's best score is skill and how much luck, as a page and figures in MLflow."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from signal_miner.commands.ui_address import print_address
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("--study", help="a study's name or its beginning; the newest if not given")
+    parser.add_argument("--directory", help="where the page and its figures are put, too")
+    parser.add_argument("--tracking-uri", help="MLflow tracking store")
+
+
+def run(given: argparse.Namespace, console: Console) -> int:
+    """Make the report, and return the exit code."""
+    from signal_miner.reporting import make_report
+
+    with console.status("Making the report …"):
+        summary = make_report(
+            given.study or None, given.tracking_uri or None, Path(given.directory) if given.directory else None
+        )
+    console.print(f"Skill or luck, study {summary.study.name}:")
+    print_lines(summary.lines, console)
+    print_address(console, summary.tracking_uri, summary.address, "For the report with its figures")
+    return 0
+
+
+def print_lines(lines: Sequence[str], console: Console) -> None:
+    """Print what a report came to."""
+    for line in lines:
+        console.print(f"- {line}")

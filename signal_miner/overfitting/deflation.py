@@ -1,0 +1,98 @@
+"""What the best of a study's tries would show without skill, and the leaders' Sharpe ratios less that."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import kurtosis, skew
+
+from signal_miner.overfitting.records import Deflation
+from signal_miner.overfitting.sharpe_ratio import (
+    effective_observations,
+    effective_trials,
+    expected_maximum,
+    mean_correlation,
+    probabilistic_sharpe_ratio,
+)
+from signal_miner.scoring import sharpe
+from signal_miner.study_scores import VALIDATION, StudyScores
+
+_LEAST_FREEDOM = 1.0
+_NORMAL_KURTOSIS = 3.0
+
+
+def deflate(scores: StudyScores, leaders: int) -> tuple[Deflation, NDArray[np.float64]]:
+    """Return what luck alone gives the best of a study's tries, and the leaders' deflated Sharpe ratios.
+
+    The False Strategy theorem (Bailey & López de Prado 2014) with the number of tries that correlated candidates are
+    worth, ``ρ + (1 − ρ) M``, and as variance of their Sharpe ratios the sampling variance of a Sharpe ratio without
+    skill, ``(1 − ρ) / (n − 3)`` with n the effective eras: of n independent normal scores it is ``t / √(n − 1)`` with
+    Student's t of n − 1 degrees of freedom, whose variance is 1 / (n − 3), and the share ρ of it moves all candidates
+    alike. The paper takes the candidates' *empirical* variance. That is the same without skill, but where there is
+    signal it also holds the true differences of skill, such as of early checkpoints, and a study would be deflated for
+    having found it: of a signal that no one could miss, one winner in four was left above 95%.
+
+    A leader's eras count as independent ones by its own autocorrelations or those of all trials, whichever are
+    fewer. Its skewness counts where it is negative and its kurtosis where it is above 3: the opposite makes a Sharpe
+    ratio look surer, and in the winner of a short sample is mostly chance.
+
+    Over simulated studies without skill (300 trials; 20 to 407 eras; overlaps of 3 and 11) the deflated Sharpe ratio
+    of the winner is above 50% in 46 to 58% of the cases and above 95% in 0.4 to 5.6%. With each overlapping era counted
+    as an independent one and the empirical variance it is above 95% in 14 to 36%.
+
+    Parameters
+    ----------
+    scores : StudyScores
+    leaders : int
+        How many of the first trials to deflate.
+
+    Returns
+    -------
+    Deflation
+        With NaN where there is no trial or no validation era.
+    ndarray of float64, shape (at most `leaders`,)
+        NaN where a trial's scores never vary, or are worth no more than one era.
+    """
+    validation = scores.rows(VALIDATION)
+    n_trials, n_columns = len(scores.names), scores.candidates.shape[1]
+    n_candidates = round(n_columns * (1 + scores.failed / n_trials)) if n_trials else scores.failed
+    if n_trials == 0 or not validation.any():
+        sentence = "Without finished trials and validation eras there is no luck to measure."
+        nothing = Deflation(n_candidates, math.nan, math.nan, math.nan, math.nan, sentence)
+        return nothing, np.full(min(leaders, n_trials), np.nan)
+    rho = mean_correlation(scores.candidates[validation])
+    n_effective = effective_trials(rho, max(n_candidates, 1))
+    corr = scores.corr[validation]
+    independent = effective_observations(corr, scores.overlap_eras)
+    deviation = math.sqrt((1 - rho) / max(independent - 3, _LEAST_FREEDOM))
+    expected = deviation * expected_maximum(n_effective)
+    own = [
+        _own_eras(corr[:, place], independent, scores.overlap_eras) for place in range(min(max(leaders, 1), n_trials))
+    ]
+    deflated = np.array([_deflated(corr[:, place], own[place], expected) for place in range(min(leaders, n_trials))])
+    sentence = _sentence(n_candidates, n_effective, expected, float(sharpe(corr[:, 0])))
+    return Deflation(n_candidates, n_effective, own[0], deviation, expected, sentence), deflated
+
+
+def _own_eras(own: NDArray[np.float64], independent: float, overlap_eras: int) -> float:
+    return min(effective_observations(own, overlap_eras), independent)
+
+
+def _deflated(own: NDArray[np.float64], independent: float, expected: float) -> float:
+    own = own[~np.isnan(own)]
+    ratio = float(sharpe(own))
+    if not math.isfinite(ratio):
+        return math.nan
+    skewness, weight = min(float(skew(own)), 0.0), max(float(kurtosis(own, fisher=False)), _NORMAL_KURTOSIS)
+    return probabilistic_sharpe_ratio(ratio, independent, skewness, weight, expected)
+
+
+def _sentence(n_candidates: int, n_effective: float, expected: float, best: float) -> str:
+    tries = f"{n_candidates:,} candidates (trials at each of their checkpoints, failed ones too)"
+    if n_candidates == 1:
+        return "There is one candidate, so nothing is to be deflated: no luck comes from choosing."
+    luck = f"without any skill the best would reach a validation Sharpe of about {expected:.2f}"
+    reached = f"; the leader reached {best:.2f}" if math.isfinite(best) else ""
+    return f"The study tried {tries}, worth about {n_effective:,.0f} independent ones: {luck}{reached}."

@@ -1,0 +1,91 @@
+"""What a study's report is made of: frozen, and free of where it was read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from signal_miner.overfitting.records import Judgement, ModelJudgement
+from signal_miner.records import TrackedTrial
+from signal_miner.study_scores import StudyScores
+
+
+@dataclass(frozen=True, eq=False)
+class Correlations:
+    """How alike the predictions of the leaders and the benchmark are.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Of the models; the benchmark's is ``benchmark``.
+    matrix : ndarray of float64, shape (n_models, n_models)
+        Correlations, symmetric; NaN where one is not defined.
+    """
+
+    names: tuple[str, ...]
+    matrix: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        if self.matrix.shape != (len(self.names), len(self.names)):
+            raise ValueError(f"matrix has shape {self.matrix.shape}; it must have a row and a column for each name")
+
+
+@dataclass(frozen=True, eq=False)
+class ReportContents:
+    """All that a report shows.
+
+    Attributes
+    ----------
+    study, experiment : str
+        Names of both.
+    made : datetime
+        When the report was made.
+    plan : mapping of str to object
+        As `signal_miner.plan.plan_record` writes it.
+    scores : StudyScores
+    judgement : Judgement
+    trials : tuple of TrackedTrial
+        The finished trials in the order of `scores.names`: best first, by validation Sharpe.
+    benchmark : TrackedTrial
+    correlations : Correlations or None
+        Of the leaders and the benchmark; None where their predictions are not at hand.
+    holdout : str or None
+        A sentence on the holdout, when it has been opened.
+
+    Raises
+    ------
+    ValueError
+        If there is no trial or no leader, or trials and scores are not of the same models.
+    """
+
+    study: str
+    experiment: str
+    made: datetime
+    plan: Mapping[str, Any]
+    scores: StudyScores
+    judgement: Judgement
+    trials: tuple[TrackedTrial, ...]
+    benchmark: TrackedTrial
+    correlations: Correlations | None
+    holdout: str | None
+
+    def __post_init__(self) -> None:
+        if tuple(trial.number for trial in self.trials) != self.scores.numbers:
+            raise ValueError("trials and scores are not of the same models in the same order")
+        if not self.trials or not self.judgement.leaders:
+            raise ValueError("a report needs at least one finished trial, judged")
+
+    @property
+    def chosen(self) -> ModelJudgement:
+        """The first leader: the model that validation chooses."""
+        return self.judgement.leaders[0]
+
+    @property
+    def chosen_trial(self) -> TrackedTrial:
+        """The first leader as tracked."""
+        return next(trial for trial in self.trials if trial.number == self.chosen.number)

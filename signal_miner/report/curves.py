@@ -1,0 +1,133 @@
+"""The leaders over the eras and over their trees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import blended_transform_factory
+
+from signal_miner.report.fold_plan import scored_folds
+from signal_miner.report.measures import mean_over_eras
+from signal_miner.report.style import BENCHMARK, GREY, INK, LEADERS, MUTED, PURPLE, drawing, legend_below, new_figure
+from signal_miner.report.wording import shortened
+from signal_miner.study_scores import TEST, VALIDATION, StudyScores
+
+_CHARACTERS = 48  # that stand side by side over the axis
+
+
+@drawing()
+def cumulative_corr_figure(scores: StudyScores, plan: Mapping[str, Any]) -> Figure:
+    """Draw the cumulative CORR of the first five trials and the benchmark, with folds and purges.
+
+    Parameters
+    ----------
+    scores : StudyScores
+    plan : mapping of str to object
+        As `signal_miner.plan.plan_record` writes it, for the purges.
+
+    Returns
+    -------
+    Figure
+    """
+    figure = new_figure(4.7, "Cumulative CORR, era by era")
+    axes = figure.add_subplot()
+    for place, (color, style) in enumerate(LEADERS[: len(scores.names)]):
+        path = np.nancumsum(scores.corr[:, place])
+        axes.plot(scores.eras, path, color=color, linestyle=style, label=shortened(scores.names[place], 16), zorder=4)
+    if np.isfinite(scores.benchmark).any():
+        path = np.nancumsum(scores.benchmark)
+        axes.plot(scores.eras, path, color=BENCHMARK, linewidth=2.6, label="benchmark", zorder=3)
+    axes.axhline(0, color=MUTED, linewidth=0.8)
+    axes.set(xlabel="era", ylabel="sum of CORR")
+    axes.margins(y=0.1)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    _shade_folds(axes, scores, plan)
+    legend_below(figure, 3, handlelength=2.6)
+    return figure
+
+
+@drawing()
+def corr_by_trees_figure(scores: StudyScores) -> Figure:
+    """Draw mean CORR against number of trees for the first five trials, with each one's best checkpoint.
+
+    Parameters
+    ----------
+    scores : StudyScores
+
+    Returns
+    -------
+    Figure
+    """
+    figure = new_figure(4.2, "CORR by number of trees")
+    panels = dict(zip((VALIDATION, TEST), figure.subplots(1, 2, sharey=True), strict=True))
+    for place, (color, style) in enumerate(LEADERS[: len(scores.names)]):
+        members = np.flatnonzero(scores.candidate_trial == place)
+        members = members[np.argsort(scores.candidate_trees[members])]
+        trees = scores.candidate_trees[members]
+        best = _best(mean_over_eras(scores.candidates[scores.rows(VALIDATION)][:, members]))
+        for section, axes in panels.items():
+            curve = mean_over_eras(scores.candidates[scores.rows(section)][:, members])
+            label = shortened(scores.names[place], 16) if section == VALIDATION else None
+            axes.plot(trees, curve, color=color, linestyle=style, label=label)
+            if best is not None:
+                axes.plot(trees[best], curve[best], "o", color=color, markersize=7, markeredgecolor=INK, zorder=5)
+    first = panels[VALIDATION]
+    for section, axes in panels.items():
+        axes.set_title(section)
+        axes.set_xlabel("trees")
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.set_xlim(left=0)
+    first.set_ylabel("mean CORR")
+    first.plot([], [], "o", color=GREY, markeredgecolor=INK, markersize=7, label="best in validation")
+    legend_below(figure, 3, handlelength=2.6)
+    return figure
+
+
+def _best(curve: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> int | None:
+    return int(np.nanargmax(curve)) if np.isfinite(curve).any() else None
+
+
+def _shade_folds(axes: Axes, scores: StudyScores, plan: Mapping[str, Any]) -> None:
+    """Mark each fold's eras along the top, its purge along the bottom, and shade test."""
+    top = blended_transform_factory(axes.transData, axes.transAxes)
+    numbers = [int(number) for number in np.unique(scores.folds)]
+    purges = {int(fold["number"]): fold for fold in scored_folds(plan)}
+    labelled = False
+    for number in numbers:
+        eras = scores.eras[scores.folds == number]
+        start, end = float(eras.min()) - 0.5, float(eras.max()) + 0.5
+        is_test = number == numbers[-1]
+        if is_test:
+            axes.axvspan(start, end, color=PURPLE, alpha=0.13, linewidth=0, zorder=0)
+        if number != numbers[0]:
+            axes.axvline(start, color=GREY, linewidth=0.9, zorder=1)
+        trained = purges.get(number, {}).get("train_eras") or []
+        if trained and start - trained[-1] > 1:
+            axes.axvspan(
+                trained[-1] + 0.5,
+                start,
+                ymax=0.045,
+                facecolor="none",
+                edgecolor=MUTED,
+                hatch="//////",
+                linewidth=0.6,
+                label=None if labelled else "purged before a fold",
+                zorder=2,
+            )
+            labelled = True
+    # What the labels have room for is known only now that the purges have widened the axis.
+    low, high = axes.get_xlim()
+    for number in numbers:
+        eras = scores.eras[scores.folds == number]
+        part = TEST if number == numbers[-1] else VALIDATION
+        room = _CHARACTERS * float(np.ptp(eras) + 1) / (high - low)
+        short = part if part == TEST else "val."
+        fitting = [text for text in (f"fold {number}, {part}", part, short) if len(text) < room]
+        if fitting:
+            middle = float(eras.min() + eras.max()) / 2
+            axes.text(middle, 0.985, fitting[0], transform=top, ha="center", va="top", color=MUTED, fontsize=9.5)

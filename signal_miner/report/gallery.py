@@ -1,0 +1,128 @@
+"""All figures of a report, with their names, captions and what a reader is told who does not see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from signal_miner.overfitting.records import INTERVAL_LEVEL
+from signal_miner.report.contents import ReportContents
+from signal_miner.report.curves import corr_by_trees_figure, cumulative_corr_figure
+from signal_miner.report.fold_plan import fold_plan_figure
+from signal_miner.report.luck import intervals_figure, luck_figure
+from signal_miner.report.parameters import parameters_figure, varying_dimensions
+from signal_miner.report.scatters import contribution_figure, past_vs_future_figure
+from signal_miner.report.uniqueness import correlations_figure
+from signal_miner.report.wording import interval_text, number_text, percent_text
+
+_ONE_COLUMN = 4  # panels of parameters that stand in one figure on a page
+
+
+@dataclass(frozen=True, eq=False)
+class Plate:
+    """A figure of the report.
+
+    Attributes
+    ----------
+    name : str
+        Of its file, without the ending.
+    figure : Figure
+    caption : str
+        What to look for in it.
+    description : str
+        What it shows, for a reader who does not see it.
+    on_page, as_file : bool
+        Whether it stands on the page, and whether it is written as PNG.
+    """
+
+    name: str
+    figure: Figure
+    caption: str
+    description: str
+    on_page: bool = True
+    as_file: bool = True
+
+
+def plates(contents: ReportContents) -> Iterator[Plate]:
+    """Draw the figures one after the other, in the page's order; those that would be empty are left out."""
+    scores, judgement, chosen = contents.scores, contents.judgement, contents.chosen
+    relation, deflation, overfitting = judgement.relation, judgement.deflation, judgement.overfitting
+    yield Plate(
+        "past_vs_future",
+        past_vs_future_figure(scores, relation),
+        "Every dot is a trial. On the dotted line test is as good as validation was; a flat fit means that validation "
+        "did not tell test.",
+        f"Scatter of test Sharpe against validation Sharpe of {relation.n_trials} trials: rank correlation "
+        f"{interval_text(relation.rank_correlation)}, slope of the fit {number_text(relation.slope)}.",
+    )
+    yield Plate(
+        "luck",
+        luck_figure(scores, deflation, overfitting),
+        "Above: a best trial left of the dashed line shows no more than luck alone would. "
+        + ("" if overfitting is None else "Below: the more lies left of 0, the less the best of the past is worth."),
+        f"Histogram of validation Sharpe; luck's expected best is {number_text(deflation.expected_best_sharpe)}."
+        + ("" if overfitting is None else f" Below, logits: {percent_text(overfitting.probability)} are under 0."),
+    )
+    yield Plate(
+        "intervals",
+        intervals_figure(scores, judgement.leaders),
+        "Where an interval on the right crosses the orange line, the model may be no better than the benchmark.",
+        f"Sharpe of the first {len(judgement.leaders)} trials with {INTERVAL_LEVEL:.0%} intervals, in validation and "
+        f"test; the first is {chosen.name}, {interval_text(chosen.sharpe['validation'])} in validation.",
+    )
+    if contents.correlations is not None:
+        yield Plate(
+            "correlations",
+            correlations_figure(contents.correlations),
+            "Correlation of predictions; models that are alike stand side by side, so a block of strong "
+            "colour is one idea, found several times.",
+            f"Matrix of correlations of {len(contents.correlations.names)} models, clustered.",
+        )
+    yield Plate(
+        "bmc_vs_benchmark_corr",
+        contribution_figure(scores),
+        "Right is close to the benchmark, up adds to it: the most useful trials are at the top, far to the left.",
+        "Scatter of BMC against correlation with the benchmark in validation, a dot a trial.",
+    )
+    yield Plate(
+        "cumulative_corr",
+        cumulative_corr_figure(scores, contents.plan),
+        "A model with skill climbs in test as it did in validation. Hatched: eras that the fold after them did not "
+        "train on, as their targets overlap its own.",
+        "Cumulative CORR by era of the first five trials and the benchmark, with the folds' borders.",
+    )
+    yield Plate(
+        "corr_by_trees",
+        corr_by_trees_figure(scores),
+        "The marked number of trees is the best in validation; in test it is shown, not chosen.",
+        "Mean CORR against number of trees of the first five trials, in validation and in test.",
+    )
+    yield Plate(
+        "fold_plan",
+        fold_plan_figure(contents.plan),
+        "For the benchmark's target; targets of another horizon have another purge.",
+        "Bars of the eras that each fold trains on, purges and predicts.",
+    )
+    yield from _parameters(contents)
+
+
+def _parameters(contents: ReportContents) -> Iterator[Plate]:
+    count = len(varying_dimensions(contents.trials, contents.plan))
+    if not count:
+        return
+    parts = 2 if count > _ONE_COLUMN else 1
+    described = f"Medians and quartiles of validation and test Sharpe by {count} parameters."
+    caption = "What helps in validation but not in test was fitted to validation."
+    scores, trials, plan = contents.scores, contents.trials, contents.plan
+    yield Plate("parameters", parameters_figure(scores, trials, plan), caption, described, on_page=parts == 1)
+    if parts > 1:
+        for part in range(1, parts + 1):
+            figure = parameters_figure(scores, trials, plan, (part, parts))
+            said = (
+                caption
+                if part == 1
+                else "Numbers of more than eight values are binned; a bin is labelled by its median."
+            )
+            yield Plate(f"parameters_{part}", figure, said, described, as_file=False)

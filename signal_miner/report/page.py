@@ -1,0 +1,105 @@
+"""The report as one self-contained HTML page, and its figures as files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from signal_miner.files import write_whole
+from signal_miner.report.contents import ReportContents
+from signal_miner.report.gallery import plates
+from signal_miner.report.style import THEME, png, svg
+from signal_miner.report.summary import headline, relation_facts, summary_lines, uniqueness_sentence
+from signal_miner.report.tables import COLUMNS, SECTIONS, findings, leaderboard_rows
+
+PAGE = "report.html"
+
+_SECTION_NOTES = {"validation": "chosen by", "test": "looked at", "whole": "contains both"}
+
+
+def write_report(contents: ReportContents, sources: Mapping[str, str], directory: Path) -> tuple[Path, ...]:
+    """Write the page, and its figures as PNG.
+
+    Parameters
+    ----------
+    contents : ReportContents
+    sources : mapping of str to str
+        Where the methods are from: of ``deflation``, ``overfitting``, ``superiority``, ``bootstrap`` and ``relation``.
+    directory : Path
+        Made where it does not exist; files of an earlier report in it are replaced.
+
+    Returns
+    -------
+    tuple of Path
+        ``report.html``, and the PNG files in the page's order.
+
+    Raises
+    ------
+    UserError
+        If the disk does not take them.
+    """
+    drawn: dict[str, Mapping[str, str | Markup]] = {}
+    paths = [directory / PAGE]
+    for plate in plates(contents):
+        if plate.as_file:
+            path = directory / f"{plate.name}.png"
+            write_whole(path, png(plate.figure))
+            paths.append(path)
+            plate.figure.set_layout_engine("none")  # where all stands is known by now; to find it takes long
+        if plate.on_page:
+            markup = Markup(svg(plate.figure, plate.name, plate.description))
+            drawn[plate.name] = {"svg": markup, "caption": plate.caption}
+    write_whole(directory / PAGE, render_page(contents, sources, drawn).encode())
+    return tuple(paths)
+
+
+def render_page(
+    contents: ReportContents, sources: Mapping[str, str], figures: Mapping[str, Mapping[str, str | Markup]]
+) -> str:
+    """Return the page.
+
+    Parameters
+    ----------
+    contents : ReportContents
+    sources : mapping of str to str
+        As of `write_report`.
+    figures : mapping of str to mapping
+        ``svg`` and ``caption`` of each figure by its name; one that is missing is left out.
+
+    Returns
+    -------
+    str
+        HTML that asks for nothing outside itself.
+    """
+    found = findings(contents, sources)
+    return _template().render(
+        contents=contents,
+        chosen=contents.chosen,
+        judgement=contents.judgement,
+        headline=headline(contents),
+        lines=summary_lines(contents),
+        uniqueness=uniqueness_sentence(contents),
+        relation_facts=relation_facts(contents),
+        rows=leaderboard_rows(contents),
+        findings=found,
+        sources=sorted(set(sources.values())),
+        relation_source=sources.get("relation", ""),
+        figures=figures,
+        columns=COLUMNS,
+        sections={section: _SECTION_NOTES[section] for section in SECTIONS},
+        theme=THEME,
+        has_holdout=bool(contents.plan.get("holdout_eras")),
+    )
+
+
+@cache
+def _template() -> Template:
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("report.html.jinja")

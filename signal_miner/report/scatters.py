@@ -1,0 +1,156 @@
+"""Trials as dots: past against future, and BMC against correlation with the benchmark."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from signal_miner.overfitting.records import Relation
+from signal_miner.report.measures import beats_benchmark, benchmark_sharpe, mean_over_eras, trial_sharpe
+from signal_miner.report.style import (
+    BENCHMARK,
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    MUTED,
+    as_picture,
+    drawing,
+    legend_below,
+    new_figure,
+)
+from signal_miner.report.wording import interval_text, number_text
+from signal_miner.study_scores import TEST, VALIDATION, StudyScores
+
+_N_LEADERS = 5
+_FEW = 500  # dots that do not hide a line
+
+
+@drawing()
+def past_vs_future_figure(scores: StudyScores, relation: Relation) -> Figure:
+    """Draw validation Sharpe against test Sharpe: a dot a trial, the benchmark a star, and the fitted line.
+
+    Parameters
+    ----------
+    scores : StudyScores
+    relation : Relation
+        The line, and the rank correlation with its interval.
+
+    Returns
+    -------
+    Figure
+    """
+    figure = new_figure(5.3, "Past against future: did validation tell test?")
+    axes = figure.add_subplot()
+    past, future = trial_sharpe(scores, VALIDATION), trial_sharpe(scores, TEST)
+    reference = benchmark_sharpe(scores, VALIDATION), benchmark_sharpe(scores, TEST)
+    ends = _span(np.append(past, reference[0])), _span(np.append(future, reference[1]))
+    axes.set(xlim=ends[0], ylim=ends[1], xlabel="Sharpe in validation", ylabel="Sharpe in test")
+    axes.axhline(0, color=MUTED, linewidth=0.8, zorder=1)
+    axes.axline((0, 0), slope=1, color=MUTED, linewidth=1, linestyle=":", zorder=1, label="test = validation")
+    _dots(axes, scores, past, future)
+    if np.isfinite([relation.slope, relation.intercept]).all():
+        known = past[np.isfinite(past) & np.isfinite(future)]
+        x = np.array([known.min(), known.max()]) if len(known) else np.array(ends[0])
+        line = f"fit, slope {number_text(relation.slope)}"
+        axes.plot(
+            x,
+            relation.intercept + relation.slope * x,
+            color=INK,
+            linewidth=1.8,
+            zorder=2.5 if len(past) <= _FEW else 5,
+            label=line,
+        )
+    if len(past) and np.isfinite([past[0], future[0]]).all():
+        _ring(axes, past[:1], future[:1], f"chosen: {scores.names[0]}")
+    if np.isfinite(reference).all():
+        _star(axes, *reference)
+    axes.set_title(
+        f"rank correlation {interval_text(relation.rank_correlation)}" if relation.n_trials > 1 else "", fontsize=10
+    )
+    legend_below(figure)
+    return figure
+
+
+@drawing()
+def contribution_figure(scores: StudyScores, n_leaders: int = _N_LEADERS) -> Figure:
+    """Draw BMC against correlation with the benchmark, in validation: a dot a trial, the leaders ringed.
+
+    Parameters
+    ----------
+    scores : StudyScores
+    n_leaders : int, default 5
+        Trials to mark, from the first.
+
+    Returns
+    -------
+    Figure
+    """
+    figure = new_figure(5.0, "What trials add to the benchmark (validation)")
+    axes = figure.add_subplot()
+    rows = scores.rows(VALIDATION)
+    alike, added = mean_over_eras(scores.benchmark_corr[rows]), mean_over_eras(scores.bmc[rows])
+    axes.set(xlabel="correlation with the benchmark", ylabel="BMC")
+    axes.axhline(0, color=MUTED, linewidth=0.8, zorder=1)
+    _dots(axes, scores, alike, added)
+    known = np.flatnonzero(np.isfinite(alike) & np.isfinite(added))[:n_leaders]
+    if len(known):
+        label = scores.names[known[0]] if len(known) == 1 else f"first {len(known)} by validation Sharpe"
+        _ring(axes, alike[known], added[known], label)
+    _star(axes, 1.0, 0.0)
+    legend_below(figure)
+    return figure
+
+
+def _dots(axes: Axes, scores: StudyScores, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
+    """Draw the trials in the colours of the MLflow view, and in a shape for each."""
+    past, future = beats_benchmark(scores, VALIDATION), beats_benchmark(scores, TEST)
+    few = len(x) <= _FEW
+    for label, members, color, marker, size in (
+        ("does not beat the benchmark", ~past, GREY, "o", 4.0),
+        ("beats it in validation only", past & ~future, BLUE, "s", 4.6),
+        ("beats it in both", past & future, GREEN, "^", 5.6),
+    ):
+        if members.any():
+            axes.plot(
+                x[members],
+                y[members],
+                marker,
+                color=color,
+                markersize=size if few else size * 0.7,
+                markeredgewidth=0,
+                alpha=0.75 if few else 0.5,
+                label=label,
+                rasterized=as_picture(len(x)),
+                zorder=3,
+            )
+
+
+def _ring(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], label: str) -> None:
+    axes.plot(x, y, "o", markersize=11, markerfacecolor="none", markeredgecolor=INK, mew=1.4, label=label, zorder=6)
+
+
+def _star(axes: Axes, x: float, y: float) -> None:
+    axes.plot(
+        x,
+        y,
+        "*",
+        markersize=16,
+        color=BENCHMARK,
+        markeredgecolor=INK,
+        markeredgewidth=0.8,
+        label="benchmark",
+        clip_on=False,
+        zorder=7,
+    )
+
+
+def _span(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return limits around the defined values, with some air."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return -1.0, 1.0
+    air = max(0.06 * float(np.ptp(known)), 0.02)
+    return float(known.min()) - air, float(known.max()) + air

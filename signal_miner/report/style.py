@@ -1,0 +1,184 @@
+"""How the report's figures look: colours that the colour-blind tell apart, one width, and PNG or SVG of a figure.
+
+A figure is drawn once, in the light theme. In SVG its colours are then taken for variables of the page's style, so
+that it follows the page into the dark. That is why every colour here is one that nothing else uses.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import escape
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from signal_miner.comparison_view import COLORS
+
+INK, MUTED, GRID, PAPER = "#1c2127", "#5b626b", "#e2e5e9", "#fffffe"
+BENCHMARK = COLORS["benchmark"].lower()
+BLUE, GREEN, PURPLE, SKY, GREY = "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#8f969e"
+
+THEME = {
+    "ink": (INK, "#e8eaed"),
+    "muted": (MUTED, "#a8b0b9"),
+    "grid": (GRID, "#2d333b"),
+    "paper": (PAPER, "#15181c"),
+    "benchmark": (BENCHMARK, "#ff9a3c"),
+    "blue": (BLUE, "#4fa8e0"),
+    "green": (GREEN, "#2ec49a"),
+    "purple": (PURPLE, "#e39ac2"),
+    "sky": (SKY, "#a5d8f7"),
+    "grey": (GREY, "#87909a"),
+}
+"""Colours by name, light and dark. The first five but the greys are of Okabe and Ito's palette (2008)."""
+
+SECTION = {"validation": (BLUE, "o", "-"), "test": (PURPLE, "s", "--")}
+"""Colour, marker and line of the parts of the eras."""
+
+LEADERS: tuple[tuple[str, Any], ...] = (
+    (BLUE, "-"),
+    (GREEN, (0, (6, 1.5))),
+    (PURPLE, (0, (5, 1.5, 1, 1.5))),
+    (SKY, (0, (2.5, 1))),
+    (INK, (0, (1, 1.2))),
+)
+"""Colour and line of the first trials."""
+
+WIDTH = 5.2
+"""Inches; text of 10 points on it is still legible where a phone shows it 340 pixels wide."""
+
+_RESOLUTION = 200  # dots an inch, twice what the page's own size asks for
+_MANY = 5_000  # dots; more of them are drawn as one picture
+
+_SETTINGS: dict[Any, Any] = {
+    "axes.edgecolor": MUTED,
+    "axes.facecolor": "none",
+    "axes.formatter.limits": (-4, 5),
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 10.5,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": MUTED,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10.5,
+    "figure.facecolor": PAPER,
+    "font.family": ["sans-serif"],
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 10.5,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "hatch.color": MUTED,
+    "hatch.linewidth": 0.7,
+    "legend.borderaxespad": 0.2,
+    "legend.columnspacing": 1.4,
+    "legend.fontsize": 10,
+    "legend.frameon": False,
+    "legend.handletextpad": 0.6,
+    "lines.linewidth": 1.6,
+    "svg.fonttype": "none",
+    "text.color": INK,
+    "text.parse_math": False,  # names of parameters and their values may hold a dollar
+    "xtick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "xtick.labelsize": 10,
+    "ytick.color": MUTED,
+    "ytick.labelcolor": INK,
+    "ytick.labelsize": 10,
+}
+
+_LOCK = threading.RLock()
+
+
+@contextmanager
+def drawing(name: str = "") -> Iterator[None]:
+    """Draw in the report's style, whatever the caller's settings are; these are as before afterwards.
+
+    Parameters
+    ----------
+    name : str, optional
+        Of the figure: its ids in SVG are made of it, so that two figures share none.
+    """
+    with _LOCK, mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_SETTINGS)
+        mpl.rcParams["svg.hashsalt"] = name
+        yield
+
+
+def new_figure(height: float, title: str, width: float = WIDTH) -> Figure:
+    """Return an empty figure of so many inches with its title; only within `drawing`."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr, call-arg]
+    figure.suptitle(title, x=0.015, ha="left", fontsize=12.5, fontweight="bold")
+    return figure
+
+
+def legend_above(axes: Axes, columns: int = 2) -> None:
+    """Put the axes' legend between its title and its frame, where it hides nothing."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=columns)
+
+
+def legend_below(figure: Figure, columns: int = 2, **options: Any) -> None:
+    """Put one legend for all of a figure's axes under them, if there is anything to name."""
+    if any(axes.get_legend_handles_labels()[0] for axes in figure.axes):
+        figure.legend(loc="outside lower left", ncols=columns, **options)
+
+
+def as_picture(n_dots: int) -> bool:
+    """Return whether so many dots are one picture in SVG, which no theme changes, in place of as many elements."""
+    return n_dots > _MANY
+
+
+@drawing()
+def png(figure: Figure) -> bytes:
+    """Return a figure as PNG, light, at twice its size on a page."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_RESOLUTION, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def svg(figure: Figure, name: str, description: str) -> str:
+    """Return a figure as an ``<svg>`` element that stands in a page.
+
+    Its text is text, its colours are the page's variables (`THEME`, and ``--font``), and its ids begin with `name`.
+
+    Parameters
+    ----------
+    figure : Figure
+    name : str
+        Of the figure, once in a page; letters, digits and ``_``.
+    description : str
+        What a reader who does not see it is told.
+    """
+    buffer = io.StringIO()
+    with drawing(name):
+        figure.savefig(buffer, format="svg", dpi=_RESOLUTION, transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    view_box = re.search(r'viewBox="([^"]*)"', text)
+    if view_box is None:
+        raise ValueError(f"figure {name} was not drawn as SVG")
+    body = text[text.index(">", text.index("<svg")) + 1 :]
+    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style[^>]*>.*?</style>", "", body, flags=re.DOTALL)
+    body = body.replace("xlink:href", "href")
+    used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', body))
+    body = re.sub(r' id="([^"]*)"', lambda match: f' id="{name}-{match[1]}"' if match[1] in used else "", body)
+    body = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", body)
+    body = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--font)", body)
+    for variable, (light, _) in THEME.items():
+        body = body.replace(light, f"var(--{variable})")
+    body = re.sub(r' (?:x|y|d|points|transform|clip-path)="[^"]*"', _shorter, body)
+    body = re.sub(r"\n\s*", "\n", body)
+    return f'<svg viewBox="{view_box[1]}" role="img" aria-label="{escape(description)}">{body}'
+
+
+def _shorter(attribute: re.Match[str]) -> str:
+    return re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", attribute[0])

@@ -1,0 +1,138 @@
+"""What the report says in words: a headline, and six lines."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from signal_miner.leaderboard_table import make_leaderboard
+from signal_miner.overfitting.records import Estimate, Verdict
+from signal_miner.report.contents import ReportContents
+from signal_miner.report.wording import UNKNOWN, interval_text, number_text, percent_text, probability_text
+from signal_miner.run_tags import BENCHMARK_KIND
+from signal_miner.study_scores import TEST, VALIDATION
+
+_HEADLINES = {
+    Verdict.SKILL: "{name} looks like skill.",
+    Verdict.UNCLEAR: "It is unclear whether {name} is skill or luck.",
+    Verdict.LUCK: "{name} is no better than luck alone would give.",
+}
+
+
+def headline(contents: ReportContents) -> str:
+    """Return the verdict on the chosen model, in one sentence."""
+    text = _HEADLINES[contents.chosen.verdict].format(name=contents.chosen.name)
+    return text[:1].upper() + text[1:]
+
+
+def summary_lines(contents: ReportContents) -> tuple[str, ...]:
+    """Return the report in six plain lines, as the note of the study's run.
+
+    Parameters
+    ----------
+    contents : ReportContents
+
+    Returns
+    -------
+    tuple of str
+        Trials; the chosen model and its verdict; past against future; overfitting; the chosen model against the
+        benchmark; its uniqueness.
+    """
+    return (_trials(contents), _chosen(contents), _relation(contents), _overfitting(contents), _benchmark(contents),
+            f"Uniqueness: {uniqueness_sentence(contents)}")  # fmt: skip
+
+
+def _trials(contents: ReportContents) -> str:
+    summary = make_leaderboard(contents.trials, contents.benchmark).summary
+    failed = contents.scores.failed
+    return summary.replace("finished;", f"finished, {failed} failed;") if failed else summary
+
+
+def _chosen(contents: ReportContents) -> str:
+    chosen = contents.chosen
+    past, future = (number_text(chosen.sharpe[section].value) for section in (VALIDATION, TEST))
+    return (
+        f"Chosen by validation Sharpe: {chosen.name}, Sharpe {past} in validation and {future} in test. "
+        f"Verdict: {chosen.verdict}. {chosen.reason}"
+    )
+
+
+def _relation(contents: ReportContents) -> str:
+    relation = contents.judgement.relation
+    if not math.isfinite(relation.rank_correlation.value):
+        return f"Past against future: {relation.strength} relation. {relation.sentence}"
+    trials = f"{relation.n_trials:,} trial{'s' * (relation.n_trials != 1)}"
+    return (
+        f"Past against future: {relation.strength} relation; over {trials}, validation and test Sharpe have the rank "
+        f"correlation {interval_text(relation.rank_correlation)}, slope {number_text(relation.slope)}."
+    )
+
+
+def _overfitting(contents: ReportContents) -> str:
+    found, deflation, chosen = contents.judgement.overfitting, contents.judgement.deflation, contents.chosen
+    luck = (
+        f"luck alone is expected to give {number_text(deflation.expected_best_sharpe)} as the best validation Sharpe, "
+        f"and the deflated Sharpe ratio of {chosen.name} is {probability_text(chosen.deflated_sharpe)}"
+    )
+    if found is None:
+        return f"Overfitting: its probability is not estimated; {luck}."
+    return (
+        f"Overfitting: in {percent_text(found.probability)} of {found.n_splits:,} splits of the eras the best of one "
+        f"half fell below the median of the other (PBO); {luck}."
+    )
+
+
+def _benchmark(contents: ReportContents) -> str:
+    superiority, chosen = contents.judgement.superiority, contents.chosen
+    test = (
+        "the test of superior ability was not possible"
+        if superiority is None
+        else f"Hansen's test that no trial is better (SPA) gives p = {number_text(superiority.p_consistent, 3)}"
+    )
+    past, future = (_difference(chosen.sharpe_over_benchmark[section]) for section in (VALIDATION, TEST))
+    return (
+        f"Against the benchmark: {test}; {chosen.name}'s Sharpe less the benchmark's is {past} in validation and "
+        f"{future} in test."
+    )
+
+
+def uniqueness_sentence(contents: ReportContents) -> str:
+    """Return how alike the chosen model is to the benchmark and to the other leaders, and what it adds."""
+    metrics, name = contents.chosen_trial.metrics, contents.chosen.name
+    alike = number_text(metrics.get("validation/benchmark_corr"))
+    added = number_text(metrics.get("validation/bmc"), 4)
+    line = f"{name} correlates {alike} with the benchmark in validation, and its BMC is {added}"
+    closest = closest_leader(contents)
+    return f"{line}; the leader most like it is {closest[0]}, at {number_text(closest[1])}." if closest else f"{line}."
+
+
+def relation_facts(contents: ReportContents) -> dict[str, str]:
+    """Return the numbers of past against future, by name."""
+    relation = contents.judgement.relation
+    return {
+        "Relation": relation.strength,
+        "Rank correlation": interval_text(relation.rank_correlation),
+        "Slope": number_text(relation.slope),
+        "Trials": f"{relation.n_trials:,}",
+        "Benchmark": _trials(contents).partition("; ")[2],
+    }
+
+
+def closest_leader(contents: ReportContents) -> tuple[str, float] | None:
+    """Return the leader whose predictions are most like the chosen model's, and their correlation; None if unknown."""
+    correlations, name = contents.correlations, contents.chosen.name
+    if correlations is None or name not in correlations.names:
+        return None
+    row = correlations.matrix[correlations.names.index(name)]
+    others = {
+        other: float(value)
+        for other, value in zip(correlations.names, row, strict=True)
+        if other not in (name, BENCHMARK_KIND) and np.isfinite(value)
+    }
+    return max(others.items(), key=lambda pair: pair[1]) if others else None
+
+
+def _difference(estimate: Estimate) -> str:
+    text = interval_text(estimate)
+    return text if text == UNKNOWN or text.startswith("−") else f"+{text}"

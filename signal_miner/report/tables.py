@@ -1,0 +1,162 @@
+"""The page's leaderboard and its numbers about luck, ready to be printed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from signal_miner.leaderboard_table import Place, make_leaderboard
+from signal_miner.overfitting.records import INTERVAL_LEVEL, Estimate, ModelJudgement
+from signal_miner.report.contents import ReportContents
+from signal_miner.report.wording import UNKNOWN, number_text, percent_text, probability_text
+from signal_miner.study_scores import TEST, VALIDATION, WHOLE
+
+SECTIONS = (VALIDATION, TEST, WHOLE)
+COLUMNS = {
+    "CORR": ("corr", 4),
+    "Sharpe": ("sharpe", 2),
+    "draw\u00addown": ("max_drawdown", 2),
+    "BMC": ("bmc", 4),
+    "corr. with bench\u00admark": ("benchmark_corr", 2),
+}
+"""Metric and digits of each section's columns, by heading."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the leaderboard as text.
+
+    Attributes
+    ----------
+    rank, name, verdict, beats, held : str
+    cells : tuple of str
+        The columns of each section, section by section.
+    trees : str
+        At the best checkpoint, and as drawn.
+    is_benchmark : bool
+    """
+
+    rank: str
+    name: str
+    verdict: str
+    beats: str
+    held: str
+    cells: tuple[str, ...]
+    trees: str
+    is_benchmark: bool
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A number about luck, what it means, and where the method is from.
+
+    Attributes
+    ----------
+    name, value, meaning : str
+    source : str
+        Empty where none is given.
+    """
+
+    name: str
+    value: str
+    meaning: str
+    source: str
+
+
+def leaderboard_rows(contents: ReportContents, top: int = 15) -> tuple[Row, ...]:
+    """Return the first trials by validation Sharpe, with the benchmark in its place or, if it is further down, last."""
+    board = make_leaderboard(contents.trials, contents.benchmark)
+    verdicts = {leader.number: leader for leader in contents.judgement.leaders}
+    trials = [place for place in board.places if place.trial.number is not None][:top]
+    benchmark = next(place for place in board.places if place.trial.number is None)
+    places = sorted([*trials, benchmark], key=lambda place: place.rank)
+    return tuple(_row(place, verdicts) for place in places)
+
+
+def findings(contents: ReportContents, sources: Mapping[str, str]) -> tuple[Finding, ...]:
+    """Return the numbers about luck, each with a sentence and its source.
+
+    Parameters
+    ----------
+    contents : ReportContents
+    sources : mapping of str to str
+        Of ``deflation``, ``overfitting``, ``superiority`` and ``bootstrap``.
+    """
+    judgement, chosen = contents.judgement, contents.chosen
+    deflation, overfitting, superiority = judgement.deflation, judgement.overfitting, judgement.superiority
+    n_eras = int(contents.scores.rows(VALIDATION).sum())
+    found = [
+        Finding(
+            f"Deflated Sharpe ratio of {chosen.name}",
+            probability_text(chosen.deflated_sharpe),
+            "Probability that its true validation Sharpe is above what luck alone gives the best of so many tries.",
+            sources.get("deflation", ""),
+        ),
+        Finding(
+            "Luck's expected best",
+            number_text(deflation.expected_best_sharpe),
+            f"{deflation.sentence} The {n_eras} validation eras are worth "
+            f"{number_text(deflation.effective_eras, 1)} independent ones, as their targets overlap.",
+            sources.get("deflation", ""),
+        ),
+        Finding("Probability of backtest overfitting", UNKNOWN, _TOO_FEW, sources.get("overfitting", ""))
+        if overfitting is None
+        else Finding(
+            "Probability of backtest overfitting",
+            percent_text(overfitting.probability),
+            f"{overfitting.sentence} Of {overfitting.n_blocks} blocks of {overfitting.block_eras} eras.",
+            sources.get("overfitting", ""),
+        ),
+        Finding("Superior predictive ability", UNKNOWN, _UNTESTED, sources.get("superiority", ""))
+        if superiority is None
+        else Finding(
+            "Superior predictive ability",
+            f"p = {number_text(superiority.p_consistent, 3)}",
+            f"{superiority.sentence} Bounds of p: {number_text(superiority.p_lower, 3)} and "
+            f"{number_text(superiority.p_upper, 3)}, the upper one that of White's reality check.",
+            sources.get("superiority", ""),
+        ),
+    ]
+    for section, role in ((VALIDATION, "too good, as it was chosen by it"), (TEST, "not used to choose it")):
+        found.append(
+            Finding(
+                f"Sharpe of {chosen.name} in {section}",
+                number_text(chosen.sharpe[section].value),
+                f"{INTERVAL_LEVEL:.0%} interval {_range(chosen.sharpe[section])}; {role}. Less the benchmark's: "
+                f"{number_text(chosen.sharpe_over_benchmark[section].value)}, interval "
+                f"{_range(chosen.sharpe_over_benchmark[section])}.",
+                sources.get("bootstrap", ""),
+            )
+        )
+    return tuple(found)
+
+
+_TOO_FEW = "Not estimated: it takes two trials, and enough eras for blocks that are longer than the targets' overlap."
+_UNTESTED = "Not tested: no trial has a score in every validation era."
+
+
+def _range(estimate: Estimate) -> str:
+    low, high = number_text(estimate.low), number_text(estimate.high)
+    return "not known" if UNKNOWN in (low, high) else f"{low} to {high}"
+
+
+def _row(place: Place, leaders: Mapping[int, ModelJudgement]) -> Row:
+    trial = place.trial
+    metrics, is_benchmark = trial.metrics, trial.number is None
+    beats, held = (bool(trial.beats_benchmark.get(section)) for section in (VALIDATION, TEST))
+    leader = leaders.get(trial.number) if trial.number is not None else None
+    best = number_text(metrics.get("best/trees"), 0)
+    return Row(
+        rank=str(place.rank),
+        name=trial.name,
+        verdict=str(leader.verdict) if leader else "",
+        beats="" if is_benchmark else "yes" if beats else "no",
+        held="" if is_benchmark or not beats else "yes" if held else "no",
+        cells=tuple(
+            number_text(metrics.get(f"{section}/{metric}"), digits)
+            for section in SECTIONS
+            for metric, digits in COLUMNS.values()
+        ),
+        trees=f"{best} of {trial.params.get('n_estimators', UNKNOWN)}",
+        is_benchmark=is_benchmark,
+    )

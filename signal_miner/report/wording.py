@@ -1,0 +1,48 @@
+"""Numbers and estimates as a reader sees them."""
+
+from __future__ import annotations
+
+import math
+
+from signal_miner.overfitting.records import INTERVAL_LEVEL, Estimate
+
+UNKNOWN = "–"
+
+
+def number_text(value: float | None, digits: int = 2) -> str:
+    """Return a number with so many digits after the point and a true minus; a dash where it is not defined."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def percent_text(share: float) -> str:
+    """Return a share in percent; a dash where it is not defined."""
+    if not math.isfinite(share):
+        return UNKNOWN
+    if 0 < share < 0.01:
+        return "below 1%"
+    return "above 99%" if 0.99 < share < 1 else f"{share:.0%}"
+
+
+def probability_text(probability: float) -> str:
+    """Return a probability in percent, rounded down to a tenth, so that none looks higher than a level it is below."""
+    if not math.isfinite(probability):
+        return UNKNOWN
+    if probability > 0.999:
+        return "above 99.9%"
+    return "below 0.1%" if probability < 0.001 else f"{math.floor(1000 * probability + 1e-9) / 10:.1f}%"
+
+
+def interval_text(estimate: Estimate, digits: int = 2) -> str:
+    """Return an estimate with its interval, such as ``0.31 (90% interval 0.02 to 0.55)``."""
+    value, low, high = (number_text(part, digits) for part in (estimate.value, estimate.low, estimate.high))
+    if UNKNOWN in (low, high):
+        return value
+    return f"{value} ({INTERVAL_LEVEL:.0%} interval {low} to {high})"
+
+
+def shortened(text: str, length: int) -> str:
+    """Return a text of at most so many characters, its end left out."""
+    return text if len(text) <= length else text[: length - 1] + "…"

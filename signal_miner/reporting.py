@@ -1,0 +1,115 @@
+"""Makes a study's report from its tracked runs: read, judged, drawn, and logged to the study's run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from signal_miner.errors import UserError
+from signal_miner.files import temporary_directory
+from signal_miner.holdout_record import opened
+from signal_miner.overfitting.judgement import SOURCES, judge
+from signal_miner.report.contents import ReportContents
+from signal_miner.report.page import write_report
+from signal_miner.report.summary import summary_lines
+from signal_miner.report_runs import REPORT, ReportRuns
+from signal_miner.studies import Studies, TrackedStudy
+from signal_miner.study_reader import StudyReader, finished_trials
+
+LEADERS = 10
+"""Trials that are judged one by one."""
+
+
+@dataclass(frozen=True)
+class ReportSummary:
+    """A report that was made.
+
+    Attributes
+    ----------
+    study : TrackedStudy
+    tracking_uri : str
+    lines : tuple of str
+        Six, for a person.
+    address : str
+        Of the page in MLflow's UI, after the server's.
+    """
+
+    study: TrackedStudy
+    tracking_uri: str
+    lines: tuple[str, ...]
+    address: str
+
+
+def read_contents(name: str | None, tracking_uri: str | None) -> tuple[TrackedStudy, ReportContents]:
+    """Read a study and judge it.
+
+    Parameters
+    ----------
+    name : str, optional
+        The study's name or its beginning; the newest if not given.
+    tracking_uri : str, optional
+
+    Returns
+    -------
+    TrackedStudy, ReportContents
+
+    Raises
+    ------
+    UserError
+        If there is no such study, it has no finished trial, or artifacts are damaged.
+    """
+    study = Studies(tracking_uri).find(name)
+    trials = finished_trials(study)
+    if not trials:
+        raise UserError(f"study {study.name} has no finished trial to report on; mine it on")
+    reader = StudyReader(tracking_uri)
+    scores = reader.scores(study)
+    contents = ReportContents(
+        study=study.name,
+        experiment=str(study.plan["experiment"]["name"]),
+        made=datetime.now(UTC),
+        plan=study.plan,
+        scores=scores,
+        judgement=judge(scores, LEADERS),
+        trials=trials,
+        benchmark=study.benchmark,
+        correlations=reader.correlations(study, LEADERS),
+        holdout=opened(study.tags),
+    )
+    return study, contents
+
+
+def make_report(name: str | None = None, tracking_uri: str | None = None, copy: Path | None = None) -> ReportSummary:
+    """Make a study's report and log it.
+
+    Parameters
+    ----------
+    name : str, optional
+        The study's name or its beginning; the newest if not given.
+    tracking_uri : str, optional
+    copy : Path, optional
+        Directory in which the files are left, too.
+
+    Returns
+    -------
+    ReportSummary
+
+    Raises
+    ------
+    UserError
+        As `read_contents`, or if the store cannot be written.
+    """
+    study, contents = read_contents(name, tracking_uri)
+    runs = ReportRuns(tracking_uri)
+    lines = summary_lines(contents)
+    if copy is not None:
+        copy.mkdir(parents=True, exist_ok=True)
+        write_report(contents, SOURCES, copy)
+    with temporary_directory() as directory:
+        files = write_report(contents, SOURCES, directory)
+        runs.log(study.run_id, contents, files, lines)
+    page = next(file.name for file in files if file.suffix == ".html")
+    run = f"/#/experiments/{study.experiment_id}/runs/{study.run_id}"
+    address = f"{run}/artifacts/{REPORT}/{page}?workflowType=machine_learning"
+    return ReportSummary(study, runs.tracking_uri, lines, address)
