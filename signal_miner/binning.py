@@ -56,12 +56,15 @@ def dataset_params(max_bin: int, seed: int) -> dict[str, Any]:
     """Return LightGBM's parameters for a dataset.
 
     ``feature_pre_filter`` is off, as one dataset serves every ``min_child_samples``; one thread, as the setting
-    is global to the process and trials run beside the build.
+    is global to the process and trials run beside the build. ``enable_bundle`` is off, as LightGBM reorders the
+    features of training rows where two parts that are merged both have bundles of sparse ones, such as features that
+    did not exist yet in early eras, but not those of the validation rows: predictions would be of other features.
     """
     return {
         "max_bin": max_bin,
         "random_state": seed,
         "feature_pre_filter": False,
+        "enable_bundle": False,
         "force_col_wise": True,
         "num_threads": 1,
         "verbosity": -1,

@@ -21,7 +21,7 @@ from signal_miner.parameters import Value
 BENCHMARK = "benchmark"
 """Name of our own benchmark run among a scorer's benchmarks."""
 
-STUDY_FORMAT = 1
+STUDY_FORMAT = 2
 """Raised whenever the same configuration would train or score differently."""
 
 
@@ -198,6 +198,8 @@ def plan_record(plan: Plan) -> dict[str, object]:
             "horizon_days": experiment.horizon_days,
             "trials": experiment.trials,
             "jobs": experiment.jobs,
+            "memory_gb": experiment.memory_gb,
+            "cache_gb": experiment.cache_gb,
             "seed": experiment.seed,
             "constraint": constraint.expression if constraint else None,
             "folds": asdict(experiment.folds),

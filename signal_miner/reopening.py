@@ -50,8 +50,8 @@ def reopen_plan(record: Mapping[str, Any], data: str | None = None) -> Plan:
         "jobs": given.get("jobs", -1),
         "seed": given["seed"],
     }
-    for key in ("horizon_days", "constraint"):
-        if given[key] is not None:
+    for key in ("horizon_days", "constraint", "memory_gb", "cache_gb"):
+        if given.get(key) is not None:  # studies of before the last two have neither
             table[key] = given[key]
     experiment = parse_experiment(table)
     dataset = open_source(experiment.data, experiment.feature_set, experiment.scoring_target, experiment.targets)

@@ -20,6 +20,7 @@ from signal_miner.interruption import StopRequest
 from signal_miner.memory import plan_memory
 from signal_miner.parameters import Value
 from signal_miner.plan import Plan
+from signal_miner.training import dataset_cache
 from signal_miner.trial import Booster, grow, max_bin_of, start_booster, validation_predictions
 
 T = TypeVar("T")
@@ -99,6 +100,7 @@ class Retraining:
             memory.kept_bytes,
             stop.is_set,
             group_bytes=memory.group_bytes,
+            cache=dataset_cache(plan),
             exclusive=not memory.together,
         )
         # Neighbours share a dataset, so that few are held at a time.

@@ -285,6 +285,12 @@ def _dataset_of(draw: Draw) -> tuple[int, str]:
     return max_bin_of(draw.params), str(draw.params["target"])
 
 
+def dataset_cache(plan: Plan) -> DatasetCache | None:
+    """Return the disk cache of binned datasets that a plan's experiment allows, if any."""
+    limit = plan.experiment.cache_gb
+    return DatasetCache(CACHE_DIRECTORY, int(limit * 1e9)) if limit else None
+
+
 def make_training(
     plan: Plan, memory: MemoryPlan, should_stop: Callable[[], bool], scorers: Mapping[int, Scorer]
 ) -> Training:
@@ -303,7 +309,6 @@ def make_training(
     Training
     """
     experiment = plan.experiment
-    cache = DatasetCache(CACHE_DIRECTORY, int(experiment.cache_gb * 1e9)) if experiment.cache_gb else None
     binned = BinnedFolds(
         plan.dataset,
         tuple(dict.fromkeys([*plan.targets, str(plan.benchmark["target"])])),
@@ -311,7 +316,7 @@ def make_training(
         memory.kept_bytes,
         should_stop,
         group_bytes=memory.group_bytes,
-        cache=cache,
+        cache=dataset_cache(plan),
         exclusive=not memory.together,
     )
     if memory.together:

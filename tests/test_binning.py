@@ -61,22 +61,27 @@ def test_every_combination_of_options_trains_as_plain_lightgbm_does(dataset, tmp
                             np.testing.assert_array_equal(train(binned, fold, params, 3)[:, -1], expected)
 
 
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """Above LightGBM's sample size, with a target that has NaN."""
+    path = tmp_path_factory.mktemp("large") / "large.parquet"
+    columns = ["era", "feature_00", "feature_01", "feature_02", "feature_03", "target", "target_cyrusd_60"]
+    make_frame(range(1, 31), rows=20_000)[columns].to_parquet(path)
+    return open_dataset(path, "all", "target")
+
+
 @pytest.mark.parametrize(("memory", "cached"), [(0, False), (0, True), (10**9, True)])
-def test_rows_taken_part_by_part_train_as_a_rebuild_does(tmp_path, cache, memory, cached):
+def test_rows_taken_part_by_part_train_as_a_rebuild_does(large, cache, memory, cached):
     """Above LightGBM's sample size a target with NaN is taken from the parts of the fold, built or stored."""
-    frame = make_frame(range(1, 31), rows=20_000)
-    frame = frame[["era", "feature_00", "feature_01", "feature_02", "feature_03", "target", "target_cyrusd_60"]]
-    frame.to_parquet(tmp_path / "large.parquet")
-    dataset = open_dataset(tmp_path / "large.parquet", "all", "target")
-    fold = WalkForward(2, 2).folds(dataset.eras)[1]
+    fold = WalkForward(2, 2).folds(large.eras)[1]
     params = PARAMS | {"target": "target_cyrusd_60"}
     kept = cache if cached else None
     if cached:
-        BinnedFolds(dataset, ("target",), 1, group_bytes=10**7, cache=kept).get(fold, 5, "target")
+        BinnedFolds(large, ("target",), 1, group_bytes=10**7, cache=kept).get(fold, 5, "target")
     for targets in (("target_cyrusd_60",), ("target", "target_cyrusd_60")):
-        binned = BinnedFolds(dataset, targets, 1, memory, group_bytes=10**7, cache=kept)
+        binned = BinnedFolds(large, targets, 1, memory, group_bytes=10**7, cache=kept)
         ours = train(binned, fold, params, seed=1)
-        model, unseen = plain_predictions(dataset, fold, params, seed=1)
+        model, unseen = plain_predictions(large, fold, params, seed=1)
         np.testing.assert_array_equal(ours[:, -1], model.predict(unseen).astype(np.float32))
     assert not cached or len([entry for entry in cache.directory.iterdir() if entry.is_dir()]) == 1
 
@@ -159,12 +164,12 @@ for case in sys.argv[2:]:  # each in a process of its own, which does not import
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read as Linux tells it")
 def test_memory_is_what_is_said_resident_and_at_the_peak(tmp_path):
-    frame = make_frame(range(1, 101), rows=4_000)
+    frame = make_frame(range(1, 101), rows=5_000)
     generator = np.random.default_rng(0)
     names = [f"feature_{number:03d}" for number in range(12, 200)]
     features = generator.integers(0, 5, (len(frame), len(names)), dtype=np.int8)
     frame = pd.concat([frame, pd.DataFrame(features, frame.index, names)], axis=1)
-    frame.to_parquet(tmp_path / "large.parquet", row_group_size=40_000)
+    frame.to_parquet(tmp_path / "large.parquet", row_group_size=50_000)
     assert (frame["target_cyrusd_60"].isna().mean()) > 0.05
     cases = ("target 1 cached", "target 1 cached", "target_cyrusd_60 1 cached")
     cases += ("target 1 built", "target_cyrusd_60 1 built", "target 4 built")

@@ -6,9 +6,10 @@ import json
 
 import pytest
 from conftest import write_numerai_directory
-from mining_case import client_of, outcome, put_store, run_mining, runs_of, write_experiment
+from mining_case import MINE, client_of, outcome, put_store, runs_of, write_experiment
 from mlflow.exceptions import MlflowException
 from rich.console import Console
+from study_case import command
 
 from signal_miner import training
 from signal_miner.errors import UserError
@@ -70,14 +71,13 @@ def test_a_tracking_store_that_stops_answering_is_one_line(plan, tmp_path, monke
     assert len(outcome(tmp_path)) == 6
 
 
-def test_a_failing_benchmark_is_one_line_and_a_failed_run(tmp_path):
+def test_a_failing_benchmark_is_one_line_and_a_failed_run(tmp_path, capfd):
     path = write_experiment(tmp_path, write_numerai_directory(tmp_path / "numerai"))
     wrong = 'data_sample_strategy = "goss"\nsubsample = 0.5\nsubsample_freq = 1\n'
     path.write_text(path.read_text().replace("[benchmark]\n", f"[benchmark]\n{wrong}"))
     put_store(tmp_path)
-    done = run_mining(tmp_path)
-    assert done.returncode == 2
-    *lightgbms, ours = done.stderr.splitlines()  # what is fatal to LightGBM it prints itself, from C
+    assert command(tmp_path, *MINE) == 2
+    *lightgbms, ours = capfd.readouterr().err.splitlines()  # what is fatal to LightGBM it prints itself, from C
     assert ours.startswith("signal-miner: the benchmark failed: ")
     assert all(line.startswith("[LightGBM] [Fatal]") for line in lightgbms)
     assert [run.info.status for run in runs_of(tmp_path, "benchmark")] == ["FAILED"]

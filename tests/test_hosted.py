@@ -67,7 +67,7 @@ def every_way(tmp_path_factory: pytest.TempPathFactory) -> list[Job]:
     return [
         make_job(
             directory / f"{to}.pkl",
-            portable_model(5, to, trees=100),
+            portable_model(5, to, trees=20),
             frame,
             benchmark_frame(frame) if to == COLUMN else None,
         )

@@ -29,7 +29,7 @@ def moving_average(rng, n_eras, n_series=1):
 
 
 def coverage(truth, overlap, series):
-    estimates = [sharpe_estimate(scores, overlap, seed) for seed, scores in enumerate(series)]
+    estimates = [sharpe_estimate(scores, overlap, 0) for scores in series]
     assert all(estimate.low <= estimate.value <= estimate.high for estimate in estimates)
     return np.mean([estimate.low <= truth <= estimate.high for estimate in estimates])
 
@@ -49,11 +49,11 @@ def test_intervals_cover_the_sharpe_of_overlapping_eras(n_eras, truth):
 def test_intervals_of_differences_cover_and_leave_out_what_is_common():
     rng = np.random.default_rng(2)
     found, single = [], []
-    for seed in range(80):
+    for _ in range(80):
         common, own = moving_average(rng, 104), moving_average(rng, 104, 2)
         pair = common + 0.3 * own + np.array([0.8, 0.5])
-        found.append(sharpe_difference(pair[:, 0], pair[:, 1], 11, seed))
-        single.append(sharpe_estimate(pair[:, 0], 11, seed))
+        found.append(sharpe_difference(pair[:, 0], pair[:, 1], 11, 0))
+        single.append(sharpe_estimate(pair[:, 0], 11, 0))
     truth = 0.3 / math.sqrt(1 + 0.3**2)
     assert 0.8 <= np.mean([estimate.low <= truth <= estimate.high for estimate in found]) <= 0.98
     widths = [np.median([estimate.high - estimate.low for estimate in some]) for some in (found, single)]
@@ -113,7 +113,7 @@ def test_null_values_give_the_p_values_of_arch():
     differences = scores - benchmark[:, None]
     means, drawn = differences.mean(axis=0), block_weights(90, 5, 11) @ differences / 90
     near = theirs._check_column_validity()
-    ours = [(values > means.max()).mean() for values in null_values(drawn, means, near, np.ones_like(drawn))]
+    ours = [(values > means.max()).mean() for values in null_values(drawn, means, near)]
     assert ours == pytest.approx(list(theirs.pvalues), abs=1e-9)
 
 
@@ -122,9 +122,9 @@ def test_without_skill_superiority_is_rare(n_eras, overlap):
     rng = np.random.default_rng(7)
     draw = moving_average if overlap else (lambda rng, n, m: rng.standard_normal((n, m)))
     values = []
-    for seed in range(60):
+    for _ in range(60):
         scores, benchmark = draw(rng, n_eras, 1) + draw(rng, n_eras, 15), draw(rng, n_eras, 2).sum(axis=1)
-        values.append(superior_predictive_ability(scores, benchmark, overlap, seed).p_consistent)
+        values.append(superior_predictive_ability(scores, benchmark, overlap, 0).p_consistent)
     assert np.mean(np.array(values) <= 0.05) <= 0.15
     assert 0.3 <= np.mean(np.array(values) <= 0.5) <= 0.75
 

@@ -11,16 +11,16 @@ import time
 import pytest
 from conftest import write_numerai_directory
 from mining_case import (
+    MINE,
     client_of,
     mine_here,
     outcome,
     put_store,
-    run_mining,
     runs_of,
     start_mining,
     write_experiment,
 )
-from study_case import artifact_path, copy_study
+from study_case import artifact_path, command, copy_study
 
 pytestmark = pytest.mark.slow
 
@@ -156,6 +156,5 @@ def test_a_lost_journal_trains_nothing_again(uninterrupted, tmp_path):
 def test_a_lost_tracking_store_is_filled_again(uninterrupted, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(uninterrupted, copy, ignore=shutil.ignore_patterns("mlflow.db", "mlruns"))
-    done = run_mining(copy)
-    assert done.returncode == 0, done.stderr
+    assert command(copy, *MINE) == 0
     assert outcome(copy) == outcome(uninterrupted)

@@ -52,19 +52,23 @@ def test_predictions_are_plain_lightgbms_at_every_checkpoint(dataset, max_bin, t
     assert len(np.unique(ours[:, -1])) > 20
 
 
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """Above LightGBM's sample size, with a target that has NaN."""
+    path = tmp_path_factory.mktemp("large") / "large.parquet"
+    columns = ["era", "feature_00", "feature_01", "feature_02", "target", "target_cyrusd_60"]
+    make_frame(range(1, 31), rows=20_000)[columns].to_parquet(path)
+    return open_dataset(path, "all", "target")
+
+
 @pytest.mark.parametrize("max_bin", [3, 5])
-def test_a_subset_of_a_large_fold_trains_as_a_rebuild_does(tmp_path, max_bin):
+def test_a_subset_of_a_large_fold_trains_as_a_rebuild_does(large, max_bin):
     """Above LightGBM's sample size a target with NaN takes a subset where bins allow it, a rebuild where not."""
-    frame = make_frame(range(1, 31), rows=20_000)[
-        ["era", "feature_00", "feature_01", "feature_02", "target", "target_cyrusd_60"]
-    ]
-    frame.to_parquet(tmp_path / "large.parquet")
-    dataset = open_dataset(tmp_path / "large.parquet", "all", "target")
-    fold = WalkForward(2, 2).folds(dataset.eras)[1]
+    fold = WalkForward(2, 2).folds(large.eras)[1]
     params = PARAMS | {"max_bin": max_bin, "target": "target_cyrusd_60", "n_estimators": 5}
-    binned = BinnedFolds(dataset, ("target", "target_cyrusd_60"), seed=1)
+    binned = BinnedFolds(large, ("target", "target_cyrusd_60"), seed=1)
     ours = train(binned, fold, params, seed=1)
-    model, unseen = plain_predictions(dataset, fold, params, seed=1)
+    model, unseen = plain_predictions(large, fold, params, seed=1)
     np.testing.assert_array_equal(ours[:, -1], model.predict(unseen).astype(np.float32))
 
 

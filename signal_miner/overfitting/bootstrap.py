@@ -12,6 +12,7 @@ Lo, A. W. (2002), "The Statistics of Sharpe Ratios", Financial Analysts Journal 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from arch.bootstrap import StationaryBootstrap, optimal_block_length
@@ -116,6 +117,7 @@ def block_length(scores: NDArray[np.float64], overlap_eras: int) -> int:
     return max(1, min(longer, len(scores) // 3))
 
 
+@lru_cache(maxsize=8)  # leaders mostly have blocks of one length
 def block_weights(n_eras: int, length: int, seed: int) -> NDArray[np.float64]:
     """Return how often each era is in each sample of a stationary bootstrap.
 
@@ -129,12 +131,13 @@ def block_weights(n_eras: int, length: int, seed: int) -> NDArray[np.float64]:
     Returns
     -------
     ndarray of float64, shape (DRAWS, n_eras)
-        Rows sum to `n_eras`.
+        Rows sum to `n_eras`; read-only.
     """
     bootstrap = StationaryBootstrap(length, np.arange(n_eras), seed=seed)
     weights = np.empty((DRAWS, n_eras))
     for row, (positions, _) in enumerate(bootstrap.bootstrap(DRAWS)):
         weights[row] = np.bincount(positions[0], minlength=n_eras)
+    weights.flags.writeable = False
     return weights
 
 

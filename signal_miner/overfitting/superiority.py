@@ -29,12 +29,13 @@ def superior_predictive_ability(
 ) -> Superiority | None:
     """Test whether any trial's mean score is above the benchmark's, given how many trials there are.
 
-    The statistic is the highest mean difference to the benchmark in its own standard errors; a stationary bootstrap
-    over eras gives its distribution if no trial beat the benchmark (`null_values`). Samples of blocks vary too
-    little where a series is a few blocks long, and such a test calls noise superior, one study in three at worst. So
-    the observed standard errors come from `effective_observations` of all trials together (the variance of a mean
-    of n independent scores in estimated deviations, 1 / (n − 2)), and each sample is studentised by its own deviation.
-    Simulated studies without skill then have p-values below 5% in 3 to 9%.
+    The statistic is the highest mean difference to the benchmark; a stationary bootstrap over eras gives its
+    distribution if no trial beat the benchmark (`null_values`). Samples of blocks vary too little where a series is a
+    few blocks long, so their deviations are widened to the standard errors that `effective_observations` gives for all
+    trials together (the variance of a mean of n independent scores in estimated deviations is 1 / (n − 2)), in
+    the median trial. The statistic is White's, not divided by each trial's own standard error as Hansen also proposes:
+    with few independent eras the highest of many ratios is that of a deviation that came out too small, and of 39
+    studies mined in noise it called nine superior at 5%; White's called one.
 
     Parameters
     ----------
@@ -61,24 +62,22 @@ def superior_predictive_ability(
     if differences.shape[1] == 0:
         return None
     independent = effective_observations(differences, overlap_eras)
-    deviations, means = differences.std(axis=0), differences.mean(axis=0)
-    errors = deviations / math.sqrt(max(independent - 2, 1.0))
+    means = differences.mean(axis=0)
+    errors = differences.std(axis=0) / math.sqrt(max(independent - 2, 1.0))
     weights = block_weights(len(differences), block_length(differences.mean(axis=1), overlap_eras), seed)
     drawn = weights @ differences / len(differences)  # (n_draws, n_trials)
-    variances = weights @ (differences - means) ** 2 / len(differences) - (drawn - means) ** 2
-    # Each sample's own deviation, in the bootstrap's standard errors.
-    spreads = np.sqrt(np.maximum(variances, 1e-12 * deviations**2)) * (drawn.std(axis=0) / deviations)
+    widening = max(1.0, float(np.median(errors / drawn.std(axis=0))))
     limit = math.sqrt(2 * math.log(math.log(max(len(differences), 3))))
-    statistic = float((means / errors).max())
+    best = float(means.max())
     exceeded = [
-        float(((values >= statistic).sum() + 1) / (len(values) + 1))
-        for values in null_values(drawn, means, means >= -limit * errors, spreads)
+        float(((values >= best).sum() + 1) / (len(values) + 1))
+        for values in null_values(means + widening * (drawn - means), means, means >= -limit * errors)
     ]
     return Superiority(exceeded[0], exceeded[1], exceeded[2], n_trials, _sentence(exceeded[1], n_trials))
 
 
 def null_values(
-    drawn: NDArray[np.float64], means: NDArray[np.float64], near: NDArray[np.bool_], spreads: NDArray[np.float64]
+    drawn: NDArray[np.float64], means: NDArray[np.float64], near: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return the statistic's bootstrap values if no trial beats the benchmark, by what is thought of the bad trials.
 
@@ -94,8 +93,6 @@ def null_values(
         Mean differences observed.
     near : ndarray of bool, shape (n_trials,)
         Trials that are not far below the benchmark.
-    spreads : ndarray of float64, shape (n_draws, n_trials)
-        Standard errors; ones for White's and Hansen's statistics without studentisation.
 
     Returns
     -------
@@ -103,8 +100,7 @@ def null_values(
         Lower, consistent and upper.
     """
     lower, consistent, upper = (
-        ((drawn - centre) / spreads).max(axis=1)
-        for centre in (np.maximum(means, 0.0), np.where(near, means, 0.0), means)
+        (drawn - centre).max(axis=1) for centre in (np.maximum(means, 0.0), np.where(near, means, 0.0), means)
     )
     return lower, consistent, upper
 
