@@ -104,6 +104,7 @@ def _record(folds: list[Fold], trials: int) -> StudyRecord:
             "name": "large",
             "scoring_target": "target",
             "horizon_days": 60,
+            "scoring_horizon_days": 60,
             "trials": trials,
             "folds": {"count": 2, "embargo_eras": None, "holdout_eras": 0, "train_era_step": 1},
             "grid": {

@@ -13,9 +13,9 @@ from typing import Any
 
 import lightgbm as lgb
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
+from signal_miner.available_memory import available_bytes
 from signal_miner.column_groups import (
     GROUP_BYTES,
     LIGHTGBM_SAMPLE_ROWS,
@@ -169,7 +169,7 @@ class BinnedFolds:
         self.on_features: Callable[[Fold, int, int], None] = lambda _fold, _done, _total: None
         self._dataset = dataset
         self._seed = seed
-        self._memory_bytes = psutil.virtual_memory().available // 2 if memory_bytes is None else memory_bytes
+        self._memory_bytes = available_bytes() // 2 if memory_bytes is None else memory_bytes
         self._should_stop = should_stop
         self._group_bytes = group_bytes
         self._cache = cache

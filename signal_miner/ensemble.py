@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 from rich.console import Console
 
 from signal_miner.artifacts import write_ensemble_artifacts
+from signal_miner.available_memory import available_bytes
 from signal_miner.blending import gaussianised, mean_correlations, neutralized, uniform_ranks
 from signal_miner.ensemble_runs import EnsembleRuns, TrackedEnsemble, members_note
 from signal_miner.errors import UserError, did_you_mean
@@ -162,7 +162,7 @@ class EnsembleMaker:
         folds = [fold.number for fold in self._plan.scored_folds[:-1]]
         n_rows = sum(len(self._rows[number].ids) for number in folds)
         size = _BYTES_WHILE_NEUTRALIZING if neutralization else _BYTES_A_PREDICTION
-        fitting = int(psutil.virtual_memory().available // 2 // max(1, n_rows * size))
+        fitting = int(available_bytes() // 2 // max(1, n_rows * size))
         if fitting < len(trials):
             self._console.print(f"Memory has room for {fitting} candidates of {len(trials)}: the best are taken.")
             trials = trials[: max(1, fitting)]

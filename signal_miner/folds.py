@@ -20,27 +20,28 @@ Source: Numerai's documentation of its benchmark models (``numerai-tournament/mo
 
 
 OVERLAP_ERAS = {20: 3, 60: 11}
-"""Eras after an era whose targets share returns with its own, by horizon in days, where eras are a week apart."""
+"""Weekly eras after an era whose targets share returns with its own, by horizon in trading days: days / 5 - 1."""
 
 
-def overlap_for(purge_eras: int) -> int:
-    """Return how many eras after an era have targets that share returns with its own.
+def overlap_eras(horizon_days: int, eras: ArrayLike, embargo_eras: int | None = None) -> int:
+    """Return how many of the eras after an era have targets that share returns with its own.
 
     Parameters
     ----------
-    purge_eras : int
-        Purge of the scoring target, or the embargo that a person gave in its place: less than a known purge where
-        eras lie further apart.
+    horizon_days : int
+        Of the scoring target.
+    eras : array_like of int
+        Numbers of the eras that are scored, ascending: of thinned data fewer overlap.
+    embargo_eras : int, optional
+        What a person gave in place of the purge; where eras lie further apart than a week it is the smaller.
 
     Returns
     -------
     int
-        `OVERLAP_ERAS` of the longest horizon whose purge this is at least; no more than `purge_eras` elsewhere.
     """
-    for days, purge in sorted(PURGE_ERAS.items(), reverse=True):
-        if purge_eras >= purge:
-            return OVERLAP_ERAS[days]
-    return min(purge_eras, min(OVERLAP_ERAS.values()))
+    numbers = OVERLAP_ERAS[horizon_days] if embargo_eras is None else min(OVERLAP_ERAS[horizon_days], embargo_eras)
+    steps = np.diff(np.asarray(eras))
+    return int(numbers // np.median(steps)) if len(steps) else numbers
 
 
 def purge_for(horizon_days: int) -> int:

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from signal_miner.errors import Stopped, UserError
 from signal_miner.files import temporary_directory
-from signal_miner.folds import purge_for
+from signal_miner.folds import overlap_eras
 from signal_miner.holdout_model import JudgedModel, blended, holdout_plan
 from signal_miner.holdout_record import TWICE, HoldoutScores, Opening, span
 from signal_miner.holdout_runs import HOLDOUT_PREDICTIONS, HOLDOUT_SCORES, HoldoutRuns
@@ -35,7 +35,7 @@ from signal_miner.validation_rows import fold_rows, fold_scorers
 
 
 @dataclass(frozen=True, eq=False)
-class Judgement:
+class HoldoutResult:
     """What a model came to on the holdout.
 
     Attributes
@@ -102,7 +102,7 @@ class Holdout:
             )
         return opening
 
-    def stored(self) -> Judgement | None:
+    def stored(self) -> HoldoutResult | None:
         """Return what the model came to when the holdout was opened for it; None where that was not finished.
 
         Raises
@@ -113,7 +113,7 @@ class Holdout:
         opening = self.opening()
         if opening is None or not opening.result:
             return None
-        return Judgement(opening, self._runs.scores(self._study.run_id, opening))
+        return HoldoutResult(opening, self._runs.scores(self._study.run_id, opening))
 
     def describe(self, plan: Plan) -> tuple[str, ...]:
         """Return what would be done, in lines for a person to read before it is."""
@@ -148,7 +148,7 @@ class Holdout:
             for name, other in self._runs.earlier(self._study.run_id, self._claim)
         ]
 
-    def open(self, plan: Plan, stop: StopRequest, console: Console) -> Judgement:
+    def open(self, plan: Plan, stop: StopRequest, console: Console) -> HoldoutResult:
         """Open the holdout for the model and judge it; one that was stopped goes on with the models already trained.
 
         The fact is written before anything is predicted.
@@ -162,7 +162,7 @@ class Holdout:
 
         Returns
         -------
-        Judgement
+        HoldoutResult
 
         Raises
         ------
@@ -237,7 +237,7 @@ class Holdout:
         predictions: Mapping[str, NDArray[np.floating[Any]]],
         earlier: list[str],
         stop: StopRequest,
-    ) -> Judgement:
+    ) -> HoldoutResult:
         benchmark = predictions[BENCHMARK_KIND]
         blend = blended(self._model.ensemble, judging, predictions)
         (scorer,) = fold_scorers(judging).values()
@@ -249,7 +249,7 @@ class Holdout:
             own.benchmark_corr[BENCHMARK][:, 0],
             scorer.corr(benchmark)[:, 0],
         )
-        result = "; ".join([scores.result(_horizon_of_weekly_eras(judging)), *map(_uncapitalised, earlier)])
+        result = "; ".join([scores.result(_overlap_eras(judging)), *map(_uncapitalised, earlier)])
         if stop.is_set():
             raise Stopped
         stop.ignore_signals()  # the last words to the store
@@ -261,7 +261,7 @@ class Holdout:
             table.to_parquet(directory / HOLDOUT_PREDICTIONS)
             ensemble = None if self._model.single else self._model.run_id
             self._runs.finish(self._study.run_id, ensemble, scores.metrics, directory, result)
-        return Judgement(replace(opening, result=result), scores)
+        return HoldoutResult(replace(opening, result=result), scores)
 
     @contextmanager
     def _lock(self, plan: Plan) -> Iterator[None]:
@@ -278,12 +278,10 @@ class Holdout:
             yield
 
 
-def _horizon_of_weekly_eras(plan: Plan) -> int | None:
-    """Return the scoring target's horizon in trading days; None where the experiment says that eras lie apart."""
+def _overlap_eras(plan: Plan) -> int:
     experiment = plan.experiment
-    days = plan.dataset.horizon_days(experiment.scoring_target, experiment.horizon_days)
-    embargo = experiment.folds.embargo_eras
-    return days if embargo is None or embargo >= purge_for(days) else None
+    horizon = plan.dataset.horizon_days(experiment.scoring_target, experiment.horizon_days)
+    return overlap_eras(horizon, plan.holdout_eras, experiment.folds.embargo_eras)
 
 
 def _file_name(each: Configuration) -> str:

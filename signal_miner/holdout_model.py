@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -74,7 +75,8 @@ class JudgedModel:
     @property
     def digest(self) -> str:
         """16 hexadecimal digits over members, weights and neutralisation."""
-        return sha256(replace(self.ensemble, selection={}).to_json().encode()).hexdigest()[:16]
+        own = json.loads(replace(self.ensemble, selection={}).to_json())
+        return sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:16]  # a store promises no order
 
 
 def holdout_plan(plan: Plan) -> Plan:

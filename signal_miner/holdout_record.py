@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from signal_miner.eras import era_numbers
+from signal_miner.overfitting.sharpe_ratio import effective_observations
 from signal_miner.run_tags import (
     HOLDOUT_DIGEST,
     HOLDOUT_ERAS,
@@ -26,7 +27,6 @@ from signal_miner.scoring import max_drawdown, sharpe
 TWICE = "a holdout that is looked at twice is a validation set"
 
 _SPAN = "–"
-_TRADING_DAYS_A_WEEK = 5
 _ROUNDING = 1e-14
 
 
@@ -169,14 +169,13 @@ class HoldoutScores:
         values = {f"holdout/{name}": value for name, value in (own | over).items() if math.isfinite(value)}
         return values | ({"holdout/undefined_eras": float(self.undefined_eras)} if self.undefined_eras else {})
 
-    def result(self, horizon_days: int | None = None) -> str:
+    def result(self, overlap_eras: int = 0) -> str:
         """Return what it came to, in one sentence without a full stop.
 
         Parameters
         ----------
-        horizon_days : int, optional
-            Of the scoring target, in trading days, where eras are a week apart: scores of neighbouring eras then share
-            returns, and as many eras as fit side by side tell as much as all.
+        overlap_eras : int, default 0
+            Eras after an era whose targets share returns with its own.
         """
         own, other = self.model_scores, self.benchmark_scores
         count = len(self.era_labels)
@@ -189,12 +188,12 @@ class HoldoutScores:
         verdict += " alone" if len(better) == 1 else ""
         above = int((self.corr > self.benchmark).sum())
         missing = f"; no CORR in {self.undefined_eras} eras" if self.undefined_eras else ""
-        apart = max(1, round(count * _TRADING_DAYS_A_WEEK / horizon_days)) if horizon_days else count
-        worth = f"; as {horizon_days}-day targets overlap, {_eras(count)} tell about as much as {apart} apart"
+        independent = effective_observations(self.corr, overlap_eras)
+        worth = f"; as targets overlap, these eras are worth about {independent:.1f} independent ones"
         return (
             f"CORR {_number(own['corr'], 4)} and Sharpe {_number(own['sharpe'], 2)} over {_eras(count)}, "
             f"the benchmark {_number(other['corr'], 4)} and {_number(other['sharpe'], 2)}: {verdict}, "
-            f"and is above it in {above} of {_eras(count)}{missing}{worth if apart < count else ''}"
+            f"and is above it in {above} of {_eras(count)}{missing}{worth if independent < count - 1 else ''}"
         )
 
     def to_frame(self) -> pd.DataFrame:

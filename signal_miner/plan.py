@@ -196,6 +196,7 @@ def plan_record(plan: Plan) -> dict[str, object]:
             "feature_set": experiment.feature_set,
             "scoring_target": experiment.scoring_target,
             "horizon_days": experiment.horizon_days,
+            "scoring_horizon_days": dataset.horizon_days(experiment.scoring_target, experiment.horizon_days),
             "trials": experiment.trials,
             "jobs": experiment.jobs,
             "memory_gb": experiment.memory_gb,

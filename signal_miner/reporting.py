@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,6 +67,9 @@ def read_contents(name: str | None, tracking_uri: str | None) -> tuple[TrackedSt
         raise UserError(f"study {study.name} has no finished trial to report on; mine it on")
     reader = StudyReader(tracking_uri)
     scores = reader.scores(study)
+    correlations = None
+    with suppress(UserError):  # a leader's predictions are damaged: the page says that they are not at hand
+        correlations = reader.correlations(study, LEADERS)
     contents = ReportContents(
         study=study.name,
         experiment=str(study.plan["experiment"]["name"]),
@@ -74,7 +79,7 @@ def read_contents(name: str | None, tracking_uri: str | None) -> tuple[TrackedSt
         judgement=judge(scores, LEADERS),
         trials=trials,
         benchmark=study.benchmark,
-        correlations=reader.correlations(study, LEADERS),
+        correlations=correlations,
         holdout=opened(study.tags),
     )
     return study, contents
@@ -103,12 +108,13 @@ def make_report(name: str | None = None, tracking_uri: str | None = None, copy: 
     study, contents = read_contents(name, tracking_uri)
     runs = ReportRuns(tracking_uri)
     lines = summary_lines(contents)
-    if copy is not None:
-        copy.mkdir(parents=True, exist_ok=True)
-        write_report(contents, SOURCES, copy)
     with temporary_directory() as directory:
         files = write_report(contents, SOURCES, directory)
         runs.log(study.run_id, contents, files, lines)
+        if copy is not None:
+            copy.mkdir(parents=True, exist_ok=True)
+            for file in files:
+                shutil.copy(file, copy)
     page = next(file.name for file in files if file.suffix == ".html")
     run = f"/#/experiments/{study.experiment_id}/runs/{study.run_id}"
     address = f"{run}/artifacts/{REPORT}/{page}?workflowType=machine_learning"

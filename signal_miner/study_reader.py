@@ -17,11 +17,11 @@ from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
 from signal_miner.artifacts import CURVE_SCORES, ERA_SCORES, PREDICTIONS
-from signal_miner.blending import mean_correlations
+from signal_miner.blending import gaussianised, mean_correlations
 from signal_miner.eras import era_numbers
 from signal_miner.errors import UserError
 from signal_miner.files import temporary_directory
-from signal_miner.folds import overlap_for
+from signal_miner.folds import PURGE_ERAS, overlap_eras
 from signal_miner.leaderboard_table import ranked
 from signal_miner.records import TrackedTrial
 from signal_miner.redaction import reason_of
@@ -76,6 +76,7 @@ class StudyReader(RunStore):
                     "and mine on"
                 )
         labels = tuple(benchmark.eras.column("era").to_pylist())
+        eras, given = era_numbers(labels).astype(np.int64), study.plan["experiment"]
         n_eras = len(labels)
         widths = [part.curve.shape[1] for part in parts]
         candidates = np.empty((n_eras, sum(widths)), dtype=np.float64)
@@ -89,9 +90,9 @@ class StudyReader(RunStore):
         return StudyScores(
             study=study.name,
             era_labels=labels,
-            eras=era_numbers(labels).astype(np.int64),
+            eras=eras,
             folds=benchmark.eras.column("fold").to_numpy().astype(np.int64),
-            overlap_eras=overlap_eras(study),
+            overlap_eras=overlap_eras(_scoring_horizon(study), eras, given["folds"].get("embargo_eras")),
             names=tuple(trial.name for trial in trials),
             numbers=tuple(int(trial.number or 0) for trial in trials),
             failed=sum(not trial.finished for trial in study.trials),
@@ -104,7 +105,9 @@ class StudyReader(RunStore):
 
     @told
     def correlations(self, study: TrackedStudy, leaders: int) -> Correlations:
-        """Return the mean correlation, over validation eras, of the predictions of the first trials and the benchmark.
+        """Return the mean correlation, over validation eras, of the ranks of the first trials and the benchmark.
+
+        Ranks are gaussianised, as they are for the correlation with the benchmark.
 
         Raises
         ------
@@ -120,10 +123,10 @@ class StudyReader(RunStore):
                 table = self._table(trial, PREDICTIONS, directory, ["era", "fold", "prediction"])
             rows = table.filter(pa.compute.less(table.column("fold"), last))
             if len(eras) and len(rows) != len(eras):
-                raise UserError(f"{trial.name} (run {trial.run_id}) has other rows than the others; delete the run")
+                raise _damaged(trial, PREDICTIONS, f"it has {len(rows):,} validation rows, others {len(eras):,}")
             eras = _numbers(rows.column("era"))
             columns.append(rows.column("prediction").to_numpy().astype(np.float32))
-        matrix = mean_correlations(eras, np.stack(columns, axis=1))
+        matrix = mean_correlations(eras, gaussianised(eras, np.stack(columns, axis=1)))
         return Correlations(tuple(trial.name for trial in trials), matrix)
 
     def _read(self, trial: TrackedTrial, directory: Path) -> _TrialScores:
@@ -163,9 +166,11 @@ def finished_trials(study: TrackedStudy) -> tuple[TrackedTrial, ...]:
     return tuple(ranked(trial for trial in study.trials if trial.finished))
 
 
-def overlap_eras(study: TrackedStudy) -> int:
-    """Return how many eras after an era have scoring targets that share returns with its own."""
-    return overlap_for(min(int(target["purge_eras"]) for target in study.plan["targets"].values()))
+def _scoring_horizon(study: TrackedStudy) -> int:
+    """Return the scoring target's horizon in days; of a study of before it was recorded, what the purge tells."""
+    known = study.plan["experiment"].get("scoring_horizon_days")
+    least = min(int(target["purge_eras"]) for target in study.plan["targets"].values())
+    return int(known or (60 if least >= PURGE_ERAS[60] else 20))
 
 
 def _damaged(trial: TrackedTrial, name: str, reason: str) -> UserError:

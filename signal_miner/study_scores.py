@@ -63,8 +63,9 @@ class StudyScores:
     candidate_trees: NDArray[np.int64]
 
     def rows(self, section: str) -> NDArray[np.bool_]:
-        """Return which eras belong to `VALIDATION`, `TEST` or `WHOLE`, shape (n_eras,)."""
+        """Return which eras belong to `VALIDATION`, `TEST` or `WHOLE`, shape (n_eras,); `ValueError` for others."""
         last: NDArray[np.bool_] = self.folds == self.folds.max()
-        if section == VALIDATION:
-            return ~last
-        return last if section == TEST else np.ones(len(last), dtype=np.bool_)
+        sections = {VALIDATION: ~last, TEST: last, WHOLE: np.ones(len(last), dtype=np.bool_)}
+        if section not in sections:
+            raise ValueError(f"section = {section!r} is not one of {', '.join(sections)}")
+        return sections[section]

@@ -1,4 +1,4 @@
-"""Features that do not exist yet in early eras are all 2s there: read in column groups, they are predicted all the same."""
+"""Features that did not exist in early eras are all 2s there: read in column groups, they are predicted the same."""
 
 from __future__ import annotations
 

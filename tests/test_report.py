@@ -11,7 +11,7 @@ import pytest
 from mining_case import client_of, mine_here, runs_of
 from study_case import artifact_path, command, copy_study
 
-from signal_miner.blending import mean_correlations
+from signal_miner.blending import gaussianised, mean_correlations
 from signal_miner.errors import UserError
 from signal_miner.report_runs import DEFLATED_SHARPE
 from signal_miner.run_tags import VERDICT
@@ -72,7 +72,7 @@ def test_correlations_are_of_validation_predictions(tiny_study: Path) -> None:
     ]
     eras = frames[0].loc[frames[0]["fold"] == 1, "era"].astype(int).to_numpy()
     columns = np.stack([frame.loc[frame["fold"] == 1, "prediction"] for frame in frames], axis=1)
-    np.testing.assert_allclose(found.matrix, mean_correlations(eras, columns), atol=1e-12)
+    np.testing.assert_allclose(found.matrix, mean_correlations(eras, gaussianised(eras, columns)), atol=1e-12)
 
 
 def test_a_report_is_on_the_studys_run_and_its_numbers_beside_it(reported: Path) -> None:

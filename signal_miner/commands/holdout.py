@@ -14,7 +14,7 @@ from signal_miner.commands.ui_address import MODEL_TRAINING, print_address
 from signal_miner.errors import UserError
 
 if TYPE_CHECKING:
-    from signal_miner.holdout import Judgement
+    from signal_miner.holdout import HoldoutResult
     from signal_miner.holdout_model import JudgedModel
     from signal_miner.studies import TrackedStudy
 
@@ -105,7 +105,7 @@ def _command(given: argparse.Namespace, study: TrackedStudy, model: JudgedModel)
     return " ".join(["mlflow run . -e holdout --env-manager local", *parameters, "-P open=true"])
 
 
-def _print(judgement: Judgement, study: TrackedStudy, model: JudgedModel, console: Console) -> None:
+def _print(judgement: HoldoutResult, study: TrackedStudy, model: JudgedModel, console: Console) -> None:
     """Print the model beside the benchmark in validation, test and holdout, and the result in a sentence."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table

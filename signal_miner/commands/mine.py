@@ -90,7 +90,8 @@ def _report(study: str, tracking_uri: str | None, console: Console) -> dict[str,
         with console.status("Making the report …"):
             made = make_report(study, tracking_uri)
     except UserError as error:
-        console.print(f"The report was not made: {error}. Once that is mended: mlflow run . -e report -P study={study}")
+        again = f"mlflow run . -e report --env-manager local -P study={study}"
+        console.print(f"The report was not made: {error}. Once that is mended: {again}")
         return {}
     console.print()
     console.print("Skill or luck:")

@@ -34,6 +34,9 @@ def deflate(scores: StudyScores, leaders: int) -> tuple[Deflation, NDArray[np.fl
     signal it also holds the true differences of skill, such as of early checkpoints, and a study would be deflated for
     having found it: of twenty markets of strong signal, it left four winners above 95%, and this leaves all twenty.
 
+    Leaders are judged as drawn, while every checkpoint counts as a try, as a person may take the best of them. For a
+    leader as drawn that errs against skill.
+
     A leader's eras count as independent ones by its own autocorrelations or those of all trials, whichever are
     fewer. Its skewness counts where it is negative and its kurtosis where it is above 3: the opposite makes a Sharpe
     ratio look surer, and in the winner of a short sample is mostly chance.

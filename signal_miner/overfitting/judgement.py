@@ -25,7 +25,7 @@ FEW_EFFECTIVE_ERAS, FEW_SPLITS = 10, 70
 SOURCES: Mapping[str, str] = MappingProxyType(
     {
         "deflation": (
-            "Bailey and López de Prado (2014), The Deflated Sharpe Ratio, Journal of Portfolio Management 40(5)"
+            "after Bailey and López de Prado (2014), The Deflated Sharpe Ratio, Journal of Portfolio Management 40(5)"
         ),
         "overfitting": (
             "Bailey, Borwein, López de Prado and Zhu (2017), The Probability of Backtest Overfitting, "

@@ -67,8 +67,10 @@ def superior_predictive_ability(
     weights = block_weights(len(differences), block_length(differences.mean(axis=1), overlap_eras), seed)
     drawn = weights @ differences / len(differences)  # (n_draws, n_trials)
     widening = max(1.0, float(np.median(errors / drawn.std(axis=0))))
-    limit = math.sqrt(2 * math.log(math.log(max(len(differences), 3))))
+    limit = math.sqrt(2 * math.log(math.log(len(differences))))
     best = float(means.max())
+    if best <= 0:  # Hansen's statistic is never below 0: nothing better was seen
+        return Superiority(1.0, 1.0, 1.0, n_trials, _sentence(1.0, n_trials))
     exceeded = [
         float(((values >= best).sum() + 1) / (len(values) + 1))
         for values in null_values(means + widening * (drawn - means), means, means >= -limit * errors)

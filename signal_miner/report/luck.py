@@ -128,8 +128,8 @@ def _draw_overfitting(axes: Axes, overfitting: Overfitting) -> None:
     logits = overfitting.logits[np.isfinite(overfitting.logits)]
     edges = _edges_at_zero(logits)
     parts = (
-        (logits <= 0, GREY, "////", f"below the median: {percent_text(overfitting.probability)} (PBO)"),
-        (logits > 0, BLUE, "", "above it"),
+        (logits < 0, GREY, "////", f"below the median: {percent_text(overfitting.probability)} (PBO)"),
+        (logits >= 0, BLUE, "", "not below it"),
     )
     for members, color, hatch, label in parts:
         weights = np.full(int(members.sum()), 1 / max(len(logits), 1))

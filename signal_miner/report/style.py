@@ -36,7 +36,7 @@ THEME = {
     "sky": (SKY, "#a5d8f7"),
     "grey": (GREY, "#87909a"),
 }
-"""Colours by name, light and dark. The first five but the greys are of Okabe and Ito's palette (2008)."""
+"""Colours by name, light and dark. Blue, green, purple and sky are of Okabe and Ito's palette (2008)."""
 
 SECTION = {"validation": (BLUE, "o", "-"), "test": (PURPLE, "s", "--")}
 """Colour, marker and line of the parts of the eras."""
