@@ -10,6 +10,11 @@ if TYPE_CHECKING:
 __all__ = ["compare_to_benchmark", "leaderboard", "past_vs_future"]
 
 
+def __dir__() -> list[str]:
+    """Name what may be asked for."""
+    return sorted(__all__)
+
+
 def __getattr__(name: str) -> Any:
     """Import what is asked for: MLflow and matplotlib take seconds, and a worker needs neither."""
     if name in __all__:

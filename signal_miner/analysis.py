@@ -47,7 +47,12 @@ def leaderboard(study: str | None = None, tracking_uri: str | None = None) -> pd
         | {"run_id": model.run_id, **model.params}
         for model in models
     ]
-    return pd.DataFrame(rows, index=pd.Index([model.name for model in models], name="model"))
+    frame = pd.DataFrame(rows, index=pd.Index([model.name for model in models], name="model"))
+    for name in {name for model in models for name in model.params}:
+        numbers = pd.to_numeric(frame[name], errors="coerce")
+        if numbers.notna().equals(frame[name].notna()):
+            frame[name] = numbers
+    return frame
 
 
 def compare_to_benchmark(study: str | None = None, tracking_uri: str | None = None) -> pd.DataFrame:

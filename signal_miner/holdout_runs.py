@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
@@ -41,16 +43,17 @@ class HoldoutRuns(RunStore):
     @told
     def opening(self, study_run_id: str) -> Opening | None:
         """Return the opening of a study's holdout; None where it is closed."""
-        return Opening.of(self._client.get_run(study_run_id).data.tags)
+        run = self._client.get_run(study_run_id).data
+        return Opening.of(run.tags) or _claimed(run.params)  # tags can be deleted, and come after the claim
 
     @told
     def earlier(self, study_run_id: str, eras: Opening) -> tuple[tuple[str, Opening], ...]:
         """Return other studies over the same data whose opened holdouts have eras in common with this one, by name."""
-        data = self._client.get_run(study_run_id).data.params.get("data")
+        data = _data_digests(self._client.get_run(study_run_id))
         found = {}
         for run in self._find(self._all_experiment_ids(), {KIND: STUDY_KIND}):
             other = Opening.of(run.data.tags)
-            same_data = run.data.params.get("data") == data
+            same_data = bool(_data_digests(run) & data)
             if run.info.run_id != study_run_id and same_data and other is not None and other.overlaps(eras):
                 found[run.data.tags[STUDY]] = other
         return tuple(sorted(found.items()))
@@ -65,12 +68,16 @@ class HoldoutRuns(RunStore):
             If another process opened it for another model.
         """
         try:
-            self._client.log_param(study_run_id, _CLAIM, opening.run_id)
+            self._client.log_param(study_run_id, _CLAIM, json.dumps(opening.tags))
         except MlflowException:
-            holder = self._client.get_run(study_run_id).data.params.get(_CLAIM)
-            if holder in (None, opening.run_id):
+            holder = _claimed(self._client.get_run(study_run_id).data.params)
+            if holder is None:
                 raise
-            raise UserError(f"the holdout was opened for run {holder}, not for {opening.run_id}; {TWICE}") from None
+            if (holder.run_id, holder.digest) != (opening.run_id, opening.digest):
+                raise UserError(
+                    f"the holdout was opened for run {holder.run_id}, not for {opening.run_id} as it is now; {TWICE}"
+                ) from None
+            opening = holder
         self._set_tags(study_run_id, opening.tags)
 
     @told
@@ -145,3 +152,19 @@ class HoldoutRuns(RunStore):
                 f"{opening.model}: {opening.result}"
             ) from error
         return scores
+
+
+def _claimed(params: Mapping[str, str]) -> Opening | None:
+    """Return the opening that the claim tells of, if there is one."""
+    claim = params.get(_CLAIM)
+    if claim is None:
+        return None
+    try:
+        return Opening.of(json.loads(claim))
+    except (ValueError, TypeError):
+        return Opening("", "", claim, "", "")
+
+
+def _data_digests(run: Run) -> set[str]:
+    """Return digests of the data that a study's run was mined on: the same by whatever name they are called."""
+    return {each.dataset.digest for each in run.inputs.dataset_inputs} if run.inputs else set()

@@ -68,10 +68,11 @@ class Leaderboard:
         finished = sum(place.trial.number is not None for place in self.places)
         held = sum(place.trial.beats_benchmark["test"] for place in self.beating)
         failed = f", {self.failed} failed" if self.failed else ""
-        return (
-            f"{finished} trials finished{failed}; {len(self.beating)} beat the benchmark in validation "
-            f"(CORR and Sharpe), of which {held} held in test."
-        )
+        counted = f"{finished} trial{'s' * (finished != 1)} finished{failed}"
+        if not self.beating:
+            return f"{counted}; none beats the benchmark in validation (CORR and Sharpe)."
+        beat = f"{len(self.beating)} beat{'s' * (len(self.beating) == 1)} the benchmark in validation"
+        return f"{counted}; {beat} (CORR and Sharpe), of which {held} held in test."
 
 
 def ranked(trials: Iterable[TrackedTrial]) -> list[TrackedTrial]:

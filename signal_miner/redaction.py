@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_USER = re.compile(r"(://)[^/@\s\"']+@")
+_USER = re.compile(r"(://)[^\s\"'@/:]*(?::[^\s\"]*)?@")  # a password may hold / and @
 _PASSWORD = re.compile(r"(?i)([?&;\s](?:password|passwd|pwd|token|secret)=)[^&;\s\"']+")
 
 

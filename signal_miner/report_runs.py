@@ -57,7 +57,7 @@ class ReportRuns(RunStore):
 
 
 def study_metrics(judgement: Judgement) -> dict[str, float]:
-    """Return the numbers of a judgement as metrics of the study's run; what is not defined is left out."""
+    """Return the numbers of a judgement as metrics of the study's run; NaN for what is not defined."""
     chosen, deflation, relation = judgement.leaders[0], judgement.deflation, judgement.relation
     values: dict[str, float] = {
         DEFLATED_SHARPE: chosen.deflated_sharpe,
@@ -66,6 +66,8 @@ def study_metrics(judgement: Judgement) -> dict[str, float]:
         "luck/effective_eras": deflation.effective_eras,
         "luck/rank_correlation": relation.rank_correlation.value,
         "luck/slope": relation.slope,
+        "luck/probability_of_overfitting": math.nan,
+        "luck/superiority_p_value": math.nan,
     }
     for section, estimate in chosen.sharpe.items():
         values[f"luck/{section}_sharpe_low"], values[f"luck/{section}_sharpe_high"] = estimate.low, estimate.high
@@ -73,8 +75,8 @@ def study_metrics(judgement: Judgement) -> dict[str, float]:
         values["luck/probability_of_overfitting"] = judgement.overfitting.probability
     if judgement.superiority is not None:
         values["luck/superiority_p_value"] = judgement.superiority.p_consistent
-    return {name: value for name, value in values.items() if math.isfinite(value)}
+    return values  # NaN too, or what an earlier report found would stand
 
 
 def _leader_metrics(deflated_sharpe: float) -> Mapping[str, float]:
-    return {DEFLATED_SHARPE: deflated_sharpe} if math.isfinite(deflated_sharpe) else {}
+    return {DEFLATED_SHARPE: deflated_sharpe}

@@ -32,6 +32,7 @@ from signal_miner.study_scores import StudyScores
 
 _READERS = 8
 _SCORES = ("corr", "bmc", "benchmark_corr")
+_ERAS = pa.schema([("era", pa.string()), ("fold", pa.int8())])
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +96,7 @@ class StudyReader(RunStore):
             overlap_eras=overlap_eras(_scoring_horizon(study), eras, given["folds"].get("embargo_eras")),
             names=tuple(trial.name for trial in trials),
             numbers=tuple(int(trial.number or 0) for trial in trials),
-            failed=sum(not trial.finished for trial in study.trials),
+            failed=max((int(trial.number or 0) + 1 for trial in study.trials), default=0) - len(trials),
             benchmark=benchmark.scores[:, 0],
             candidates=candidates,
             candidate_trial=np.repeat(np.arange(len(parts)), widths),
@@ -116,16 +117,23 @@ class StudyReader(RunStore):
         """
         trials = (*finished_trials(study)[:leaders], study.benchmark)
         last = int(study.plan["experiment"]["folds"]["count"])
-        eras: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        first: pa.Table | None = None
         columns = []
         for trial in trials:
             with temporary_directory() as directory:
-                table = self._table(trial, PREDICTIONS, directory, ["era", "fold", "prediction"])
-            rows = table.filter(pa.compute.less(table.column("fold"), last))
-            if len(eras) and len(rows) != len(eras):
-                raise _damaged(trial, PREDICTIONS, f"it has {len(rows):,} validation rows, others {len(eras):,}")
-            eras = _numbers(rows.column("era"))
-            columns.append(rows.column("prediction").to_numpy().astype(np.float32))
+                table = self._table(trial, PREDICTIONS, directory, ["id", "era", "fold", "prediction"])
+            try:
+                rows = table.filter(pa.compute.less(table.column("fold"), last))
+                columns.append(rows.column("prediction").to_numpy().astype(np.float32))
+            except (ValueError, TypeError, NotImplementedError) as error:
+                raise _damaged(trial, PREDICTIONS, reason_of(error)) from error
+            labels = rows.select(["id", "era"])
+            first = labels if first is None else first
+            if not labels.equals(first):
+                raise _damaged(trial, PREDICTIONS, "its rows are not those of the others")
+        if first is None:
+            raise ValueError("there is always the benchmark")
+        eras = _numbers(first.column("era"))
         matrix = mean_correlations(eras, gaussianised(eras, np.stack(columns, axis=1)))
         return Correlations(tuple(trial.name for trial in trials), matrix)
 
@@ -135,14 +143,18 @@ class StudyReader(RunStore):
         scores = self._table(trial, ERA_SCORES, own, ["era", "fold", *_SCORES])
         curve = self._table(trial, CURVE_SCORES, own)
         names = [name for name in curve.column_names if name.isdigit()]
-        if len(curve) != len(scores) or not names:
+        if len(curve) != len(scores) or not names or not len(scores):
             raise _damaged(trial, CURVE_SCORES, "it is not whole")
-        return _TrialScores(
-            eras=scores.select(["era", "fold"]),
-            scores=_matrix(scores, _SCORES),
-            curve=_matrix(curve, names),
-            trees=tuple(int(name) for name in names),
-        )
+        try:
+            era_numbers(scores.column("era").to_pylist())
+            return _TrialScores(
+                eras=scores.select(["era", "fold"]).cast(_ERAS),
+                scores=_matrix(scores, _SCORES),
+                curve=_matrix(curve, names),
+                trees=tuple(int(name) for name in names),
+            )
+        except (UserError, ValueError, TypeError) as error:
+            raise _damaged(trial, f"{ERA_SCORES} or {CURVE_SCORES}", reason_of(error)) from error
 
     def _table(self, trial: TrackedTrial, name: str, directory: Path, columns: Sequence[str] | None = None) -> pa.Table:
         try:
@@ -179,8 +191,9 @@ def _damaged(trial: TrackedTrial, name: str, reason: str) -> UserError:
 
 def _local_path(uri: str) -> str | None:
     """Return the path that a place on this machine stands for; None for one elsewhere."""
-    parts = urlsplit(uri)
-    return url2pathname(parts.path) if parts.scheme in ("", "file") else None
+    if uri.startswith("file:"):
+        return url2pathname(urlsplit(uri).path)
+    return None if ":/" in uri else uri  # of a plain path # and ? are part
 
 
 def _matrix(table: pa.Table, names: Sequence[str]) -> NDArray[np.float64]:

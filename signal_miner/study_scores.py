@@ -35,7 +35,7 @@ class StudyScores:
     numbers : tuple of int
         Of these trials in the study.
     failed : int
-        Trials that failed.
+        Trials that failed, or whose runs were deleted: drawn all the same.
     corr, bmc, benchmark_corr : ndarray of float64, shape (n_eras, n_trials)
         CORR, BMC and correlation with the benchmark, as drawn.
     benchmark : ndarray of float64, shape (n_eras,)

@@ -27,7 +27,8 @@ def test_leaderboard_holds_the_tracked_metrics_best_first(uri: str) -> None:
     for trial in (study.benchmark, *study.trials):
         if trial.finished:
             assert frame.loc[trial.name, "test/corr"] == trial.metrics["test/corr"]
-            assert frame.loc[trial.name, "learning_rate"] == trial.params["learning_rate"]
+            assert frame.loc[trial.name, "learning_rate"] == float(trial.params["learning_rate"])
+            assert frame.loc[trial.name, "target"] == trial.params["target"]
             assert frame.loc[trial.name, "run_id"] == trial.run_id
 
 

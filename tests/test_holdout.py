@@ -21,6 +21,7 @@ from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 from mining_case import artifact, client_of, environment, mine_here, runs_of, write_experiment
+from mlflow.entities import DatasetInput
 from numerai_tools import scoring as oracle
 from study_case import artifact_path, command, copy_study, members_of
 
@@ -28,11 +29,12 @@ from signal_miner import holdout as holdout_room
 from signal_miner.data import Dataset, open_dataset
 from signal_miner.errors import UserError
 from signal_miner.experiment import parse_experiment
-from signal_miner.holdout_model import holdout_plan
+from signal_miner.holdout_model import JudgedModel, holdout_plan
 from signal_miner.holdout_record import HoldoutScores, Opening, opened
 from signal_miner.holdout_runs import HoldoutRuns
 from signal_miner.plan import make_plan
 from signal_miner.scoring import Scorer
+from signal_miner.studies import Studies
 
 slow = pytest.mark.slow
 
@@ -377,12 +379,15 @@ def test_two_at_once_are_one(study, capsys):
     run_id = study_run(study).info.run_id
     trial = runs_of(study)[1].info.run_id
     assert runs.opening(run_id) is None
-    client_of(study).log_param(run_id, "holdout_opened_for", trial)  # elsewhere, between its claim and its tags
-    with pytest.raises(UserError, match=f"was opened for run {trial}, not for another; a holdout that is looked at"):
+    tracked = Studies(f"sqlite:///{study / 'mlflow.db'}").find()
+    model = JudgedModel.of_trial(tracked, next(each for each in tracked.trials if each.number == 1))
+    own = Opening.now(model.name, model.run_id, model.digest, ["0089", "0100"])
+    client_of(study).log_param(run_id, "holdout_opened_for", json.dumps(own.tags))  # elsewhere, before its tags
+    assert runs.opening(run_id) == own
+    with pytest.raises(UserError, match=f"was opened for run {trial}, not for another as it is now; a holdout that"):
         runs.open(run_id, Opening.now("another", "another", "digest", ["0089", "0100"]))
-    assert runs.opening(run_id) is None
     assert opening(study, "--trial", "2") == 2
-    assert f"the holdout was opened for run {trial}" in capsys.readouterr().err
+    assert "was opened on" in capsys.readouterr().err
     assert opening(study, "--trial", "1") == 0
 
 
@@ -432,7 +437,9 @@ def test_eras_that_another_study_has_seen_are_named(study, capsys):
     }
     client = client_of(study)
     other = client.create_run(run.info.experiment_id, start_time=1, tags=tags)
-    client.log_param(other.info.run_id, "data", run.data.params["data"])
+    client.log_param(other.info.run_id, "data", "the same data by another name")
+    given = [DatasetInput(each.dataset, []) for each in run.inputs.dataset_inputs]
+    client.log_inputs(other.info.run_id, given)
     assert opening(study, "--trial", "1") == 0
     said = capsys.readouterr().out
     assert "Eras of it were looked at before: study older-12345678 opened its holdout 0060–0089 on 20" in said

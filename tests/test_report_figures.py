@@ -32,6 +32,7 @@ from signal_miner.report.parameters import parameters_figure, varying_dimensions
 from signal_miner.report.scatters import contribution_figure, past_vs_future_figure
 from signal_miner.report.style import THEME, png, svg
 from signal_miner.report.uniqueness import clustered_order, correlations_figure
+from signal_miner.scoring import sharpe
 from signal_miner.study_scores import TEST, VALIDATION, StudyScores
 
 FIGURES = {
@@ -90,7 +91,7 @@ def test_luck_marks_what_luck_alone_gives_and_halves_the_splits_at_zero(contents
     marks = {label.split(":")[0]: points[0, 0] for label, points in lines(best).items()}
     assert marks["luck's expected best"] == judgement.deflation.expected_best_sharpe
     assert marks["benchmark"] == benchmark_sharpe(contents.scores, VALIDATION)
-    assert marks[f"best, {contents.scores.names[0]}"] == trial_sharpe(contents.scores, VALIDATION).max()
+    assert marks[f"chosen, {contents.scores.names[0]}"] == trial_sharpe(contents.scores, VALIDATION).max()
     below = sum(bar.get_height() for bar in halves.containers[0])
     above = sum(bar.get_height() for bar in halves.containers[1])
     assert below == pytest.approx(judgement.overfitting.probability)
@@ -155,11 +156,12 @@ def test_cumulative_corr_ends_at_the_sum_and_passes_over_undefined_eras(contents
 
 
 def test_trees_are_marked_where_validation_is_best(contents: ReportContents) -> None:
-    scores = contents.scores
+    noise = 0.02 * np.random.default_rng(0).standard_normal(contents.scores.candidates.shape)
+    scores = replace(contents.scores, candidates=contents.scores.candidates + noise)
     validation, test = corr_by_trees_figure(scores).axes
     members = scores.candidate_trial == 0
-    means = scores.candidates[scores.rows(VALIDATION)][:, members].mean(axis=0)
-    best = scores.candidate_trees[members][means.argmax()]
+    ratios = sharpe(scores.candidates[scores.rows(VALIDATION)][:, members])
+    best = scores.candidate_trees[members][ratios.argmax()]
     assert best != scores.candidate_trees[members][-1]
     for axes in (validation, test):
         assert axes.get_lines()[1].get_xydata()[0, 0] == best

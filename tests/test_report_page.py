@@ -171,7 +171,7 @@ def test_six_lines_say_what_was_found(contents: ReportContents) -> None:
     assert len(lines) == 6
     assert not any("\n" in line for line in lines)
     trials, chosen, relation, overfitting, benchmark, uniqueness = lines
-    assert trials.startswith("80 trials finished, 2 failed; ")
+    assert trials.startswith("80 trials finished, 2 failed or deleted; ")
     assert f"{contents.chosen.name}, Sharpe " in chosen
     assert "Verdict: skill." in chosen
     assert "weak relation" in relation

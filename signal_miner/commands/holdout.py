@@ -12,6 +12,7 @@ from rich.console import Console
 from signal_miner.commands import integer, truth
 from signal_miner.commands.ui_address import MODEL_TRAINING, print_address
 from signal_miner.errors import UserError
+from signal_miner.redaction import without_passwords
 
 if TYPE_CHECKING:
     from signal_miner.holdout import HoldoutResult
@@ -101,7 +102,7 @@ def _command(given: argparse.Namespace, study: TrackedStudy, model: JudgedModel)
     chosen = (named if model.single else {"ensemble": model.run_id}) | {
         option: getattr(given, option) for option in ("jobs", "data", "tracking_uri") if getattr(given, option)
     }
-    parameters = [f"-P {shlex.quote(f'{option}={value}')}" for option, value in chosen.items()]
+    parameters = [f"-P {shlex.quote(f'{option}={without_passwords(value)}')}" for option, value in chosen.items()]
     return " ".join(["mlflow run . -e holdout --env-manager local", *parameters, "-P open=true"])
 
 

@@ -77,6 +77,8 @@ def run(given: argparse.Namespace, console: Console) -> int:
     if not summary.exhausted:
         more = 2 * max(experiment.trials, finished + failed)
         console.print(f"For more trials run the same command with -P trials={more}; finished ones are kept.")
+    if finished and plan.holdout_eras:
+        console.print("The holdout is untouched; once you have chosen: mlflow run . -e holdout (see README)")
     if finished:
         console.print(f"For an ensemble: mlflow run . -e ensemble --env-manager local -P study={summary.study}")
     return ALL_FAILED if failed and not finished else 0
@@ -87,8 +89,8 @@ def _report(study: str, tracking_uri: str | None, console: Console) -> dict[str,
     from signal_miner.reporting import make_report
 
     try:
-        with console.status("Making the report …"):
-            made = make_report(study, tracking_uri)
+        console.print("Making the report …")
+        made = make_report(study, tracking_uri)
     except UserError as error:
         again = f"mlflow run . -e report --env-manager local -P study={study}"
         console.print(f"The report was not made: {error}. Once that is mended: {again}")

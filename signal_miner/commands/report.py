@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from signal_miner.commands.ui_address import print_address
+from signal_miner.errors import UserError
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -20,16 +21,27 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace, console: Console) -> int:
     """Make the report, and return the exit code."""
+    from signal_miner.report.page import PAGE
     from signal_miner.reporting import make_report
 
-    with console.status("Making the report …"):
-        summary = make_report(
-            given.study or None, given.tracking_uri or None, Path(given.directory) if given.directory else None
-        )
+    directory = Path(given.directory) if given.directory else None
+    if directory is not None:
+        _make(directory)
+    console.print("Making the report …")
+    summary = make_report(given.study or None, given.tracking_uri or None, directory)
     console.print(f"Skill or luck, study {summary.study.name}:")
     print_lines(summary.lines, console)
+    if directory is not None:
+        console.print(f"The page and its figures: {directory / PAGE}", soft_wrap=True)
     print_address(console, summary.tracking_uri, summary.address, "For the report with its figures")
     return 0
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"directory = {str(directory)!r} cannot be made ({error.strerror}); name another") from error
 
 
 def print_lines(lines: Sequence[str], console: Console) -> None:

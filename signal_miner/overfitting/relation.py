@@ -111,7 +111,7 @@ def _spearman(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[n
 def _strength(rank: Estimate, n_trials: int) -> str:
     if n_trials < FEWEST_TRIALS or not rank.low > 0:
         return "no"
-    return "strong" if rank.value >= STRONG else "weak"
+    return "strong" if rank.value >= STRONG and rank.low >= STRONG / 2 else "weak"
 
 
 def _sentence(rank: Estimate, n_trials: int, strength: str) -> str:

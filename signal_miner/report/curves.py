@@ -10,11 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import blended_transform_factory
+from numpy.typing import NDArray
 
 from signal_miner.report.fold_plan import scored_folds
 from signal_miner.report.measures import mean_over_eras
 from signal_miner.report.style import BENCHMARK, GREY, INK, LEADERS, MUTED, PURPLE, drawing, legend_below, new_figure
 from signal_miner.report.wording import shortened
+from signal_miner.scoring import sharpe
 from signal_miner.study_scores import TEST, VALIDATION, StudyScores
 
 _CHARACTERS = 48  # that stand side by side over the axis
@@ -53,7 +55,7 @@ def cumulative_corr_figure(scores: StudyScores, plan: Mapping[str, Any]) -> Figu
 
 @drawing()
 def corr_by_trees_figure(scores: StudyScores) -> Figure:
-    """Draw mean CORR against number of trees for the first five trials, with each one's best checkpoint.
+    """Draw mean CORR against number of trees for the first five trials; marked is the highest validation Sharpe.
 
     Parameters
     ----------
@@ -69,7 +71,7 @@ def corr_by_trees_figure(scores: StudyScores) -> Figure:
         members = np.flatnonzero(scores.candidate_trial == place)
         members = members[np.argsort(scores.candidate_trees[members])]
         trees = scores.candidate_trees[members]
-        best = _best(mean_over_eras(scores.candidates[scores.rows(VALIDATION)][:, members]))
+        best = _best(sharpe(scores.candidates[np.ix_(scores.rows(VALIDATION), members)]))
         for section, axes in panels.items():
             curve = mean_over_eras(scores.candidates[scores.rows(section)][:, members])
             label = shortened(scores.names[place], 16) if section == VALIDATION else None
@@ -83,13 +85,13 @@ def corr_by_trees_figure(scores: StudyScores) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.set_xlim(left=0)
     first.set_ylabel("mean CORR")
-    first.plot([], [], "o", color=GREY, markeredgecolor=INK, markersize=7, label="best in validation")
+    first.plot([], [], "o", color=GREY, markeredgecolor=INK, markersize=7, label="best validation Sharpe")
     legend_below(figure, 3, handlelength=2.6)
     return figure
 
 
-def _best(curve: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> int | None:
-    return int(np.nanargmax(curve)) if np.isfinite(curve).any() else None
+def _best(sharpes: NDArray[np.float64]) -> int | None:
+    return int(np.nanargmax(sharpes)) if np.isfinite(sharpes).any() else None
 
 
 def _shade_folds(axes: Axes, scores: StudyScores, plan: Mapping[str, Any]) -> None:

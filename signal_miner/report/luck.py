@@ -110,8 +110,7 @@ def _draw_best(axes: Axes, scores: StudyScores, deflation: Deflation) -> None:
         ("benchmark", benchmark_sharpe(scores, VALIDATION), BENCHMARK, "-"),
     )
     if len(known):
-        best = int(np.nanargmax(past))
-        marks = (*marks, (f"best, {shortened(scores.names[best], 14)}", float(past[best]), BLUE, "-."))
+        marks = (*marks, (f"chosen, {shortened(scores.names[0], 14)}", float(past[0]), BLUE, "-."))
     if len(known):
         axes.hist(known, bins=_bins(known), color=GREY, alpha=0.65, label=f"{len(known):,} trials")
     for label, value, color, style in marks:

@@ -46,7 +46,7 @@ def summary_lines(contents: ReportContents) -> tuple[str, ...]:
 def _trials(contents: ReportContents) -> str:
     summary = make_leaderboard(contents.trials, contents.benchmark).summary
     failed = contents.scores.failed
-    return summary.replace("finished;", f"finished, {failed} failed;") if failed else summary
+    return summary.replace("finished;", f"finished, {failed} failed or deleted;") if failed else summary
 
 
 def _chosen(contents: ReportContents) -> str:
