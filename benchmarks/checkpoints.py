@@ -9,8 +9,6 @@ our `Scorer`, so that the ratio is one of training alone.
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ from benchmarks.setting import (
     plan_over,
     ratio_table,
     raw_matrix,
+    run_in_scratch,
     write_large,
 )
 from signal_miner.binning import BinnedFolds
@@ -124,10 +123,7 @@ def main() -> None:
     parser.add_argument("--configurations", type=int, default=24)
     parser.add_argument("--most-trees", type=int, default=300)
     parser.add_argument("--plain-checkpoints", type=int, default=4)
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        os.chdir(scratch)
-        measure(given, Console())
+    run_in_scratch(measure, parser)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ process of its own, trains one booster on it, and counts from what the process h
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
 from pathlib import Path
 
 import psutil
@@ -16,7 +14,7 @@ from rich.console import Console
 
 from benchmarks.engine import MAX_BIN, SEED
 from benchmarks.full_size import write
-from benchmarks.setting import alone, measured, peak_bytes, plan_over, ratio_table
+from benchmarks.setting import alone, measured, peak_bytes, plan_over, ratio_table, run_in_scratch
 from signal_miner.binning import BinnedFolds
 from signal_miner.column_groups import return_free_memory
 from signal_miner.trial import grow, start_booster
@@ -58,10 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_500_000)
     parser.add_argument("--features", type=int, default=740)
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        os.chdir(scratch)
-        measure(given, Console())
+    run_in_scratch(measure, parser)
 
 
 if __name__ == "__main__":

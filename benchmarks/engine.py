@@ -8,8 +8,6 @@ with the one-off build of our datasets apart and together; peak memory of the wh
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from benchmarks.setting import (
     plan_over,
     ratio_table,
     raw_matrix,
+    run_in_scratch,
     usual_configurations,
     write_large,
 )
@@ -117,10 +116,7 @@ def main() -> None:
     parser.add_argument("--trees", type=int, default=10)
     parser.add_argument("--colsample", type=float, default=0.1)
     parser.add_argument("--configurations", type=int, default=10)
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        os.chdir(scratch)
-        measure(given, Console())
+    run_in_scratch(measure, parser)
 
 
 if __name__ == "__main__":

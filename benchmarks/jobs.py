@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,7 +14,16 @@ import joblib
 from rich.console import Console
 
 from benchmarks.engine import MAX_BIN, SEED
-from benchmarks.setting import add_size, alone, measured, plan_over, ratio_table, usual_configurations, write_large
+from benchmarks.setting import (
+    add_size,
+    alone,
+    measured,
+    plan_over,
+    ratio_table,
+    run_in_scratch,
+    usual_configurations,
+    write_large,
+)
 from signal_miner.binning import BinnedFold, BinnedFolds
 from signal_miner.trial import train_fold
 
@@ -73,10 +80,7 @@ def main() -> None:
     parser.add_argument("--colsample", type=float, default=1.0)
     parser.add_argument("--configurations", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=5)
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        os.chdir(scratch)
-        measure(given, Console())
+    run_in_scratch(measure, parser)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from benchmarks.setting import measured, ratio_table
 from signal_miner.binning import BinnedFolds
 from signal_miner.demo import Market, write_market
 from signal_miner.experiment import parse_experiment
+from signal_miner.folds import OVERLAP_ERAS
 from signal_miner.grid import Draws
 from signal_miner.overfitting.judgement import judge
 from signal_miner.parameters import Value
@@ -40,7 +41,6 @@ Curve = NDArray[np.float64]
 """CORR, (n_eras, n_checkpoints), of both folds' eras."""
 
 NOISE, STRONG = 0.0, 10.0
-OVERLAP_ERAS = 11  # of a 60-day target, eras a week apart
 TARGETS = ["target", "target_cyrusd_60", "target_teager2b_60"]
 GRID = {
     "n_estimators": [12, 24],
@@ -130,7 +130,7 @@ def assembled(plan: Plan, curves: list[Curve], benchmark: NDArray[np.float64]) -
         era_labels=tuple(plan.dataset.era_labels[era] for era in eras),
         eras=eras,
         folds=numbers,
-        overlap_eras=OVERLAP_ERAS,
+        overlap_eras=OVERLAP_ERAS[60],
         names=tuple(f"trial {place}" for place in ranked),
         numbers=tuple(int(place) for place in ranked),
         failed=0,

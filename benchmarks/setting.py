@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.table import Table
 
 from signal_miner.demo import Market, write_market
@@ -143,6 +146,14 @@ def original_configurations(count: int, most_trees: int, seed: int = 0) -> list[
         drawn.append(cell)
     params = [grid.params(cell) for cell in drawn]
     return [each | {"n_estimators": min(int(each["n_estimators"]), most_trees)} for each in params]
+
+
+def run_in_scratch(measure: Callable[[argparse.Namespace, Console], None], parser: argparse.ArgumentParser) -> None:
+    """Measure what the command line asks for, in a directory that goes away after."""
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        os.chdir(scratch)
+        measure(given, Console())
 
 
 def ratio_table(title: str, *columns: str) -> Table:

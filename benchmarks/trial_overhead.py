@@ -8,7 +8,6 @@ trials. The one-off build of the binned folds is given apart.
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -16,7 +15,7 @@ from statistics import median
 
 from rich.console import Console
 
-from benchmarks.setting import add_size, measured, ratio_table, write_large
+from benchmarks.setting import add_size, measured, ratio_table, run_in_scratch, write_large
 from signal_miner.artifacts import write_artifacts
 from signal_miner.binning import BinnedFolds
 from signal_miner.experiment import parse_experiment
@@ -35,10 +34,7 @@ def main() -> None:
     add_size(parser)
     parser.add_argument("--trees", type=int, default=200)
     parser.add_argument("--trials", type=int, default=5)
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        os.chdir(scratch)
-        measure(given, Console())
+    run_in_scratch(measure, parser)
 
 
 def measure(given: argparse.Namespace, console: Console) -> None:

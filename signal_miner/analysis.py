@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 from matplotlib.figure import Figure
 
 from signal_miner.leaderboard_table import ranked
 from signal_miner.overfitting.relation import relation
+from signal_miner.records import TrackedTrial
 from signal_miner.report.scatters import past_vs_future_figure
 from signal_miner.studies import Studies
 from signal_miner.study_reader import StudyReader, finished_trials
@@ -41,13 +44,9 @@ def leaderboard(study: str | None = None, tracking_uri: str | None = None) -> pd
     found = Studies(tracking_uri).find(study)
     models = ranked([*finished_trials(found), found.benchmark])
     names = [f"{section}/{score}" for section in (VALIDATION, TEST, WHOLE) for score in _SCORES]
-    rows = [
-        {name: model.metrics.get(name) for name in [*names, "best/trees"]}
-        | {f"beats_benchmark/{section}": beats for section, beats in model.beats_benchmark.items()}
-        | {"run_id": model.run_id, **model.params}
-        for model in models
-    ]
-    frame = pd.DataFrame(rows, index=pd.Index([model.name for model in models], name="model"))
+    frame = _metrics(models, [*names, "best/trees"])
+    frame["run_id"] = [model.run_id for model in models]
+    frame = frame.join(pd.DataFrame([dict(model.params) for model in models], index=frame.index))
     for name in {name for model in models for name in model.params}:
         numbers = pd.to_numeric(frame[name], errors="coerce")
         if numbers.notna().equals(frame[name].notna()):
@@ -80,12 +79,7 @@ def compare_to_benchmark(study: str | None = None, tracking_uri: str | None = No
     trials = finished_trials(Studies(tracking_uri).find(study))
     names = [f"{section}/{score}_over_benchmark" for section in (VALIDATION, TEST) for score in _DIFFERENCES]
     names += [f"{VALIDATION}/bmc", f"{VALIDATION}/benchmark_corr"]
-    rows = [
-        {name: trial.metrics.get(name) for name in names}
-        | {f"beats_benchmark/{section}": beats for section, beats in trial.beats_benchmark.items()}
-        for trial in trials
-    ]
-    return pd.DataFrame(rows, index=pd.Index([trial.name for trial in trials], name="model"))
+    return _metrics(trials, names)
 
 
 def past_vs_future(study: str | None = None, tracking_uri: str | None = None) -> Figure:
@@ -109,3 +103,13 @@ def past_vs_future(study: str | None = None, tracking_uri: str | None = None) ->
     """
     scores = StudyReader(tracking_uri).scores(Studies(tracking_uri).find(study))
     return past_vs_future_figure(scores, relation(scores, seed=0))
+
+
+def _metrics(models: Sequence[TrackedTrial], names: Sequence[str]) -> pd.DataFrame:
+    """Return these metrics of some models, a row each, and whether each beats the benchmark."""
+    rows = [
+        {name: model.metrics.get(name) for name in names}
+        | {f"beats_benchmark/{section}": beats for section, beats in model.beats_benchmark.items()}
+        for model in models
+    ]
+    return pd.DataFrame(rows, index=pd.Index([model.name for model in models], name="model"))

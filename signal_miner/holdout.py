@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -12,10 +11,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from rich.console import Console
 
+from signal_miner.artifacts import FoldRows
 from signal_miner.errors import Stopped, UserError
 from signal_miner.files import temporary_directory
 from signal_miner.folds import overlap_eras
@@ -29,7 +28,7 @@ from signal_miner.records import trial_name
 from signal_miner.reopening import configuration
 from signal_miner.retraining import Configuration, Retraining
 from signal_miner.run_tags import BENCHMARK_KIND
-from signal_miner.search import study_directory
+from signal_miner.search import sole_process
 from signal_miner.studies import TrackedStudy
 from signal_miner.validation_rows import fold_rows, fold_scorers
 
@@ -171,13 +170,15 @@ class Holdout:
         Stopped
             If a stop was asked for; models trained by then are kept.
         """
-        with self._lock(plan):
+        taken = f"the holdout of study {self._study.name} is being opened by another process; wait for it, or stop it"
+        with sole_process(plan.experiment.study_storage, f"{self._study.name}.holdout.lock", taken):
             stored = self.stored()
             if stored is not None:
                 return stored
             configurations = self._configurations(plan)
             earlier = self._earlier()
             judging = holdout_plan(plan)
+            (rows,) = fold_rows(judging).values()
             files = {each.name: _file_name(each) for each in configurations}
             predictions = self._kept(judging, files)
             missing = [each for each in configurations if each.name not in predictions]
@@ -192,11 +193,11 @@ class Holdout:
                 if retraining is not None:
 
                     def keep(each: Configuration, predicted: NDArray[np.float32]) -> None:
-                        self._keep(judging, files[each.name], predicted)
+                        self._keep(rows, files[each.name], predicted)
                         predictions[each.name] = predicted
 
                     retraining.predict(keep)
-            return self._judge(judging, opening, predictions, earlier, stop)
+            return self._judge(judging, rows, opening, predictions, earlier, stop)
 
     def _configurations(self, plan: Plan) -> list[Configuration]:
         """Return what is to be trained, the benchmark last; raise where it is not what the study tracked."""
@@ -224,8 +225,7 @@ class Holdout:
         rows = span_of.stop - span_of.start
         return {name: values for name, values in found.items() if values is not None and len(values) == rows}
 
-    def _keep(self, judging: Plan, file: str, predicted: NDArray[np.float32]) -> None:
-        (rows,) = fold_rows(judging).values()
+    def _keep(self, rows: FoldRows, file: str, predicted: NDArray[np.float32]) -> None:
         with temporary_directory() as directory:
             _write(directory / file, {"id": rows.ids, "era": rows.eras, "prediction": pa.array(predicted)})
             self._runs.keep(self._study.run_id, directory / file)
@@ -233,6 +233,7 @@ class Holdout:
     def _judge(
         self,
         judging: Plan,
+        rows: FoldRows,
         opening: Opening,
         predictions: Mapping[str, NDArray[np.floating[Any]]],
         earlier: list[str],
@@ -253,7 +254,6 @@ class Holdout:
         if stop.is_set():
             raise Stopped
         stop.ignore_signals()  # the last words to the store
-        (rows,) = fold_rows(judging).values()
         with temporary_directory() as directory:
             scores.to_frame().to_parquet(directory / HOLDOUT_SCORES, index=False)
             columns = {"era": rows.eras, "prediction": pa.array(blend), "benchmark": pa.array(benchmark)}
@@ -262,20 +262,6 @@ class Holdout:
             ensemble = None if self._model.single else self._model.run_id
             self._runs.finish(self._study.run_id, ensemble, scores.metrics, directory, result)
         return HoldoutResult(replace(opening, result=result), scores)
-
-    @contextmanager
-    def _lock(self, plan: Plan) -> Iterator[None]:
-        """Keep a second process off this holdout; the system frees the lock of a killed process."""
-        directory = study_directory(plan.experiment.study_storage)
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            held = FileLock(directory / f"{self._study.name}.holdout.lock", timeout=0).acquire()
-        except Timeout as error:
-            raise UserError(
-                f"the holdout of study {self._study.name} is being opened by another process; wait for it, or stop it"
-            ) from error
-        with held:
-            yield
 
 
 def _overlap_eras(plan: Plan) -> int:

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from signal_miner.eras import era_numbers
+from signal_miner.metrics import mean_score, score_summary
 from signal_miner.overfitting.sharpe_ratio import effective_observations
 from signal_miner.run_tags import (
     HOLDOUT_DIGEST,
@@ -22,12 +23,10 @@ from signal_miner.run_tags import (
     HOLDOUT_RESULT,
     HOLDOUT_RUN,
 )
-from signal_miner.scoring import max_drawdown, sharpe
 
 TWICE = "a holdout that is looked at twice is a validation set"
 
 _SPAN = "–"
-_ROUNDING = 1e-14
 
 
 @dataclass(frozen=True)
@@ -154,12 +153,15 @@ class HoldoutScores:
     @property
     def model_scores(self) -> dict[str, float]:
         """``corr``, ``sharpe``, ``max_drawdown``, ``bmc`` and ``benchmark_corr``; NaN for what is not defined."""
-        return _summary(self.corr) | {"bmc": _mean(self.bmc), "benchmark_corr": _mean(self.benchmark_corr)}
+        return score_summary(self.corr) | {
+            "bmc": mean_score(self.bmc),
+            "benchmark_corr": mean_score(self.benchmark_corr),
+        }
 
     @property
     def benchmark_scores(self) -> dict[str, float]:
         """``corr``, ``sharpe`` and ``max_drawdown`` of the benchmark."""
-        return _summary(self.benchmark)
+        return score_summary(self.benchmark)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -213,16 +215,6 @@ class HoldoutScores:
         """Return the scores that `to_frame` wrote; raise `KeyError` or `ValueError` where it did not."""
         columns = (frame[name].to_numpy(np.float64) for name in ("corr", "bmc", "benchmark_corr", "benchmark"))
         return cls(tuple(map(str, frame["era"])), *columns)
-
-
-def _summary(corr: NDArray[np.float64]) -> dict[str, float]:
-    return {"corr": _mean(corr), "sharpe": float(sharpe(corr)), "max_drawdown": float(max_drawdown(corr))}
-
-
-def _mean(scores: NDArray[np.float64]) -> float:
-    defined = scores[np.isfinite(scores)]
-    mean = float(defined.mean()) if len(defined) else math.nan
-    return 0.0 if abs(mean) < _ROUNDING else mean
 
 
 def _number(value: float, decimals: int) -> str:

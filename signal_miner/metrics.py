@@ -67,7 +67,7 @@ def trial_metrics(result: TrialResult, benchmark_scores: Mapping[int, NDArray[np
     parts = sections(result.folds)
     best: dict[str, float] = {"best/trees": result.checkpoints[result.best]}
     for name in (VALIDATION, TEST):
-        summary = _summary(_eras(parts[name], BEST))
+        summary = score_summary(_eras(parts[name], BEST))
         best |= {f"best/{name}_corr": summary["corr"], f"best/{name}_sharpe": summary["sharpe"]}
         bmc, benchmark_corr = _against(BENCHMARK, parts[name], BEST)
         best |= {f"best/{name}_bmc": bmc, f"best/{name}_benchmark_corr": benchmark_corr}
@@ -112,7 +112,7 @@ def score_metrics(
     for name, part in sections(folds).items():
         corr = _eras(part, column)
         reference = np.concatenate([benchmark_scores[each.fold.number] for each in part])
-        mine, other = _summary(corr), _summary(reference)
+        mine, other = score_summary(corr), score_summary(reference)
         # An era that cannot be scored for anybody, such as one of a single row, is no fault of the trial.
         undefined = int((np.isnan(corr) & np.isfinite(reference)).sum())
         values |= {f"{name}/{key}": value for key, value in mine.items()}
@@ -154,8 +154,8 @@ def _against_numerai(section: str, folds: Sequence[FoldResult], column: int) -> 
 def _against(benchmark: str, folds: Sequence[FoldResult], column: int) -> tuple[float, float]:
     """Return mean BMC and mean correlation with a benchmark."""
     return (
-        _mean(np.concatenate([part.scores.bmc[benchmark][:, column] for part in folds])),
-        _mean(np.concatenate([part.scores.benchmark_corr[benchmark][:, column] for part in folds])),
+        mean_score(np.concatenate([part.scores.bmc[benchmark][:, column] for part in folds])),
+        mean_score(np.concatenate([part.scores.benchmark_corr[benchmark][:, column] for part in folds])),
     )
 
 
@@ -163,11 +163,13 @@ def _eras(folds: Sequence[FoldResult], column: int) -> NDArray[np.float64]:
     return np.concatenate([part.scores.corr[:, column] for part in folds])
 
 
-def _summary(corr: NDArray[np.float64]) -> dict[str, float]:
-    return {"corr": _mean(corr), "sharpe": float(sharpe(corr)), "max_drawdown": float(max_drawdown(corr))}
+def score_summary(corr: NDArray[np.float64]) -> dict[str, float]:
+    """Return ``corr``, ``sharpe`` and ``max_drawdown`` of eras' CORR, shape (n_eras,); NaN for what is not defined."""
+    return {"corr": mean_score(corr), "sharpe": float(sharpe(corr)), "max_drawdown": float(max_drawdown(corr))}
 
 
-def _mean(scores: NDArray[np.float64]) -> float:
+def mean_score(scores: NDArray[np.float64]) -> float:
+    """Return the mean over the eras in which a score is defined, shape (n_eras,); NaN where there are none."""
     defined = scores[np.isfinite(scores)]
     mean = float(defined.mean()) if len(defined) else math.nan
     # The benchmark's own BMC is 0 but for rounding, which the UI would show as 1.4 with its exponent cut off.
@@ -175,4 +177,4 @@ def _mean(scores: NDArray[np.float64]) -> float:
 
 
 def _mean_columns(curve: NDArray[np.float64]) -> list[float]:
-    return [_mean(column) for column in curve.T]
+    return [mean_score(column) for column in curve.T]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 import numpy as np
-from filelock import FileLock, Timeout
 from rich.console import Console
 
 from signal_miner.errors import Stopped, UserError
@@ -18,7 +16,7 @@ from signal_miner.miner import Miner
 from signal_miner.plan import Plan, plan_record
 from signal_miner.records import StudyRecord
 from signal_miner.redaction import without_passwords
-from signal_miner.search import Search, study_directory
+from signal_miner.search import Search, sole_process
 from signal_miner.tracking import Tracker
 
 
@@ -71,7 +69,9 @@ def mine(plan: Plan, memory: MemoryPlan, console: Console) -> MiningSummary:
         If a stop was asked for before the benchmark was finished.
     """
     experiment = plan.experiment
-    with _study_lock(plan), StopRequest(lambda: console.print("Stopping; finished trials are kept …")) as stop:
+    taken = f"study {plan.study} is being mined by another process; wait for it, or stop it"
+    locked = sole_process(experiment.study_storage, f"{plan.study}.lock", taken)
+    with locked, StopRequest(lambda: console.print("Stopping; finished trials are kept …")) as stop:
         search = Search(plan.study, plan.grid, experiment.seed, experiment.study_storage)
         tracker = Tracker(experiment.name, plan.study, plan.config_hash, experiment.tracking_uri)
         miner = Miner(plan, memory, tracker, search, stop, console)
@@ -95,25 +95,6 @@ def mine(plan: Plan, memory: MemoryPlan, console: Console) -> MiningSummary:
     return MiningSummary(
         plan.study, run_id, tracker.tracking_uri, miner.view, board, not miner.complete, miner.exhausted
     )
-
-
-@contextmanager
-def _study_lock(plan: Plan) -> Iterator[None]:
-    """Keep a second process off this study; the system frees the lock of a killed process."""
-    storage = plan.experiment.study_storage
-    directory = study_directory(storage)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(directory / f"{plan.study}.lock", timeout=0)
-        held = lock.acquire()
-    except Timeout as error:
-        raise UserError(f"study {plan.study} is being mined by another process; wait for it, or stop it") from error
-    except OSError as error:
-        raise UserError(
-            f"study_storage = {without_passwords(storage)!r} cannot be written ({error.strerror}); name another"
-        ) from error
-    with held:
-        yield
 
 
 def _record(plan: Plan) -> StudyRecord:
