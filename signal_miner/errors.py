@@ -10,8 +10,12 @@ class UserError(ValueError):
     """A mistake that the person at the keyboard can repair.
 
     The message is one line: the value, the rule, the repair. The commands print it
-    as it is, without a traceback, and end with exit code 2.
+    as it is, without a traceback, and end with exit code 2; a notebook shows it alone, too.
     """
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython, which asks for it by this name, shows in place of a traceback."""
+        return [f"{type(self).__name__}: {' '.join(str(self).split())}"]
 
 
 class Stopped(Exception):

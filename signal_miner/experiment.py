@@ -12,10 +12,13 @@ from typing import Any
 
 from signal_miner.constraint import Constraint, parse_constraint
 from signal_miner.errors import UserError, did_you_mean
-from signal_miner.parameters import RULES, Value, check_value, parse_axis
+from signal_miner.parameters import RULES, Value, check_name, check_value, parse_axis
 
 ALL_TARGETS = "all"
 """What ``targets`` says where every target of the data is trained on."""
+
+TABLES = frozenset({"folds", "grid", "benchmark"})
+"""Keys of an experiment that hold tables."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,6 @@ _KEYS = {
     "tracking_uri",
 }
 _DEFAULT_CACHE_GB = 20.0
-_TABLES = {"folds", "grid", "benchmark"}
 _FOLD_KEYS = {"count", "embargo_eras", "holdout_eras", "train_era_step"}
 
 
@@ -142,15 +144,7 @@ def load_experiment(path: Path, overrides: Mapping[str, Any] | None = None) -> E
     UserError
         If the file is absent or not TOML, or a key, type or value is wrong.
     """
-    if not path.is_file():
-        places = [folder for folder in (path.parent, Path("experiments")) if folder.is_dir()]
-        near = sorted({str(other) for folder in places for other in folder.glob("*.toml")} - {"pyproject.toml"})
-        raise UserError(f"experiment file {str(path)!r} does not exist{did_you_mean(str(path), near)}")
-    try:
-        text = path.read_text(encoding="utf-8")
-        table = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a TOML file: {error}") from error
+    table, text = read_experiment_file(path)
     for key, value in (overrides or {}).items():
         outer, _, inner = key.rpartition(".")
         if outer and not isinstance(table.setdefault(outer, {}), dict):
@@ -162,13 +156,42 @@ def load_experiment(path: Path, overrides: Mapping[str, Any] | None = None) -> E
         raise UserError(f"{path}: {error}") from error
 
 
+def read_experiment_file(path: Path) -> tuple[dict[str, Any], str]:
+    """Read an experiment file without judging what it says.
+
+    Parameters
+    ----------
+    path : Path
+        A TOML file.
+
+    Returns
+    -------
+    tuple of dict and str
+        The file as TOML reads it, and as written.
+
+    Raises
+    ------
+    UserError
+        If the file is absent or not TOML.
+    """
+    if not path.is_file():
+        places = [folder for folder in (path.parent, Path("experiments")) if folder.is_dir()]
+        near = sorted({str(other) for folder in places for other in folder.glob("*.toml")} - {"pyproject.toml"})
+        raise UserError(f"experiment file {str(path)!r} does not exist{did_you_mean(str(path), near)}")
+    try:
+        text = path.read_text(encoding="utf-8")
+        return tomllib.loads(text), text
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not a TOML file: {error}") from error
+
+
 def parse_experiment(table: Mapping[str, Any], text: str = "") -> Experiment:
     """Validate an experiment given as a table.
 
     Parameters
     ----------
     table : mapping
-        As TOML reads it.
+        As TOML reads it. None, which TOML does not know, is as if the key were not there.
     text : str, optional
         The file as written.
 
@@ -181,9 +204,8 @@ def parse_experiment(table: Mapping[str, Any], text: str = "") -> Experiment:
     UserError
         If a key, type or value is wrong.
     """
-    for key in table:
-        if key not in _KEYS | _TABLES:
-            raise UserError(_unknown_key(key))
+    _check_keys(table)
+    table = without_none(table)
     name = _string(table, "name")
     if not re.fullmatch(r"[A-Za-z0-9][\w .-]*", name):
         raise UserError(f"name = {name!r} is not a name; use letters, digits, spaces, '_', '-' and '.'")
@@ -218,12 +240,33 @@ def parse_experiment(table: Mapping[str, Any], text: str = "") -> Experiment:
     )
 
 
+def without_none(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a table without the keys that hold None, in the tables within it, too."""
+    return {
+        key: without_none(value) if isinstance(value, Mapping) else value
+        for key, value in table.items()
+        if value is not None
+    }
+
+
+def _check_keys(table: Mapping[str, Any]) -> None:
+    for key in table:
+        if key not in _KEYS | TABLES:
+            raise UserError(_unknown_key(key))
+    for where in sorted(TABLES):
+        for key in table[where] if isinstance(table.get(where), Mapping) else ():
+            if where != "folds":
+                check_name(key, where)
+            elif key not in _FOLD_KEYS:
+                raise UserError(f"unknown key {'folds.' + key!r}{did_you_mean(key, _FOLD_KEYS)}")
+
+
 def _unknown_key(key: str) -> str:
     if key in RULES:
         return f"{key!r} stands at the top of the file, but belongs in [grid] or [benchmark]; move it there"
     if key in _FOLD_KEYS:
         return f"{key!r} stands at the top of the file, but belongs in [folds]; move it there"
-    return f"unknown key {key!r}{did_you_mean(key, _KEYS | _TABLES)}"
+    return f"unknown key {key!r}{did_you_mean(key, _KEYS | TABLES)}"
 
 
 def _string(table: Mapping[str, Any], key: str, default: str | None = None) -> str:
@@ -293,9 +336,6 @@ def _horizon(table: Mapping[str, Any]) -> int | None:
 def _folds(table: Any) -> FoldSettings:
     if not isinstance(table, Mapping):
         raise UserError(f"folds = {table!r} is not a table; write [folds] and below it count = 2")
-    for key in table:
-        if key not in _FOLD_KEYS:
-            raise UserError(f"unknown key {'folds.' + key!r}{did_you_mean(key, _FOLD_KEYS)}")
     try:
         embargo = None if "embargo_eras" not in table else _integer(table, "embargo_eras", 0, low=0)
         return FoldSettings(
