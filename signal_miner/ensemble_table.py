@@ -1,10 +1,12 @@
-"""An ensemble on the terminal: its members, and its scores beside its best member's and the benchmark's."""
+"""An ensemble as a table: its members, and its scores beside theirs and the benchmark's."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -24,6 +26,39 @@ _SCORES = {
 }
 
 
+def ensemble_frame(summary: EnsembleSummary, benchmark: TrackedTrial) -> pd.DataFrame:
+    """Return an ensemble's members at their best checkpoints, itself, and the benchmark.
+
+    Parameters
+    ----------
+    summary : EnsembleSummary
+    benchmark : TrackedTrial
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a model by its name; ``weight`` and ``trees``, missing but for members, and scores by their metrics'
+        names, missing where they are not tracked.
+    """
+    models: dict[str, Mapping[str, float]] = {trial.name: _at_best(trial.metrics) for trial in summary.members}
+    models[summary.tracked.name] = summary.tracked.metrics
+    models[benchmark.name] = benchmark.metrics
+    members = summary.tracked.ensemble.members
+    names = pd.Index(list(models), name="model")
+    frame = pd.DataFrame(index=names)
+    frame["weight"] = pd.Series([member.weight for member in members], names[: len(members)], dtype=np.float64)
+    frame["trees"] = pd.Series([member.trees for member in members], names[: len(members)], dtype="Int64")
+    for score in _SCORES.values():
+        frame[score] = pd.Series([metrics.get(score, np.nan) for metrics in models.values()], names, dtype=np.float64)
+    return frame
+
+
+def as_shown(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the texts of a table of `ensemble_frame`, as a person reads it."""
+    shown = {name: [_cell(str(name), value) for value in column] for name, column in frame.items()}
+    return pd.DataFrame(shown, index=frame.index)
+
+
 def print_ensemble(summary: EnsembleSummary, benchmark: TrackedTrial, console: Console) -> None:
     """Print an ensemble."""
     console = for_a_table(console)
@@ -37,11 +72,12 @@ def print_ensemble(summary: EnsembleSummary, benchmark: TrackedTrial, console: C
     table.add_column("", no_wrap=True)
     for head in ("weight", "trees", *_SCORES):
         table.add_column(head, justify="right", no_wrap=True)
-    for member, trial in zip(ensemble.members, summary.members, strict=True):
-        table.add_row(trial.name, f"{member.weight:.2f}", str(member.trees), *_cells(_at_best(trial.metrics)))
+    *members, itself, other = as_shown(ensemble_frame(summary, benchmark)).itertuples(name=None)
+    for cells in members:
+        table.add_row(*cells)
     table.add_section()
-    table.add_row(summary.tracked.name, "", "", *_cells(summary.tracked.metrics), style="bold")
-    table.add_row("benchmark", "", "", *_cells(benchmark.metrics), style="yellow")
+    table.add_row(*itself, style="bold")
+    table.add_row(*other, style="yellow")
     console.print(table)
     if len(summary.members) > 1:
         between = summary.correlations[~np.eye(len(summary.members), dtype=bool)]
@@ -59,10 +95,9 @@ def _at_best(metrics: Mapping[str, float]) -> dict[str, float]:
     return {short.replace("_", "/", 1): metrics[name] for name, short in best}
 
 
-def _cells(metrics: Mapping[str, float]) -> list[str]:
-    cells = []
-    for name in _SCORES.values():
-        value = metrics.get(name)
-        shown = "–" if value is None else f"{value:.2f}" if name.endswith(("sharpe", "_corr")) else f"{value:.4f}"
-        cells.append(shown)
-    return cells
+def _cell(name: str, value: Any) -> str:
+    if pd.isna(value):
+        return "–" if name in _SCORES.values() else ""
+    if name == "trees":
+        return str(value)
+    return f"{value:.2f}" if name == "weight" or name.endswith(("sharpe", "_corr")) else f"{value:.4f}"

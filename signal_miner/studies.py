@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mlflow.entities import Run
 
@@ -41,6 +41,47 @@ class TrackedStudy:
     trials: tuple[TrackedTrial, ...]
     benchmark: TrackedTrial
     tags: Mapping[str, str]
+
+
+class StudyReference(Protocol):
+    """Whatever says which study is meant, and in which store: what a call returned that mined or looked at one."""
+
+    @property
+    def study(self) -> str:
+        """Name of the study."""
+
+    @property
+    def tracking_uri(self) -> str | None:
+        """Store that it is in; MLflow's own choice if None."""
+
+
+def referenced(study: str | StudyReference | None, tracking_uri: str | None) -> tuple[str | None, str | None]:
+    """Return the name of a study that is meant, and the store it is in.
+
+    Parameters
+    ----------
+    study : str or StudyReference or None
+        A study's name or its beginning, what refers to one, or None for the newest.
+    tracking_uri : str or None
+        If given, it counts before the reference's own.
+
+    Returns
+    -------
+    name, tracking_uri : str or None
+
+    Raises
+    ------
+    UserError
+        If `study` is none of these.
+    """
+    if study is None or isinstance(study, str):
+        return study, tracking_uri
+    try:
+        return study.study, tracking_uri or study.tracking_uri
+    except AttributeError:
+        raise UserError(
+            f"study is a {type(study).__name__}; give a study's name, its beginning, or what start_mining returned"
+        ) from None
 
 
 class Studies(RunStore):

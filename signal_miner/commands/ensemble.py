@@ -8,7 +8,6 @@ from rich.console import Console
 
 from signal_miner.commands import integer, listed, number
 from signal_miner.commands.ui_address import MODEL_TRAINING, print_address
-from signal_miner.errors import UserError
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -30,48 +29,44 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace, console: Console) -> int:
     """Make an ensemble, and return the exit code."""
-    from signal_miner.selection import GREEDY, SelectionRule
-
-    plain = SelectionRule()
-    for option in ("max_correlation", "pool"):
-        if getattr(given, option) and (given.select or plain.select) != GREEDY:
-            raise UserError(f"{option} belongs to select=greedy, not to select={given.select}; leave it out")
-    if given.proportion and not given.neutralize:
-        raise UserError("proportion says how much of a neutralisation, and none is asked for; add neutralize=…")
-    rule = SelectionRule(
-        select=given.select or plain.select,
-        members=integer("members", given.members) if given.members else plain.members,
-        metric=given.metric or plain.metric,
-        max_correlation=_number(given, "max_correlation", plain.max_correlation),
-        max_benchmark_correlation=_number(given, "max_benchmark_correlation", plain.max_benchmark_correlation),
-        weights=given.weights or plain.weights,
-        pool=integer("pool", given.pool) if given.pool else plain.pool,
-        runs=listed(given.runs),
-    )
-    proportion = _number(given, "proportion", 1.0)
-
-    from signal_miner.ensemble import EnsembleMaker, make_neutralization
-    from signal_miner.ensemble_runs import EnsembleRuns
+    from signal_miner.ensemble_building import EnsembleOptions, make_ensemble
     from signal_miner.ensemble_table import print_ensemble
-    from signal_miner.reopening import reopen_plan
-    from signal_miner.studies import Studies
 
-    studies = Studies(given.tracking_uri or None)
-    study = studies.find(given.study or None)
-    plan = reopen_plan(study.plan, given.data or None)
-    console.print(f"Study {study.name}: {len(study.trials)} trials, data {plan.experiment.data}")
-    neutralization = make_neutralization(given.neutralize or "", proportion, plan)
-    runs = EnsembleRuns(given.tracking_uri or None)
-    summary = EnsembleMaker(study, plan, runs, console).make(rule, neutralization)
-    print_ensemble(summary, study.benchmark, console)
-    page = f"/#/experiments/{study.experiment_id}/runs/{summary.tracked.run_id}?{MODEL_TRAINING}"
-    print_address(console, runs.tracking_uri, page, "To look at it")
-    console.print(
-        f"To refit and register it: mlflow run . -e register --env-manager local -P ensemble={summary.tracked.run_id}"
+    options = EnsembleOptions(
+        study=given.study or None,
+        select=given.select or None,
+        members=_integer(given, "members"),
+        metric=given.metric or None,
+        max_correlation=_number(given, "max_correlation"),
+        max_benchmark_correlation=_number(given, "max_benchmark_correlation"),
+        pool=_integer(given, "pool"),
+        runs=listed(given.runs),
+        weights=given.weights or None,
+        neutralize=given.neutralize or None,
+        proportion=_number(given, "proportion"),
+        data=given.data or None,
+        tracking_uri=given.tracking_uri or None,
     )
+    made = make_ensemble(
+        options,
+        console,
+        lambda study, plan: console.print(
+            f"Study {study.name}: {len(study.trials)} trials, data {plan.experiment.data}"
+        ),
+    )
+    print_ensemble(made.summary, made.study.benchmark, console)
+    run_id = made.summary.tracked.run_id
+    page = f"/#/experiments/{made.study.experiment_id}/runs/{run_id}?{MODEL_TRAINING}"
+    print_address(console, made.tracking_uri, page, "To look at it")
+    console.print(f"To refit and register it: mlflow run . -e register --env-manager local -P ensemble={run_id}")
     return 0
 
 
-def _number(given: argparse.Namespace, option: str, default: float) -> float:
+def _integer(given: argparse.Namespace, option: str) -> int | None:
     text = getattr(given, option)
-    return number(option, text) if text else default
+    return integer(option, text) if text else None
+
+
+def _number(given: argparse.Namespace, option: str) -> float | None:
+    text = getattr(given, option)
+    return number(option, text) if text else None

@@ -58,14 +58,15 @@ def build_predict(
     Returns
     -------
     callable
-        ``predict(live_features, live_benchmark_models)``.
+        ``predict(live_features, live_benchmark_models)``, the latter None if not given. Numerai's runner, which counts
+        parameters, gives both.
     """
     members = [_parse(booster) for booster in boosters]
     own_benchmark = None if benchmark_booster is None else _parse(benchmark_booster)
     shares = np.array(weights, dtype=np.float64)
     nullable = frozenset(nullable_features)
 
-    def predict(live_features: pd.DataFrame, live_benchmark_models: pd.DataFrame | None) -> pd.DataFrame:
+    def predict(live_features: pd.DataFrame, live_benchmark_models: pd.DataFrame | None = None) -> pd.DataFrame:
         """Return the column ``prediction``, between 0 and 1, indexed by ``id`` like `live_features`."""
         frame = _indexed_by_id(live_features, "live_features")
         inputs = _checked_features(frame, features, nullable)
