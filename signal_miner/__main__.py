@@ -20,6 +20,8 @@ from signal_miner.commands import (
     mine,
     register,
     report,
+    status,
+    stop,
     submit,
 )
 from signal_miner.errors import Stopped, UserError
@@ -27,6 +29,8 @@ from signal_miner.errors import Stopped, UserError
 _COMMANDS: dict[str, ModuleType] = {
     "download": download,
     "mine": mine,
+    "status": status,
+    "stop": stop,
     "report": report,
     "ensemble": ensemble,
     "holdout": holdout,

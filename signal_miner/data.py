@@ -27,7 +27,7 @@ BENCHMARK_FILES = ("train_benchmark_models.parquet", "validation_benchmark_model
 _HORIZON = re.compile(r"_(20|60)$")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Resolved rows of Numerai's data, ordered by era. Holds eras; reads everything else as it is asked for.
 
@@ -72,6 +72,11 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.eras)
+
+    def __repr__(self) -> str:
+        first, last = (self.era_labels[int(era)] for era in (self.eras[0], self.eras[-1]))
+        columns = f"{len(self.features)} features, {len(self.targets)} targets"
+        return f"Dataset({self.name}: {len(self):,} rows, eras {first}–{last}, {columns})"
 
     def rows_of(self, eras: Sequence[int]) -> Rows:
         """Return the rows of some eras.

@@ -28,8 +28,8 @@ from signal_miner.records import trial_name
 from signal_miner.reopening import configuration
 from signal_miner.retraining import Configuration, Retraining
 from signal_miner.run_tags import BENCHMARK_KIND
-from signal_miner.search import sole_process
 from signal_miner.studies import TrackedStudy
+from signal_miner.study_files import sole_process
 from signal_miner.validation_rows import fold_rows, fold_scorers
 
 

@@ -16,7 +16,7 @@ class StopRequest:
     Parameters
     ----------
     on_request : callable, optional
-        Called once, when the first signal arrives.
+        Called once, when the first signal arrives or `ask` is called.
 
     Attributes
     ----------
@@ -38,6 +38,12 @@ class StopRequest:
     def set(self) -> None:
         """Ask for a stop."""
         self._event.set()
+
+    def ask(self) -> None:
+        """Ask for a stop as the first signal does."""
+        if not self._event.is_set():
+            self._event.set()
+            self._on_request()
 
     def ignore_signals(self) -> None:
         """Let nothing interrupt what follows: the last words to the stores."""
@@ -63,6 +69,4 @@ class StopRequest:
             self.interrupted = True
             raise KeyboardInterrupt
         self._seen.add(number)
-        if not self._event.is_set():
-            self._event.set()
-            self._on_request()
+        self.ask()

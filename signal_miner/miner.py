@@ -10,17 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from signal_miner.announcement import Announcement
 from signal_miner.artifacts import PREDICTIONS, read_predictions, write_artifacts
 from signal_miner.errors import UserError
 from signal_miner.files import temporary_directory
 from signal_miner.interruption import StopRequest
 from signal_miner.memory import MemoryPlan
 from signal_miner.metrics import trial_metrics
+from signal_miner.miner_status import BENCHMARK as BENCHMARK_STATE
+from signal_miner.miner_status import MINING
 from signal_miner.plan import BENCHMARK, Plan
 from signal_miner.progress import BenchmarkProgress, MiningProgress
 from signal_miner.records import TrackedTrial
 from signal_miner.scoring import sharpe
 from signal_miner.search import Draw, Search
+from signal_miner.standing import Standing
 from signal_miner.tracking import Tracker
 from signal_miner.training import Outcome, make_training
 from signal_miner.trial import DRAWN, TrialResult, rescore
@@ -37,6 +41,8 @@ class Miner:
     tracker : Tracker
     search : Search
     stop : StopRequest
+    announcement : Announcement
+        Where other processes read how far it is.
     console : rich.console.Console
         Where progress is shown.
 
@@ -55,7 +61,14 @@ class Miner:
     """
 
     def __init__(
-        self, plan: Plan, memory: MemoryPlan, tracker: Tracker, search: Search, stop: StopRequest, console: Console
+        self,
+        plan: Plan,
+        memory: MemoryPlan,
+        tracker: Tracker,
+        search: Search,
+        stop: StopRequest,
+        announcement: Announcement,
+        console: Console,
     ) -> None:
         self.trials: list[TrackedTrial] = []
         self.benchmark: TrackedTrial | None = None
@@ -66,6 +79,7 @@ class Miner:
         self._tracker = tracker
         self._search = search
         self._stop = stop
+        self._announcement = announcement
         self._console = console
         self._seed = plan.experiment.seed
         self._rows = fold_rows(plan)
@@ -89,16 +103,17 @@ class Miner:
         self.view = self._tracker.save_view(self.benchmark.metrics, varying)
         tracked = {self._key(trial.params): trial for trial in self.trials}
         drawn = sorted([*self._search.finished(), *self._search.interrupted()], key=lambda draw: draw.number)
-        pending = []
+        before, pending = [], []
         for draw in drawn:
-            if self._key(draw.params) in tracked:  # told already, or cut off between tracking and telling
-                self._tell(draw.number, tracked[self._key(draw.params)])
-            else:
+            trial = tracked.get(self._key(draw.params))
+            if trial is None:
                 pending.append(draw)
-        done = len(drawn) - len(pending)
-        left = max(0, self._plan.experiment.trials - done)
-        before = tuple(self.trials) if done else ()
-        with MiningProgress(self._console, done + left, done, before) as progress:
+            else:  # told already, or cut off between tracking and telling
+                self._tell(draw.number, trial)
+                before.append(trial)
+        left = max(0, self._plan.experiment.trials - len(before))
+        standing = Standing.at_start(len(before) + left, before)
+        with MiningProgress(self._console, standing, self._announce, self._announce_words) as progress:
             self._training.binned.on_features = progress.binning
             draws = self._draws(pending, left, tracked, progress)
             try:
@@ -134,6 +149,12 @@ class Miner:
             else:
                 self._tell(draw.number, earlier)
                 progress.advance(earlier)
+
+    def _announce(self, standing: Standing) -> None:
+        self._announcement.tell(state=MINING, standing=standing, at="")
+
+    def _announce_words(self, words: str) -> None:
+        self._announcement.tell(at=words)
 
     def _finish(self, outcome: Outcome) -> TrackedTrial:
         """Track a trial, then tell the study: in this order, a kill in between loses nothing."""
@@ -172,7 +193,8 @@ class Miner:
         if self._read_benchmark():
             return
         trees = int(self._plan.benchmark["n_estimators"])
-        with BenchmarkProgress(self._console, self._plan.scored_folds, trees) as progress:
+        self._announcement.tell(state=BENCHMARK_STATE, standing=Standing(self._plan.experiment.trials))
+        with BenchmarkProgress(self._console, self._plan.scored_folds, trees, self._announce_words) as progress:
             self._training.binned.on_features = progress.binning
             outcome = self._training.benchmark(Draw(-1, self._plan.benchmark), progress.advance)
         params = dict(self._plan.benchmark) | {"seed": self._seed}

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 
 import numpy as np
 from rich.console import Console
 
+from signal_miner.announcement import Announcement
 from signal_miner.errors import Stopped, UserError
 from signal_miner.interruption import StopRequest
 from signal_miner.leaderboard_table import Leaderboard, make_leaderboard
 from signal_miner.memory import MemoryPlan
 from signal_miner.miner import Miner
+from signal_miner.miner_status import STOPPED
 from signal_miner.plan import Plan, plan_record
 from signal_miner.records import StudyRecord
 from signal_miner.redaction import without_passwords
-from signal_miner.search import Search, sole_process
+from signal_miner.search import Search
+from signal_miner.study_files import sole_process, study_directory
 from signal_miner.tracking import Tracker
 
 
@@ -45,7 +48,7 @@ class MiningSummary:
     exhausted: bool
 
 
-def mine(plan: Plan, memory: MemoryPlan, console: Console) -> MiningSummary:
+def mine(plan: Plan, memory: MemoryPlan, console: Console, announcement: Announcement | None = None) -> MiningSummary:
     """Mine a study: the benchmark, then trials until the experiment's number is reached.
 
     A study that was stopped or killed goes on: nothing that is tracked as finished is trained again.
@@ -56,6 +59,8 @@ def mine(plan: Plan, memory: MemoryPlan, console: Console) -> MiningSummary:
     memory : MemoryPlan
     console : rich.console.Console
         Where progress is shown.
+    announcement : Announcement, optional
+        Of this process, where it has more to do than to mine.
 
     Returns
     -------
@@ -70,11 +75,17 @@ def mine(plan: Plan, memory: MemoryPlan, console: Console) -> MiningSummary:
     """
     experiment = plan.experiment
     taken = f"study {plan.study} is being mined by another process; wait for it, or stop it"
-    locked = sole_process(experiment.study_storage, f"{plan.study}.lock", taken)
-    with locked, StopRequest(lambda: console.print("Stopping; finished trials are kept …")) as stop:
+    with ExitStack() as closing:
+        if announcement is None:
+            announcement = closing.enter_context(Announcement(study_directory(experiment.study_storage)))
+        closing.enter_context(sole_process(experiment.study_storage, f"{plan.study}.lock", taken))
+        stop = closing.enter_context(StopRequest(lambda: console.print("Stopping; finished trials are kept …")))
+        announcement.claim(plan.study, stop.ask)
+        closing.callback(announcement.let_go)
         search = Search(plan.study, plan.grid, experiment.seed, experiment.study_storage)
         tracker = Tracker(experiment.name, plan.study, plan.config_hash, experiment.tracking_uri)
-        miner = Miner(plan, memory, tracker, search, stop, console)
+        announcement.tell(tracking_uri=tracker.tracking_uri)
+        miner = Miner(plan, memory, tracker, search, stop, announcement, console)
         run_id = tracker.begin_study(_record(plan))
         status = "FAILED"
         try:
@@ -89,6 +100,8 @@ def mine(plan: Plan, memory: MemoryPlan, console: Console) -> MiningSummary:
             with suppress(UserError) if status == "FAILED" else nullcontext():  # the first error is the one to tell
                 tracker.delete_cut_off()
                 _end_study(tracker, run_id, status, miner)
+        if not miner.complete:
+            announcement.tell(state=STOPPED)
     if miner.benchmark is None:
         raise Stopped
     board = make_leaderboard(miner.trials, miner.benchmark)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,15 +13,24 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 
 from signal_miner.folds import Fold
 from signal_miner.records import TrackedTrial
+from signal_miner.standing import Standing, best_text, rate_text, time_text
 
 _SECONDS_BETWEEN_LINES = 10.0
+
+
+def plain_console() -> Console:
+    """Return a console that prints plain lines wherever Python is: in a notebook, a bar would be printed anew."""
+    return Console(force_jupyter=False, force_terminal=False, highlight=False, soft_wrap=True, markup=False)
 
 
 class _Shown:
     """A bar in a terminal, a line now and then elsewhere."""
 
-    def __init__(self, console: Console, *columns: ProgressColumn) -> None:
+    def __init__(
+        self, console: Console, *columns: ProgressColumn, on_words: Callable[[str], None] = lambda _: None
+    ) -> None:
         self._console = console
+        self._on_words = on_words
         self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
         self._started = self._printed = time.monotonic()
         self._field = "at"  # of the bar, where words stand
@@ -30,6 +38,7 @@ class _Shown:
     def binning(self, fold: Fold, done: int, total: int) -> None:
         """Show how many features of a fold are binned; safe to call from several threads."""
         at = f"fold {fold.number}: {done:,} of {total:,} features binned"
+        self._on_words(at if done < total else "")
         words: dict[str, Any] = {self._field: at}
         for task in self._bar.task_ids:
             self._bar.update(task, **words)
@@ -61,13 +70,20 @@ class BenchmarkProgress(_Shown):
     folds : sequence of Fold
     trees : int
         Trees of each fold.
+    on_words : callable, optional
+        Told in words what is done.
     """
 
-    def __init__(self, console: Console, folds: Sequence[Fold], trees: int) -> None:
-        at = TextColumn("{task.fields[at]}")
-        super().__init__(
-            console, TextColumn("Training the benchmark"), BarColumn(bar_width=24), at, TimeRemainingColumn()
-        )
+    def __init__(
+        self,
+        console: Console,
+        folds: Sequence[Fold],
+        trees: int,
+        on_words: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        at, left = TextColumn("{task.fields[at]}"), TimeRemainingColumn()
+        label = TextColumn("Training the benchmark")
+        super().__init__(console, label, BarColumn(bar_width=24), at, left, on_words=on_words)
         self._folds = len(folds)
         self._trees = trees
         # A fold's time goes with its training eras.
@@ -86,6 +102,7 @@ class BenchmarkProgress(_Shown):
         self._reached[fold.number] = trees
         done = sum(self._weights[number] * reached for number, reached in self._reached.items())
         self._bar.update(self._task, completed=done, at=at)
+        self._on_words(at)
         self._line(f"Benchmark: {at}, {time.monotonic() - self._started:.0f} s")
 
 
@@ -127,15 +144,21 @@ class MiningProgress(_Shown):
     Parameters
     ----------
     console : rich.console.Console
-    total : int
-        Trials of the study.
-    done : int
-        Trials that earlier runs of the command finished.
-    trials : tuple of TrackedTrial
-        Those trials.
+    standing : Standing
+        Before the first trial.
+    on_standing : callable, optional
+        Told the standing after each trial.
+    on_words : callable, optional
+        Told in words what else is done.
     """
 
-    def __init__(self, console: Console, total: int, done: int, trials: tuple[TrackedTrial, ...]) -> None:
+    def __init__(
+        self,
+        console: Console,
+        standing: Standing,
+        on_standing: Callable[[Standing], None] = lambda _: None,
+        on_words: Callable[[str], None] = lambda _: None,
+    ) -> None:
         super().__init__(
             console,
             TextColumn("Mining"),
@@ -144,45 +167,24 @@ class MiningProgress(_Shown):
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
             TextColumn("{task.fields[best]}"),
+            on_words=on_words,
         )
         self._field = "best"
         self._lock = threading.Lock()
-        self._total = total
-        self._at_start = self._done = done
-        self._best = max((_sharpe(trial) for trial in trials), default=-math.inf)
-        self._beating = sum(trial.beats_benchmark["validation"] for trial in trials)
-        self._failed = sum(not trial.finished for trial in trials)
-        self._task = self._bar.add_task("mining", total=total, completed=done, rate="", best=self._standing())
+        self._standing = standing
+        self._on_standing = on_standing
+        self._task = self._bar.add_task(
+            "mining", total=standing.total, completed=standing.done, rate="", best=best_text(standing)
+        )
+        on_standing(standing)
 
     def advance(self, trial: TrackedTrial) -> None:
         """Count a trial, finished or failed; safe to call from several threads."""
         with self._lock:
-            self._done += 1
-            self._failed += not trial.finished
-            self._best = max(self._best, _sharpe(trial))
-            self._beating += trial.beats_benchmark["validation"]
-            self._bar.update(self._task, completed=self._done, rate=self._rate(), best=self._standing())
-            so_far = f"{self._done}/{self._total} trials · {self._rate()} · {self._time_left()} · {self._standing()}"
-            self._line(so_far, last=self._done == self._total)
-
-    def _rate(self) -> str:
-        rate = self._done_here() / max(time.monotonic() - self._started, 1e-9)
-        return f"{rate:.1f} trials/s" if rate >= 1 else f"{rate * 60:.1f} trials/min"
-
-    def _time_left(self) -> str:
-        if not self._done_here():
-            return "time left not known"
-        seconds = (self._total - self._done) * (time.monotonic() - self._started) / self._done_here()
-        return f"{int(seconds // 3600)}:{int(seconds // 60 % 60):02d}:{int(seconds % 60):02d} left"
-
-    def _done_here(self) -> int:
-        return self._done - self._at_start
-
-    def _standing(self) -> str:
-        best = f"best validation Sharpe {self._best:.2f}" if math.isfinite(self._best) else "no Sharpe yet"
-        failed = f" · {self._failed} failed" if self._failed else ""
-        return f"{best} · {self._beating} beat the benchmark{failed}"
-
-
-def _sharpe(trial: TrackedTrial) -> float:
-    return trial.metrics.get("validation/sharpe", -math.inf)
+            standing = self._standing = self._standing.after(trial)
+            now = time.time()
+            rate, best = rate_text(standing.rate(now)), best_text(standing)
+            self._bar.update(self._task, completed=standing.done, rate=rate, best=best)
+            so_far = f"{standing.done}/{standing.total} trials · {rate} · {time_text(standing.time_left(now))} · {best}"
+            self._line(so_far, last=standing.done == standing.total)
+            self._on_standing(standing)

@@ -10,7 +10,7 @@ from signal_miner.errors import UserError
 from signal_miner.experiment import parse_experiment
 from signal_miner.parameters import Value
 from signal_miner.plan import Plan, make_plan, plan_record
-from signal_miner.sources import open_source
+from signal_miner.sources import open_data
 
 _TARGET = "target"
 
@@ -54,7 +54,7 @@ def reopen_plan(record: Mapping[str, Any], data: str | None = None) -> Plan:
         if given.get(key) is not None:  # studies of before the last two have neither
             table[key] = given[key]
     experiment = parse_experiment(table)
-    dataset = open_source(experiment.data, experiment.feature_set, experiment.scoring_target, experiment.targets)
+    dataset = open_data(experiment)
     tracked = record["data"]["digest"]
     if dataset.digest != tracked:
         raise UserError(

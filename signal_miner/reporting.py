@@ -6,6 +6,7 @@ import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from html import escape
 from pathlib import Path
 
 from signal_miner.errors import UserError
@@ -16,7 +17,7 @@ from signal_miner.report.contents import ReportContents
 from signal_miner.report.page import write_report
 from signal_miner.report.summary import summary_lines
 from signal_miner.report_runs import REPORT, ReportRuns
-from signal_miner.studies import Studies, TrackedStudy
+from signal_miner.studies import Studies, StudyReference, TrackedStudy, referenced
 from signal_miner.study_reader import StudyReader, finished_trials
 
 LEADERS = 10
@@ -41,6 +42,59 @@ class ReportSummary:
     tracking_uri: str
     lines: tuple[str, ...]
     address: str
+
+
+@dataclass(frozen=True, repr=False)
+class SkillOrLuck:
+    """What to believe of a study's best trial; a notebook or a terminal shows its lines.
+
+    Attributes
+    ----------
+    study : str
+    verdict : str
+        ``skill``, ``unclear`` or ``luck``.
+    deflated_sharpe : float
+        Probability that the true validation Sharpe of the best trial is above what luck alone gives the best of so
+        many tries.
+    lines : tuple of str
+        What the report says, in short.
+    """
+
+    study: str
+    verdict: str
+    deflated_sharpe: float
+    lines: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return "\n".join(f"- {line}" for line in self.lines)
+
+    def _repr_html_(self) -> str:
+        """Return the lines, as a notebook shows them."""
+        return f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in self.lines)}</ul>"
+
+
+def skill_or_luck(study: str | StudyReference | None = None, tracking_uri: str | None = None) -> SkillOrLuck:
+    """Judge a study's best trial: how much of its score is skill, and how much luck. Writes nothing.
+
+    Parameters
+    ----------
+    study : str or StudyReference, optional
+        The study's name or its beginning, or what `start_mining` or `attach` returned; the newest if not given.
+    tracking_uri : str, optional
+        MLflow store; the reference's, or else MLflow's own choice, if not given.
+
+    Returns
+    -------
+    SkillOrLuck
+
+    Raises
+    ------
+    UserError
+        As `read_contents`.
+    """
+    found, contents = read_contents(*referenced(study, tracking_uri))
+    chosen = contents.chosen
+    return SkillOrLuck(found.name, chosen.verdict, chosen.deflated_sharpe, summary_lines(contents))
 
 
 def read_contents(name: str | None, tracking_uri: str | None) -> tuple[TrackedStudy, ReportContents]:

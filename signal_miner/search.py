@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock, Timeout
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.exceptions import StorageInternalError
 from optuna.samplers import RandomSampler
@@ -250,40 +249,3 @@ def _mend_journal(path: Path) -> None:
         content = path.read_bytes()
         if not content.endswith(b"\n"):
             path.write_bytes(content[: content.rfind(b"\n") + 1])
-
-
-def study_directory(storage: str) -> Path:
-    """Return the directory of a study's files on this machine; where its storage is an address, the usual one."""
-    return Path("studies") if "://" in storage else Path(storage)
-
-
-@contextmanager
-def sole_process(storage: str, name: str, taken: str) -> Iterator[None]:
-    """Keep a second process off what a study's lock stands for; the system frees the lock of a killed process.
-
-    Parameters
-    ----------
-    storage : str
-        The study's.
-    name : str
-        Of the lock's file, in `study_directory`.
-    taken : str
-        What is told where another process holds it.
-
-    Raises
-    ------
-    UserError
-        If another process holds it, or the directory cannot be written.
-    """
-    directory = study_directory(storage)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        held = FileLock(directory / name, timeout=0).acquire()
-    except Timeout as error:
-        raise UserError(taken) from error
-    except OSError as error:
-        raise UserError(
-            f"study_storage = {without_passwords(storage)!r} cannot be written ({error.strerror}); name another"
-        ) from error
-    with held:
-        yield

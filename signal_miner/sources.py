@@ -9,6 +9,7 @@ from pathlib import Path
 from signal_miner.data import Dataset, open_dataset
 from signal_miner.demo import ensure_demo
 from signal_miner.errors import UserError
+from signal_miner.experiment import Experiment
 from signal_miner.extracts import csv_as_parquet
 
 DATA_DIRECTORY = Path("data")
@@ -18,6 +19,25 @@ DEMO = "demo"
 """``data = "demo"`` is the invented market."""
 
 _VERSION = re.compile(r"v\d+(\.\d+)*")
+
+
+def open_data(experiment: Experiment) -> Dataset:
+    """Open an experiment's data.
+
+    Parameters
+    ----------
+    experiment : Experiment
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    UserError
+        As `open_source`.
+    """
+    return open_source(experiment.data, experiment.feature_set, experiment.scoring_target, experiment.targets)
 
 
 def open_source(

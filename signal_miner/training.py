@@ -31,8 +31,9 @@ from signal_miner.memory_needs import WAITING_FOR_EACH_JOB, block_draws
 from signal_miner.parameters import Value
 from signal_miner.plan import Plan
 from signal_miner.scoring import Scorer
-from signal_miner.search import Draw, study_directory
+from signal_miner.search import Draw
 from signal_miner.sources import DATA_DIRECTORY
+from signal_miner.study_files import study_directory
 from signal_miner.trial import FoldCurve, TrialAssembly, TrialResult, max_bin_of, run_trial, train_fold
 
 CACHE_DIRECTORY = DATA_DIRECTORY / "binned"

@@ -13,6 +13,7 @@ from signal_miner.binning import BinnedFolds
 from signal_miner.data import open_dataset
 from signal_miner.folds import Fold, WalkForward
 from signal_miner.progress import BenchmarkProgress, MiningProgress
+from signal_miner.standing import Standing
 
 FOLD = Fold(2, (1, 2, 3), (5, 6))
 
@@ -35,7 +36,7 @@ def test_both_bars_show_it(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
     for made in (
         lambda console: BenchmarkProgress(console, [FOLD], 10),
-        lambda console: MiningProgress(console, 4, 0, ()),
+        lambda console: MiningProgress(console, Standing(4)),
     ):
         shown = io.StringIO()
         with made(Console(file=shown, force_terminal=terminal, width=120)) as bar:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import traceback
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from rich.console import Console
 
+from signal_miner.announcement import Announcement
+from signal_miner.background.handing import HANDED, Handed
 from signal_miner.commands import ALL_FAILED, INTERRUPTED, integer, report, truth
 from signal_miner.commands.ui_address import print_address
 from signal_miner.errors import UserError
+from signal_miner.experiment import Experiment, load_experiment
+from signal_miner.miner_status import REPORT
+from signal_miner.redaction import without_passwords
+from signal_miner.study_files import study_directory
 
 _NUMBERS = ("trials", "jobs", "seed", "horizon_days", "embargo_eras")
 
@@ -30,13 +39,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace, console: Console) -> int:
     """Mine, and return the exit code."""
-    import joblib
-
-    from signal_miner.experiment import load_experiment
-    from signal_miner.memory import plan_memory
-    from signal_miner.plan import describe, make_plan
-    from signal_miner.sources import open_source
-
+    if given.experiment == HANDED:
+        handed = Handed.from_json(sys.stdin.read())
+        sys.excepthook = _print_without_passwords  # all that it prints is kept in a file
+        directory = study_directory(handed.experiment.study_storage)
+        with Announcement(directory, handed.study, handed.token, handed.log) as announcement:
+            return _mine(handed.experiment, handed.report, announcement, console)
     overrides: dict[str, Any] = {
         key: value for key, value in (("data", given.data), ("tracking_uri", given.tracking_uri)) if value
     }
@@ -47,8 +55,22 @@ def run(given: argparse.Namespace, console: Console) -> int:
             overrides[key] = integer(option, text)
     reported = truth("report", given.report or "true")
     experiment = load_experiment(Path(given.experiment or "experiments/demo.toml"), overrides)
-    dataset = open_source(experiment.data, experiment.feature_set, experiment.scoring_target, experiment.targets)
-    plan = make_plan(experiment, dataset)
+    with Announcement(study_directory(experiment.study_storage)) as announcement:
+        return _mine(experiment, reported, announcement, console)
+
+
+def _print_without_passwords(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+    sys.stderr.write(without_passwords("".join(traceback.format_exception(kind, error, where))))
+
+
+def _mine(experiment: Experiment, reported: bool, announcement: Announcement, console: Console) -> int:
+    import joblib
+
+    from signal_miner.memory import plan_memory
+    from signal_miner.plan import describe, make_plan
+    from signal_miner.sources import open_data
+
+    plan = make_plan(experiment, open_data(experiment))
     for line in describe(plan):
         console.print(line)
     memory = plan_memory(plan, joblib.cpu_count())
@@ -61,13 +83,14 @@ def run(given: argparse.Namespace, console: Console) -> int:
     from signal_miner.leaderboard_table import print_leaderboard
     from signal_miner.mining import mine
 
-    summary = mine(plan, memory, console)
+    summary = mine(plan, memory, console, announcement)
     print_leaderboard(summary.leaderboard, console)
     if summary.exhausted:
         console.print("The grid has no further configuration: every one was trained.")
     finished, failed = len(summary.leaderboard.places) - 1, summary.leaderboard.failed
     pages: dict[str, str] = {}
     if reported and finished and not summary.stopped:
+        announcement.tell(state=REPORT)
         pages = _report(summary.study, experiment.tracking_uri, console)
     purpose = "To compare the trials with the benchmark"
     print_address(console, summary.tracking_uri, summary.view, purpose, pages)

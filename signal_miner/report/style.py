@@ -54,6 +54,7 @@ WIDTH = 5.2
 """Inches; text of 10 points on it is still legible where a phone shows it 340 pixels wide."""
 
 _RESOLUTION = 200  # dots an inch, twice what the page's own size asks for
+_PIXELS_AN_INCH = 100  # of a page, and of a notebook
 _MANY = 5_000  # dots; more of them are drawn as one picture
 
 _SETTINGS: dict[Any, Any] = {
@@ -113,9 +114,16 @@ def drawing(name: str = "") -> Iterator[None]:
         yield
 
 
+class ReportFigure(Figure):
+    """A figure that a notebook shows in the report's style, whether or not pyplot was ever imported."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        return png(self), {"width": round(self.get_figwidth() * _PIXELS_AN_INCH)}
+
+
 def new_figure(height: float, title: str, width: float = WIDTH) -> Figure:
     """Return an empty figure of so many inches with its title; only within `drawing`."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = ReportFigure(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr, call-arg]
     figure.suptitle(title, x=0.015, ha="left", fontsize=12.5, fontweight="bold")
     return figure

@@ -1,0 +1,214 @@
+"""A study's miner in a process of its own, as a notebook or another terminal sees it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from signal_miner.background.live_display import show_live
+from signal_miner.background.progress import Progress, progress_of
+from signal_miner.errors import UserError, did_you_mean
+from signal_miner.miner_status import (
+    BENCHMARK,
+    STARTING,
+    MinerStatus,
+    all_statuses,
+    read_status,
+    studies_of,
+    wish_to_stop,
+)
+from signal_miner.redaction import without_passwords
+from signal_miner.study_files import STUDY_STORAGE, study_directory
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SECONDS_BETWEEN_LOOKS = 0.2
+
+
+class BackgroundMiner:
+    """A study's miner, in a process of its own. In a notebook it shows a live bar.
+
+    Made by `start_mining` and `attach`. Any number of these may look at the same miner, from any process.
+
+    Parameters
+    ----------
+    study : str
+    directory : Path
+        Of the study's files on this machine.
+    tracking_uri : str, optional
+        MLflow store; what the miner said, or else MLflow's own choice, if not given.
+
+    Attributes
+    ----------
+    study : str
+    """
+
+    def __init__(self, study: str, directory: Path, tracking_uri: str | None = None) -> None:
+        self.study = study
+        self._directory = directory
+        self._tracking_uri = tracking_uri
+
+    @property
+    def tracking_uri(self) -> str | None:
+        """MLflow store of the study."""
+        return self._tracking_uri or self._status().tracking_uri or None
+
+    def progress(self) -> Progress:
+        """Return how far the miner is: done, total, rate, time left, the best so far.
+
+        Returns
+        -------
+        Progress
+            In state ``failed``, with the reason in `error`, where the miner failed or its process is gone.
+        """
+        return progress_of(self._status())
+
+    def leaderboard(self) -> pd.DataFrame:
+        """Return the trials that are finished so far beside the benchmark, as `signal_miner.leaderboard` does.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Without rows until the benchmark is finished.
+        """
+        import pandas as pd
+
+        from signal_miner.analysis import leaderboard
+
+        try:
+            return leaderboard(self.study, self.tracking_uri)
+        except UserError:
+            if self._status().state in (STARTING, BENCHMARK):
+                return pd.DataFrame(index=pd.Index([], name="model"))
+            raise
+
+    def stop(self, timeout: float | None = None) -> Progress:
+        """Ask the miner to stop, and wait until it has: trials in training end at their next tree.
+
+        Nothing new is begun and nothing finished is lost: `start_mining` goes on from there.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait at most; the wish stands all the same.
+
+        Returns
+        -------
+        Progress
+
+        Raises
+        ------
+        UserError
+            If the wish cannot be written.
+        """
+        status = self._status()
+        if status.alive:
+            wish_to_stop(self._directory, status)
+        return self._until_it_ends(timeout)
+
+    def wait(self, timeout: float | None = None) -> Progress:
+        """Wait until the miner has ended; interrupting the wait does not stop the miner.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait at most.
+
+        Returns
+        -------
+        Progress
+
+        Raises
+        ------
+        UserError
+            If the miner failed.
+        """
+        progress = self._until_it_ends(timeout)
+        if progress.error:
+            raise UserError(f"mining of {self.study} failed: {progress.error}")
+        return progress
+
+    def log(self, lines: int = 20) -> str:
+        """Return the last lines that the miner printed; empty where it prints to a terminal."""
+        path = self._status().log
+        if not path or not Path(path).is_file():
+            return ""
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+        return without_passwords("\n".join(text.splitlines()[-lines:]))
+
+    def _until_it_ends(self, timeout: float | None) -> Progress:
+        end = None if timeout is None else time.monotonic() + timeout
+        while (progress := self.progress()).running and (end is None or time.monotonic() < end):
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        return progress
+
+    def _status(self) -> MinerStatus:
+        status = read_status(self._directory, self.study)
+        if status is None:
+            raise UserError(
+                f"the status of study {self.study} is gone from {self._directory}; start_mining goes on with it"
+            )
+        return status
+
+    def __repr__(self) -> str:
+        return f"BackgroundMiner({self.progress()})"
+
+    def _ipython_display_(self) -> None:
+        show_live(self.progress)
+
+
+def attach(
+    study: str | None = None, *, study_storage: str = STUDY_STORAGE, tracking_uri: str | None = None
+) -> BackgroundMiner:
+    """Find a study's miner, running or not, whoever started it: a notebook before, or a command in a terminal.
+
+    Parameters
+    ----------
+    study : str, optional
+        The study's name or its beginning, such as the experiment's name; a running one before others, then the newest.
+    study_storage : str, default "studies"
+        As the experiment says.
+    tracking_uri : str, optional
+        MLflow store; what the miner said, or else MLflow's own choice, if not given.
+
+    Returns
+    -------
+    BackgroundMiner
+
+    Raises
+    ------
+    UserError
+        If no such study was mined here.
+    """
+    directory = study_directory(study_storage).resolve()
+    return BackgroundMiner(find_statuses(directory, study)[0].study, directory, tracking_uri)
+
+
+def find_statuses(directory: Path, study: str | None) -> tuple[MinerStatus, ...]:
+    """Return the status of each study's newest miner: those at work first, then by their last word.
+
+    Parameters
+    ----------
+    directory : Path
+        Of the studies' files.
+    study : str or None
+        A study's name, or what several begin with; all if None.
+
+    Raises
+    ------
+    UserError
+        If there is none.
+    """
+    statuses = all_statuses(directory)
+    found = studies_of(statuses, study)
+    if not found:
+        names = [status.study for status in statuses]
+        known = [*dict.fromkeys(name.rpartition("-")[0] for name in names), *names]
+        hint = did_you_mean(study, known) if study else ""
+        wanted = f"study {study!r}" if study else "any study"
+        raise UserError(
+            f"no miner of {wanted} has its files in {directory}{hint or '; mlflow run . -e mine starts one'}"
+        )
+    return tuple(sorted(found, key=lambda status: status.alive, reverse=True))

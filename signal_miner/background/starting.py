@@ -1,0 +1,106 @@
+"""Starts a study's miner in a process of its own, or finds the one that is at work."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import joblib
+from filelock import FileLock, Timeout
+
+from signal_miner.background.detached import start_detached
+from signal_miner.background.handing import HANDED, Handed
+from signal_miner.background.handle import BackgroundMiner
+from signal_miner.errors import UserError
+from signal_miner.experiment import Experiment
+from signal_miner.experiment_in_code import load_experiment
+from signal_miner.memory import plan_memory
+from signal_miner.miner_status import (
+    FAILED,
+    MinerStatus,
+    Process,
+    forget_wish,
+    new_token,
+    own_process,
+    read_status,
+    write_status,
+)
+from signal_miner.plan import make_plan
+from signal_miner.redaction import reason_of_system, without_passwords
+from signal_miner.sources import open_data
+from signal_miner.study_files import study_directory
+
+_SECONDS_FOR_ANOTHER_START = 60.0
+
+
+def start_mining(
+    experiment: Experiment | str | Path = "experiments/demo.toml", *, report: bool = True
+) -> BackgroundMiner:
+    """Start to mine an experiment in the background, and return at once.
+
+    The miner is a process of its own that outlives this one. Where the study is being mined already, whoever started
+    it, that miner is returned and none is started. A study that was stopped, or whose miner was killed, goes on.
+
+    Parameters
+    ----------
+    experiment : Experiment, str or Path
+        From `load_experiment` or `make_experiment`, or an experiment file.
+    report : bool, default True
+        Whether the report is made at the end.
+
+    Returns
+    -------
+    BackgroundMiner
+
+    Raises
+    ------
+    UserError
+        If the experiment does not fit its data or the memory, or no process can be started.
+    """
+    if not isinstance(experiment, Experiment):
+        experiment = load_experiment(experiment)
+    plan = make_plan(experiment, open_data(experiment))
+    directory = study_directory(experiment.study_storage).resolve()
+    miner = BackgroundMiner(plan.study, directory, experiment.tracking_uri)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with FileLock(directory / f"{plan.study}.start.lock", timeout=_SECONDS_FOR_ANOTHER_START):
+            status = read_status(directory, plan.study)
+            if status is not None and status.alive:
+                _warn_of_another_number(status, experiment)
+                return miner
+            plan_memory(plan, joblib.cpu_count())
+            forget_wish(directory, plan.study)
+            _start(experiment, plan.study, report, directory)
+    except Timeout as error:
+        raise UserError(f"study {plan.study} is being started by another process for long; try again") from error
+    except OSError as error:
+        reason, place = reason_of_system(error), without_passwords(experiment.study_storage)
+        raise UserError(f"study_storage = {place!r} cannot be written ({reason}); name another") from error
+    return miner
+
+
+def _start(experiment: Experiment, study: str, report: bool, directory: Path) -> None:
+    log = directory / f"{study}.log"
+    handed = Handed(experiment, study, new_token(), report, str(log))
+    status = MinerStatus(study, handed.token, own_process(), log=str(log))
+    write_status(directory, status)  # first, as the miner speaks only if it finds its name there
+    try:
+        pid = start_detached(["mine", "--experiment", HANDED], handed.to_json(), log)
+    except UserError as error:
+        write_status(directory, replace(status, state=FAILED, message=str(error)))
+        raise
+    written = read_status(directory, study)
+    if written is not None and written.process == status.process:  # it has not spoken yet
+        write_status(directory, replace(status, process=Process.of(pid)))
+
+
+def _warn_of_another_number(status: MinerStatus, experiment: Experiment) -> None:
+    total = status.standing.total
+    if total and total != experiment.trials:
+        warnings.warn(
+            f"study {status.study} is being mined already, up to {total} trials; once that has ended, start_mining "
+            f"goes on to {experiment.trials}",
+            stacklevel=3,
+        )
