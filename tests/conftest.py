@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,16 @@ if TYPE_CHECKING:
 
 settings.register_profile("steady", deadline=None)  # other processes may hold the cores
 settings.load_profile("steady")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what runs the README unless `-m` names it: ``not slow``, or nothing, does not ask for it."""
+    if re.search(r"\bdocs\b", config.getoption("markexpr")):
+        return
+    left_out = [item for item in items if item.get_closest_marker("docs")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 FEATURES = [f"feature_{number:02d}" for number in range(12)]

@@ -16,8 +16,10 @@ from pathlib import Path
 from signal_miner.errors import UserError
 
 _PACKAGE = Path(__file__).parents[2]
-_OF_THE_STARTER = ("MLFLOW_RUN_ID", "MPLBACKEND")
-"""Variables that speak of the process that starts another: the run it was launched by, a notebook's way to draw."""
+_COLORS = ("CLICOLOR", "CLICOLOR_FORCE", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+_OF_THE_STARTER = ("MLFLOW_RUN_ID", "MPLBACKEND", *_COLORS)
+"""Variables that speak of the process that starts another: the run it was launched by, a notebook's way to draw, and
+its colours, by which a file would count as a terminal and fill with moving bars."""
 
 _SECONDS_TO_START = 60.0
 

@@ -82,7 +82,7 @@ class Progress:
         bar = f"<div style='width:{share:.1%};height:100%;border-radius:4px;background:{color}'></div>"
         style = f" style='color:{color}'" if self.state == FAILED else ""
         return (
-            "<div style='font:13px/1.7 system-ui,sans-serif;max-width:44em'>"
+            "<div style='font:13px/1.7 system-ui,sans-serif;max-width:58em'>"
             f"<div{style}><b>{html.escape(self.study)}</b> · {html.escape(head)}</div>"
             f"<div style='height:8px;border-radius:4px;background:rgba(128,128,128,.25)'>{bar}</div>"
             f"<div>{html.escape(' · '.join(further)) or '&nbsp;'}</div></div>"

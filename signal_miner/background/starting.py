@@ -18,6 +18,7 @@ from signal_miner.experiment_in_code import load_experiment
 from signal_miner.memory import plan_memory
 from signal_miner.miner_status import (
     FAILED,
+    STOPPED,
     MinerStatus,
     Process,
     forget_wish,
@@ -85,15 +86,22 @@ def _start(experiment: Experiment, study: str, report: bool, directory: Path) ->
     log = directory / f"{study}.log"
     handed = Handed(experiment, study, new_token(), report, str(log))
     status = MinerStatus(study, handed.token, own_process(), log=str(log))
-    write_status(directory, status)  # first, as the miner speaks only if it finds its name there
     try:
+        write_status(directory, status)  # first, as the miner speaks only if it finds its name there
         pid = start_detached(["mine", "--experiment", HANDED], handed.to_json(), log)
-    except UserError as error:
-        write_status(directory, replace(status, state=FAILED, message=str(error)))
+    except (UserError, KeyboardInterrupt) as error:  # or this process would count as the miner for as long as it lives
+        if _is_unspoken(directory, status):
+            state = STOPPED if isinstance(error, KeyboardInterrupt) else FAILED
+            write_status(directory, replace(status, state=state, message=str(error)))
         raise
-    written = read_status(directory, study)
-    if written is not None and written.process == status.process:  # it has not spoken yet
+    if _is_unspoken(directory, status):
         write_status(directory, replace(status, process=Process.of(pid)))
+
+
+def _is_unspoken(directory: Path, status: MinerStatus) -> bool:
+    """Return whether what was written in the miner's name still stands, as it has not spoken itself yet."""
+    written = read_status(directory, status.study)
+    return written is not None and written.process == status.process
 
 
 def _warn_of_another_number(status: MinerStatus, experiment: Experiment) -> None:

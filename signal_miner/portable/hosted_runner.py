@@ -112,7 +112,7 @@ def peak_memory_bytes() -> int:
     """Return the largest resident memory this process has had."""
     status = Path("/proc/self/status")
     if status.exists():  # getrusage would count what the parent had at the fork
-        for line in status.read_text().splitlines():
+        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     if sys.platform == "win32":

@@ -1,0 +1,16 @@
+PYTHON ?= python
+.PHONY: help install test quick docs lint format types mine ui walkthrough benchmarks ci
+
+help: ; @awk -F ': ; ' '/^[a-z]+: ;/ && !/^help/ {printf "make %-12s %s\n", $$1, $$2}' Makefile
+install: ; $(PYTHON) -m pip install -r requirements-dev.txt
+test: ; $(PYTHON) -m pytest
+quick: ; $(PYTHON) -m pytest -m "not slow"
+docs: ; $(PYTHON) -m pytest -m docs
+lint: ; $(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check . && lint-imports
+format: ; $(PYTHON) -m ruff check --fix --exit-zero . && $(PYTHON) -m ruff format .
+types: ; $(PYTHON) -m mypy signal_miner
+mine: ; mlflow run . -e mine --env-manager local
+ui: ; MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri sqlite:///mlflow.db
+walkthrough: ; jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False experiments/walkthrough.ipynb
+benchmarks: ; for name in engine checkpoints jobs dataset_memory scoring trial_overhead luck; do $(PYTHON) -m benchmarks.$$name || exit 1; done
+ci: ; PYTHON=$(PYTHON) .ci/run
