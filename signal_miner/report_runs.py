@@ -52,8 +52,10 @@ class ReportRuns(RunStore):
         if former:
             _, deflated = deflate(contents.scores, former[-1] + 1)
             for place in former:
-                self._write(contents.trials[place].run_id, {}, _leader_metrics(float(deflated[place])))
-                self._client.delete_tag(contents.trials[place].run_id, VERDICT)
+                run_id = contents.trials[place].run_id
+                self._write(run_id, {}, _leader_metrics(float(deflated[place])))
+                if VERDICT in self._client.get_run(run_id).data.tags:  # an earlier report may have taken it away
+                    self._client.delete_tag(run_id, VERDICT)
 
 
 def study_metrics(judgement: Judgement) -> dict[str, float]:

@@ -25,9 +25,7 @@ from urllib.request import ProxyHandler, build_opener
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-LONGEST_SECONDS = 400
-VERSION = r"v\d+(\.\d+)*"
-_START = r"(?:^|(?<=&& )|(?<=; ))"
+LONGEST_SECONDS = 900  # other work may hold the cores
 
 
 @dataclass(frozen=True)
@@ -90,20 +88,11 @@ def _live_of_champion(_found: re.Match[str], directory: Path) -> str:
 
 RULES = (
     Rule(
-        _START + r"(git clone|python[\d.]* -m venv|uv venv|conda (create|activate)|cd|source|\.) [^&;|#\n]*",
-        "true ",
-        "the reader stands in the project's folder already, and in its environment",
-    ),
-    Rule(
         r"\bpip install (?=-r )",
         "pip install --no-index --dry-run --quiet ",
         "the environment stands: pip says whether it is the one that the file asks for, without a network",
     ),
-    Rule(r"\bpip install (?!.*-r )[^&;|#\n]*", "true ", "what else a reader may like is in the environment or is not"),
-    Rule(_START + r"pytest\b", "pytest --collect-only --quiet", "this is pytest; there, it finds all tests"),
-    Rule(r"\.ci/run\b", "test -x .ci/run", "this is a step of it"),
-    Rule(r"--env-manager (?!local)\w+", "--env-manager local", "the environment stands; another takes a network"),
-    Rule(r"\bmlflow run \.(?!.*--env-manager)", r"\g<0> --env-manager local", "as above; the default is conda"),
+    Rule(r"(?:^|(?<=&& ))pytest\b", "pytest --collect-only --quiet", "this is pytest; there, it finds all tests"),
     Rule(r"\btrials=(\d+)", _few_trials, "the demo's 80 are mined, and a few more where it says how to go on"),
     Rule(
         r"\bdata=path/to/\w+",

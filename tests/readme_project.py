@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import psutil
 from conftest import FEATURES, make_frame, write_numerai_directory
-from readme_case import ROOT, VERSION, Reader, blocks
+from readme_case import ROOT, Reader, blocks
 
 if TYPE_CHECKING:
     from tournament_case import Tournament
@@ -124,7 +124,7 @@ def copy_project(target: Path) -> None:
 def experiments_of_numerai(project: Path) -> dict[Path, dict[str, Any]]:
     """Return the shipped experiments that mine a version of Numerai's data."""
     found = {path: tomllib.loads(path.read_text(encoding="utf-8")) for path in (project / "experiments").glob("*.toml")}
-    return {path: given for path, given in found.items() if re.fullmatch(VERSION, str(given.get("data")))}
+    return {path: given for path, given in found.items() if re.fullmatch(r"v\d+(\.\d+)*", str(given.get("data")))}
 
 
 def shrink_experiments(project: Path) -> None:

@@ -173,6 +173,8 @@ def test_mistakes_are_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(UserError, match=r"no miner of any study has its files in .*; mlflow run \. -e mine starts one"):
         signal_miner.attach()
     assert mine_here(tmp_path, "--trials", "2").returncode == 0
+    assert mine_here(tmp_path, "--trials", "1", "--name", "another").returncode == 0
+    assert signal_miner.attach("another").progress().total == 1
     assert signal_miner.attach("tiny").progress().state == "finished"
     with pytest.raises(UserError, match=r"no miner of study 'tinny' has its files in .*; did you mean 'tiny'\?"):
         signal_miner.attach("tinny")

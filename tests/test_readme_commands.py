@@ -23,7 +23,7 @@ from readme_case import (
 )
 from readme_project import reader_of_readme
 
-pytestmark = [pytest.mark.docs, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.docs, pytest.mark.timeout(1000)]
 
 COMMANDS = commands()
 SNIPPETS = [each for each in blocks() if each.language == "python"]

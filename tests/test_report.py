@@ -96,7 +96,8 @@ def test_leaders_of_earlier_reports_lose_their_verdict(reported: Path, monkeypat
     from signal_miner import reporting
 
     monkeypatch.setattr(reporting, "LEADERS", 2)
-    assert command(reported, "report") == 0
+    for _ in range(2):  # the second finds what the first took away
+        assert command(reported, "report") == 0
     judged = [trial for trial in runs_of(reported) if VERDICT in trial.data.tags]
     assert len(judged) == 2
     assert all(DEFLATED_SHARPE in trial.data.metrics for trial in runs_of(reported) if trial.info.status == "FINISHED")

@@ -19,7 +19,7 @@ _WORDS = {
     STOPPED: "stopped; start_mining, or the same command, goes on",
     FAILED: "failed",
 }
-_COLORS = {FINISHED: "#2e9e5b", STOPPED: "#8a8a8a", FAILED: "#c9342f"}
+_COLORS = {FINISHED: "#2e9e5b", STOPPED: "#8a8a8a", FAILED: "#d9403a"}
 _BLUE = "#2a78d6"
 
 
@@ -81,11 +81,13 @@ class Progress:
         color = _COLORS.get(self.state, _BLUE)
         bar = f"<div style='width:{share:.1%};height:100%;border-radius:4px;background:{color}'></div>"
         style = f" style='color:{color}'" if self.state == FAILED else ""
+        parts = " · ".join(further).split(" · ")  # a line breaks between them, not within
+        below = " · ".join(f"<span style='white-space:nowrap'>{html.escape(part)}</span>" for part in parts)
         return (
-            "<div style='font:13px/1.7 system-ui,sans-serif;max-width:58em'>"
+            "<div style='font:13px/1.7 system-ui,sans-serif;padding:2px 6px;max-width:58em'>"
             f"<div{style}><b>{html.escape(self.study)}</b> · {html.escape(head)}</div>"
             f"<div style='height:8px;border-radius:4px;background:rgba(128,128,128,.25)'>{bar}</div>"
-            f"<div>{html.escape(' · '.join(further)) or '&nbsp;'}</div></div>"
+            f"<div>{below if further else '&nbsp;'}</div></div>"
         )
 
 

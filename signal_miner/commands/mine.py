@@ -27,6 +27,9 @@ _NUMBERS = ("trials", "jobs", "seed", "horizon_days", "embargo_eras")
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("--experiment", default="experiments/demo.toml", help="experiment file (%(default)s)")
+    parser.add_argument(
+        "--name", help="name of the MLflow experiment and the beginning of the study's, in place of the file's"
+    )
     parser.add_argument("--data", help="data in place of the file's: demo, a version, a directory or a file")
     parser.add_argument("--trials", help="number of trials in all")
     parser.add_argument("--jobs", help="trials trained at a time; -1 for one a core")
@@ -46,7 +49,7 @@ def run(given: argparse.Namespace, console: Console) -> int:
         with Announcement(directory, handed.study, handed.token, handed.log) as announcement:
             return _mine(handed.experiment, handed.report, announcement, console)
     overrides: dict[str, Any] = {
-        key: value for key, value in (("data", given.data), ("tracking_uri", given.tracking_uri)) if value
+        key: value for key in ("name", "data", "tracking_uri") if (value := getattr(given, key))
     }
     for option in _NUMBERS:
         text = getattr(given, option)
