@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -126,8 +125,10 @@ class Announcement:
                 claimed, self._changed = self._claimed, False
             self._written = time.monotonic()
             if status.study and (claimed or self._is_named(status)):
-                with suppress(UserError):
+                try:
                     write_status(self._directory, status)
+                except UserError:
+                    self._changed = True  # there may be room again in a moment
 
     def _is_named(self, status: MinerStatus) -> bool:
         written = read_status(self._directory, status.study)
