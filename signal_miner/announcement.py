@@ -60,24 +60,34 @@ class Announcement:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="announcement", daemon=True)
 
+    @property
+    def token(self) -> str:
+        """Name of this start of a miner."""
+        return self._status.token
+
     def claim(self, study: str, on_wish: Callable[[], None]) -> None:
         """Speak for a study from now on, as this process holds its lock; `on_wish` is called once, in a thread."""
         with self._lock:
             self._claimed = True
-            self._on_wish = on_wish
+        self.listen(on_wish)
         self.tell(study=study)
+
+    def listen(self, on_wish: Callable[[], None] | None) -> None:
+        """Call `on_wish`, once, when a wish to stop is heard from now on; None: hear none."""
+        with self._lock:
+            self._on_wish = on_wish
 
     def let_go(self) -> None:
         """Take note that this process no longer holds the study's lock, nor stops when it is asked to."""
         self._write()
+        self.listen(None)
         with self._lock:
             self._claimed = False
-            self._on_wish = None
 
     def tell(self, **changes: Any) -> None:
         """Change some attributes of the status; safe to call from several threads, and quick."""
-        if "tracking_uri" in changes and without_passwords(changes["tracking_uri"]) != changes["tracking_uri"]:
-            changes["tracking_uri"] = ""
+        if "tracking_uri" in changes:
+            changes["tracking_uri"] = without_passwords(changes["tracking_uri"])
         with self._lock:
             self._status = replace(self._status, **changes)
             self._changed = True
@@ -101,6 +111,8 @@ class Announcement:
             last = {"state": FAILED, "message": reason if expected else f"{type(error).__name__}: {reason}"}
         self.tell(**last, at="")
         self._write()
+        if is_wished_to_stop(self._directory, self._status):  # too late to be heard
+            forget_wish(self._directory, self._status.study)
 
     def _run(self) -> None:
         while not self._over.wait(_SECONDS_BETWEEN_LOOKS):
@@ -115,6 +127,8 @@ class Announcement:
         if on_wish is not None and is_wished_to_stop(self._directory, status):
             with self._lock:
                 self._on_wish = None
+            self.tell(stopping=True)
+            self._write()  # before the wish is gone: who starts a miner looks for one of the two
             forget_wish(self._directory, status.study)
             on_wish()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from signal_miner.overfitting.wording import number_text
 from signal_miner.scoring import sharpe
 
 FEWEST_ERAS = 4
@@ -38,8 +39,9 @@ class Comparison:
     def sentence(self) -> str:
         """What was compared, in a few words."""
         if self.eras < FEWEST_ERAS:
-            return f"they have {self.eras} validation eras in common, too few to compare"
-        return f"validation Sharpe {self.challenger:.3f} against {self.champion:.3f} on {self.eras} common eras"
+            return f"they have {self.eras} validation era{'s' * (self.eras != 1)} in common, too few to compare"
+        own, other = number_text(self.challenger, 3), number_text(self.champion, 3)
+        return f"validation Sharpe {own} against {other} on {self.eras} common eras"
 
 
 def compare(challenger: pd.DataFrame, champion: pd.DataFrame) -> Comparison:

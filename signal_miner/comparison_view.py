@@ -39,6 +39,7 @@ COLORS = {
 _MAIN = "Trials against the benchmark"
 _PARAMETERS = "Parameters (colour: validation Sharpe)"
 _CURVES = "Learning curves: mean CORR by trees"
+_LATER = ("Model metrics", "holdout", "luck", "members", "predict")  # groups of metrics that no new trial has
 _NAMESPACE = uuid.UUID("7f0e3d5e-2f6c-5d0a-9a1f-5b1f0f5c7f10")
 
 
@@ -125,7 +126,7 @@ def _state(study: str, metric_names: list[str], grid_params: list[str]) -> dict[
         _line(curves, "Validation", "validation/corr_curve"),
         _line(curves, "Test", "test/corr_curve"),
     ]
-    folded = sorted({name.rpartition("/")[0] or "Model metrics" for name in metric_names} | {"Model metrics"})
+    folded = sorted({name.rpartition("/")[0] or "Model metrics" for name in metric_names} | set(_LATER))
     sections = [
         _section(_MAIN, True, columns=3),
         _section(_PARAMETERS, True, columns=1),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from signal_miner.errors import UserError, did_you_mean
+from signal_miner.parameters import shown
 
 _OPERATIONS: dict[type, Callable[..., Any]] = {
     ast.Add: operator.add,
@@ -30,6 +31,8 @@ _OPERATIONS: dict[type, Callable[..., Any]] = {
 }
 _RULE = "use parameter names, numbers, + - * / // % **, comparisons, and, or, not"
 _LARGEST_POWER = 4096
+_LONGEST = 1000  # letters
+_DEEPEST = 100
 
 
 @dataclass(frozen=True)
@@ -91,10 +94,18 @@ def parse_constraint(expression: str, known: Iterable[str]) -> Constraint:
     UserError
         If it is not such an expression, or names something unknown.
     """
+    if len(expression) > _LONGEST:
+        raise UserError(f"constraint = {shown(expression)} has more than {_LONGEST} letters; write a shorter one")
     try:
         tree = ast.parse(expression.strip(), mode="eval").body
-    except SyntaxError as error:
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:  # the last three: a null byte, too deep
         raise UserError(f"constraint = {expression!r} is not an expression; {_RULE}") from error
+    level: list[ast.AST] = [tree]
+    depth = 0
+    while level := [child for node in level for child in ast.iter_child_nodes(node)]:
+        depth += 1
+    if depth > _DEEPEST:  # it is computed by recursion, which Python bounds
+        raise UserError(f"constraint = {shown(expression)} is nested more than {_DEEPEST} deep; write a flatter one")
     known = list(known)
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):

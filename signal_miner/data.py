@@ -75,8 +75,10 @@ class Dataset:
 
     def __repr__(self) -> str:
         first, last = (self.era_labels[int(era)] for era in (self.eras[0], self.eras[-1]))
-        columns = f"{len(self.features)} features, {len(self.targets)} targets"
-        return f"Dataset({self.name}: {len(self):,} rows, eras {first}–{last}, {columns})"
+        named = (("feature", self.features), ("target", self.targets))
+        columns = ", ".join(f"{len(each)} {name}{'s' * (len(each) != 1)}" for name, each in named)
+        eras = f"era {first}" if first == last else f"eras {first}–{last}"
+        return f"Dataset({self.name}: {len(self):,} row{'s' * (len(self) != 1)}, {eras}, {columns})"
 
     def rows_of(self, eras: Sequence[int]) -> Rows:
         """Return the rows of some eras.
@@ -202,7 +204,7 @@ class Dataset:
             return declared
         raise UserError(
             f"the horizon of {target!r} in {self.name} is not known: it equals no target whose name ends in "
-            "_20 or _60; say -P horizon_days=20 (or 60), or write horizon_days in the file"
+            "_20 or _60; say horizon_days=20 (or 60), and embargo_eras=1 where eras are a month apart"
         )
 
     def _twin(self, target: str) -> str | None:

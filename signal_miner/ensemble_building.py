@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
@@ -13,6 +13,8 @@ from signal_miner.ensemble import EnsembleMaker, EnsembleSummary, make_neutraliz
 from signal_miner.ensemble_runs import EnsembleRuns
 from signal_miner.ensemble_table import as_shown, ensemble_frame
 from signal_miner.errors import UserError
+from signal_miner.experiment import KeptWithoutPasswords
+from signal_miner.parameters import LARGEST_INTEGER, Rule, shown
 from signal_miner.plan import Plan
 from signal_miner.progress import plain_console
 from signal_miner.reopening import reopen_plan
@@ -72,6 +74,11 @@ class EnsembleOptions:
     rule: SelectionRule = field(init=False)
 
     def __post_init__(self) -> None:
+        if self.neutralize is not None:
+            Rule(str).checked("neutralize", self.neutralize)
+        if self.proportion is not None:
+            proportion = Rule(float).checked("proportion", self.proportion, "; use one such as 0.5")
+            object.__setattr__(self, "proportion", proportion)
         if (self.select or SelectionRule.select) != GREEDY:
             for name, value in (("max_correlation", self.max_correlation), ("pool", self.pool)):
                 if value is not None:
@@ -136,7 +143,7 @@ def make_ensemble(
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class BuiltEnsemble:
+class BuiltEnsemble(KeptWithoutPasswords):
     """An ensemble as a notebook shows it.
 
     Attributes
@@ -145,8 +152,10 @@ class BuiltEnsemble:
         ``ensemble 1``.
     run_id : str
         Its MLflow run.
-    study, tracking_uri : str
-        The study it is of, and the store that both are in.
+    study : str
+        The study it is of.
+    tracking_uri : str or None
+        The store that both are in; None, for MLflow's own choice, after a pickle whose address held a password.
     table : pandas.DataFrame
         A row a member by its name, at its best checkpoint; then the ensemble, and ``benchmark``. Columns ``weight``,
         ``trees``, ``validation/corr``, ``validation/sharpe``, ``validation/bmc``, ``validation/benchmark_corr``,
@@ -158,7 +167,7 @@ class BuiltEnsemble:
     name: str
     run_id: str
     study: str
-    tracking_uri: str
+    tracking_uri: str | None
     table: pd.DataFrame
     highest_correlation: float | None
 
@@ -166,7 +175,7 @@ class BuiltEnsemble:
         return f"{self._caption}\n{self._shown.to_string()}"
 
     def _repr_html_(self) -> str:
-        head, foot = self._shown.to_html().split("<thead>")
+        head, foot = self._shown.to_html().replace('halign="left"', 'style="text-align:center"').split("<thead>")
         return f"{head}<caption>{escape(self._caption)}</caption>\n  <thead>{foot}"
 
     @property
@@ -194,7 +203,7 @@ def build_ensemble(
     max_correlation: float | None = None,
     max_benchmark_correlation: float | None = None,
     pool: int | None = None,
-    runs: Sequence[str | int] = (),
+    runs: str | Sequence[str | int] | None = (),
     weights: str = SelectionRule.weights,
     neutralize: str | None = None,
     proportion: float | None = None,
@@ -244,7 +253,6 @@ def build_ensemble(
         If there is no such study, an option is wrong, the data are gone, no trial fits, or predictions cannot be read.
     """
     name, uri = referenced(study, tracking_uri)
-    named = (runs,) if isinstance(runs, str) else runs
     options = EnsembleOptions(
         study=name,
         select=select,
@@ -253,7 +261,7 @@ def build_ensemble(
         max_correlation=max_correlation,
         max_benchmark_correlation=max_benchmark_correlation,
         pool=pool,
-        runs=tuple(str(run) for run in named),
+        runs=_named(runs),
         weights=weights,
         neutralize=neutralize,
         proportion=proportion,
@@ -269,4 +277,16 @@ def build_ensemble(
         tracking_uri=made.tracking_uri,
         table=ensemble_frame(made.summary, made.study.benchmark),
         highest_correlation=tracked.metrics.get("members/highest_correlation"),
+    )
+
+
+def _named(runs: str | Sequence[str | int] | None) -> tuple[str, ...]:
+    if runs is None or isinstance(runs, str):
+        return () if runs is None else (runs,)
+    if not isinstance(runs, Iterable):
+        raise UserError(f"runs = {shown(runs)} is not a list; write runs=[{shown(runs)}]")
+    number = Rule(int, 0, LARGEST_INTEGER)
+    return tuple(
+        run if isinstance(run, str) else str(number.checked("runs: a trial", run, ", nor a run's id or name"))
+        for run in runs
     )

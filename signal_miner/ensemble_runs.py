@@ -34,6 +34,8 @@ MEMBERS = "signal_miner.members"
 REFIT_TAG = "signal_miner.refit."
 """Beginning of the tags that hold a refitted member to its bytes: then its file's name."""
 
+_FORMS_SHOWN = 4  # of the names that a message gives to choose from
+
 _GAP = "\u2003"  # MLflow draws table cells side by side without a gap
 
 REFIT = "refit"
@@ -162,13 +164,14 @@ class EnsembleRuns(RunStore):
         Parameters
         ----------
         which : str, optional
-            Its run id or name, such as ``ensemble 3`` (the newest of that name); or a study's name or the beginning of
-            one: then its newest ensemble. The newest of all if not given.
+            Its run id; its name, such as ``ensemble 3``, or study and name, such as ``demo/ensemble 3``, where the
+            study may be its beginning; or a study's name or the beginning of one: then its newest ensemble. The newest
+            of all if not given.
 
         Raises
         ------
         UserError
-            If there is none, or its artifacts cannot be read.
+            If there is none, a name fits several, or its artifacts cannot be read.
         """
         runs = [
             run for run in self._find(self._all_experiment_ids(), {KIND: ENSEMBLE_KIND}) if run.info.status == FINISHED
@@ -176,13 +179,7 @@ class EnsembleRuns(RunStore):
         runs.sort(key=lambda run: run.info.start_time, reverse=True)
         if not runs:
             raise UserError("the tracking store has no ensemble yet; make one with: mlflow run . -e ensemble")
-        fitting = [run for run in runs if which in (run.info.run_id, run.info.run_name)] or [
-            run for run in runs if run.data.tags[STUDY].startswith(which or "")
-        ]
-        if not fitting:
-            known = list(dict.fromkeys(str(name) for run in runs for name in (run.info.run_name, run.data.tags[STUDY])))
-            raise UserError(f"ensemble {which!r} is not tracked{did_you_mean(str(which), known)}")
-        return self._tracked(fitting[0])
+        return self._tracked(_chosen(runs, which or ""))
 
     @told
     def log_refit(self, run_id: str, file: Path) -> None:
@@ -224,6 +221,38 @@ class EnsembleRuns(RunStore):
             metrics=dict(run.data.metrics),
             params=dict(run.data.params),
         )
+
+
+def _chosen(runs: Sequence[Run], which: str) -> Run:
+    """Return the run that is meant, of ensembles with the newest first; any where nothing is said."""
+    by_id = [run for run in runs if run.info.run_id == which]
+    named = by_id or [run for run in runs if run.info.run_name == which]
+    if not named:
+        study, slash, name = which.rpartition("/")
+        of_name = [run for run in runs if slash and run.info.run_name == name]
+        named = _of_study(of_name, study)
+    if len(named) > 1:
+        forms = list(dict.fromkeys(_full_name(run) for run in named))
+        forms = forms if len(forms) == len(named) else [run.info.run_id for run in named]
+        shown = ", ".join(forms[:_FORMS_SHOWN]) + (", …" if len(forms) > _FORMS_SHOWN else "")
+        raise UserError(f"ensemble {which!r} fits {len(named)} ensembles; give one of {shown}, or a run id")
+    fitting = named or _of_study(runs, which)
+    if not fitting:
+        names = (str(name) for run in runs for name in (run.info.run_name, run.data.tags[STUDY], _full_name(run)))
+        known = [name for name in dict.fromkeys(names) if ("/" in name) == ("/" in which)]
+        raise UserError(f"ensemble {which!r} is not tracked{did_you_mean(which, known)}")
+    return fitting[0]
+
+
+def _of_study(runs: Sequence[Run], study: str) -> list[Run]:
+    """Return the ensembles of a study by its name, or else of those that begin so."""
+    return [run for run in runs if run.data.tags[STUDY] == study] or [
+        run for run in runs if run.data.tags[STUDY].startswith(study)
+    ]
+
+
+def _full_name(run: Run) -> str:
+    return f"{run.data.tags[STUDY]}/{run.info.run_name}"
 
 
 def members_note(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from signal_miner.ensemble import EnsembleSummary
-from signal_miner.leaderboard_table import for_a_table
+from signal_miner.leaderboard_table import fitting, for_a_table, print_if_below
 from signal_miner.records import TrackedTrial
 
 _SCORES = {
@@ -24,6 +24,16 @@ _SCORES = {
     "test\nSharpe": "test/sharpe",
     "test\nBMC": "test/bmc",
 }
+_LEAST_FIRST = (
+    "test\nBMC",
+    "corr. with\nbenchmark",
+    "test\nCORR",
+    "BMC",
+    "trees",
+    "CORR",
+    "weight",
+    "test\nSharpe",
+)
 
 
 def ensemble_frame(summary: EnsembleSummary, benchmark: TrackedTrial) -> pd.DataFrame:
@@ -60,25 +70,28 @@ def as_shown(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def print_ensemble(summary: EnsembleSummary, benchmark: TrackedTrial, console: Console) -> None:
-    """Print an ensemble."""
+    """Print an ensemble, and whether it is below the benchmark in test; fewer columns where the terminal is narrow."""
     console = for_a_table(console)
     ensemble = summary.tracked.ensemble
-    table = Table(
-        title=f"{summary.tracked.name.capitalize()}, chosen on validation (test is shown, never chosen by)",
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    table.add_column("", no_wrap=True)
-    for head in ("weight", "trees", *_SCORES):
-        table.add_column(head, justify="right", no_wrap=True)
-    *members, itself, other = as_shown(ensemble_frame(summary, benchmark)).itertuples(name=None)
-    for cells in members:
-        table.add_row(*cells)
-    table.add_section()
-    table.add_row(*itself, style="bold")
-    table.add_row(*other, style="yellow")
-    console.print(table)
+    texts = as_shown(ensemble_frame(summary, benchmark)).set_axis(["weight", "trees", *_SCORES], axis="columns")
+
+    def table(left_out: Container[str]) -> Table:
+        shown = texts[[head for head in texts if head not in left_out]]
+        title = f"{summary.tracked.name.capitalize()}, chosen on validation (test is shown, never chosen by)"
+        made = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        made.add_column("", no_wrap=True)
+        for head in shown:
+            made.add_column(str(head), justify="right", no_wrap=True)
+        *members, itself, other = shown.itertuples(name=None)
+        for cells in members:
+            made.add_row(*cells)
+        made.add_section()
+        made.add_row(*itself, style="bold")
+        made.add_row(*other, style="yellow")
+        return made
+
+    console.print(fitting(table, _LEAST_FIRST, console))
+    print_if_below(summary.tracked.metrics, benchmark.metrics, console)
     if len(summary.members) > 1:
         between = summary.correlations[~np.eye(len(summary.members), dtype=bool)]
         console.print(

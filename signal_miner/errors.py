@@ -18,6 +18,10 @@ class UserError(ValueError):
         return [f"{type(self).__name__}: {' '.join(str(self).split())}"]
 
 
+class StoreError(UserError):
+    """A store that does not answer, or that the disk holds no more of."""
+
+
 class Stopped(Exception):
     """Raised inside long work that was asked to stop; what it was doing will be done again."""
 

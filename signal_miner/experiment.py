@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from signal_miner.constraint import Constraint, parse_constraint
 from signal_miner.errors import UserError, did_you_mean
-from signal_miner.parameters import RULES, Value, check_name, check_value, parse_axis
+from signal_miner.parameters import (
+    LARGEST_INTEGER,
+    RULES,
+    Rule,
+    Value,
+    check_name,
+    check_value,
+    parse_axis,
+    shown,
+)
+from signal_miner.redaction import reason_of_system, without_passwords
 
 ALL_TARGETS = "all"
 """What ``targets`` says where every target of the data is trained on."""
@@ -43,9 +53,28 @@ class FoldSettings:
     train_era_step: int = 1
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class KeptWithoutPasswords:
+    """A dataclass of which a pickle holds no password: what a store's address lost, it has to be given again."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {
+            key: without_passwords(value) if isinstance(value, str) else value for key, value in vars(self).items()
+        }
+        if state["tracking_uri"] != vars(self)["tracking_uri"]:
+            state["tracking_uri"] = None  # MLflow's own choice, which may know the password
+        return state
+
+    def __copy__(self) -> Self:  # a copy stays in this process, and keeps them
+        return replace(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return replace(self, **deepcopy(vars(self), memo))
+
+
 @dataclass(frozen=True)
-class Experiment:
-    """One experiment file.
+class Experiment(KeptWithoutPasswords):
+    """One experiment file. Neither its repr nor a pickle of it holds a store's password.
 
     Attributes
     ----------
@@ -103,26 +132,16 @@ class Experiment:
     tracking_uri: str | None
     text: str = field(repr=False, default="")
 
+    def __repr__(self) -> str:
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.repr}
+        plain = {key: without_passwords(value) if isinstance(value, str) else value for key, value in values.items()}
+        return f"Experiment({', '.join(f'{key}={value!r}' for key, value in plain.items())})"
 
-_KEYS = {
-    "name",
-    "data",
-    "feature_set",
-    "targets",
-    "scoring_target",
-    "horizon_days",
-    "numerai_benchmarks",
-    "constraint",
-    "trials",
-    "jobs",
-    "seed",
-    "memory_gb",
-    "cache_gb",
-    "study_storage",
-    "tracking_uri",
-}
+
+_KEYS = {each.name for each in fields(Experiment)} - {"axes", "text"} - TABLES
+_FOLD_KEYS = {each.name for each in fields(FoldSettings)}
 _DEFAULT_CACHE_GB = 20.0
-_FOLD_KEYS = {"count", "embargo_eras", "holdout_eras", "train_era_step"}
+_LONGEST_NAME = 100
 
 
 def load_experiment(path: Path, overrides: Mapping[str, Any] | None = None) -> Experiment:
@@ -174,15 +193,20 @@ def read_experiment_file(path: Path) -> tuple[dict[str, Any], str]:
     UserError
         If the file is absent or not TOML.
     """
-    if not path.is_file():
+    try:
+        text = path.read_text(encoding="utf-8") if path.is_file() else None
+        table = tomllib.loads(text or "")
+    except OSError as error:
+        raise UserError(
+            f"experiment file {shown(str(path))} cannot be read ({reason_of_system(error)}); name another"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not a TOML file: {error}") from error
+    if text is None:
         places = [folder for folder in (path.parent, Path("experiments")) if folder.is_dir()]
         near = sorted({str(other) for folder in places for other in folder.glob("*.toml")} - {"pyproject.toml"})
         raise UserError(f"experiment file {str(path)!r} does not exist{did_you_mean(str(path), near)}")
-    try:
-        text = path.read_text(encoding="utf-8")
-        return tomllib.loads(text), text
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a TOML file: {error}") from error
+    return table, text
 
 
 def parse_experiment(table: Mapping[str, Any], text: str = "") -> Experiment:
@@ -208,11 +232,15 @@ def parse_experiment(table: Mapping[str, Any], text: str = "") -> Experiment:
     table = without_none(table)
     name = _string(table, "name")
     if not re.fullmatch(r"[A-Za-z0-9][\w .-]*", name):
-        raise UserError(f"name = {name!r} is not a name; use letters, digits, spaces, '_', '-' and '.'")
+        raise UserError(f"name = {shown(name)} is not a name; use letters, digits, spaces, '_', '-' and '.'")
+    if len(name.encode()) > _LONGEST_NAME:  # files are named after it
+        raise UserError(
+            f"name = {shown(name)} is too long; use {_LONGEST_NAME} letters at most, fewer of é and the like"
+        )
     axes = _axes(table)
     written = table.get("constraint")
     if written is not None and not isinstance(written, str):
-        raise UserError(f"constraint = {written!r} is not text; write one such as 'num_leaves <= 2**max_depth'")
+        raise UserError(f"constraint = {shown(written)} is not text; write one such as 'num_leaves <= 2**max_depth'")
     constraint = parse_constraint(written, axes) if written is not None else None
     if constraint and "max_depth" in constraint.names and -1 in axes["max_depth"]:
         raise UserError(f"constraint = {written!r} cannot judge max_depth = -1 (no limit); use depths of 1 and more")
@@ -261,11 +289,15 @@ def _check_keys(table: Mapping[str, Any]) -> None:
                 raise UserError(f"unknown key {'folds.' + key!r}{did_you_mean(key, _FOLD_KEYS)}")
 
 
+def tables_of(key: str) -> tuple[str, ...]:
+    """Return the tables that a key belongs in, rather than at the top of the file."""
+    return ("grid", "benchmark") if key in RULES else ("folds",) if key in _FOLD_KEYS else ()
+
+
 def _unknown_key(key: str) -> str:
-    if key in RULES:
-        return f"{key!r} stands at the top of the file, but belongs in [grid] or [benchmark]; move it there"
-    if key in _FOLD_KEYS:
-        return f"{key!r} stands at the top of the file, but belongs in [folds]; move it there"
+    if tables := tables_of(key):
+        places = " or ".join(f"[{table}]" for table in tables)
+        return f"{key!r} stands at the top of the file, but belongs in {places}; move it there"
     return f"unknown key {key!r}{did_you_mean(key, _KEYS | TABLES)}"
 
 
@@ -274,33 +306,27 @@ def _string(table: Mapping[str, Any], key: str, default: str | None = None) -> s
     if value is None:
         raise UserError(f'{key} is missing; add the line {key} = "…"')
     if not isinstance(value, str) or not value.strip():
-        raise UserError(f"{key} = {value!r} is not text; write it in quotes")
+        raise UserError(f"{key} = {shown(value)} is not text; write it in quotes")
+    if "\0" in value:
+        raise UserError(f"{key} = {shown(value)} holds a null byte, which no name or place does; leave it out")
     return value.strip()
 
 
-def _integer(table: Mapping[str, Any], key: str, default: int, low: int, high: float = math.inf) -> int:
-    value = table.get(key, default)
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        bounds = f"from {low} to {high}" if high < math.inf else f"of at least {low}"
-        raise UserError(f"{key} = {value!r} is not an integer {bounds}")
-    return value
+def _integer(table: Mapping[str, Any], key: str, default: int, low: int, high: int = LARGEST_INTEGER) -> int:
+    return int(Rule(int, low, high).checked(key, table.get(key, default)))
 
 
 def _gigabytes(table: Mapping[str, Any], key: str, *, positive: bool) -> float:
-    value = table[key]
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or value < 0 or (positive and value == 0):
-        raise UserError(f"{key} = {value!r} is not a number {'above' if positive else 'of at least'} 0, in GB")
-    return float(value)
+    return float(Rule(float, 0, LARGEST_INTEGER, open_low=positive).checked(key, table[key], ", in GB"))
 
 
 def _jobs(table: Mapping[str, Any]) -> int:
     if table.get("jobs", -1) == -1:
         return -1
     jobs = table["jobs"]
-    if not isinstance(jobs, int) or isinstance(jobs, bool) or not 1 <= jobs <= 1024:
-        raise UserError(f"jobs = {jobs!r} is not an integer from 1 to 1024, nor -1 (one a core)")
-    return jobs
+    if not Rule(int, 1, 1024).admits(jobs):
+        raise UserError(f"jobs = {shown(jobs)} is not an integer from 1 to 1024, nor -1 (one a core)")
+    return int(jobs)
 
 
 def _names(table: Mapping[str, Any], key: str) -> tuple[str, ...] | None:
@@ -309,9 +335,9 @@ def _names(table: Mapping[str, Any], key: str) -> tuple[str, ...] | None:
         return None
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        raise UserError(f'{key} = {value!r} is neither "all" nor a list of names')
+        raise UserError(f'{key} = {shown(value)} is neither "all" nor a list of names')
     if len(set(names)) < len(names):
-        raise UserError(f"{key} = {value!r} holds a name twice; each may stand once")
+        raise UserError(f"{key} = {shown(value)} holds a name twice; each may stand once")
     return tuple(names)
 
 
@@ -329,13 +355,13 @@ def _horizon(table: Mapping[str, Any]) -> int | None:
     if value is None:
         return None
     if value not in (20, 60) or isinstance(value, bool):
-        raise UserError(f"horizon_days = {value!r} is not a horizon of Numerai's targets; use 20 or 60")
+        raise UserError(f"horizon_days = {shown(value)} is not a horizon of Numerai's targets; use 20 or 60")
     return int(value)
 
 
 def _folds(table: Any) -> FoldSettings:
     if not isinstance(table, Mapping):
-        raise UserError(f"folds = {table!r} is not a table; write [folds] and below it count = 2")
+        raise UserError(f"folds = {shown(table)} is not a table; write [folds] and below it count = 2")
     try:
         embargo = None if "embargo_eras" not in table else _integer(table, "embargo_eras", 0, low=0)
         return FoldSettings(

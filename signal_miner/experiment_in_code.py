@@ -10,8 +10,17 @@ from typing import Any
 import tomli_w
 
 from signal_miner.errors import UserError
-from signal_miner.experiment import TABLES, Experiment, parse_experiment, read_experiment_file, without_none
-from signal_miner.parameters import LARGEST_AXIS
+from signal_miner.experiment import (
+    TABLES,
+    Experiment,
+    parse_experiment,
+    read_experiment_file,
+    tables_of,
+    without_none,
+)
+from signal_miner.parameters import LARGEST_AXIS, as_path, shown
+
+_DEEPEST = 3
 
 
 def make_experiment(**settings: Any) -> Experiment:
@@ -55,7 +64,7 @@ def make_experiment(**settings: Any) -> Experiment:
     max_depth = { from = 2, to = 5 }
     <BLANKLINE>
     """
-    table = _plain_table(settings)
+    table = _keywords(settings)
     return replace(parse_experiment(table), text=_as_toml(without_none(table)))
 
 
@@ -80,10 +89,10 @@ def load_experiment(path: str | Path = "experiments/demo.toml", **changes: Any) 
     UserError
         If the file is absent or not TOML, or a key, type or value is wrong.
     """
-    path = Path(path)
+    path = as_path("path", path, "experiments/demo.toml")
     table, text = read_experiment_file(path)
     changed = dict(table)
-    for key, value in _plain_table(changes).items():
+    for key, value in _keywords(changes).items():
         old = table.get(key)
         inner = key in TABLES and isinstance(value, dict) and isinstance(old, dict)
         changed[key] = old | value if inner else value
@@ -149,28 +158,43 @@ def _as_toml(table: Mapping[str, Any]) -> str:
     return "".join([tomli_w.dumps(rest), "\n[grid]\n", *axes])
 
 
-def _plain_table(table: Mapping[Any, Any], where: str = "") -> dict[str, Any]:
+def _keywords(settings: Mapping[str, Any]) -> dict[str, Any]:
+    table = _plain_table(settings)
+    for key, value in table.items():
+        if tables := tables_of(key):
+            raise UserError(
+                f"{key} is no setting but a key of {' and '.join(tables)}; "
+                f'write {tables[0]}={{"{key}": {shown(value)}}}'
+            )
+    return table
+
+
+def _plain_table(table: Mapping[Any, Any], where: str = "", depth: int = 0) -> dict[str, Any]:
     """Return a table as TOML reads it, with None still there for the keys that are not given."""
     plain: dict[str, Any] = {}
     for key, value in table.items():
         if not isinstance(key, str):
-            raise UserError(f"{where.rstrip('.')} has the key {key!r}, which is not text; write it in quotes")
-        plain[key] = None if value is None else _plain(f"{where}{key}", value)
+            raise UserError(f"{where.rstrip('.')} has the key {shown(key)}, which is not text; write it in quotes")
+        plain[key] = None if value is None else _plain(f"{where}{key}", value, depth)
     return plain
 
 
-def _plain(key: str, value: Any) -> Any:
+def _plain(key: str, value: Any, depth: int) -> Any:
     if isinstance(value, PurePath):
         bare = len(value.parts) == 1 and not value.is_absolute()
         value = f"./{value}" if bare and key == "data" else str(value)  # "demo" would be the invented market
     elif hasattr(value, "tolist") and not isinstance(value, type):  # numpy's and pandas' word for plain values
         value = value.tolist()
+    if isinstance(value, Mapping | list | tuple) and depth > _DEEPEST:  # it may hold itself
+        raise UserError(
+            f"{key} holds lists or tables more than {_DEEPEST} deep, which no experiment does; write it flat"
+        )
     if isinstance(value, Mapping):
-        return _plain_table(value, f"{key}.")
+        return _plain_table(value, f"{key}.", depth + 1)
     if isinstance(value, range) and value[LARGEST_AXIS:]:
         raise UserError(f"{key} has more than {LARGEST_AXIS} values; use a larger step")
     if isinstance(value, list | tuple | range):
-        return [_plain(key, item) for item in value]
+        return [_plain(key, item, depth + 1) for item in value]
     if value is None:
         raise UserError(f"{key} holds None, which is no value; leave it out")
     if not isinstance(value, bool | int | float | str):
@@ -182,5 +206,5 @@ def _plain(key: str, value: Any) -> Any:
         try:
             value.encode()
         except UnicodeEncodeError as error:
-            raise UserError(f"{key} = {value!r} is not Unicode text; write it in other letters") from error
+            raise UserError(f"{key} = {shown(value)} is not Unicode text; write it in other letters") from error
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,7 +21,7 @@ def temporary_directory() -> Iterator[Path]:
 
 
 def write_whole(path: Path, body: bytes) -> None:
-    """Write a file so that it is never seen in part, whichever process writes it at the same time.
+    """Write a file so that it is never seen in part, whoever writes it at the same time.
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ def write_whole(path: Path, body: bytes) -> None:
     UserError
         If the disk does not take it.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:

@@ -121,8 +121,9 @@ class Holdout:
         count = f"{len(self._labels)} era{'s' * (len(self._labels) > 1)}"
         targets = {str(each.params["target"]) for each in self._configurations(plan)}
         trained = {
-            f"{plan.span(fold.train_eras)} (purge {plan.purge_eras[target]})"
+            f"{plan.span(fold.train_eras)} (purge {purge} era{'s' * (purge != 1)})"
             for target, (fold,) in judging.folds.items()
+            for purge in (plan.purge_eras[target],)
             if target in targets
         }
         step = plan.experiment.folds.train_era_step

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from signal_miner.overfitting.wording import number_text
 from signal_miner.records import TrackedTrial
 
 _WIDE = 120
+_UNBOUNDED = 10_000  # columns of a terminal that no table fills
 _COLUMNS = {
     "CORR": "validation/corr",
     "Sharpe": "validation/sharpe",
@@ -24,7 +26,18 @@ _COLUMNS = {
     "trees": "n_estimators",
     "best\ntrees": "best/trees",
 }
-_ONLY_WIDE = {"max.\ndrawdown", "trees", "best\ntrees"}
+_BEATS = "beats\nbenchmark"
+_LEAST_FIRST = (
+    "best\ntrees",
+    "trees",
+    "max.\ndrawdown",
+    "test\nCORR",
+    "corr. with\nbenchmark",
+    "BMC",
+    "CORR",
+    _BEATS,
+    "test\nSharpe",
+)
 
 
 @dataclass(frozen=True)
@@ -109,32 +122,89 @@ def make_leaderboard(trials: Sequence[TrackedTrial], benchmark: TrackedTrial) ->
 def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> None:
     """Print the first places and the benchmark's; fewer columns where the terminal is narrow."""
     console = for_a_table(console)
-    columns = {head: key for head, key in _COLUMNS.items() if console.width >= _WIDE or head not in _ONLY_WIDE}
-    title = "Leaderboard by validation Sharpe (test is shown, never ranked by)"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for head in ("", "run"):
-        table.add_column(head, no_wrap=True)
-    for head in columns:
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("beats\nbenchmark", no_wrap=True)
     benchmark = next(place for place in board.places if place.trial.number is None)
     shown = [*board.places[:top], *([] if benchmark.rank <= top else [benchmark])]
-    for place in shown:
-        trial = place.trial
-        cells = [_cell(trial, key) for key in columns.values()]
-        style = "bold yellow" if place is benchmark else None
-        table.add_row(str(place.rank), trial.name, *cells, "" if place is benchmark else _beats(trial), style=style)
-    console.print(table)
+
+    def table(left_out: Container[str]) -> Table:
+        columns = {head: key for head, key in _COLUMNS.items() if head not in left_out}
+        title = "Leaderboard by validation Sharpe (test is shown, never ranked by)"
+        made = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        for head in ("", "run"):
+            made.add_column(head, no_wrap=True)
+        for head in columns:
+            made.add_column(head, justify="right", no_wrap=True)
+        if _BEATS not in left_out:
+            made.add_column(_BEATS, no_wrap=True)
+        for place in shown:
+            trial, is_benchmark = place.trial, place is benchmark
+            if is_benchmark and benchmark.rank > top + 1:
+                made.add_row("", "…")
+            cells = [_cell(trial, key) for key in columns.values()]
+            if _BEATS not in left_out:
+                cells.append("" if is_benchmark else _beats(trial))
+            made.add_row(str(place.rank), trial.name, *cells, style="bold yellow" if is_benchmark else None)
+        return made
+
+    console.print(fitting(table, _LEAST_FIRST, console))
     console.print(board.summary, highlight=False)
     first = next((place.trial for place in board.places if place.trial.number is not None), None)
     if first is not None:
         params = ", ".join(f"{name} {value}" for name, value in first.params.items() if name != "seed")
-        console.print(f"First of them, {first.name}: {params}", highlight=False, soft_wrap=True)
+        said = f"First of them, {first.name}: {params}"
+        console.print(said, highlight=False, soft_wrap=not console.is_terminal)
 
 
 def for_a_table(console: Console) -> Console:
     """Return a console that is wide enough for a table where there is no terminal to say how wide it is."""
     return console if console.is_terminal else Console(width=_WIDE, file=console.file, highlight=False, markup=False)
+
+
+def fitting(make: Callable[[Container[str]], Table], least_first: Sequence[str], console: Console) -> Table:
+    """Return a table that a console is wide enough for: whole columns are left out, no name or number is cut.
+
+    Parameters
+    ----------
+    make : callable
+        Returns the table without the columns of these heads.
+    least_first : sequence of str
+        Heads of the columns that may be left out, the least important first.
+    console : rich.console.Console
+
+    Returns
+    -------
+    Table
+        Without all of these columns where even that is too wide.
+    """
+    unbounded = console.options.update(width=_UNBOUNDED)
+    for count in range(len(least_first)):
+        table = make(least_first[:count])
+        if console.measure(table, options=unbounded).maximum <= console.width:
+            return table
+    return make(least_first)
+
+
+def below_benchmark(metrics: Mapping[str, float], benchmark: Mapping[str, float]) -> str:
+    """Return by what a model is below the benchmark in test, such as ``Sharpe 0.41 against 0.67``; empty if it is not.
+
+    Parameters
+    ----------
+    metrics, benchmark : mapping of str to float
+        Tracked metrics of both, by name.
+    """
+    for name, score, least in (("Sharpe", "test/sharpe", 2), ("CORR", "test/corr", 4)):
+        own, other = metrics.get(score, math.nan), benchmark.get(score, math.nan)
+        if own < other:
+            told = ((number_text(own, digits), number_text(other, digits)) for digits in range(least, 10))
+            first, second = next((pair for pair in told if len(set(pair)) == 2), (f"{own}", f"{other}"))
+            return f"{name} {first} against {second}"
+    return ""
+
+
+def print_if_below(metrics: Mapping[str, float], benchmark: Mapping[str, float], console: Console) -> None:
+    """Print a line where a model is below the benchmark in test."""
+    below = below_benchmark(metrics, benchmark)
+    if below:
+        console.print(f"Below the benchmark in test: {below}", highlight=False)
 
 
 def _cell(trial: TrackedTrial, key: str) -> str:

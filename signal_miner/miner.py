@@ -56,6 +56,8 @@ class Miner:
         Whether the grid had fewer configurations than trials were asked for.
     complete : bool
         Whether nothing is left to train.
+    last_error : str
+        Last line of the error of the last trial that failed here; empty if none did.
     view : str
         Address, after the server's, of the comparison in MLflow's UI.
     """
@@ -74,6 +76,7 @@ class Miner:
         self.benchmark: TrackedTrial | None = None
         self.exhausted = False
         self.complete = False
+        self.last_error = ""
         self.view = ""
         self._plan = plan
         self._tracker = tracker
@@ -167,6 +170,9 @@ class Miner:
             )
         if outcome.result is None:
             trial = self._tracker.log_failure(draw.number, params, outcome.error or "", outcome.started)
+            if not self.last_error:
+                self._console.print(f"{trial.name} failed: {_last_line(outcome.error)}")
+            self.last_error = _last_line(outcome.error)
         else:
             trial = self._track(draw.number, params, outcome.result, outcome.started)
         self._tell(draw.number, trial)

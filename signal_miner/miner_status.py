@@ -6,6 +6,7 @@ A file, as it outlives a notebook's kernel and a miner that was killed, and is t
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import socket
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -24,6 +26,8 @@ STARTING, BENCHMARK, MINING, REPORT = "starting", "benchmark", "mining", "report
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 ENDED = (FINISHED, STOPPED, FAILED)
 """States after which a miner says nothing more."""
+
+STATES = (STARTING, BENCHMARK, MINING, REPORT, *ENDED)
 
 _STATUS, _WISH = ".status.json", ".stop"
 _HEARTBEAT_LOST = 60.0
@@ -81,8 +85,12 @@ class MinerStatus:
         What it is doing besides trials: ``fold 1: 1,240 of 3,555 features binned``.
     message : str
         Why it failed, in one line.
+    stopping : bool
+        Whether it was asked to stop.
+    starter : bool
+        Whether `process` is the one that starts the miner, which has not spoken itself yet.
     tracking_uri : str
-        MLflow store; empty where the address has a password, or is not known yet.
+        MLflow store, without a password; empty where it is not known yet.
     log : str
         File that it prints to; empty where that is a terminal.
     """
@@ -96,6 +104,8 @@ class MinerStatus:
     updated: float = field(default_factory=time.time)
     at: str = ""
     message: str = ""
+    stopping: bool = False
+    starter: bool = False
     tracking_uri: str = ""
     log: str = ""
 
@@ -110,13 +120,14 @@ class MinerStatus:
         return not self.ended and self._process_is_there()
 
     def _process_is_there(self) -> bool:
-        fresh = time.time() - self.updated < _HEARTBEAT_LOST
-        if self.process.host != socket.gethostname():
+        fresh = 0 <= time.time() - self.updated < _HEARTBEAT_LOST
+        if self.starter or self.process.host != socket.gethostname():  # nobody speaks for a starter that gave up
             return fresh
         try:
             process = psutil.Process(self.process.pid)
+            created = process.create_time()
             # The clock may have been set since it was started: then its word is as good as its time.
-            same = fresh or abs(process.create_time() - self.process.created) < 1
+            same = abs(created - self.process.created) < 1 or (fresh and created < self.updated)
             return same and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
@@ -134,14 +145,22 @@ def read_status(directory: Path, study: str) -> MinerStatus | None:
     path = directory / f"{study}{_STATUS}"
     for _ in range(_READS):  # Windows refuses a file that is being replaced
         try:
-            table = json.loads(path.read_text(encoding="utf-8"))
-            process, standing = Process(**table.pop("process")), Standing(**table.pop("standing"))
-            return MinerStatus(**table, process=process, standing=standing)
+            return _parsed(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             time.sleep(_SECONDS_BETWEEN_READS)
     return None
+
+
+def _parsed(table: dict[str, Any]) -> MinerStatus:
+    """Return the status that a table is; raise where it is none."""
+    process, standing = Process(**table.pop("process")), Standing(**table.pop("standing"))
+    status = MinerStatus(**table, process=process, standing=standing)
+    numbers = [status.started, status.updated, process.created, standing.since, standing.total, standing.done]
+    if status.state not in STATES or process.pid < 1 or not all(map(math.isfinite, numbers)):
+        raise ValueError("it is no status")
+    return status
 
 
 def all_statuses(directory: Path) -> tuple[MinerStatus, ...]:

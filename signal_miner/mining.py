@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from signal_miner.announcement import Announcement
-from signal_miner.errors import Stopped, UserError
+from signal_miner.errors import Stopped, StoreError, UserError
 from signal_miner.interruption import StopRequest
 from signal_miner.leaderboard_table import Leaderboard, make_leaderboard
 from signal_miner.memory import MemoryPlan
@@ -19,7 +19,7 @@ from signal_miner.plan import Plan, plan_record
 from signal_miner.records import StudyRecord
 from signal_miner.redaction import without_passwords
 from signal_miner.search import Search
-from signal_miner.study_files import sole_process, study_directory
+from signal_miner.study_files import sole_process, study_directory, taken
 from signal_miner.tracking import Tracker
 
 
@@ -37,6 +37,8 @@ class MiningSummary:
         Whether the user asked to stop before the last trial.
     exhausted : bool
         Whether the grid had fewer configurations than trials were asked for.
+    last_error : str
+        Last line of the error of the last trial of this process that failed; empty if none did.
     """
 
     study: str
@@ -46,6 +48,7 @@ class MiningSummary:
     leaderboard: Leaderboard
     stopped: bool
     exhausted: bool
+    last_error: str
 
 
 def mine(plan: Plan, memory: MemoryPlan, console: Console, announcement: Announcement | None = None) -> MiningSummary:
@@ -74,12 +77,17 @@ def mine(plan: Plan, memory: MemoryPlan, console: Console, announcement: Announc
         If a stop was asked for before the benchmark was finished.
     """
     experiment = plan.experiment
-    taken = f"study {plan.study} is being mined by another process; wait for it, or stop it"
     with ExitStack() as closing:
         if announcement is None:
             announcement = closing.enter_context(Announcement(study_directory(experiment.study_storage)))
-        closing.enter_context(sole_process(experiment.study_storage, f"{plan.study}.lock", taken))
-        stop = closing.enter_context(StopRequest(lambda: console.print("Stopping; finished trials are kept …")))
+        told = announcement
+
+        def stopping() -> None:
+            told.tell(stopping=True)
+            console.print("Stopping; finished trials are kept …")
+
+        closing.enter_context(sole_process(experiment.study_storage, f"{plan.study}.lock", taken(plan.study)))
+        stop = closing.enter_context(StopRequest(stopping))
         announcement.claim(plan.study, stop.ask)
         closing.callback(announcement.let_go)
         search = Search(plan.study, plan.grid, experiment.seed, experiment.study_storage)
@@ -87,26 +95,37 @@ def mine(plan: Plan, memory: MemoryPlan, console: Console, announcement: Announc
         announcement.tell(tracking_uri=tracker.tracking_uri)
         miner = Miner(plan, memory, tracker, search, stop, announcement, console)
         run_id = tracker.begin_study(_record(plan))
-        status = "FAILED"
+        status, store_answers = "FAILED", True
         try:
             tracker.link_launcher(run_id)
             tracker.delete_cut_off()
             miner.run()
             status = "FINISHED" if miner.complete else "KILLED"
+        except StoreError:
+            store_answers = False
+            raise
         finally:
             stop.ignore_signals()
             if status == "FAILED" and stop.interrupted:
                 status = "KILLED"
-            with suppress(UserError) if status == "FAILED" else nullcontext():  # the first error is the one to tell
-                tracker.delete_cut_off()
-                _end_study(tracker, run_id, status, miner)
+            if store_answers:  # or it would be asked in vain, for as long again
+                with suppress(UserError) if status == "FAILED" else nullcontext():  # the first error is the one to tell
+                    tracker.delete_cut_off()
+                    _end_study(tracker, run_id, status, miner)
         if not miner.complete:
             announcement.tell(state=STOPPED)
     if miner.benchmark is None:
         raise Stopped
     board = make_leaderboard(miner.trials, miner.benchmark)
     return MiningSummary(
-        plan.study, run_id, tracker.tracking_uri, miner.view, board, not miner.complete, miner.exhausted
+        plan.study,
+        run_id,
+        tracker.tracking_uri,
+        miner.view,
+        board,
+        not miner.complete,
+        miner.exhausted,
+        miner.last_error,
     )
 
 

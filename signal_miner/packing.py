@@ -21,6 +21,7 @@ from signal_miner.folds import thinned
 from signal_miner.interruption import StopRequest
 from signal_miner.live_rows import last_eras, live_like
 from signal_miner.members import OWN_BENCHMARK, Ensemble
+from signal_miner.parameters import LARGEST_INTEGER, Rule, shown
 from signal_miner.plan import Plan
 from signal_miner.portable import PortableModel, load_predict, write_predict
 from signal_miner.portable.hosted import HostedCheck, check_as_hosted
@@ -70,9 +71,9 @@ class PackingOptions:
 
     def __post_init__(self) -> None:
         if self.trees not in (KEPT, SCALED):
-            raise UserError(f"trees = {self.trees!r} is not one of {KEPT}, {SCALED}; use one of them")
-        if self.jobs is not None and self.jobs != -1 and self.jobs < 1:
-            raise UserError(f"jobs = {self.jobs} is not 1 or more, nor -1 (one a core)")
+            raise UserError(f"trees = {shown(self.trees)} is not one of {KEPT}, {SCALED}; use one of them")
+        if self.jobs is not None and not (Rule(int, -1, LARGEST_INTEGER).admits(self.jobs) and self.jobs):
+            raise UserError(f"jobs = {shown(self.jobs)} is not 1 or more (an integer), nor -1 (one a core)")
 
 
 @dataclass(frozen=True, eq=False)

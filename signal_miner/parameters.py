@@ -1,21 +1,70 @@
-"""The LightGBM parameters that a grid may hold, each with its type and range, and how a file writes an axis."""
+"""The LightGBM parameters that a grid may hold, how a file writes an axis, and what checks of any value share."""
 
 from __future__ import annotations
 
 import math
+import os
+import reprlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from signal_miner.errors import UserError, did_you_mean
+from signal_miner.redaction import without_passwords
 
 Value = bool | int | float | str
 """One value of a parameter."""
 
 LARGEST_AXIS = 1_000_000
 """Values that one axis may have."""
+
+LARGEST_INTEGER = 10**9
+"""Integers of a setting that has no nearer bound; what counts them holds 32 bits."""
+
+_LARGEST_NUMBER = 1e30
+
+
+class _Shown(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 200
+
+    def repr_int(self, x: int, level: int) -> str:
+        # Python writes no integer of more than 4300 digits, and nobody reads one of more than 40.
+        return repr(x) if abs(x) < 10**40 else f"about {'-' * (x < 0)}1e{math.log10(abs(x)):.0f}"
+
+    def repr_str(self, x: str, level: int) -> str:
+        return super().repr_str(without_passwords(x), level)
+
+
+_SHOWN = _Shown()
+
+
+def shown(value: object) -> str:
+    """Return a value as an error shows it: in one short line and without passwords, whatever it is or holds."""
+    return " ".join(_SHOWN.repr(value).split())
+
+
+def as_path(key: str, value: object, example: str) -> Path:
+    """Return a path that a person gave, with ``~`` for the home directory.
+
+    Raises
+    ------
+    UserError
+        If it is none.
+    """
+    if not isinstance(value, str | os.PathLike) or "\0" in str(value):
+        raise UserError(f"{key} = {shown(value)} is not a path; write one such as {example!r}")
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise UserError(
+            f"{key} = {shown(value)} begins with no user's home directory; write it from the root"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -46,32 +95,55 @@ class Rule:
             return "true or false"
         if self.kind is str:
             return "one of " + ", ".join(self.choices) if self.choices else "a name"
-        noun = "an integer" if self.kind is int else "a number"
+        noun, form = ("an integer", ".0f") if self.kind is int else ("a number", "g")
         parts = []
         if self.low > -math.inf:
-            parts.append(f"{'above' if self.open_low else 'of at least'} {self.low:g}")
+            parts.append(f"{'above' if self.open_low else 'of at least'} {self.low:{form}}")
         if self.high < math.inf:
-            parts.append(f"at most {self.high:g}")
+            parts.append(f"{'' if parts else 'of '}at most {self.high:{form}}")
         return f"{noun} {' and '.join(parts)}".strip()
+
+    def admits(self, value: Any) -> bool:
+        """Return whether a value is of the type, finite and in the range."""
+        if isinstance(value, np.generic):
+            value = value.item()
+        if self.kind in (bool, str):
+            return isinstance(value, self.kind) and (not self.choices or value in self.choices)
+        is_number = isinstance(value, int if self.kind is int else int | float) and not isinstance(value, bool)
+        if not is_number or not abs(value) <= sys.float_info.max:  # nor is NaN
+            return False
+        return bool(self.low <= value <= self.high) and not (self.open_low and value == self.low)
+
+    def checked(self, key: str, value: Any, repair: str = "") -> Any:
+        """Return a value in the rule's type.
+
+        Raises
+        ------
+        UserError
+            If the rule does not admit it.
+        """
+        if not self.admits(value):
+            raise UserError(f"{key} = {shown(value)} is not {self.describe()}{repair}")
+        return self.kind(value)
 
 
 RULES: dict[str, Rule] = {
     "colsample_bytree": Rule(float, 0, 1, open_low=True),
     "colsample_bynode": Rule(float, 0, 1, open_low=True),
     "subsample": Rule(float, 0, 1, open_low=True),
-    "subsample_freq": Rule(int, 0),
+    "subsample_freq": Rule(int, 0, LARGEST_INTEGER),
     "learning_rate": Rule(float, 0, 10, open_low=True),
     "n_estimators": Rule(int, 1, 1_000_000),
     "max_bin": Rule(int, 2, 65_535),
     "max_depth": Rule(int, -1, 1_000),
     "num_leaves": Rule(int, 2, 131_072),
-    "min_child_samples": Rule(int, 0),
-    "min_child_weight": Rule(float, 0),
-    "min_split_gain": Rule(float, 0),
-    "reg_lambda": Rule(float, 0),
-    "reg_alpha": Rule(float, 0),
-    "max_delta_step": Rule(float, 0),
-    "path_smooth": Rule(float, 0),
+    "min_child_samples": Rule(int, 0, LARGEST_INTEGER),
+    "min_child_weight": Rule(float, 0, _LARGEST_NUMBER),
+    "min_split_gain": Rule(float, 0, _LARGEST_NUMBER),
+    "reg_lambda": Rule(float, 0, _LARGEST_NUMBER),
+    "reg_alpha": Rule(float, 0, _LARGEST_NUMBER),
+    "max_delta_step": Rule(float, 0, _LARGEST_NUMBER),
+    "path_smooth": Rule(float, 0, _LARGEST_NUMBER),
     "extra_trees": Rule(bool),
     "data_sample_strategy": Rule(str, choices=("bagging", "goss")),
     "device_type": Rule(str, choices=("cpu", "gpu", "cuda")),
@@ -129,20 +201,12 @@ def check_value(name: str, value: Any, where: str) -> Value:
         If it is of another type or out of range.
     """
     rule = check_name(name, where)
-    wrong = UserError(f"{where}.{name} = {value!r} is not {rule.describe()}")
-    if rule.kind is bool or rule.kind is str:
-        if not isinstance(value, rule.kind) or (rule.choices and value not in rule.choices):
-            raise wrong
-        return rule.kind(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise wrong
-    if rule.kind is int and value != int(value):
-        raise wrong
-    if not rule.low <= value <= rule.high or (rule.open_low and value == rule.low):
-        raise wrong
-    if name == "max_depth" and value == 0:
+    if rule.kind is int and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    checked: Value = rule.checked(f"{where}.{name}", value)
+    if name == "max_depth" and checked == 0:
         raise UserError(f"{where}.max_depth = 0 is not a depth; use -1 for no limit, or 1 and more")
-    return int(value) if rule.kind is int else float(value)
+    return checked
 
 
 def parse_axis(name: str, written: Any, where: str = "grid") -> tuple[Value, ...]:
@@ -198,8 +262,8 @@ def _spaced(name: str, rule: Rule, table: Mapping[str, Any], where: str) -> list
         raise UserError(f"{where}.{name}: from = {low!r} is above to = {high!r}; swap them")
     if "count" in table:
         count = table["count"]
-        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= LARGEST_AXIS:
-            raise UserError(f"{where}.{name}: count = {count!r} is not an integer from 1 to {LARGEST_AXIS}")
+        if not Rule(int, 1, LARGEST_AXIS).admits(count):
+            raise UserError(f"{where}.{name}: count = {shown(count)} is not an integer from 1 to {LARGEST_AXIS}")
         if rule.kind is int and count > high - low + 1:
             raise UserError(
                 f"{where}.{name}: count = {count} is more than the {high - low + 1} integers from {low} to {high}"
@@ -207,9 +271,7 @@ def _spaced(name: str, rule: Rule, table: Mapping[str, Any], where: str) -> list
         return [check_value(name, value, where) for value in np.linspace(low, high, count, dtype=rule.kind).tolist()]
     if rule.kind is float:
         raise UserError(f"{where}.{name} needs a count, as its values are not integers; {usage}")
-    step = table.get("step", 1)
-    if not isinstance(step, int) or isinstance(step, bool) or step < 1:
-        raise UserError(f"{where}.{name}: step = {step!r} is not an integer of at least 1")
+    step = Rule(int, 1, LARGEST_INTEGER).checked(f"{where}.{name}: step", table.get("step", 1))
     if (high - low) // step >= LARGEST_AXIS:
         raise UserError(f"{where}.{name} has more than {LARGEST_AXIS} values; use a larger step")
     return [check_value(name, value, where) for value in range(int(low), int(high) + 1, step)]

@@ -243,5 +243,6 @@ def describe(plan: Plan) -> tuple[str, ...]:
         lines.append(f"Fold {fold.number} ({part}): train {train}{thinning}, {gap}, predict {predict}")
     if plan.holdout_eras:
         before = max(plan.purge_eras.values())
-        lines.append(f"Holdout: {plan.span(plan.holdout_eras)}, not touched, with a purge of {before} eras before it")
+        gap = f"a purge of {before} era{'s' * (before != 1)} before it"
+        lines.append(f"Holdout: {plan.span(plan.holdout_eras)}, not touched, with {gap}")
     return tuple(lines)

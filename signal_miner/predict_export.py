@@ -14,6 +14,7 @@ from signal_miner.errors import Stopped, UserError
 from signal_miner.files import temporary_directory, write_whole
 from signal_miner.interruption import StopRequest
 from signal_miner.packing import KEPT, PREDICT, PackedEnsemble, PackingOptions, pack
+from signal_miner.parameters import as_path
 from signal_miner.progress import plain_console
 from signal_miner.redaction import reason_of_system
 
@@ -135,10 +136,13 @@ def _referenced(ensemble: str | EnsembleReference | None, tracking_uri: str | No
 
 def _checked(path: str | Path) -> Path:
     """Return the absolute path, once it is sure that a file can be written there: what follows may take hours."""
+    given = as_path("path", path, PREDICT)
     try:
-        place = Path(path).expanduser().absolute()
+        place = given.absolute()
         if place.is_dir():
             raise UserError(f"path = {str(path)!r} is a directory; name a file in it, such as {Path(path) / PREDICT}")
+        if place.exists() and not place.is_file():
+            raise UserError(f"path = {str(path)!r} is a device, a pipe or a socket; name a file")
         nearest = next(parent for parent in place.parents if parent.exists())
         with tempfile.NamedTemporaryFile(dir=nearest, prefix=f".{place.name}.", suffix=".part"):
             return place

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
 
 from signal_miner.folds import Fold
 from signal_miner.records import TrackedTrial
 from signal_miner.standing import Standing, best_text, rate_text, time_text
 
 _SECONDS_BETWEEN_LINES = 10.0
+_UNBOUNDED = 10_000  # columns of a terminal that no bar fills
 
 
 def plain_console() -> Console:
@@ -23,23 +33,51 @@ def plain_console() -> Console:
     return Console(force_jupyter=False, force_terminal=False, highlight=False, soft_wrap=True, markup=False)
 
 
+class _Fitting(Progress):
+    """A bar that shows the first of several choices of columns that its terminal is wide enough for.
+
+    Parameters
+    ----------
+    choices : sequence of sequence of ProgressColumn
+        The widest first; the last where none fits.
+    console : rich.console.Console
+    """
+
+    def __init__(self, choices: Sequence[Sequence[ProgressColumn]], console: Console) -> None:
+        self._terminal, self._choices = console, choices  # first: a bar is made at once
+        super().__init__(*choices[0], console=console, disable=not console.is_terminal)
+
+    def make_tasks_table(self, tasks: Iterable[Task]) -> Table:
+        """Return the bar, as wide as the terminal allows."""
+        shown, unbounded = list(tasks), self._terminal.options.update(width=_UNBOUNDED)
+        for columns in self._choices:
+            self.columns = tuple(columns)
+            table = super().make_tasks_table(shown)
+            if self._terminal.measure(table, options=unbounded).maximum <= self._terminal.width:
+                break
+        return table
+
+
 class _Shown:
-    """A bar in a terminal, a line now and then elsewhere."""
+    """A bar in a terminal, a line now and then elsewhere; of the bar's columns the widest choice that fits."""
 
     def __init__(
-        self, console: Console, *columns: ProgressColumn, on_words: Callable[[str], None] = lambda _: None
+        self,
+        console: Console,
+        *choices: Sequence[ProgressColumn],
+        on_words: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._console = console
         self._on_words = on_words
-        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._bar = _Fitting(choices, console)
         self._started = self._printed = time.monotonic()
-        self._field = "at"  # of the bar, where words stand
+        self._fields: tuple[str, ...] = ("at",)  # of the bar, where words stand
 
     def binning(self, fold: Fold, done: int, total: int) -> None:
         """Show how many features of a fold are binned; safe to call from several threads."""
         at = f"fold {fold.number}: {done:,} of {total:,} features binned"
         self._on_words(at if done < total else "")
-        words: dict[str, Any] = {self._field: at}
+        words: dict[str, Any] = dict.fromkeys(self._fields, at)
         for task in self._bar.task_ids:
             self._bar.update(task, **words)
         self._line(f"{at[0].upper()}{at[1:]}, {time.monotonic() - self._started:.0f} s")
@@ -82,8 +120,10 @@ class BenchmarkProgress(_Shown):
         on_words: Callable[[str], None] = lambda _: None,
     ) -> None:
         at, left = TextColumn("{task.fields[at]}"), TimeRemainingColumn()
-        label = TextColumn("Training the benchmark")
-        super().__init__(console, label, BarColumn(bar_width=24), at, left, on_words=on_words)
+        label, short = TextColumn("Training the benchmark"), TextColumn("Benchmark")
+        wide, narrow = BarColumn(bar_width=24), BarColumn(bar_width=12)
+        choices = [[label, wide, at, left], [label, narrow, at, left], [short, narrow, at, left], [short, narrow, at]]
+        super().__init__(console, *choices, [narrow, at], [narrow, left], on_words=on_words)
         self._folds = len(folds)
         self._trees = trees
         # A fold's time goes with its training eras.
@@ -119,8 +159,10 @@ class TreesProgress(_Shown):
     """
 
     def __init__(self, console: Console, label: str, total: int) -> None:
-        shown = TextColumn("{task.completed:,.0f} of {task.total:,.0f} trees")
-        super().__init__(console, TextColumn(label), BarColumn(bar_width=24), shown, TimeRemainingColumn())
+        done, left = TextColumn("{task.completed:,.0f} of {task.total:,.0f} trees"), TimeRemainingColumn()
+        shown, wide, narrow = TextColumn(label), BarColumn(bar_width=24), BarColumn(bar_width=12)
+        choices = [[shown, wide, done, left], [shown, narrow, done, left], [shown, narrow, done]]
+        super().__init__(console, *choices, [narrow, done, left], [narrow, done])
         self._label = label
         self._total = total
         self._done = 0
@@ -159,22 +201,32 @@ class MiningProgress(_Shown):
         on_standing: Callable[[Standing], None] = lambda _: None,
         on_words: Callable[[str], None] = lambda _: None,
     ) -> None:
+        label, done, left = TextColumn("Mining"), MofNCompleteColumn(), TimeRemainingColumn()
+        wide, narrow = BarColumn(bar_width=24), BarColumn(bar_width=12)
+        rate, best, short = (TextColumn(f"{{task.fields[{name}]}}") for name in ("rate", "best", "short"))
         super().__init__(
             console,
-            TextColumn("Mining"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[best]}"),
+            [label, wide, done, rate, left, best],
+            [label, wide, done, rate, left, short],
+            [label, wide, done, left, short],
+            [label, narrow, done, left, short],
+            [label, narrow, done, short],
+            [narrow, done, short],
+            [label, narrow, done, left],
+            [narrow, done],
             on_words=on_words,
         )
-        self._field = "best"
+        self._fields = ("best", "short")
         self._lock = threading.Lock()
         self._standing = standing
         self._on_standing = on_standing
         self._task = self._bar.add_task(
-            "mining", total=standing.total, completed=standing.done, rate="", best=best_text(standing)
+            "mining",
+            total=standing.total,
+            completed=standing.done,
+            rate="",
+            best=best_text(standing),
+            short=_short_text(standing),
         )
         on_standing(standing)
 
@@ -184,7 +236,15 @@ class MiningProgress(_Shown):
             standing = self._standing = self._standing.after(trial)
             now = time.time()
             rate, best = rate_text(standing.rate(now)), best_text(standing)
-            self._bar.update(self._task, completed=standing.done, rate=rate, best=best)
+            short = _short_text(standing)
+            self._bar.update(self._task, completed=standing.done, rate=rate, best=best, short=short)
             so_far = f"{standing.done}/{standing.total} trials · {rate} · {time_text(standing.time_left(now))} · {best}"
             self._line(so_far, last=standing.done == standing.total)
             self._on_standing(standing)
+
+
+def _short_text(standing: Standing) -> str:
+    """Return what `best_text` says, in fewer words: ``best Sharpe 1.04 · 10 beat``."""
+    best = "no Sharpe yet" if standing.best_sharpe is None else f"best Sharpe {standing.best_sharpe:.2f}"
+    failed = f" · {standing.failed} failed" if standing.failed else ""
+    return f"{best} · {standing.beating} beat{failed}"

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import re
 
-_USER = re.compile(r"(://)[^\s\"'@/:]*(?::[^\s\"]*)?@")  # a password may hold / and @
-_PASSWORD = re.compile(r"(?i)([?&;\s](?:password|passwd|pwd|token|secret)=)[^&;\s\"']+")
+_USER = re.compile(r"(://)[^\s\"'/:]*(?::[^\s\"]*)?@")  # a user's name may hold @, a password / too
+_PASSWORD = re.compile(
+    r"(?i)((?:[?&;\s]|%3B|%3D)[a-z_]*(?:password|passwd|pwd|token|secret|api_?key)(?:=|%3D))[^&;%\s\"']+"
+)
+
+HIDDEN = "***"
+"""What stands in the place of a user and a password."""
 
 
 def without_passwords(text: str) -> str:
@@ -26,7 +31,7 @@ def without_passwords(text: str) -> str:
     >>> without_passwords("postgresql://me:secret@host/studies?password=secret")
     'postgresql://***@host/studies?password=***'
     """
-    return _PASSWORD.sub(r"\1***", _USER.sub(r"\1***@", text))
+    return _PASSWORD.sub(rf"\1{HIDDEN}", _USER.sub(rf"\1{HIDDEN}@", text))
 
 
 def reason_of(error: BaseException) -> str:

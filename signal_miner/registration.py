@@ -15,6 +15,7 @@ from signal_miner.ensemble_runs import ENSEMBLE, EnsembleRuns, members_note
 from signal_miner.errors import Stopped, UserError
 from signal_miner.files import temporary_directory
 from signal_miner.interruption import StopRequest
+from signal_miner.leaderboard_table import print_if_below
 from signal_miner.packing import PREDICT, SCALED, PackedEnsemble, pack
 from signal_miner.records import trial_name
 from signal_miner.registration_options import ALWAYS, IF_BETTER, Registration, RegistrationOptions
@@ -53,6 +54,7 @@ def register(options: RegistrationOptions, console: Console) -> Registration:
     with stopping as stop, temporary_directory() as directory:
         runs = EnsembleRuns(options.tracking_uri)
         packed = pack(options, runs, directory / PREDICT, stop, console)
+        print_if_below(packed.tracked.metrics, packed.study.benchmark.metrics, console)
         metrics = {
             "predict/seconds": packed.check.seconds,
             "predict/peak_memory_mb": packed.check.peak_memory_bytes / 1e6,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from signal_miner.errors import UserError
 from signal_miner.experiment import parse_experiment
 from signal_miner.parameters import Value
 from signal_miner.plan import Plan, make_plan, plan_record
-from signal_miner.sources import open_data
+from signal_miner.sources import DATA_DIRECTORY, open_data
 
 _TARGET = "target"
 
@@ -54,7 +56,7 @@ def reopen_plan(record: Mapping[str, Any], data: str | None = None) -> Plan:
         if given.get(key) is not None:  # studies of before the last two have neither
             table[key] = given[key]
     experiment = parse_experiment(table)
-    dataset = open_data(experiment)
+    dataset = open_data(replace(experiment, data=data or _where_they_lie(record)))
     tracked = record["data"]["digest"]
     if dataset.digest != tracked:
         raise UserError(
@@ -65,6 +67,16 @@ def reopen_plan(record: Mapping[str, Any], data: str | None = None) -> Plan:
     if json.loads(json.dumps(plan_record(plan)))["targets"] != record["targets"]:
         raise UserError(f"the folds are not those of study {record['study']}; mine it again")
     return plan
+
+
+def _where_they_lie(record: Mapping[str, Any]) -> str:
+    """Return where a study's data are: as it named them, or where they lay, should this be another directory."""
+    named, files = str(record["experiment"]["data"]), [Path(file) for file in record["data"]["files"]]
+    at_hand = Path(named).expanduser().exists() or (DATA_DIRECTORY / named).exists()
+    if at_hand or not files or not all(file.is_file() for file in files):
+        return named
+    single = Path(named).suffix.lower() in {".parquet", ".pq", ".csv"}
+    return str(files[0] if single else files[0].parent)
 
 
 def configuration(plan: Plan, tracked: Mapping[str, str]) -> dict[str, Value]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signal_miner.errors import UserError, did_you_mean
+from signal_miner.parameters import LARGEST_INTEGER, Rule
 from signal_miner.records import TrackedTrial
 
 GREEDY, TOP, BEATING, RUNS = "greedy", "top", "beating", "runs"
@@ -71,19 +72,21 @@ class SelectionRule:
     runs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in ("select", "weights", "metric"):
+            Rule(str).checked(name, getattr(self, name))
+        for name in ("members", "pool"):
+            number = Rule(int, high=LARGEST_INTEGER).checked(name, getattr(self, name), "; use 1 or more")
+            if number < 1:
+                raise UserError(f"{name} = {number} is below 1; use 1 or more")
+            object.__setattr__(self, name, number)
+        for name in ("max_correlation", "max_benchmark_correlation"):
+            cap = getattr(self, name)
+            if not 0 < Rule(float).checked(name, cap, "; use one such as 0.9") <= 1:
+                raise UserError(f"{name} = {cap} is not in (0, 1]; use one such as 0.9")
+            object.__setattr__(self, name, float(cap))
         for name, value, known in (("select", self.select, RULES), ("weights", self.weights, WEIGHTS)):
             if value not in known:
                 raise UserError(f"{name} = {value!r} is not one of {', '.join(known)}{_near(value, known)}")
-        for name, number in (("members", self.members), ("pool", self.pool)):
-            if number < 1:
-                raise UserError(f"{name} = {number} is below 1; use 1 or more")
-        caps = {
-            "max_correlation": self.max_correlation,
-            "max_benchmark_correlation": self.max_benchmark_correlation,
-        }
-        for name, cap in caps.items():
-            if not 0 < cap <= 1:
-                raise UserError(f"{name} = {cap} is not in (0, 1]; use one such as 0.9")
         if self.runs and self.select != RUNS:
             raise UserError(f"runs are given, but select = {self.select!r} chooses by itself; add select=runs")
         if self.select == RUNS and not self.runs:

@@ -11,6 +11,8 @@ from signal_miner.demo import ensure_demo
 from signal_miner.errors import UserError
 from signal_miner.experiment import Experiment
 from signal_miner.extracts import csv_as_parquet
+from signal_miner.parameters import as_path, shown
+from signal_miner.redaction import reason_of_system
 
 DATA_DIRECTORY = Path("data")
 """Where downloads, the invented market and converted extracts lie, below the working directory."""
@@ -35,8 +37,12 @@ def open_data(experiment: Experiment) -> Dataset:
     Raises
     ------
     UserError
-        As `open_source`.
+        As `open_source`; or if it is no experiment.
     """
+    if not isinstance(experiment, Experiment):
+        raise UserError(
+            f"experiment = {shown(experiment)} is no Experiment; give what load_experiment or make_experiment returned"
+        )
     return open_source(experiment.data, experiment.feature_set, experiment.scoring_target, experiment.targets)
 
 
@@ -68,10 +74,14 @@ def open_source(
     UserError
         If there is no such data, or it is not in Numerai's layout.
     """
-    path = Path(data).expanduser()
+    path = as_path("data", data, DEMO)
+    try:
+        exists = path.exists()
+    except OSError as error:  # too long a name, or a directory that may not be looked into
+        raise UserError(f"data = {shown(data)} cannot be read ({reason_of_system(error)}); name another") from error
     if data == DEMO:
         path = ensure_demo(directory / DEMO)
-    elif _VERSION.fullmatch(data) and not path.exists():
+    elif _VERSION.fullmatch(data) and not exists:
         path = directory / data
         if not path.is_dir():
             raise UserError(

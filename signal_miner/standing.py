@@ -10,6 +10,8 @@ from datetime import timedelta
 
 from signal_miner.records import TrackedTrial
 
+_LONGEST_SECONDS = 1e9  # thirty years are as good as any longer time
+
 
 @dataclass(frozen=True)
 class Standing:
@@ -64,14 +66,16 @@ class Standing:
         )
 
     def rate(self, now: float) -> float | None:
-        """Return trials a second of this process; None before its first."""
+        """Return trials a second of this process; None before its first, and where the clock was set back."""
         done = self.done - self.done_before
-        return done / max(now - self.since, 1e-9) if done else None
+        return done / (now - self.since) if done and now > self.since else None
 
     def time_left(self, now: float) -> timedelta | None:
         """Return how long it takes at this rate; None before the first trial."""
         rate = self.rate(now)
-        return None if rate is None else timedelta(seconds=(self.total - self.done) / rate)
+        if rate is None:
+            return None
+        return timedelta(seconds=min((self.total - self.done) / rate, _LONGEST_SECONDS))
 
 
 def rate_text(rate: float | None) -> str:

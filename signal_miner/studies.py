@@ -87,6 +87,8 @@ def referenced(study: str | StudyReference | None, tracking_uri: str | None) -> 
 class Studies(RunStore):
     """The studies of a tracking store."""
 
+    makes_database = False
+
     @told
     def find(self, name: str | None = None) -> TrackedStudy:
         """Return a study.

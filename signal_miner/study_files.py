@@ -50,3 +50,11 @@ def sole_process(storage: str, name: str, taken: str) -> Iterator[None]:
         ) from error
     with held:
         yield
+
+
+def taken(study: str) -> str:
+    """Return what a person is told where another process mines the study."""
+    return (
+        f"study {study} is being mined by another process; wait for it, or stop it with mlflow run . -e stop "
+        f"--env-manager local -P study={study}"
+    )

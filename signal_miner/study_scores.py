@@ -35,7 +35,7 @@ class StudyScores:
     numbers : tuple of int
         Of these trials in the study.
     failed : int
-        Trials that failed, or whose runs were deleted: drawn all the same.
+        Trials that failed: drawn all the same.
     corr, bmc, benchmark_corr : ndarray of float64, shape (n_eras, n_trials)
         CORR, BMC and correlation with the benchmark, as drawn.
     benchmark : ndarray of float64, shape (n_eras,)
@@ -44,6 +44,8 @@ class StudyScores:
         CORR of each trial at each of its checkpoints, trial by trial.
     candidate_trial, candidate_trees : ndarray of int64, shape (n_candidates,)
         Place of a candidate's trial in `names`, and its number of trees.
+    unfinished : int, default 0
+        Trials that were drawn and have neither finished nor failed: in training, stopped, or deleted since.
     """
 
     study: str
@@ -61,6 +63,12 @@ class StudyScores:
     candidates: NDArray[np.float64]
     candidate_trial: NDArray[np.int64]
     candidate_trees: NDArray[np.int64]
+    unfinished: int = 0
+
+    @property
+    def tries(self) -> int:
+        """Trials that were drawn, however they ended."""
+        return len(self.names) + self.failed + self.unfinished
 
     def rows(self, section: str) -> NDArray[np.bool_]:
         """Return which eras belong to `VALIDATION`, `TEST` or `WHOLE`, shape (n_eras,); `ValueError` for others."""

@@ -20,8 +20,9 @@ from mlflow.tracking.context.registry import resolve_tags
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from signal_miner.errors import UserError
+from signal_miner.errors import StoreError, UserError
 from signal_miner.redaction import reason_of, without_passwords
+from signal_miner.store_address import absolute
 
 NOTE = "mlflow.note.content"
 """Tag: Markdown that MLflow shows on the page of a run or a model."""
@@ -32,10 +33,11 @@ LONGEST_VALUE = 5000
 _GOES_ON = "once it answers again, the same command goes on where it stopped"
 _SECONDS_TO_CONNECT = 10.0
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run, with the server's password
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")  # a minute; 7 are four, and a stop waits for them
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar of its own for each small file
 
 
-def open_client(tracking_uri: str | None = None) -> MlflowClient:
+def open_client(tracking_uri: str | None = None, make: bool = True) -> MlflowClient:
     """Open a tracking store and return a client of it.
 
     MLflow makes a local database in some fifty steps over two seconds. A process killed in between leaves one that no
@@ -46,6 +48,8 @@ def open_client(tracking_uri: str | None = None) -> MlflowClient:
     ----------
     tracking_uri : str, optional
         MLflow's own choice (its environment variables, else ``mlflow.db`` in the working directory) if not given.
+    make : bool, default True
+        Whether a local database that is not there is made.
 
     Returns
     -------
@@ -59,16 +63,20 @@ def open_client(tracking_uri: str | None = None) -> MlflowClient:
     """
     for noisy in ("alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    uri = tracking_uri or get_tracking_uri()
+    uri = absolute(tracking_uri or get_tracking_uri())
     try:
         _knock(uri)
         path = _sqlite_path(uri)
         if path is not None and path.is_dir():
             raise OSError(f"{path} is a directory")
         if path is not None and not path.exists():
+            if not make:
+                raise UserError(f"there is no tracking store {uri} yet; mine a study first, or check tracking_uri")
             _make_sqlite(path)
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
+    except UserError:
+        raise
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError, ValueError) as error:
         raise UserError(
             f"the tracking store {without_passwords(uri)} cannot be opened ({reason_of(error)}); check "
@@ -98,7 +106,7 @@ def store_errors(tracking_uri: str, repair: str = _GOES_ON, what: str = "trackin
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
         place = without_passwords(tracking_uri)
-        raise UserError(f"the {what} {place} failed ({reason_of(error)}); {repair}") from error
+        raise StoreError(f"the {what} {place} failed ({reason_of(error)}); {repair}") from error
 
 
 class Store:
@@ -115,8 +123,10 @@ class Store:
         If the store cannot be opened.
     """
 
+    makes_database = True
+
     def __init__(self, tracking_uri: str | None = None) -> None:
-        self._client = open_client(tracking_uri)
+        self._client = open_client(tracking_uri, make=self.makes_database)
         # Who runs what from where: what MLflow gives to runs of its own accord.
         self._context = {tag: value for tag, value in resolve_tags().items() if tag != "mlflow.parentRunId"}
 

@@ -227,8 +227,7 @@ def _judgement(scores: StudyScores, n_leaders: int, random: np.random.Generator)
                 over,
                 float(np.clip(0.97 - 0.07 * place, 0, 1)),
                 verdict,
-                "Its validation Sharpe is above what luck alone would give, and its interval over the benchmark "
-                "starts above 0.",
+                "Its validation Sharpe is above what the best of so many tries reaches by luck alone.",
             )
         )
     logits = np.log(np.clip(random.beta(2.6, 2.1, 924), 0.01, 0.99))

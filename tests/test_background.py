@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import pickle
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from background_case import kill, python, status_of, wait_until, write_study
-from mining_case import client_of, mine_here, outcome, runs_of
+from mining_case import client_of, mine_here, outcome, runs_of, start_mining
 from study_case import command
 
 import signal_miner
 from signal_miner import BackgroundMiner, UserError
-from signal_miner.miner_status import read_status
+from signal_miner.miner_status import all_statuses, own_process, read_status, write_status
 
 pytestmark = pytest.mark.slow
 
@@ -29,6 +31,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     path = write_study(tmp_path, **LONG)
     monkeypatch.chdir(tmp_path)
     yield path
+    os.chdir(tmp_path)
     for status in (tmp_path / "studies").glob("*.status.json"):
         kill(BackgroundMiner(status.name.removesuffix(".status.json"), status.parent))
 
@@ -97,9 +100,9 @@ def test_a_killed_miner_is_an_error_and_goes_on(study: Path, capsys: pytest.Capt
     kill(miner)
     progress = wait_for_end(miner)
     assert progress.state == "failed"
-    assert "is gone without a word while mining: killed, or out of memory." in progress.error
+    assert "is gone without a word while mining: it was killed, or had no memory left" in progress.error
     assert "start_mining" in progress.error
-    with pytest.raises(UserError, match=r"failed: the miner .* is gone without a word"):
+    with pytest.raises(UserError, match=r"failed: the miner is gone without a word"):
         miner.wait()
     assert command(Path.cwd(), "status") == 0
     assert "failed: the miner" in capsys.readouterr().out
@@ -125,7 +128,7 @@ def test_two_that_start_at_once_start_one_miner(study: Path) -> None:
     program = """
         import concurrent.futures, signal_miner, time
         from pathlib import Path
-        from signal_miner.miner_status import read_status
+        from signal_miner.miner_status import all_statuses, own_process, read_status, write_status
         with concurrent.futures.ThreadPoolExecutor(4) as several:
             miners = list(several.map(lambda _: signal_miner.start_mining("tiny.toml", report=False), range(4)))
         tokens = {read_status(Path("studies"), miner.study).token for miner in miners}
@@ -170,7 +173,10 @@ def test_mistakes_are_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         signal_miner.start_mining(signal_miner.load_experiment(path, data="nowhere"))
     with pytest.raises(UserError, match=r"memory_gb = 0\.001 cannot hold one binned dataset"):
         signal_miner.start_mining(signal_miner.load_experiment(path, memory_gb=0.001))
-    with pytest.raises(UserError, match=r"no miner of any study has its files in .*; mlflow run \. -e mine starts one"):
+    with pytest.raises(
+        UserError,
+        match=r"no miner of any study has its files in .*; mlflow run \. -e mine .* starts one",
+    ):
         signal_miner.attach()
     assert mine_here(tmp_path, "--trials", "2").returncode == 0
     assert mine_here(tmp_path, "--trials", "1", "--name", "another").returncode == 0
@@ -179,3 +185,96 @@ def test_mistakes_are_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(UserError, match=r"no miner of study 'tinny' has its files in .*; did you mean 'tiny'\?"):
         signal_miner.attach("tinny")
     assert read_status(tmp_path / "studies", signal_miner.attach().study) is not None
+
+
+def test_a_miner_that_is_stopping_is_waited_for_and_followed_by_another(study: Path) -> None:
+    miner = signal_miner.start_mining(study, report=False)
+    wait_until(miner, lambda progress: progress.done >= 1)
+    assert miner.stop(timeout=0).running
+    again = signal_miner.start_mining(study, report=False)
+    assert not status_of(again).stopping
+    wait_until(again, lambda progress: progress.rate is not None)
+    assert again.stop().state == "stopped"
+
+
+def test_a_wish_to_stop_reaches_whoever_has_the_study(study: Path) -> None:
+    terminal = start_mining(Path.cwd())
+    end = time.monotonic() + 60
+    while not (running := list(Path("studies").glob("*.status.json"))):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    lost = replace(all_statuses(Path("studies"))[0], token="lost", state="starting", process=own_process())
+    write_status(Path("studies"), lost)  # as a miner that was started beside it, and finds the study taken
+    assert running
+    assert signal_miner.attach().stop(timeout=60).state == "stopped"
+    terminal.communicate(timeout=60)
+    assert terminal.returncode == 130
+
+
+def test_it_is_the_same_study_wherever_the_notebook_goes(study: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "random.py").write_text("raise SystemExit('another module of this name')")
+    experiment = signal_miner.load_experiment(study, tracking_uri="sqlite:///mlflow.db", trials=4, data="numerai")
+    miner = signal_miner.start_mining(experiment, report=False)
+    os.chdir(elsewhere)
+    assert miner.wait().done == 4
+    assert len(miner.leaderboard()) == 5
+    ensemble = signal_miner.build_ensemble(miner, members=2)
+    assert ensemble.run_id
+    attached = signal_miner.attach("tiny", study_storage=tmp_path / "studies")
+    assert attached.leaderboard().equals(miner.leaderboard())
+    assert sorted(path.name for path in elsewhere.iterdir()) == ["random.py"]
+
+
+def test_a_report_is_broken_off_by_a_wish(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (Path.cwd() / "sitecustomize.py").write_text(SLOW_REPORT)
+    monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
+    miner = signal_miner.start_mining(signal_miner.load_experiment(study, trials=2))
+    wait_until(miner, lambda progress: progress.state == "report")
+    begun = time.monotonic()
+    assert miner.stop().state == "finished"
+    assert time.monotonic() - begun < 10
+    assert "The report was not made, as a stop was asked for" in miner.log()
+    assert not list(Path("studies").glob("*.stop"))
+
+
+SLOW_REPORT = """
+import sys, time
+from importlib.abc import MetaPathFinder
+
+class Slow(MetaPathFinder):
+    # Stands for a report of thousands of trials: it takes a minute before it begins.
+    def find_spec(self, name, path=None, target=None):
+        if name == "signal_miner.reporting":
+            for _ in range(600):
+                time.sleep(0.1)
+
+sys.meta_path.insert(0, Slow())
+"""
+
+
+def test_trials_that_all_fail_are_a_failure(study: Path) -> None:
+    given = {"trials": 2, "grid": {"device_type": ["cuda"]}}
+    miner = signal_miner.start_mining(signal_miner.load_experiment(study, **given), report=False)
+    with pytest.raises(UserError, match=r"failed: every trial failed, the last one with: .*CUDA"):
+        miner.wait()
+    assert "trial 0000 failed: " in miner.log(50)
+
+
+def test_arguments_that_are_none(study: Path) -> None:
+    assert mine_here(Path.cwd(), "--trials", "1").returncode == 0
+    miner = signal_miner.attach(signal_miner.attach())
+    with pytest.raises(UserError, match="timeout = '5' is not a number of seconds"):
+        miner.wait("5")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="lines = 0 is not an integer of at least 1"):
+        miner.log(0)
+    with pytest.raises(UserError, match="study is a int; write it in quotes"):
+        signal_miner.attach(5)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="experiment is a dict; give what load_experiment returned, or a file"):
+        signal_miner.start_mining({})  # type: ignore[arg-type]
+    secret = BackgroundMiner(miner.study, Path("studies").resolve(), "postgresql://me:topsecret@host/x")
+    assert b"topsecret" not in pickle.dumps(secret)
+    write_status(Path("studies"), replace(status_of(miner), tracking_uri="postgresql://***@host/x"))
+    with pytest.raises(UserError, match=r"has a password, which is not kept; say signal_miner.attach\('tiny-"):
+        miner.leaderboard()

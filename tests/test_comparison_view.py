@@ -32,6 +32,12 @@ def test_the_view_fits_mlflows_tags_whatever_the_study():
     assert view.key.removeprefix("mlflow.sharedViewState.") in view.url_suffix
 
 
+def test_metrics_that_only_ensembles_and_reports_have_are_folded_away_too():
+    view = shared_view("1", "a-study-00000000", ["validation/corr"], ["max_depth"])
+    shown = {section["name"]: section["display"] for section in unpack(view.value)["compareRunSections"]}
+    assert not any(shown[name] for name in ("validation", "members", "luck", "holdout", "predict"))
+
+
 def test_the_order_puts_the_benchmark_first_then_the_best():
     sharpes = [1.5, 0.2, 0.0, -0.3, -12.0, None]
     keys = [order("benchmark", 0.1), *(order("trial", sharpe) for sharpe in sharpes)]

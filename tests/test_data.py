@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -52,7 +53,9 @@ def test_horizons_are_read_compared_or_declared(numerai_directory, tmp_path):
     frame.to_parquet(tmp_path / "old.parquet")
     old = open_dataset(tmp_path / "old.parquet", "all", "target")
     assert old.horizon_days("target", declared=60) == 60
-    with pytest.raises(UserError, match=r"horizon of 'target' in old.parquet is not known.*say -P horizon_days=20 "):
+    with pytest.raises(
+        UserError, match=r"horizon of 'target' in old.parquet is not known.*say horizon_days=20 .*embargo_eras=1"
+    ):
         old.horizon_days("target")
 
 
@@ -239,3 +242,11 @@ def test_a_broken_csv_is_told_in_one_line(tmp_path, text, message):
     with pytest.raises(UserError, match=message):
         open_source(str(tmp_path / "mine.csv"), "all", "target", directory=tmp_path)
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_dataset_tells_what_it_holds(numerai_directory):
+    dataset = open_dataset(numerai_directory, "small", "target")
+    counts = f"{len(dataset.features)} features, {len(dataset.targets)} targets)"
+    assert repr(dataset).endswith(counts)
+    one = replace(dataset, features=dataset.features[:1], targets=dataset.targets[:1], eras=dataset.eras[:1])
+    assert repr(one).endswith(": 1 row, era 0001, 1 feature, 1 target)")

@@ -357,9 +357,13 @@ def test_a_champion_falls_only_to_a_better_one(registered, tmp_path, capsys):
     study = copy_study(registered, tmp_path / "study")
     worst = min(runs_of(study), key=lambda run: run.data.metrics["best/validation_sharpe"])
     assert command(study, "ensemble", "--select", "runs", "--runs", worst.info.run_id) == 0
-    capsys.readouterr()
+    own, other = (run.data.metrics for run in (newest_ensemble(study), runs_of(study, "benchmark")[0]))
+    below = any(own[f"test/{score}"] < other[f"test/{score}"] for score in ("sharpe", "corr"))
+    assert ("Below the benchmark in test: " in capsys.readouterr().out) == below
     assert command(study, "register") == 0
-    assert "It is not champion (validation Sharpe" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "It is not champion (validation Sharpe" in told
+    assert ("Below the benchmark in test: " in told) == below
     assert champion(study) == "1"
     assert command(study, "register", "--trees", "scaled", "--ensemble", "ensemble 1") == 0
     assert "It is not champion (nobody has judged its scaled numbers of trees)" in capsys.readouterr().out

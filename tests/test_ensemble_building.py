@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import pickle
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from mining_case import runs_of
 from study_case import command, copy_study, members_of, newest_ensemble
@@ -126,6 +130,31 @@ def test_a_reference_says_study_and_store(built: BuiltEnsemble, uri: str) -> Non
     assert referenced(None, None) == (None, None)
 
 
+def test_a_pickle_holds_the_table_and_no_password(built: BuiltEnsemble, uri: str) -> None:
+    assert pickle.loads(pickle.dumps(built)).tracking_uri == uri
+    secret = replace(built, tracking_uri="postgresql://me:hush@host/mlflow")
+    assert copy(secret).tracking_uri == secret.tracking_uri
+    pickled = pickle.dumps(secret)
+    assert b"hush" not in pickled
+    kept = pickle.loads(pickled)
+    assert (kept.run_id, kept.tracking_uri, repr(kept)) == (built.run_id, None, repr(built))
+
+
+def test_numbers_may_be_numpys_and_runs_none(study: Path, uri: str) -> None:
+    made = build_ensemble(
+        select="top",
+        members=np.int64(2),
+        max_benchmark_correlation=np.float32(1),
+        runs=None,
+        neutralize="features",
+        proportion=np.float32(0.5),
+        tracking_uri=uri,
+    )
+    assert len(members_of(study, newest_ensemble(study))) == 2
+    again = build_ensemble(select="runs", runs=np.array([0, 1]), tracking_uri=uri)
+    assert again.study == made.study
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -139,6 +168,20 @@ def test_a_reference_says_study_and_store(built: BuiltEnsemble, uri: str) -> Non
         ({"select": "beating", "pool": 3}, "pool belongs to select=greedy, not to select=beating; leave it out"),
         ({"proportion": 0.5}, "none is asked for; add neutralize"),
         ({"neutralize": "features", "proportion": 2.0}, r"proportion = 2\.0 is not from 0 to 1"),
+        ({"members": "5"}, "members = '5' is not an integer of at most 1000000000; use 1 or more"),
+        ({"members": 2.5}, "members = 2.5 is not an integer"),
+        ({"members": True}, "members = True is not an integer"),
+        ({"members": 10**5000}, "members = about 1e5000 is not an integer of at most 1000000000"),
+        ({"pool": "x"}, "pool = 'x' is not an integer of at most 1000000000; use 1 or more"),
+        ({"max_correlation": "x"}, "max_correlation = 'x' is not a number; use one such as 0.9"),
+        ({"max_benchmark_correlation": 10**400}, "max_benchmark_correlation = about 1e400 is not a number; use one"),
+        ({"neutralize": "features", "proportion": "x"}, "proportion = 'x' is not a number; use one such as 0.5"),
+        ({"neutralize": 5}, "neutralize = 5 is not a name"),
+        ({"select": 5}, "select = 5 is not a name"),
+        ({"metric": ["corr"]}, r"metric = \['corr'\] is not a name"),
+        ({"select": "runs", "runs": 5}, r"runs = 5 is not a list; write runs=\[5\]"),
+        ({"select": "runs", "runs": [1.5]}, "runs: a trial = 1.5 is not an integer of .*, nor a run's id or name"),
+        ({"select": "runs", "runs": None}, "select = 'runs' needs runs"),
         ({"select": "runs", "runs": "trial 9999"}, "run 'trial 9999' is no trial of the study"),
     ],
 )

@@ -83,7 +83,17 @@ def test_overrides_reach_into_tables(tmp_path):
         ({"trials": "many"}, "trials = 'many' is not an integer of at least 1"),
         ({"trials": 0}, "trials = 0 is not an integer of at least 1"),
         ({"jobs": 0}, r"jobs = 0 is not an integer from 1 to 1024, nor -1"),
-        ({"seed": -1}, "seed = -1 is not an integer from 0"),
+        ({"seed": -1}, "seed = -1 is not an integer of at least 0 and at most 2147483647"),
+        ({"trials": 10**15}, "trials = 1000000000000000 is not an integer of at least 1 and at most 1000000000$"),
+        ({"trials": 10**5000}, "trials = about 1e5000 is not an integer of at least 1"),
+        ({"memory_gb": 10**400}, r"memory_gb = about 1e400 is not a number above 0 and at most 1e\+09, in GB"),
+        ({"folds": {"count": -(10**400)}}, "folds.count = about -1e400 is not an integer of at least 2"),
+        ({"targets": [10**5000]}, r"targets = \[about 1e5000\] is neither"),
+        ({"name": "n" * 300}, "name = 'nnn.*nnn' is too long; use 100 letters at most"),
+        ({"name": "n" + "é" * 50}, "name = 'né.*é' is too long; use 100 letters at most, fewer of é"),
+        ({"data": "a\0b"}, r"data = 'a\\x00b' holds a null byte, which no name or place does; leave it out"),
+        ({"study_storage": "a\0b"}, r"study_storage = 'a\\x00b' holds a null byte"),
+        ({"study_storage": ["redis://me:hush@host"]}, r"study_storage = \['redis://\*\*\*@host'\] is not text"),
         ({"targets": []}, "targets = \\[\\] leaves nothing to train on"),
         ({"targets": 3}, 'targets = 3 is neither "all" nor a list of names'),
         ({"targets": ["a", "a"]}, "holds a name twice"),
@@ -94,10 +104,10 @@ def test_overrides_reach_into_tables(tmp_path):
         ({"folds": {"embargo_eras": -3}}, "folds.embargo_eras = -3 is not an integer of at least 0"),
         ({"folds": {"train_era_step": 0}}, "folds.train_era_step = 0 is not an integer of at least 1"),
         ({"train_era_step": 4}, r"'train_era_step' stands at the top of the file, but belongs in \[folds\]"),
-        ({"memory_gb": 0}, "memory_gb = 0 is not a number above 0, in GB"),
-        ({"memory_gb": "8"}, "memory_gb = '8' is not a number above 0, in GB"),
+        ({"memory_gb": 0}, "memory_gb = 0 is not a number above 0 .*, in GB"),
+        ({"memory_gb": "8"}, "memory_gb = '8' is not a number above 0 and at most .*, in GB"),
         ({"memory_gb": math.inf}, "memory_gb = inf is not a number above 0"),
-        ({"cache_gb": -1}, "cache_gb = -1 is not a number of at least 0, in GB"),
+        ({"cache_gb": -1}, "cache_gb = -1 is not a number of at least 0 .*, in GB"),
         ({"cache_gb": True}, "cache_gb = True is not a number of at least 0"),
         (
             {"grid": {"n_estimators": [3], "device_type": ["tpu"]}},
@@ -136,3 +146,15 @@ def test_a_file_that_is_absent_or_no_toml_is_named(tmp_path):
         load_experiment(tmp_path / "demi.toml")
     with pytest.raises(UserError, match=r"demo.toml is not a TOML file: Cannot overwrite a value"):
         load_experiment(tmp_path / "demo.toml")
+    with pytest.raises(
+        UserError, match=r"experiment file 'aa.*aa' cannot be read \(File name too long\); name another"
+    ):
+        load_experiment(Path("a" * 5000))
+
+
+@pytest.mark.parametrize("text", ["trials = " + "1" * 5000, "trials = " + "[" * 5000], ids=["digits", "brackets"])
+def test_what_pythons_reader_gives_up_on_is_no_toml(text, tmp_path):
+    (tmp_path / "wild.toml").write_text(text)
+    with pytest.raises(UserError, match=r"wild.toml is not a TOML file: ") as caught:
+        load_experiment(tmp_path / "wild.toml")
+    assert "\n" not in str(caught.value)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
 import tomllib
+from copy import copy, deepcopy
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,10 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from signal_miner import experiment as files
+from signal_miner.background.handing import Handed
 from signal_miner.errors import UserError
 from signal_miner.experiment import Experiment, parse_experiment
 from signal_miner.experiment_in_code import experiment_table, load_experiment, make_experiment
 from signal_miner.parameters import RULES
+from signal_miner.sources import open_data
 
 EXPERIMENTS = sorted((Path(__file__).resolve().parents[1] / "experiments").glob("*.toml"))
 DEMO = next(path for path in EXPERIMENTS if path.stem == "demo")
@@ -32,6 +36,21 @@ def made(**changes: Any) -> Experiment:
         "benchmark": {"n_estimators": 10},
     }
     return make_experiment(**(given | changes))
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def holding_itself(value: Any) -> Any:
+    if isinstance(value, list):
+        value.append(value)
+    else:
+        value["count"] = value
+    return value
 
 
 def same(one: Experiment, other: Experiment) -> bool:
@@ -72,7 +91,7 @@ def tables(draw: st.DrawFn) -> dict[str, Any]:
     axes = draw(st.permutations(["n_estimators", *draw(st.sets(st.sampled_from(names), max_size=5))]))
     table: dict[str, Any] = {
         "name": draw(st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9_ .-]{0,8}[a-z]\Z")),
-        "data": draw(st.text(min_size=1).filter(lambda text: bool(text.strip()))),
+        "data": draw(st.text(min_size=1).filter(lambda text: bool(text.strip()) and "\0" not in text)),
         "grid": {name: draw(axis_of(name)) for name in axes},
         "benchmark": {"n_estimators": 5} | {name: draw(values_of(name)) for name in [*axes, "target"]},
     }
@@ -217,8 +236,15 @@ def test_a_change_to_what_the_file_says_keeps_its_words():
     [
         ({"trails": 10}, "unknown key 'trails'; did you mean 'trials'"),
         ({"trails": None}, "unknown key 'trails'; did you mean 'trials'"),
-        ({"embargo_eras": 9}, r"'embargo_eras' stands at the top of the file, but belongs in \[folds\]"),
-        ({"max_depth": None}, r"'max_depth' stands at the top of the file, but belongs in \[grid\]"),
+        ({"embargo_eras": 9}, r'^embargo_eras is no setting but a key of folds; write folds={"embargo_eras": 9}$'),
+        ({"max_depth": np.array([4])}, r'^max_depth is no setting .* and benchmark; write grid={"max_depth": \[4\]}$'),
+        ({"max_depth": None}, r'^max_depth is no setting .*; write grid={"max_depth": None}$'),
+        ({"targets": nested(5000)}, r"targets holds lists or tables more than 3 deep, which no experiment does; write"),
+        ({"grid": {"max_depth": holding_itself([])}}, r"grid.max_depth holds lists or tables more than 3 deep"),
+        ({"folds": holding_itself({})}, r"folds(.count)+ holds lists or tables more than 3 deep"),
+        ({"grid": {10**5000: [1]}}, "grid has the key about 1e5000, which is not text"),
+        ({"folds": [10**5000]}, r"folds = \[about 1e5000\] is not a table"),
+        ({"trials": np.array([range(9)])}, r"trials = \[\[0, 1, 2, 3, 4, 5, \.\.\.\]\] is not an integer"),
         ({"folds": {"cuont": None}}, "unknown key 'folds.cuont'; did you mean 'count'"),
         ({"grid": {"max_depht": None}}, "grid.max_depht is not a parameter .* did you mean 'max_depth'"),
         ({"benchmark": {"eta": None}}, "benchmark.eta is LightGBM's other name; use learning_rate"),
@@ -268,3 +294,57 @@ def test_a_mistake_in_a_file_names_the_file(tmp_path, monkeypatch):
         load_experiment("wrong.toml")
     with pytest.raises(UserError, match=r"demo.toml: trials = 0 is not an integer of at least 1"):
         load_experiment(DEMO, trials=0)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (None, "path = None is not a path; write one such as 'experiments/demo.toml'"),
+        (b"demo.toml", "path = b'demo.toml' is not a path"),
+        ("a\0b", r"path = 'a\\x00b' is not a path"),
+        ("~nouser/x.toml", "path = '~nouser/x.toml' begins with no user's home directory; write it from the root"),
+        ("a" * 5000, r"cannot be read \(File name too long\); name another"),
+    ],
+)
+def test_what_is_no_path_is_one_line(path, message):
+    with pytest.raises(UserError, match=message) as caught:
+        load_experiment(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_data_that_no_experiment_names_are_one_line():
+    with pytest.raises(
+        UserError, match=r"^experiment = 'tiny.toml' is no Experiment; give what load_experiment or make"
+    ):
+        open_data("tiny.toml")
+    with pytest.raises(UserError, match=r"^data = '~nouser/x' begins with no user's home directory"):
+        open_data(made(data="~nouser/x"))
+    with pytest.raises(UserError, match=r"^data = 'aa.*aa' cannot be read \(File name too long\); name another$"):
+        open_data(made(data="a" * 5000))
+
+
+def test_neither_the_repr_nor_a_pickle_holds_a_password():
+    storage, store = "postgresql://me:hush1@host/studies", "https://me:hush2@host"
+    experiment = made(study_storage=storage, tracking_uri=store)
+    for text in (repr(experiment), str(experiment), f"{[experiment]}"):
+        assert "hush" not in text
+        assert "study_storage='postgresql://***@host/studies', tracking_uri='https://***@host')" in text
+    assert "text=" not in repr(experiment)
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        pickled = pickle.dumps(experiment, protocol)
+        assert b"hush" not in pickled
+        kept = pickle.loads(pickled)
+        assert (kept.study_storage, kept.tracking_uri) == ("postgresql://***@host/studies", None)
+        assert kept.axes == experiment.axes
+
+
+def test_what_stays_in_the_process_or_goes_to_the_miner_keeps_the_password():
+    experiment = made(study_storage="postgresql://me:hush1@host/studies", tracking_uri="https://me:hush2@host")
+    for copied in (copy(experiment), deepcopy(experiment)):
+        assert copied == experiment
+        assert copied.text == experiment.text
+    assert deepcopy(experiment).axes is not experiment.axes
+    handed = Handed.from_json(Handed(experiment, "tiny-1", "token", True, "log").to_json())
+    assert handed.experiment == experiment
+    plain = made(tracking_uri="sqlite:///mlflow.db")
+    assert pickle.loads(pickle.dumps(plain)) == plain

@@ -125,6 +125,25 @@ def test_a_constraint_that_cannot_be_computed_names_the_values():
         parse_constraint("9**9**9 > num_leaves", ["num_leaves"]).allows({"num_leaves": 1})
 
 
+@pytest.mark.parametrize("expression", ["-" * 20_000 + "1", "(" * 900 + "max_bin" + ")" * 900])
+def test_a_constraint_that_is_too_long_is_refused(expression):
+    with pytest.raises(UserError, match=r"^constraint = '.*\.\.\..*' has more than 1000 letters; write a shorter one$"):
+        parse_constraint(expression, ["max_bin"])
+
+
+@pytest.mark.parametrize("expression", ["max_bin\0 < 3", "(" * 400 + "max_bin" + ")" * 400])
+def test_what_python_does_not_read_is_no_constraint(expression):
+    with pytest.raises(UserError, match=r"^constraint = '.*' is not an expression; use parameter names"):
+        parse_constraint(expression, ["max_bin"])
+
+
+def test_a_constraint_is_no_deeper_than_what_is_computed():
+    assert parse_constraint("-" * 96 + "max_bin < 3", ["max_bin"]).allows({"max_bin": 2})
+    for deep in ("-" * 200 + "max_bin < 3", "max_bin < 0" + "+1" * 300):
+        with pytest.raises(UserError, match=r"^constraint = .* is nested more than 100 deep; write a flatter one$"):
+            parse_constraint(deep, ["max_bin"])
+
+
 def test_ranges_are_numpys():
     spaced = parse_axis("reg_lambda", {"from": 0, "to": 100_000, "count": 10_000})
     assert spaced == tuple(np.linspace(0, 100_000, 10_000).tolist())
@@ -162,6 +181,13 @@ def test_ranges_are_numpys():
         ("max_bin", {"from": 2, "to": 5, "step": 0}, "step = 0"),
         ("reg_alpha", {"from": 0, "to": 1}, "needs a count"),
         ("extra_trees", {"from": 0, "to": 1}, "cannot be a range"),
+        ("n_estimators", [10**400], "n_estimators = about 1e400 is not an integer of at least 1 and at most 1000000"),
+        ("learning_rate", 10**400, "learning_rate = about 1e400 is not a number above 0 and at most 10"),
+        ("reg_lambda", [10**5000], r"reg_lambda = about 1e5000 is not a number of at least 0 and at most 1e\+30"),
+        ("reg_lambda", {"from": 0, "to": 10**400, "count": 3}, "reg_lambda = about 1e400 is not a number"),
+        ("min_child_samples", {"from": 0, "to": 10**30, "count": 3}, "of at least 0 and at most 1000000000"),
+        ("max_bin", {"from": 2, "to": 5, "count": 10**5000}, "count = about 1e5000 is not an integer from 1"),
+        ("max_bin", {"from": 2, "to": 5, "step": 10**5000}, "step = about 1e5000 is not an integer of at least 1"),
     ],
 )
 def test_an_axis_that_breaks_a_rule_is_refused_with_the_repair(name, written, message):

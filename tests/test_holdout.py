@@ -130,7 +130,7 @@ def test_unopened_it_tells_and_touches_nothing(mined, capsys):
     run_id = ensemble(mined, 1).info.run_id
     assert "its holdout, 12 eras 0089–0100, was not opened yet" in said
     assert f"Model: ensemble 1 (run {run_id})" in said
-    assert "0002–0080 (purge 8)" in said
+    assert "0002–0080 (purge 8 eras)" in said
     assert "This can be done once for the study" in said
     assert f"-P ensemble={run_id} -P open=true" in said
     assert command(mined, "holdout", "--trial", "3", "--study", "tiny") == 0

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,14 +82,46 @@ def test_a_process_that_is_gone_is_no_miner() -> None:
     assert not status.alive
     progress = progress_of(status)
     assert progress.state == "failed"
-    assert progress.error.startswith(f"the miner (process {gone.pid} on {socket.gethostname()}) is gone without a word")
-    assert "start_mining, or the same command, goes on" in progress.error
+    assert progress.error.startswith(
+        "the miner is gone without a word while mining: it was killed, or had no memory left"
+    )
+    assert f"(process {gone.pid} on {socket.gethostname()})" in progress.error
     assert "failed" in progress._repr_html_()
 
 
 def test_a_later_process_of_the_same_number_is_no_miner() -> None:
     another = Process(os.getpid(), 1.0, socket.gethostname())
     assert not MinerStatus("demo-1", "token", another, MINING, updated=time.time() - 3600).alive
+
+
+def test_a_process_of_the_same_number_that_began_after_the_last_word_is_no_miner() -> None:
+    reused = Process(os.getpid(), 1.0, socket.gethostname())
+    assert not MinerStatus("demo-1", "token", reused, MINING, updated=own_process().created - 5).alive
+    assert MinerStatus("demo-1", "token", reused, MINING).alive  # the clock was set since: its word is fresh
+
+
+def test_who_starts_a_miner_is_taken_for_it_only_a_while() -> None:
+    starting = MinerStatus("demo-1", "token", own_process(), starter=True)
+    assert starting.alive
+    assert not replace(starting, updated=time.time() - 61).alive
+    assert not replace(starting, updated=time.time() + 3600).alive
+
+
+@pytest.mark.parametrize(
+    "change", [{"updated": "x"}, {"state": "none"}, {"standing": {"total": None}}, {"process": {"pid": -1}}]
+)
+def test_a_status_of_wrong_values_is_none(tmp_path: Path, change: dict[str, Any]) -> None:
+    table = asdict(MinerStatus("demo-1", "token", own_process(), standing=Standing(5)))
+    for key, value in change.items():
+        table[key] = table[key] | value if isinstance(value, dict) else value
+    (tmp_path / "demo-1.status.json").write_text(json.dumps(table))
+    assert read_status(tmp_path, "demo-1") is None
+
+
+def test_times_that_cannot_be_are_not_told() -> None:
+    standing = replace(Standing.at_start(10**30, []), done=3)
+    assert standing.rate(standing.since - 3600) is None
+    assert standing.time_left(standing.since + 1) is not None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps no processes that ended")
@@ -181,5 +215,5 @@ def test_the_address_of_a_store_with_a_password_is_not_kept(tmp_path: Path) -> N
     with Announcement(tmp_path) as announcement:
         announcement.claim("demo-1", lambda: None)
         announcement.tell(tracking_uri="postgresql://me:secret@host/x")
-    assert announced(tmp_path).tracking_uri == ""
+    assert announced(tmp_path).tracking_uri == "postgresql://***@host/x"
     assert "secret" not in (tmp_path / "demo-1.status.json").read_text()

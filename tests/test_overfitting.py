@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from signal_miner.overfitting.judgement import SOURCES, judge
-from signal_miner.overfitting.records import Verdict
+from signal_miner.overfitting.records import Estimate, Relation, Verdict
 from signal_miner.overfitting.relation import relation
 from signal_miner.scoring import sharpe
 from signal_miner.study_scores import TEST, VALIDATION, StudyScores
@@ -96,7 +97,18 @@ def test_verdicts_are_those_of_the_deflated_sharpe_and_the_test_sharpe():
             assert (best.verdict is Verdict.LUCK) == (best.deflated_sharpe < 0.5 or not held)
             assert best.reason.endswith(".")
             assert f"{best.sharpe[VALIDATION].value:.2f}" in best.reason
+            assert "luck alone" in best.reason
+            if best.verdict is Verdict.UNCLEAR:
+                assert best.reason.endswith("%, and skill needs 95%.")
+                assert "but not clearly: deflated Sharpe " in best.reason
     assert seen == set(Verdict)
+
+
+def test_below_zero_is_written_with_a_minus_everywhere():
+    judged = judge(study(11, skill=-3.0))
+    assert judged.leaders[0].reason.startswith("Its validation Sharpe of −")
+    words = [judged.deflation.sentence, judged.relation.sentence, *(leader.reason for leader in judged.leaders)]
+    assert not any(re.search(r"-\d", text) for text in words)
 
 
 def test_test_eras_choose_nobody():
@@ -113,8 +125,10 @@ def test_test_eras_choose_nobody():
 def test_more_tries_ask_for_more():
     scores = study(4)
     assert judge(scores, leaders=0).deflation.n_candidates == 240
-    failed = judge(replace(scores, failed=30), leaders=0).deflation
-    assert failed.n_candidates == 360  # a failed trial counts with an average trial's checkpoints
+    failed = judge(replace(scores, failed=20, unfinished=10), leaders=0).deflation
+    assert failed.n_candidates == 360  # a trial that did not finish counts with an average trial's checkpoints
+    assert "checkpoints, and as many for trials that did not finish)" in failed.sentence
+    assert "did not finish" not in judge(scores, leaders=0).deflation.sentence
     assert failed.expected_best_sharpe > judge(scores, leaders=0).deflation.expected_best_sharpe
     assert (
         judge(first(scores, 6), leaders=0).deflation.expected_best_sharpe
@@ -158,11 +172,26 @@ def test_the_relation_over_trials():
     assert found.strength == "strong"
     assert found.rank_correlation.low > 0
     assert found.slope > 0.5
-    assert "60 trials" in found.sentence
+    assert "(over 60 trials, rank correlation 0." in found.sentence
+    assert found.sentence.endswith(": 0.5 or more and the interval above 0.25, so the past told much).")
     few = relation(first(study(5, spread=1.5), 9), 0)
     assert few.strength == "no"
     assert few.sentence == "No relation can be told from 9 trials."
     assert math.isfinite(few.slope)
+
+
+@pytest.mark.parametrize(
+    ("strength", "low", "high", "said"),
+    [
+        ("weak", 0.18, 0.77, "above 0, so the past told something"),
+        ("strong", 0.3, 0.8, "0.5 or more and the interval above 0.25, so the past told much"),
+        ("no", -0.1, 0.5, "0 is within it, so it is not shown that the past told anything"),
+        ("no", -0.6, -0.1, "below 0, so what was better before was worse in test"),
+        ("no", math.nan, math.nan, "without an interval it tells nothing"),
+    ],
+)
+def test_a_relation_says_its_rule(strength, low, high, said):
+    assert Relation(0.5, 0.1, Estimate(0.54, low, high), 60, strength, "").meaning == said
 
 
 def test_one_trial_is_judged_by_its_own_checkpoints():
@@ -183,7 +212,7 @@ def test_no_trial_one_fold_and_few_eras_are_said():
     few = judge(study(7, n_eras=16, n_trials=12))
     assert few.overfitting is None
     assert math.isfinite(few.leaders[0].deflated_sharpe)
-    assert any("worth" in note and "independent" in note for note in few.notes)
+    assert any("worth" in note and "the targets of 12 neighbouring eras overlap" in note for note in few.notes)
     assert any("too few for four blocks" in note for note in few.notes)
 
 

@@ -59,6 +59,15 @@ def test_noise_is_one_half_and_lasting_skill_near_zero():
     assert "120 validation and test eras" in found.sentence
 
 
+def test_few_splits_are_judged_mildly():
+    columns = np.random.default_rng(0).standard_normal((64, 6))
+    equal = columns - columns.mean(axis=0)  # whoever is better in one half is worse in the other
+    few, many = (probability_of_overfitting(equal, 0, n_blocks) for n_blocks in (4, 8))
+    assert min(few.probability, many.probability) > 0.6
+    assert "did not pay off more often than not, but so few splits tell little." in few.sentence
+    assert many.sentence.endswith("choosing the best trial was worse than choosing any.")
+
+
 def test_blocks_are_longer_than_twice_the_overlap():
     rng = np.random.default_rng(1)
     for n_eras, overlap, blocks in [(104, 11, 4), (814, 11, 16), (400, 11, 16), (104, 3, 14), (91, 11, None)]:

@@ -148,7 +148,7 @@ def test_a_miner_has_no_window_and_no_console_to_be_interrupted_by(
     monkeypatch.setattr(detached, "subprocess", library)
     detached._start_and_end()
     (process,) = started
-    assert process["command"] == ["python", "-m", "signal_miner", "mine", "--experiment", "-"]
+    assert process["command"] == ["python", "-P", "-m", "signal_miner", "mine", "--experiment", "-"]
     assert process["creationflags"] == flags  # Windows' own numbers
     assert process["start_new_session"] is True  # which Windows passes over
     assert told.getvalue() == "1234"

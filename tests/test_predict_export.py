@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -149,12 +150,41 @@ def test_a_place_that_takes_no_file_is_told_before_the_work(
 
 
 @pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (None, "path = None is not a path; write one such as 'predict.pkl'"),
+        (5, "path = 5 is not a path"),
+        (b"predict.pkl", "path = b'predict.pkl' is not a path"),
+        ("a\0b", r"path = 'a\\x00b' is not a path"),
+        ("~nouser/x", "path = '~nouser/x' begins with no user's home directory; write it from the root"),
+        ("/dev/null", "path = '/dev/null' is a device, a pipe or a socket; name a file"),
+        ("pipe", "path = 'pipe' is a device, a pipe or a socket; name a file"),
+        ("socket", "path = 'socket' is a device, a pipe or a socket; name a file"),
+    ],
+)
+def test_what_is_no_path_of_a_file_is_told_before_the_work(
+    path: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind("socket")
+        with pytest.raises(UserError, match=message) as raised:
+            export_predict("a study that is not looked for", path, tracking_uri="no store")
+    assert "\n" not in str(raised.value)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["pipe", "socket"]
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"ensemble": "ensembel 1"}, "ensemble 'ensembel 1' is not tracked; did you mean 'ensemble 1'"),
         ({"ensemble": 3}, "ensemble is a int; give a run id, a name, or what build_ensemble returned"),
         ({"trees": "more"}, "trees = 'more' is not one of kept, scaled; use one of them"),
-        ({"jobs": 0}, r"jobs = 0 is not 1 or more, nor -1 \(one a core\)"),
+        ({"jobs": 0}, r"jobs = 0 is not 1 or more \(an integer\), nor -1 \(one a core\)"),
+        ({"jobs": -2}, r"jobs = -2 is not 1 or more"),
+        ({"jobs": "2"}, r"jobs = '2' is not 1 or more \(an integer\), nor -1"),
+        ({"jobs": 1.5}, r"jobs = 1.5 is not 1 or more \(an integer\), nor -1"),
         ({"data": "nowhere"}, "data 'nowhere' does not exist"),
     ],
 )

@@ -20,6 +20,10 @@ from signal_miner.search import Search
         ),
         ("postgresql://host/db?user=me&password=s3cret&x=1", "postgresql://host/db?user=me&password=***&x=1"),
         ('study_storage = "mysql://a:s3cret@h/d"  # mine', 'study_storage = "mysql://***@h/d"  # mine'),
+        ("postgresql+psycopg://me@corp:s3cret@host:1/db", "postgresql+psycopg://***@host:1/db"),
+        ("http://host/?access_token=s3cret&x=1", "http://host/?access_token=***&x=1"),
+        ("postgresql://host/db?sslpassword=s3cret;api_key=s3cret", "postgresql://host/db?sslpassword=***;api_key=***"),
+        ("mssql://?odbc_connect=UID%3Dme%3BPWD%3Ds3cret%3BX", "mssql://?odbc_connect=UID%3Dme%3BPWD%3D***%3BX"),
         ("sqlite:///mlflow.db and http://127.0.0.1:5000", "sqlite:///mlflow.db and http://127.0.0.1:5000"),
     ],
 )

@@ -60,6 +60,17 @@ def test_scores_are_those_that_were_tracked(tiny_study: Path) -> None:
     assert ordered == sorted(ordered, reverse=True)
 
 
+def test_a_draw_whose_run_is_gone_is_not_finished_and_still_a_try(tiny_study: Path, tmp_path: Path) -> None:
+    directory = copy_study(tiny_study, tmp_path / "study")
+    uri = f"sqlite:///{directory / 'mlflow.db'}"
+    whole = StudyReader(uri).scores(Studies(uri).find())
+    assert whole.unfinished == 0
+    gone = next(run for run in runs_of(directory) if run.info.run_name == "trial 0003")
+    client_of(directory).delete_run(gone.info.run_id)
+    left = StudyReader(uri).scores(Studies(uri).find())
+    assert (left.unfinished, left.failed, left.tries) == (1, whole.failed, whole.tries)
+
+
 def test_correlations_are_of_validation_predictions(tiny_study: Path) -> None:
     uri = f"sqlite:///{tiny_study / 'mlflow.db'}"
     study = Studies(uri).find()

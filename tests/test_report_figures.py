@@ -97,6 +97,9 @@ def test_luck_marks_what_luck_alone_gives_and_halves_the_splits_at_zero(contents
     assert below == pytest.approx(judgement.overfitting.probability)
     assert below + above == pytest.approx(1)
     assert all(bar.get_x() + bar.get_width() < 1e-9 for bar in halves.containers[0] if bar.get_height())
+    halves.figure.canvas.draw()
+    for tick, label in zip(halves.get_yticks(), halves.get_yticklabels(), strict=True):
+        assert float(label.get_text().replace("−", "-").removesuffix("%")) == pytest.approx(100 * tick)  # not rounded
 
 
 def test_luck_without_a_probability_of_overfitting_has_one_panel(contents: ReportContents) -> None:

@@ -171,14 +171,58 @@ def test_six_lines_say_what_was_found(contents: ReportContents) -> None:
     assert len(lines) == 6
     assert not any("\n" in line for line in lines)
     trials, chosen, relation, overfitting, benchmark, uniqueness = lines
-    assert trials.startswith("80 trials finished, 2 failed or deleted; ")
+    assert trials.startswith("80 trials finished, 2 failed; ")
     assert f"{contents.chosen.name}, Sharpe " in chosen
     assert "Verdict: skill." in chosen
-    assert "weak relation" in relation
-    assert "0.31 (90% interval 0.02 to 0.55)" in relation
+    assert "weak relation over 80 trials" in relation
+    assert "(rank correlation 0.31, 90% interval 0.02 to 0.55: above 0, so the past told something)" in relation
     assert f"{contents.judgement.overfitting.probability:.0%} of 924 splits" in overfitting
+    assert "luck" not in overfitting
     assert "p = 0.048" in benchmark
-    assert "the leader most like it is trial " in uniqueness
+    assert "the most similar of the ten leaders is trial " in uniqueness
+
+
+@pytest.mark.parametrize(
+    ("failed", "unfinished", "said"),
+    [(0, 0, "80 trials finished; "), (0, 1, "80 trials finished, 1 not finished; "), (2, 1, ", 2 failed, 1 not finis")],
+)
+def test_a_trial_that_is_not_finished_is_not_called_failed(
+    contents: ReportContents, failed: int, unfinished: int, said: str
+) -> None:
+    changed = replace(contents, scores=replace(contents.scores, failed=failed, unfinished=unfinished))
+    assert said in summary_lines(changed)[0]
+    footer = Page(render_page(changed, SOURCES, {})).text["footer"][0]
+    assert said.partition(";")[0] in footer
+    assert changed.scores.tries == 80 + failed + unfinished
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "said"),
+    [
+        ({"test/sharpe": 0.412}, {"test/sharpe": 0.67}, "Sharpe 0.41 against 0.67"),
+        ({"test/sharpe": 0.671}, {"test/sharpe": 0.674}, "Sharpe 0.671 against 0.674"),
+        ({"test/sharpe": -0.25}, {"test/sharpe": -0.1}, "Sharpe −0.25 against −0.10"),
+        ({"test/sharpe": 0.8, "test/corr": 0.01}, {"test/sharpe": 0.67, "test/corr": 0.02}, "CORR 0.0100 against 0.02"),
+        ({"test/sharpe": 0.67, "test/corr": 0.02}, {"test/sharpe": 0.67, "test/corr": 0.02}, ""),
+        ({}, {"test/sharpe": 0.67}, ""),
+    ],
+)
+def test_a_model_below_the_benchmark_in_test_is_said_to_be(
+    contents: ReportContents, own: dict[str, float], other: dict[str, float], said: str
+) -> None:
+    first = replace(contents.trials[0], metrics=own)
+    changed = replace(
+        contents,
+        trials=(first, *contents.trials[1:]),
+        benchmark=replace(contents.benchmark, metrics=other),
+    )
+    lines = (headline(changed), summary_lines(changed)[1])
+    assert all(line.endswith(".") for line in lines)
+    if said:
+        assert f"; in test it is below the benchmark ({said}" in lines[0]
+        assert f" In test it is below the benchmark ({said}" in lines[1]
+    else:
+        assert not any("below the benchmark" in line for line in lines)
 
 
 def test_six_lines_where_nothing_was_estimated() -> None:

@@ -123,6 +123,10 @@ def test_a_challenger_without_a_score_in_some_era_does_not_win():
     assert not compare(champion, better).beats
     assert not compare(better.assign(corr=[np.nan, *better["corr"][1:]]), champion).beats
     assert compare(better.iloc[[0, 1, 2, 8]], champion).sentence.startswith("they have 3 validation eras in common")
+    sentence = compare(champion.assign(corr=-scores), champion).sentence
+    assert sentence.startswith("validation Sharpe −")
+    assert "-" not in sentence
+    assert compare(better.iloc[[0, 8]], champion).sentence.startswith("they have 1 validation era in common")
     flipped = champion.assign(corr=[*scores[:8] + 0.1, *scores[8:] - 9])  # test eras decide nothing
     assert compare(flipped, champion).beats
 

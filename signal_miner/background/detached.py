@@ -21,6 +21,9 @@ _OF_THE_STARTER = ("MLFLOW_RUN_ID", "MPLBACKEND", *_COLORS)
 """Variables that speak of the process that starts another: the run it was launched by, a notebook's way to draw, and
 its colours, by which a file would count as a terminal and fill with moving bars."""
 
+_FROM_THE_PATH = "-P"
+"""Python's option to import nothing from the working directory: another's ``random.py`` may lie there."""
+
 _SECONDS_TO_START = 60.0
 
 
@@ -48,7 +51,7 @@ def start_detached(arguments: Sequence[str], handed: str, log: Path) -> int:
     order = {"arguments": list(arguments), "handed": handed, "log": str(log)}
     try:
         between = subprocess.run(
-            [sys.executable, "-m", "signal_miner.background.detached"],
+            [sys.executable, _FROM_THE_PATH, "-m", "signal_miner.background.detached"],
             input=json.dumps(order),
             capture_output=True,
             encoding="utf-8",
@@ -56,11 +59,16 @@ def start_detached(arguments: Sequence[str], handed: str, log: Path) -> int:
             timeout=_SECONDS_TO_START,
             check=False,
         )
-        return int(between.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        said = between.stderr.strip().splitlines()[-1:] if isinstance(error, ValueError) else [str(error)]
-        reason = " ".join(said)
-        raise UserError(f"a process cannot be started in the background ({reason}); mine in a terminal") from error
+        raise _not_started(str(error)) from error
+    told = between.stdout.split()[-1:]  # a site's own modules may print before it
+    if between.returncode or not told or not told[0].isdigit():
+        raise _not_started(" ".join(between.stderr.split("\n")[-2:]))
+    return int(told[0])
+
+
+def _not_started(reason: str) -> UserError:
+    return UserError(f"a process cannot be started in the background ({reason.strip()}); mine in a terminal")
 
 
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:
@@ -77,7 +85,7 @@ def _start_and_end() -> None:
         flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
     with Path(order["log"]).open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "signal_miner", *order["arguments"]],
+            [sys.executable, _FROM_THE_PATH, "-m", "signal_miner", *order["arguments"]],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,

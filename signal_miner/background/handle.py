@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +21,15 @@ from signal_miner.miner_status import (
     studies_of,
     wish_to_stop,
 )
-from signal_miner.redaction import without_passwords
+from signal_miner.redaction import HIDDEN, without_passwords
+from signal_miner.store_address import absolute
 from signal_miner.study_files import STUDY_STORAGE, study_directory
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _SECONDS_BETWEEN_LOOKS = 0.2
+_SECONDS_UNTIL_IT_IS_WRITTEN_AGAIN = 15.0  # a miner's heartbeat, and some
 
 
 class BackgroundMiner:
@@ -49,11 +54,32 @@ class BackgroundMiner:
         self.study = study
         self._directory = directory
         self._tracking_uri = tracking_uri
+        self._last: tuple[float, MinerStatus] | None = None
 
     @property
     def tracking_uri(self) -> str | None:
-        """MLflow store of the study."""
-        return self._tracking_uri or self._status().tracking_uri or None
+        """MLflow store of the study; None for MLflow's own choice.
+
+        Raises
+        ------
+        UserError
+            If its address has a password, which no file keeps, and is not known from elsewhere.
+        """
+        if self._tracking_uri:
+            return self._tracking_uri
+        told = self._status().tracking_uri
+        if HIDDEN not in told:
+            return told or None
+        if without_passwords(os.environ.get("MLFLOW_TRACKING_URI", "")) == told:
+            return None
+        raise UserError(
+            f"the store {told} of study {self.study} has a password, which is not kept; say "
+            f"signal_miner.attach({self.study!r}, tracking_uri=…)"
+        )
+
+    def __getstate__(self) -> dict[str, object]:  # a pickle keeps no password
+        given = self._tracking_uri
+        return self.__dict__ | {"_tracking_uri": given if given and without_passwords(given) == given else None}
 
     def progress(self) -> Progress:
         """Return how far the miner is: done, total, rate, time left, the best so far.
@@ -77,11 +103,14 @@ class BackgroundMiner:
 
         from signal_miner.analysis import leaderboard
 
+        nothing = pd.DataFrame(index=pd.Index([], name="model"))
+        if self._status().state == STARTING:
+            return nothing
         try:
             return leaderboard(self.study, self.tracking_uri)
         except UserError:
-            if self._status().state in (STARTING, BENCHMARK):
-                return pd.DataFrame(index=pd.Index([], name="model"))
+            if self._status().state == BENCHMARK:
+                return nothing
             raise
 
     def stop(self, timeout: float | None = None) -> Progress:
@@ -97,16 +126,21 @@ class BackgroundMiner:
         Returns
         -------
         Progress
+            Of the miner that is stopped. Of another one, where somebody has started it meanwhile.
 
         Raises
         ------
         UserError
-            If the wish cannot be written.
+            If the wish cannot be written, or `timeout` is no number.
         """
-        status = self._status()
-        if status.alive:
-            wish_to_stop(self._directory, status)
-        return self._until_it_ends(timeout)
+        asked: MinerStatus | None = None
+        for status in self._until_it_ends(timeout):
+            if asked is None or (status.token != asked.token and asked.state == STARTING):
+                wish_to_stop(self._directory, status)  # the one that was starting lost the study to another
+            elif status.token != asked.token:
+                break
+            asked = status
+        return self.progress()
 
     def wait(self, timeout: float | None = None) -> Progress:
         """Wait until the miner has ended; interrupting the wait does not stop the miner.
@@ -123,30 +157,45 @@ class BackgroundMiner:
         Raises
         ------
         UserError
-            If the miner failed.
+            If the miner failed, or `timeout` is no number.
         """
-        progress = self._until_it_ends(timeout)
+        for _ in self._until_it_ends(timeout):
+            pass
+        progress = self.progress()
         if progress.error:
             raise UserError(f"mining of {self.study} failed: {progress.error}")
         return progress
 
     def log(self, lines: int = 20) -> str:
         """Return the last lines that the miner printed; empty where it prints to a terminal."""
+        if not isinstance(lines, int) or lines < 1:
+            raise UserError(f"lines = {lines!r} is not an integer of at least 1")
         path = self._status().log
         if not path or not Path(path).is_file():
             return ""
         text = Path(path).read_text(encoding="utf-8", errors="replace")
         return without_passwords("\n".join(text.splitlines()[-lines:]))
 
-    def _until_it_ends(self, timeout: float | None) -> Progress:
-        end = None if timeout is None else time.monotonic() + timeout
-        while (progress := self.progress()).running and (end is None or time.monotonic() < end):
+    def _until_it_ends(self, timeout: float | None) -> Iterator[MinerStatus]:
+        """Yield the status now and then, as long as a miner is at work and the time is not over."""
+        if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float)):
+            raise UserError(
+                f"timeout = {timeout!r} is not a number of seconds; leave it out to wait as long as it takes"
+            )
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        while (status := self._status()).alive:
+            yield status
+            if time.monotonic() >= end:
+                return
             time.sleep(_SECONDS_BETWEEN_LOOKS)
-        return progress
 
     def _status(self) -> MinerStatus:
-        status = read_status(self._directory, self.study)
-        if status is None:
+        status, now = read_status(self._directory, self.study), time.monotonic()
+        if status is not None:
+            self._last = now, status
+        elif self._last is not None and now - self._last[0] < _SECONDS_UNTIL_IT_IS_WRITTEN_AGAIN:
+            return self._last[1]
+        else:
             raise UserError(
                 f"the status of study {self.study} is gone from {self._directory}; start_mining goes on with it"
             )
@@ -160,15 +209,18 @@ class BackgroundMiner:
 
 
 def attach(
-    study: str | None = None, *, study_storage: str = STUDY_STORAGE, tracking_uri: str | None = None
+    study: str | BackgroundMiner | None = None,
+    *,
+    study_storage: str | Path = STUDY_STORAGE,
+    tracking_uri: str | None = None,
 ) -> BackgroundMiner:
     """Find a study's miner, running or not, whoever started it: a notebook before, or a command in a terminal.
 
     Parameters
     ----------
-    study : str, optional
+    study : str or BackgroundMiner, optional
         The study's name or its beginning, such as the experiment's name; a running one before others, then the newest.
-    study_storage : str, default "studies"
+    study_storage : str or Path, default "studies"
         As the experiment says.
     tracking_uri : str, optional
         MLflow store; what the miner said, or else MLflow's own choice, if not given.
@@ -182,8 +234,13 @@ def attach(
     UserError
         If no such study was mined here.
     """
-    directory = study_directory(study_storage).resolve()
-    return BackgroundMiner(find_statuses(directory, study)[0].study, directory, tracking_uri)
+    name = study.study if isinstance(study, BackgroundMiner) else study
+    given: tuple[tuple[str, object], ...] = (("study", name), ("tracking_uri", tracking_uri))
+    for key, value in (*given, ("study_storage", study_storage)):
+        if not isinstance(value, str | Path) and (value is not None or key == "study_storage"):
+            raise UserError(f"{key} is a {type(value).__name__}; write it in quotes")
+    directory = study_directory(str(study_storage)).resolve()
+    return BackgroundMiner(find_statuses(directory, name)[0].study, directory, tracking_uri and absolute(tracking_uri))
 
 
 def find_statuses(directory: Path, study: str | None) -> tuple[MinerStatus, ...]:
@@ -209,6 +266,7 @@ def find_statuses(directory: Path, study: str | None) -> tuple[MinerStatus, ...]
         hint = did_you_mean(study, known) if study else ""
         wanted = f"study {study!r}" if study else "any study"
         raise UserError(
-            f"no miner of {wanted} has its files in {directory}{hint or '; mlflow run . -e mine starts one'}"
+            f"no miner of {wanted} has its files in {directory}"
+            f"{hint or '; mlflow run . -e mine --env-manager local starts one'}"
         )
     return tuple(sorted(found, key=lambda status: status.alive, reverse=True))

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 
-from signal_miner.miner_status import BENCHMARK, FAILED, FINISHED, MINING, REPORT, STARTING, STOPPED, MinerStatus
+from signal_miner.miner_status import BENCHMARK, ENDED, FAILED, FINISHED, MINING, REPORT, STARTING, STOPPED, MinerStatus
 from signal_miner.standing import best_text, rate_text, time_text
 
 _WORDS = {
@@ -111,14 +111,16 @@ def progress_of(status: MinerStatus, now: float | None = None) -> Progress:
     error = status.message
     if lost:
         error = (
-            f"the miner (process {status.process.pid} on {status.process.host}) is gone without a word while "
-            f"{_WORDS[status.state]}: killed, or out of memory. What it finished is kept; start_mining, or the same "
-            f"command, goes on{f', its last words are in {status.log}' if status.log else ''}"
+            f"the miner is gone without a word while {_WORDS[status.state]}: it was killed, or had no memory left "
+            f"(process {status.process.pid} on {status.process.host}). What it finished is kept, and start_mining, or "
+            f"the same command, goes on{f'. Its log: {status.log}' if status.log else ''}"
         )
     current = status.updated if state in (FINISHED, STOPPED, FAILED) else now or time.time()
     rate = standing.rate(current)
     left = standing.time_left(current) if state == MINING else None
     words = [f"failed: {error}" if state == FAILED else _WORDS[state]]
+    if status.stopping and state not in ENDED:
+        words = ["stopping"]
     if standing.total:
         words.append(f"{standing.done} of {standing.total} trials")
     if state == MINING and rate is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -22,17 +24,21 @@ from signal_miner.miner_status import (
     MinerStatus,
     Process,
     forget_wish,
+    is_wished_to_stop,
     new_token,
     own_process,
     read_status,
     write_status,
 )
 from signal_miner.plan import make_plan
-from signal_miner.redaction import reason_of_system, without_passwords
+from signal_miner.redaction import reason_of, reason_of_system, without_passwords
 from signal_miner.sources import open_data
+from signal_miner.standing import Standing
+from signal_miner.store_address import absolute
 from signal_miner.study_files import study_directory
 
 _SECONDS_FOR_ANOTHER_START = 60.0
+_SECONDS_BETWEEN_LOOKS = 0.2
 
 
 def start_mining(
@@ -59,15 +65,18 @@ def start_mining(
     UserError
         If the experiment does not fit its data or the memory, or no process can be started.
     """
-    if not isinstance(experiment, Experiment):
+    if isinstance(experiment, str | Path):
         experiment = load_experiment(experiment)
+    if not isinstance(experiment, Experiment):
+        raise UserError(f"experiment is a {type(experiment).__name__}; give what load_experiment returned, or a file")
     plan = make_plan(experiment, open_data(experiment))
     directory = study_directory(experiment.study_storage).resolve()
-    miner = BackgroundMiner(plan.study, directory, experiment.tracking_uri)
+    store = experiment.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    miner = BackgroundMiner(plan.study, directory, store and absolute(store))
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with FileLock(directory / f"{plan.study}.start.lock", timeout=_SECONDS_FOR_ANOTHER_START):
-            status = read_status(directory, plan.study)
+            status = _settled(directory, plan.study)
             if status is not None and status.alive:
                 _warn_of_another_number(status, experiment)
                 return miner
@@ -75,27 +84,49 @@ def start_mining(
             forget_wish(directory, plan.study)
             _start(experiment, plan.study, report, directory)
     except Timeout as error:
-        raise UserError(f"study {plan.study} is being started by another process for long; try again") from error
+        raise UserError(f"study {plan.study} is being started by another process, or stops; try again") from error
     except OSError as error:
         reason, place = reason_of_system(error), without_passwords(experiment.study_storage)
         raise UserError(f"study_storage = {place!r} cannot be written ({reason}); name another") from error
     return miner
 
 
+def _settled(directory: Path, study: str) -> MinerStatus | None:
+    """Return a study's status; of a miner that was asked to stop, once it has.
+
+    A starter's is none, as only one process starts a study at a time, and that is this one.
+    """
+    end = time.monotonic() + _SECONDS_FOR_ANOTHER_START
+    while True:
+        before = read_status(directory, study)
+        wished = before is not None and is_wished_to_stop(directory, before)
+        status = read_status(directory, study)  # after the wish was looked for, see `announcement`
+        if status is None or status.starter or not status.alive:
+            return None
+        if not (status.stopping or wished):
+            return status
+        if time.monotonic() > end:
+            raise UserError(
+                f"study {study} is being stopped, which takes long; start it again once status says stopped"
+            )
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
 def _start(experiment: Experiment, study: str, report: bool, directory: Path) -> None:
     log = directory / f"{study}.log"
     handed = Handed(experiment, study, new_token(), report, str(log))
-    status = MinerStatus(study, handed.token, own_process(), log=str(log))
+    standing = Standing(experiment.trials)
+    status = MinerStatus(study, handed.token, own_process(), standing=standing, starter=True, log=str(log))
     try:
         write_status(directory, status)  # first, as the miner speaks only if it finds its name there
         pid = start_detached(["mine", "--experiment", HANDED], handed.to_json(), log)
-    except (UserError, KeyboardInterrupt) as error:  # or this process would count as the miner for as long as it lives
+    except BaseException as error:  # or this process would count as the miner for a while
         if _is_unspoken(directory, status):
             state = STOPPED if isinstance(error, KeyboardInterrupt) else FAILED
-            write_status(directory, replace(status, state=state, message=str(error)))
+            write_status(directory, replace(status, state=state, message=reason_of(error), starter=False))
         raise
     if _is_unspoken(directory, status):
-        write_status(directory, replace(status, process=Process.of(pid)))
+        write_status(directory, replace(status, process=Process.of(pid), starter=False))
 
 
 def _is_unspoken(directory: Path, status: MinerStatus) -> bool:

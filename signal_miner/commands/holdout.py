@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -26,12 +26,25 @@ _SCORES = {
     "BMC": ("bmc", 4),
     "corr. with\nbenchmark": ("benchmark_corr", 2),
 }
-_OF_BENCHMARK = {"CORR": ("corr", 4), "Sharpe": ("sharpe", 2), "max.\ndrawdown": ("max_drawdown", 2)}
+_OF_BENCHMARK = {
+    "benchmark\nCORR": ("corr", 4),
+    "benchmark\nSharpe": ("sharpe", 2),
+    "benchmark\nmax. drawdown": ("max_drawdown", 2),
+}
+_LEAST_FIRST = (
+    "corr. with\nbenchmark",
+    "benchmark\nmax. drawdown",
+    "max.\ndrawdown",
+    "BMC",
+    "benchmark\nCORR",
+    "CORR",
+    "benchmark\nSharpe",
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("--ensemble", help="run id or name of an ensemble, or a study's name: then its newest")
+    parser.add_argument("--ensemble", help="run id, name or STUDY/name of an ensemble, or a study: its newest")
     parser.add_argument("--study", help="of --trial: a study's name or its beginning; the newest if not given")
     parser.add_argument("--trial", help="in place of an ensemble: number or run id of a trial, at its best checkpoint")
     parser.add_argument("--open", help="true: open the holdout; without it nothing is touched")
@@ -111,25 +124,28 @@ def _print(judgement: HoldoutResult, study: TrackedStudy, model: JudgedModel, co
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from signal_miner.leaderboard_table import for_a_table
+    from signal_miner.leaderboard_table import fitting, for_a_table
 
-    table = Table(
-        title=f"{model.name.capitalize()} beside the benchmark", title_justify="left", box=SIMPLE_HEAD, pad_edge=False
-    )
-    table.add_column("", no_wrap=True)
-    for head in _SCORES:
-        table.add_column(head, justify="right", no_wrap=True)
-    for head in _OF_BENCHMARK:
-        lines = f"benchmark\n{head}" if "\n" not in head else head.replace("max.", "benchmark\nmax.")
-        table.add_column(lines.replace("max.\n", "max. "), justify="right", no_wrap=True, style="yellow")
-    for part in ("validation", "test"):
-        own, other = (_of_part(part, metrics) for metrics in (model.metrics, study.benchmark.metrics))
-        table.add_row(part, *_cells(_SCORES, own), *_cells(_OF_BENCHMARK, other))
-    table.add_section()
-    scores = judgement.scores
-    own, other = scores.model_scores, scores.benchmark_scores
-    table.add_row("holdout", *_cells(_SCORES, own), *_cells(_OF_BENCHMARK, other), style="bold")
-    for_a_table(console).print(table)
+    def table(left_out: Container[str]) -> Table:
+        title = f"{model.name.capitalize()} beside the benchmark"
+        made = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        made.add_column("", no_wrap=True)
+        own, other = ({h: c for h, c in heads.items() if h not in left_out} for heads in (_SCORES, _OF_BENCHMARK))
+        for head in own:
+            made.add_column(head, justify="right", no_wrap=True)
+        for head in other:
+            made.add_column(head, justify="right", no_wrap=True, style="yellow")
+        for part in ("validation", "test"):
+            metrics = [_of_part(part, each.metrics) for each in (model, study.benchmark)]
+            made.add_row(part, *_cells(own, metrics[0]), *_cells(other, metrics[1]))
+        made.add_section()
+        scores = judgement.scores
+        holdout = *_cells(own, scores.model_scores), *_cells(other, scores.benchmark_scores)
+        made.add_row("holdout", *holdout, style="bold")
+        return made
+
+    console = for_a_table(console)
+    console.print(fitting(table, _LEAST_FIRST, console))
     console.print(f"Holdout {judgement.opening.eras}, opened for {model.name}: {judgement.opening.result}.")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
+from _thread import interrupt_main
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,9 +18,9 @@ from signal_miner.commands import ALL_FAILED, INTERRUPTED, integer, report, trut
 from signal_miner.commands.ui_address import print_address
 from signal_miner.errors import UserError
 from signal_miner.experiment import Experiment, load_experiment
-from signal_miner.miner_status import REPORT
+from signal_miner.miner_status import FAILED, REPORT, read_status
 from signal_miner.redaction import without_passwords
-from signal_miner.study_files import study_directory
+from signal_miner.study_files import study_directory, taken
 
 _NUMBERS = ("trials", "jobs", "seed", "horizon_days", "embargo_eras")
 
@@ -43,11 +44,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace, console: Console) -> int:
     """Mine, and return the exit code."""
     if given.experiment == HANDED:
-        handed = Handed.from_json(sys.stdin.read())
+        handed = _read_handed()
         sys.excepthook = _print_without_passwords  # all that it prints is kept in a file
         directory = study_directory(handed.experiment.study_storage)
         with Announcement(directory, handed.study, handed.token, handed.log) as announcement:
-            return _mine(handed.experiment, handed.report, announcement, console)
+            return _mine(handed.experiment, handed.report, announcement, console, handed)
     overrides: dict[str, Any] = {
         key: value for key in ("name", "data", "tracking_uri") if (value := getattr(given, key))
     }
@@ -62,18 +63,34 @@ def run(given: argparse.Namespace, console: Console) -> int:
         return _mine(experiment, reported, announcement, console)
 
 
+def _read_handed() -> Handed:
+    try:
+        return Handed.from_json(sys.stdin.read())
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"experiment = {HANDED!r} is what start_mining uses; name an experiment file") from error
+
+
 def _print_without_passwords(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
     sys.stderr.write(without_passwords("".join(traceback.format_exception(kind, error, where))))
 
 
-def _mine(experiment: Experiment, reported: bool, announcement: Announcement, console: Console) -> int:
+def _mine(
+    experiment: Experiment, reported: bool, announcement: Announcement, console: Console, handed: Handed | None = None
+) -> int:
     import joblib
 
     from signal_miner.memory import plan_memory
     from signal_miner.plan import describe, make_plan
-    from signal_miner.sources import open_data
+    from signal_miner.sources import DATA_DIRECTORY, DEMO, open_data
 
+    if experiment.data == DEMO and not (DATA_DIRECTORY / DEMO).is_dir():
+        console.print("Making the invented market …")
     plan = make_plan(experiment, open_data(experiment))
+    if handed is not None and plan.study != handed.study:
+        raise UserError(
+            f"the data changed while the miner was started (study {plan.study}, then {handed.study}); start it again"
+        )
+    _refuse_second(experiment.study_storage, plan.study, announcement)
     for line in describe(plan):
         console.print(line)
     memory = plan_memory(plan, joblib.cpu_count())
@@ -94,7 +111,7 @@ def _mine(experiment: Experiment, reported: bool, announcement: Announcement, co
     pages: dict[str, str] = {}
     if reported and finished and not summary.stopped:
         announcement.tell(state=REPORT)
-        pages = _report(summary.study, experiment.tracking_uri, console)
+        pages = _report(summary.study, experiment.tracking_uri, announcement, console)
     purpose = "To compare the trials with the benchmark"
     print_address(console, summary.tracking_uri, summary.view, purpose, pages)
     if summary.stopped:
@@ -107,20 +124,36 @@ def _mine(experiment: Experiment, reported: bool, announcement: Announcement, co
         console.print("The holdout is untouched; once you have chosen: mlflow run . -e holdout (see README)")
     if finished:
         console.print(f"For an ensemble: mlflow run . -e ensemble --env-manager local -P study={summary.study}")
-    return ALL_FAILED if failed and not finished else 0
+    if failed and not finished:
+        announcement.tell(state=FAILED, message=f"every trial failed, the last one with: {summary.last_error}")
+        return ALL_FAILED
+    return 0
 
 
-def _report(study: str, tracking_uri: str | None, console: Console) -> dict[str, str]:
+def _refuse_second(storage: str, study: str, announcement: Announcement) -> None:
+    """Tell at once where another process mines the study, before what it would mine is told."""
+    status = read_status(study_directory(storage), study)
+    if status is not None and status.alive and status.token != announcement.token:
+        raise UserError(taken(study))
+
+
+def _report(study: str, tracking_uri: str | None, announcement: Announcement, console: Console) -> dict[str, str]:
     """Make the report and return where it is; where that fails, all that was mined is tracked already."""
-    from signal_miner.reporting import make_report
-
+    again = f"mlflow run . -e report --env-manager local -P study={study}"
+    announcement.listen(interrupt_main)
     try:
         console.print("Making the report …")
+        from signal_miner.reporting import make_report
+
         made = make_report(study, tracking_uri)
     except UserError as error:
-        again = f"mlflow run . -e report --env-manager local -P study={study}"
         console.print(f"The report was not made: {error}. Once that is mended: {again}")
         return {}
+    except KeyboardInterrupt:
+        console.print(f"The report was not made, as a stop was asked for; all trials are tracked: {again}")
+        return {}
+    finally:
+        announcement.listen(None)
     console.print()
     console.print("Skill or luck:")
     report.print_lines(made.lines[1:], console)  # the first is in the leaderboard

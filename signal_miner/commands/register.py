@@ -13,7 +13,7 @@ from signal_miner.commands.ui_address import MODEL_TRAINING, print_address
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("--ensemble", help="run id of an ensemble, or a study's name; the newest ensemble if not given")
+    parser.add_argument("--ensemble", help="run id, name or STUDY/name, or a study: its newest; else the newest of all")
     parser.add_argument("--model", help="name of the registered model (signal-miner)")
     parser.add_argument("--trees", help="kept (default): those of the best checkpoint; scaled: more, as eras are more")
     parser.add_argument("--promote", help="to champion: if_better (default) on validation, always or never")

@@ -19,9 +19,13 @@ def run(given: argparse.Namespace, console: Console) -> int:
     """Print a line a miner, and return the exit code."""
     from signal_miner.background.handle import find_statuses
     from signal_miner.background.progress import progress_of
+    from signal_miner.miner_status import all_statuses
     from signal_miner.study_files import STUDY_STORAGE, study_directory
 
     directory = study_directory(given.study_storage or STUDY_STORAGE)
+    if not given.study and not all_statuses(directory):
+        console.print("No miner has been at work here yet; one that was started just now needs some seconds to say so.")
+        return 0
     ended = 0
     for status in find_statuses(directory, given.study or None):
         ended += not status.alive

@@ -18,10 +18,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace, console: Console) -> int:
     """Ask a miner to stop, wait until it has, and return the exit code."""
     from signal_miner.background.handle import BackgroundMiner, find_statuses
+    from signal_miner.miner_status import all_statuses
     from signal_miner.study_files import STUDY_STORAGE, study_directory
 
     directory = study_directory(given.study_storage or STUDY_STORAGE)
-    running = [status for status in find_statuses(directory, given.study or None) if status.alive]
+    known = find_statuses(directory, given.study) if given.study else all_statuses(directory)
+    running = [status for status in known if status.alive]
     if not running:
         console.print("No miner is at work here.")
         return 0

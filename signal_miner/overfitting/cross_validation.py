@@ -18,6 +18,9 @@ from signal_miner.overfitting.records import Overfitting
 MOST_BLOCKS, FEWEST_BLOCKS = 16, 4
 """Blocks that the eras are cut into; 16 as in the paper."""
 
+FEW_SPLITS = 70
+"""Splits below which the probability is coarse; 70 are the splits of eight blocks."""
+
 _CHUNK = 256  # splits worked on at a time, with their complements
 _TIE = 1e-12  # Sharpe ratios nearer than this are equal but for rounding
 
@@ -148,12 +151,16 @@ def _rank_logits(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> N
 
 def _sentence(probability: float, n_splits: int, n_eras: int) -> str:
     share = f"In {probability:.0%} of {n_splits:,} ways to halve the {n_eras} validation and test eras"
+    few = n_splits < FEW_SPLITS
     if probability < 0.25:
         meaning = "choosing the best trial mostly paid off on eras it had not seen"
     elif probability < 0.4:
         meaning = "choosing the best trial paid off more often than not"
     elif probability <= 0.6:
         meaning = "choosing the best trial was about as good as choosing any"
+    elif few:
+        meaning = "choosing the best trial did not pay off more often than not"
     else:
         meaning = "choosing the best trial was worse than choosing any"
+    meaning += ", but so few splits tell little" * few
     return f"{share} the best trial of one half was below the median of the other: {meaning}."

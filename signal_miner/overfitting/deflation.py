@@ -16,6 +16,7 @@ from signal_miner.overfitting.sharpe_ratio import (
     mean_correlation,
     probabilistic_sharpe_ratio,
 )
+from signal_miner.overfitting.wording import number_text
 from signal_miner.scoring import sharpe
 from signal_miner.study_scores import VALIDATION, StudyScores
 
@@ -60,7 +61,7 @@ def deflate(scores: StudyScores, leaders: int) -> tuple[Deflation, NDArray[np.fl
     """
     validation = scores.rows(VALIDATION)
     n_trials, n_columns = len(scores.names), scores.candidates.shape[1]
-    n_candidates = round(n_columns * (1 + scores.failed / n_trials)) if n_trials else scores.failed
+    n_candidates = round(n_columns * scores.tries / n_trials) if n_trials else scores.tries
     if n_trials == 0 or not validation.any():
         sentence = "Without finished trials and validation eras there is no luck to measure."
         nothing = Deflation(n_candidates, math.nan, math.nan, math.nan, math.nan, sentence)
@@ -75,7 +76,7 @@ def deflate(scores: StudyScores, leaders: int) -> tuple[Deflation, NDArray[np.fl
         _own_eras(corr[:, place], independent, scores.overlap_eras) for place in range(min(max(leaders, 1), n_trials))
     ]
     deflated = np.array([_deflated(corr[:, place], own[place], expected) for place in range(min(leaders, n_trials))])
-    sentence = _sentence(n_candidates, n_effective, expected, float(sharpe(corr[:, 0])))
+    sentence = _sentence(n_candidates, scores.tries > n_trials, n_effective, expected, float(sharpe(corr[:, 0])))
     return Deflation(n_candidates, n_effective, own[0], deviation, expected, sentence), deflated
 
 
@@ -92,10 +93,11 @@ def _deflated(own: NDArray[np.float64], independent: float, expected: float) -> 
     return probabilistic_sharpe_ratio(ratio, independent, skewness, weight, expected)
 
 
-def _sentence(n_candidates: int, n_effective: float, expected: float, best: float) -> str:
-    tries = f"{n_candidates:,} candidates (trials at each of their checkpoints, failed ones too)"
+def _sentence(n_candidates: int, lost: bool, n_effective: float, expected: float, best: float) -> str:
+    others = ", and as many for trials that did not finish" if lost else ""
+    tries = f"{n_candidates:,} candidates (trials at each of their checkpoints{others})"
     if n_candidates == 1:
         return "There is one candidate, so nothing is to be deflated: no luck comes from choosing."
-    luck = f"without any skill the best would reach a validation Sharpe of about {expected:.2f}"
-    reached = f"; the leader reached {best:.2f}" if math.isfinite(best) else ""
+    luck = f"without any skill the best would reach a validation Sharpe of about {number_text(expected)}"
+    reached = f"; the leader reached {number_text(best)}" if math.isfinite(best) else ""
     return f"The study tried {tries}, worth about {n_effective:,.0f} independent ones: {luck}{reached}."

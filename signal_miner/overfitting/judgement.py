@@ -9,18 +9,19 @@ from types import MappingProxyType
 import numpy as np
 
 from signal_miner.overfitting.bootstrap import sharpe_difference, sharpe_estimate
-from signal_miner.overfitting.cross_validation import probability_of_overfitting
+from signal_miner.overfitting.cross_validation import FEW_SPLITS, probability_of_overfitting
 from signal_miner.overfitting.deflation import deflate
 from signal_miner.overfitting.records import Deflation, Judgement, ModelJudgement, Overfitting, Superiority, Verdict
 from signal_miner.overfitting.relation import relation
 from signal_miner.overfitting.superiority import superior_predictive_ability
+from signal_miner.overfitting.wording import number_text, probability_text
 from signal_miner.study_scores import TEST, VALIDATION, StudyScores
 
 SKILL_LEVEL, LUCK_LEVEL = 0.95, 0.5
 """Deflated Sharpe ratios from which a model is *skill*, and below which it is *luck*."""
 
-FEW_EFFECTIVE_ERAS, FEW_SPLITS = 10, 70
-"""Independent eras and splits below which a note warns; 70 are the splits of eight blocks."""
+FEW_EFFECTIVE_ERAS = 10
+"""Independent eras below which a note warns."""
 
 SOURCES: Mapping[str, str] = MappingProxyType(
     {
@@ -98,27 +99,20 @@ def _judge_model(scores: StudyScores, place: int, deflated: float, deflation: De
 def _verdict(validation: float, test: float, deflated: float, deflation: Deflation) -> tuple[Verdict, str]:
     if not math.isfinite(deflated):
         if test <= 0:
-            return Verdict.LUCK, f"Its test Sharpe of {test:.2f} is not above 0."
+            return Verdict.LUCK, f"Its test Sharpe of {number_text(test)} is not above 0."
         return Verdict.UNCLEAR, "Its validation scores are too few or too alike to tell skill from luck."
-    expected = f"the {deflation.expected_best_sharpe:.2f} that luck alone would give the best of all tries"
-    figures = f"deflated Sharpe {_percent(deflated)}"
+    own, best = f"Its validation Sharpe of {number_text(validation)} is", number_text(deflation.expected_best_sharpe)
+    expected = f"above the {best} that the best of so many tries reaches by luck alone"
+    figures = f"deflated Sharpe {probability_text(deflated)}"
     if deflated < LUCK_LEVEL:
-        return Verdict.LUCK, f"Its validation Sharpe of {validation:.2f} is not above {expected} ({figures})."
-    above = f"Its validation Sharpe of {validation:.2f} is above {expected} ({figures})"
+        return Verdict.LUCK, f"{own} not {expected} ({figures})."
     if test <= 0:
-        return Verdict.LUCK, f"{above}, but it did not hold: in test it is {test:.2f}."
+        return Verdict.LUCK, f"{own} {expected} ({figures}), but it did not hold: in test it is {number_text(test)}."
     if not math.isfinite(test):
-        return Verdict.UNCLEAR, f"{above}, but it has no Sharpe in test."
+        return Verdict.UNCLEAR, f"{own} {expected} ({figures}), but it has no Sharpe in test."
     if deflated < SKILL_LEVEL:
-        return Verdict.UNCLEAR, f"{above}, but by less than skill asks for, which is {SKILL_LEVEL:.0%}."
-    return Verdict.SKILL, f"{above}, and in test it is {test:.2f}."
-
-
-def _percent(probability: float) -> str:
-    """Return a probability in words that do not round it to certainty."""
-    if probability > 0.999:
-        return "above 99.9%"
-    return "below 0.1%" if probability < 0.001 else f"{math.floor(1000 * probability) / 10:.1f}%"
+        return Verdict.UNCLEAR, f"{own} {expected}, but not clearly: {figures}, and skill needs {SKILL_LEVEL:.0%}."
+    return Verdict.SKILL, f"{own} {expected} ({figures}), and in test it is {number_text(test)}."
 
 
 def _notes(
@@ -133,14 +127,14 @@ def _notes(
     if n_validation == 0:
         notes.append("There is one fold, which is test: without validation eras no trial can be chosen.")
     elif n_trials and deflation.effective_eras < FEW_EFFECTIVE_ERAS:
-        notes.append(
-            f"Validation has {n_validation} eras, worth {deflation.effective_eras:.1f} independent ones, as targets "
-            f"overlap with the next {scores.overlap_eras}: only a very high Sharpe can be told from luck."
-        )
+        worth = f", worth {number_text(deflation.effective_eras, 1)} independent ones, as the targets of "
+        worth += f"{scores.overlap_eras + 1} neighbouring eras overlap"
+        has = f"Validation has {_eras(n_validation)}{worth if scores.overlap_eras else ''}"
+        notes.append(f"{has}: only a very high Sharpe can be told from luck.")
     if n_trials >= 2 and overfitting is None:
         notes.append(
-            f"The {len(scores.eras)} eras are too few for four blocks longer than twice the overlap of "
-            f"{scores.overlap_eras}, or trials have undefined eras: there is no probability of overfitting."
+            f"The {_eras(len(scores.eras))} are too few for four blocks longer than twice the overlap of "
+            f"{_eras(scores.overlap_eras)}, or trials have undefined eras: there is no probability of overfitting."
         )
     elif overfitting is not None and overfitting.n_splits < FEW_SPLITS:
         notes.append(f"The probability of overfitting is coarse: {overfitting.n_splits} splits, as the eras are few.")
@@ -154,3 +148,7 @@ def _notes(
             "trial is left out of overfitting and of the test against the benchmark if others are defined there."
         )
     return tuple(notes)
+
+
+def _eras(count: int) -> str:
+    return f"{count:,} era" + ("" if count == 1 else "s")

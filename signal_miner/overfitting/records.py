@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
+
+FEWEST_TRIALS = 10
+"""Of fewer trials no relation is told."""
+
+STRONG = 0.5
+"""Rank correlation from which a relation is strong, where its interval is above the half of it."""
 
 INTERVAL_LEVEL = 0.9
 """Coverage of the intervals."""
@@ -43,7 +50,7 @@ class Relation:
     n_trials : int
         Trials with both.
     strength : str
-        ``strong``, ``weak`` or ``no``.
+        ``strong``, ``weak`` or ``no``: see `signal_miner.overfitting.relation.relation`.
     sentence : str
     """
 
@@ -53,6 +60,22 @@ class Relation:
     n_trials: int
     strength: str
     sentence: str
+
+    @property
+    def meaning(self) -> str:
+        """What the interval says, by the rule that makes a relation strong, weak or none."""
+        interval = self.rank_correlation
+        if self.n_trials < FEWEST_TRIALS:
+            return f"fewer than {FEWEST_TRIALS} trials tell nothing"
+        if not math.isfinite(interval.low):
+            return "without an interval it tells nothing"
+        if self.strength == "strong":
+            return f"{STRONG:g} or more and the interval above {STRONG / 2:g}, so the past told much"
+        if self.strength == "weak":
+            return "above 0, so the past told something"
+        if interval.high < 0:
+            return "below 0, so what was better before was worse in test"
+        return "0 is within it, so it is not shown that the past told anything"
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +127,7 @@ class Deflation:
     Attributes
     ----------
     n_candidates : int
-        Trials at each of their checkpoints, failed trials counted as if they had as many.
+        Trials at each of their checkpoints; those that did not finish count as if they had as many.
     effective_trials : float
         As many independent ones.
     effective_eras : float

@@ -9,6 +9,7 @@ Spearman, C. (1904), "The Proof and Measurement of Association between Two Thing
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +17,11 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 
 from signal_miner.overfitting.bootstrap import FEWEST_ERAS, block_length, block_weights, weighted_sharpe
-from signal_miner.overfitting.records import INTERVAL_LEVEL, Estimate, Relation
+from signal_miner.overfitting.records import FEWEST_TRIALS, INTERVAL_LEVEL, STRONG, Estimate, Relation
 from signal_miner.overfitting.sharpe_ratio import effective_observations
+from signal_miner.overfitting.wording import number_text
 from signal_miner.scoring import sharpe
 from signal_miner.study_scores import TEST, VALIDATION, StudyScores
-
-FEWEST_TRIALS = 10
-"""Of fewer trials no relation is told."""
-
-STRONG = 0.5
-"""Rank correlation from which a relation that is shown at all is strong."""
 
 _CHUNK = 100  # bootstrap samples worked on at a time
 _HIGHEST = 0.999999  # Fisher's transformation of 1 is infinite
@@ -47,8 +43,8 @@ def relation(scores: StudyScores, seed: int) -> Relation:
     Returns
     -------
     Relation
-        *strong* where the whole interval is above 0 and the rank correlation at least `STRONG`, *weak* where only
-        the former, *no* elsewhere and of fewer than `FEWEST_TRIALS` trials.
+        *weak* where the whole interval of the rank correlation is above 0; *strong* where it is above half of `STRONG`
+        and the rank correlation at least `STRONG`; *no* elsewhere, and of fewer than `FEWEST_TRIALS` trials.
     """
     sections = [scores.corr[scores.rows(section)] for section in (VALIDATION, TEST)]
     ratios = np.stack([sharpe(section) for section in sections])  # (2, n_trials)
@@ -61,8 +57,8 @@ def relation(scores: StudyScores, seed: int) -> Relation:
         return Relation(math.nan, math.nan, unknown, n_trials, "no", sentence)
     slope, intercept = (float(value) for value in np.polyfit(validation, test, 1))
     rank = _rank_correlation([section[:, both] for section in sections], ratios[:, both], scores.overlap_eras, seed)
-    strength = _strength(rank, n_trials)
-    return Relation(slope, intercept, rank, n_trials, strength, _sentence(rank, n_trials, strength))
+    found = Relation(slope, intercept, rank, n_trials, _strength(rank, n_trials), "")
+    return replace(found, sentence=_sentence(found))
 
 
 def _rank_correlation(
@@ -114,18 +110,19 @@ def _strength(rank: Estimate, n_trials: int) -> str:
     return "strong" if rank.value >= STRONG and rank.low >= STRONG / 2 else "weak"
 
 
-def _sentence(rank: Estimate, n_trials: int, strength: str) -> str:
-    if n_trials < FEWEST_TRIALS:
-        return f"No relation can be told from {_trials(n_trials)}."
-    known = math.isfinite(rank.low)
-    interval = f", {INTERVAL_LEVEL:.0%} interval {rank.low:.2f} to {rank.high:.2f}" if known else ""
-    figures = f"rank correlation {rank.value:.2f}{interval}, {_trials(n_trials)}"
-    if strength == "no" and known and rank.high < 0:
-        return f"Trials that were better in validation were worse in test: {figures}."
+def _sentence(found: Relation) -> str:
+    if found.n_trials < FEWEST_TRIALS:
+        return f"No relation can be told from {_trials(found.n_trials)}."
+    rank, strength = found.rank_correlation, found.strength
+    value, low, high = (number_text(part) for part in (rank.value, rank.low, rank.high))
+    interval = f", {INTERVAL_LEVEL:.0%} interval {low} to {high}" if math.isfinite(rank.low) else ""
+    figures = f"over {_trials(found.n_trials)}, rank correlation {value}{interval}: {found.meaning}"
+    if strength == "no" and rank.high < 0:
+        return f"Trials that were better in validation were worse in test ({figures})."
     if strength == "no":
         return f"No relation is shown: a better validation Sharpe did not tell a better test Sharpe ({figures})."
-    tells = "told much" if strength == "strong" else "told something"
-    return f"A {strength} relation: validation Sharpe {tells} of which trials are better in test ({figures})."
+    much = "much" if strength == "strong" else "something"
+    return f"A {strength} relation: validation Sharpe told {much} of which trials are better in test ({figures})."
 
 
 def _trials(count: int) -> str:

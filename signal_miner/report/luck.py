@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from signal_miner.overfitting.records import INTERVAL_LEVEL, Deflation, Estimate, ModelJudgement, Overfitting, Verdict
 from signal_miner.report.measures import benchmark_sharpe, trial_sharpe
@@ -136,7 +136,7 @@ def _draw_overfitting(axes: Axes, overfitting: Overfitting) -> None:
     axes.axvline(0, color=INK, linewidth=1.2)
     axes.set(xlabel="logit of its rank in the other half", ylabel="splits")
     axes.set_title("The best trial of one half of the eras, in the other half", pad=27)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{round(100 * share, 6):g}%"))  # 2.5%, not 2%
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.grid(visible=False, axis="x")
     legend_above(axes)

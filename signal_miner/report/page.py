@@ -10,10 +10,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from signal_miner.files import write_whole
+from signal_miner.overfitting.records import FEWEST_TRIALS, STRONG
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.gallery import plates
 from signal_miner.report.style import THEME, png, svg
-from signal_miner.report.summary import headline, relation_facts, summary_lines, uniqueness_sentence
+from signal_miner.report.summary import headline, others_text, relation_facts, summary_lines, uniqueness_sentence
 from signal_miner.report.tables import COLUMNS, SECTIONS, findings, leaderboard_rows
 
 PAGE = "report.html"
@@ -92,6 +93,9 @@ def render_page(
         columns=COLUMNS,
         sections={section: _SECTION_NOTES[section] for section in SECTIONS},
         theme=THEME,
+        others=others_text(contents),
+        few_trials=FEWEST_TRIALS,
+        strong=STRONG,
         has_holdout=bool(contents.plan.get("holdout_eras")),
     )
 

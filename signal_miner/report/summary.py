@@ -6,24 +6,26 @@ import math
 
 import numpy as np
 
-from signal_miner.leaderboard_table import make_leaderboard
-from signal_miner.overfitting.records import Estimate, Verdict
+from signal_miner.leaderboard_table import below_benchmark, make_leaderboard
+from signal_miner.overfitting.records import INTERVAL_LEVEL, Estimate, Verdict
 from signal_miner.report.contents import ReportContents
-from signal_miner.report.wording import UNKNOWN, interval_text, number_text, percent_text, probability_text
+from signal_miner.report.wording import UNKNOWN, interval_text, number_text, percent_text
 from signal_miner.run_tags import BENCHMARK_KIND
 from signal_miner.study_scores import TEST, VALIDATION
 
 _HEADLINES = {
-    Verdict.SKILL: "{name} looks like skill.",
-    Verdict.UNCLEAR: "It is unclear whether {name} is skill or luck.",
-    Verdict.LUCK: "{name} is no better than luck alone would give.",
+    Verdict.SKILL: "{name} looks like skill",
+    Verdict.UNCLEAR: "It is unclear whether {name} is skill or luck",
+    Verdict.LUCK: "{name} is no better than luck alone would give",
 }
+_COUNTS = dict(enumerate(("three", "four", "five", "six", "seven", "eight", "nine", "ten"), start=3))
 
 
 def headline(contents: ReportContents) -> str:
-    """Return the verdict on the chosen model, in one sentence."""
+    """Return the verdict on the chosen model, and whether it is below the benchmark in test, in one sentence."""
     text = _HEADLINES[contents.chosen.verdict].format(name=contents.chosen.name)
-    return text[:1].upper() + text[1:]
+    below = _below(contents)
+    return f"{text[:1].upper()}{text[1:]}{f'; {below}' if below else ''}."
 
 
 def summary_lines(contents: ReportContents) -> tuple[str, ...]:
@@ -45,16 +47,27 @@ def summary_lines(contents: ReportContents) -> tuple[str, ...]:
 
 def _trials(contents: ReportContents) -> str:
     summary = make_leaderboard(contents.trials, contents.benchmark).summary
-    failed = contents.scores.failed
-    return summary.replace("finished;", f"finished, {failed} failed or deleted;") if failed else summary
+    return summary.replace(" finished;", f" finished{others_text(contents)};", 1)
+
+
+def others_text(contents: ReportContents) -> str:
+    """Return how many trials failed and how many are not finished, to stand behind those that are; empty if none."""
+    counts = ((contents.scores.failed, "failed"), (contents.scores.unfinished, "not finished"))
+    return "".join(f", {count:,} {word}" for count, word in counts if count)
+
+
+def _below(contents: ReportContents) -> str:
+    below = below_benchmark(contents.chosen_trial.metrics, contents.benchmark.metrics)
+    return f"in test it is below the benchmark ({below})" if below else ""
 
 
 def _chosen(contents: ReportContents) -> str:
     chosen = contents.chosen
     past, future = (number_text(chosen.sharpe[section].value) for section in (VALIDATION, TEST))
+    below = _below(contents)
     return (
         f"Chosen by validation Sharpe: {chosen.name}, Sharpe {past} in validation and {future} in test. "
-        f"Verdict: {chosen.verdict}. {chosen.reason}"
+        f"Verdict: {chosen.verdict}. {chosen.reason}{f' I{below[1:]}.' if below else ''}"
     )
 
 
@@ -63,23 +76,22 @@ def _relation(contents: ReportContents) -> str:
     if not math.isfinite(relation.rank_correlation.value):
         return f"Past against future: {relation.strength} relation. {relation.sentence}"
     trials = f"{relation.n_trials:,} trial{'s' * (relation.n_trials != 1)}"
+    rank = relation.rank_correlation
+    value, low, high = (number_text(part) for part in (rank.value, rank.low, rank.high))
+    interval = f", {INTERVAL_LEVEL:.0%} interval {low} to {high}" if math.isfinite(rank.low) else ""
     return (
-        f"Past against future: {relation.strength} relation; over {trials}, validation and test Sharpe have the rank "
-        f"correlation {interval_text(relation.rank_correlation)}, slope {number_text(relation.slope)}."
+        f"Past against future: {relation.strength} relation over {trials} (rank correlation {value}{interval}: "
+        f"{relation.meaning}), slope {number_text(relation.slope)}."
     )
 
 
 def _overfitting(contents: ReportContents) -> str:
-    found, deflation, chosen = contents.judgement.overfitting, contents.judgement.deflation, contents.chosen
-    luck = (
-        f"luck alone is expected to give {number_text(deflation.expected_best_sharpe)} as the best validation Sharpe, "
-        f"and the deflated Sharpe ratio of {chosen.name} is {probability_text(chosen.deflated_sharpe)}"
-    )
+    found = contents.judgement.overfitting
     if found is None:
-        return f"Overfitting: its probability is not estimated; {luck}."
+        return "Overfitting: its probability (PBO) is not estimated."
     return (
         f"Overfitting: in {percent_text(found.probability)} of {found.n_splits:,} splits of the eras the best of one "
-        f"half fell below the median of the other (PBO); {luck}."
+        "half fell below the median of the other (PBO)."
     )
 
 
@@ -104,7 +116,12 @@ def uniqueness_sentence(contents: ReportContents) -> str:
     added = number_text(metrics.get("validation/bmc"), 4)
     line = f"{name} correlates {alike} with the benchmark in validation, and its BMC is {added}"
     closest = closest_leader(contents)
-    return f"{line}; the leader most like it is {closest[0]}, at {number_text(closest[1])}." if closest else f"{line}."
+    if closest is None:
+        return f"{line}."
+    n_leaders = len(contents.judgement.leaders)
+    count = _COUNTS.get(n_leaders, str(n_leaders))
+    other = f"the most similar of the {count} leaders" if n_leaders > 2 else "the other leader"
+    return f"{line}; {other} is {closest[0]}, at {number_text(closest[1])}."
 
 
 def relation_facts(contents: ReportContents) -> dict[str, str]:

@@ -5,16 +5,9 @@ from __future__ import annotations
 import math
 
 from signal_miner.overfitting.records import INTERVAL_LEVEL, Estimate
+from signal_miner.overfitting.wording import UNKNOWN, number_text, probability_text
 
-UNKNOWN = "–"
-
-
-def number_text(value: float | None, digits: int = 2) -> str:
-    """Return a number with so many digits after the point and a true minus; a dash where it is not defined."""
-    if value is None or not math.isfinite(value):
-        return UNKNOWN
-    text = f"{value:.{digits}f}"
-    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+__all__ = ["UNKNOWN", "interval_text", "number_text", "percent_text", "probability_text", "shortened"]
 
 
 def percent_text(share: float) -> str:
@@ -24,15 +17,6 @@ def percent_text(share: float) -> str:
     if 0 < share < 0.01:
         return "below 1%"
     return "above 99%" if 0.99 < share < 1 else f"{share:.0%}"
-
-
-def probability_text(probability: float) -> str:
-    """Return a probability in percent, rounded down to a tenth, so that none looks higher than a level it is below."""
-    if not math.isfinite(probability):
-        return UNKNOWN
-    if probability > 0.999:
-        return "above 99.9%"
-    return "below 0.1%" if probability < 0.001 else f"{math.floor(1000 * probability + 1e-9) / 10:.1f}%"
 
 
 def interval_text(estimate: Estimate, digits: int = 2) -> str:

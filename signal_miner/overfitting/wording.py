@@ -1,0 +1,24 @@
+"""Numbers as a reader sees them, in sentences of what was concluded."""
+
+from __future__ import annotations
+
+import math
+
+UNKNOWN = "–"
+
+
+def number_text(value: float | None, digits: int = 2) -> str:
+    """Return a number with so many digits after the point and a true minus; a dash where it is not defined."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def probability_text(probability: float) -> str:
+    """Return a probability in percent, rounded down to a tenth, so that none looks higher than a level it is below."""
+    if not math.isfinite(probability):
+        return UNKNOWN
+    if probability > 0.999:
+        return "above 99.9%"
+    return "below 0.1%" if probability < 0.001 else f"{math.floor(1000 * probability + 1e-9) / 10:.1f}%"
