@@ -54,7 +54,7 @@ def test_horizons_are_read_compared_or_declared(numerai_directory, tmp_path):
     old = open_dataset(tmp_path / "old.parquet", "all", "target")
     assert old.horizon_days("target", declared=60) == 60
     with pytest.raises(
-        UserError, match=r"horizon of 'target' in old.parquet is not known.*say horizon_days=20 .*embargo_eras=1"
+        UserError, match=r"horizon of .target. in old.parquet is not known.*horizon_days=20 .*embargo_eras=1"
     ):
         old.horizon_days("target")
 
