@@ -53,7 +53,7 @@ class Announcement:
         self._status = MinerStatus(study, token or new_token(), own_process(), log=log)
         self._lock = threading.Lock()
         self._writing = threading.Lock()  # apart, as nobody who tells should wait for the disk
-        self._claimed = False
+        self._claimed = self._stopping = False
         self._changed = bool(study)
         self._written = 0.0
         self._on_wish: Callable[[], None] | None = None
@@ -92,6 +92,10 @@ class Announcement:
             self._status = replace(self._status, **changes)
             self._changed = True
 
+    def tell_stopping(self) -> None:
+        """Tell that a stop was asked for; waits for no lock, as a signal may have interrupted who holds it."""
+        self._stopping = self._changed = True
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -127,7 +131,7 @@ class Announcement:
         if on_wish is not None and is_wished_to_stop(self._directory, status):
             with self._lock:
                 self._on_wish = None
-            self.tell(stopping=True)
+            self.tell_stopping()
             self._write()  # before the wish is gone: who starts a miner looks for one of the two
             forget_wish(self._directory, status.study)
             on_wish()
@@ -135,7 +139,7 @@ class Announcement:
     def _write(self) -> None:
         with self._writing:
             with self._lock:
-                status = self._status = replace(self._status, updated=time.time())
+                status = self._status = replace(self._status, updated=time.time(), stopping=self._stopping)
                 claimed, self._changed = self._claimed, False
             self._written = time.monotonic()
             if status.study and (claimed or self._is_named(status)):

@@ -83,7 +83,7 @@ def mine(plan: Plan, memory: MemoryPlan, console: Console, announcement: Announc
         told = announcement
 
         def stopping() -> None:
-            told.tell(stopping=True)
+            told.tell_stopping()
             console.print("Stopping; finished trials are kept …")
 
         closing.enter_context(sole_process(experiment.study_storage, f"{plan.study}.lock", taken(plan.study)))

@@ -77,7 +77,7 @@ def start_mining(
         directory.mkdir(parents=True, exist_ok=True)
         with FileLock(directory / f"{plan.study}.start.lock", timeout=_SECONDS_FOR_ANOTHER_START):
             status = _settled(directory, plan.study)
-            if status is not None and status.alive:
+            if status is not None:
                 _warn_of_another_number(status, experiment)
                 return miner
             plan_memory(plan, joblib.cpu_count())
@@ -92,9 +92,9 @@ def start_mining(
 
 
 def _settled(directory: Path, study: str) -> MinerStatus | None:
-    """Return a study's status; of a miner that was asked to stop, once it has.
+    """Return the status of a study's miner that is at work; wait for one that was asked to stop until it has.
 
-    A starter's is none, as only one process starts a study at a time, and that is this one.
+    A starter is no miner: only one process starts a study at a time, and that is this one.
     """
     end = time.monotonic() + _SECONDS_FOR_ANOTHER_START
     while True:
