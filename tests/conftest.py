@@ -25,7 +25,7 @@ settings.load_profile("steady")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what runs the README unless `-m` names it: ``not slow``, or nothing, does not ask for it."""
+    """Leave out what is marked ``docs`` unless `-m` names it: ``not slow``, or nothing, does not ask for it."""
     if re.search(r"\bdocs\b", config.getoption("markexpr")):
         return
     left_out = [item for item in items if item.get_closest_marker("docs")]

@@ -23,7 +23,7 @@ from signal_miner import BackgroundMiner
 from signal_miner.trial import CHECKPOINTS
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.docs,
     pytest.mark.skipif(sys.platform == "win32", reason="kills as POSIX does"),
 ]
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import write_numerai_directory
 from mining_case import ROOT, client_of, environment, put_store, runs_of, write_experiment
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.docs
 
 
 @pytest.fixture

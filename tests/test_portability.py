@@ -108,7 +108,7 @@ def spawn(target: Callable[[Path], None], directory: Path) -> None:
     assert process.exitcode == 0
 
 
-@pytest.mark.slow
+@pytest.mark.docs
 def test_a_spawned_process_mines_the_same_study(tmp_path: Path) -> None:
     data = write_numerai_directory(tmp_path / "numerai")
     here, there, in_background = (tmp_path / name for name in ("here", "there", "background"))
