@@ -187,6 +187,7 @@ def test_mistakes_are_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert read_status(tmp_path / "studies", signal_miner.attach().study) is not None
 
 
+@pytest.mark.docs
 def test_a_miner_that_is_stopping_is_waited_for_and_followed_by_another(study: Path) -> None:
     miner = signal_miner.start_mining(study, report=False)
     wait_until(miner, lambda progress: progress.done >= 1)
@@ -227,6 +228,7 @@ def test_it_is_the_same_study_wherever_the_notebook_goes(study: Path, tmp_path: 
     assert sorted(path.name for path in elsewhere.iterdir()) == ["random.py"]
 
 
+@pytest.mark.docs
 def test_a_report_is_broken_off_by_a_wish(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (Path.cwd() / "sitecustomize.py").write_text(SLOW_REPORT)
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))

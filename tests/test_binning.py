@@ -164,7 +164,7 @@ for case in sys.argv[2:]:  # each in a process of its own, which does not import
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read as Linux tells it")
 def test_memory_is_what_is_said_resident_and_at_the_peak(tmp_path):
-    frame = make_frame(range(1, 101), rows=3_500)
+    frame = make_frame(range(1, 101), rows=5_000)
     generator = np.random.default_rng(0)
     names = [f"feature_{number:03d}" for number in range(12, 200)]
     features = generator.integers(0, 5, (len(frame), len(names)), dtype=np.int8)
