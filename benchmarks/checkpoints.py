@@ -29,9 +29,9 @@ from benchmarks.setting import (
     run_in_scratch,
     write_large,
 )
-from signal_miner.binning import BinnedFolds
-from signal_miner.trial import FoldCurve, checkpoints, max_bin_of, train_fold
-from signal_miner.validation_rows import fold_scorers
+from signal_miner.engine.binning import BinnedFolds
+from signal_miner.engine.trial import FoldCurve, checkpoints, max_bin_of, train_fold
+from signal_miner.engine.validation_rows import fold_scorers
 
 Curves = list[NDArray[np.float64]]
 """CORR, (n_eras, n_checkpoints), of each configuration and fold."""

@@ -15,9 +15,9 @@ from rich.console import Console
 from benchmarks.engine import MAX_BIN, SEED
 from benchmarks.full_size import write
 from benchmarks.setting import alone, measured, peak_bytes, plan_over, ratio_table, run_in_scratch
-from signal_miner.binning import BinnedFolds
-from signal_miner.column_groups import return_free_memory
-from signal_miner.trial import grow, start_booster
+from signal_miner.engine.binning import BinnedFolds
+from signal_miner.engine.column_groups import return_free_memory
+from signal_miner.engine.trial import grow, start_booster
 
 
 def _resident() -> int:

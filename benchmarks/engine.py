@@ -28,8 +28,8 @@ from benchmarks.setting import (
     usual_configurations,
     write_large,
 )
-from signal_miner.binning import BinnedFolds
-from signal_miner.trial import grow, start_booster, validation_predictions
+from signal_miner.engine.binning import BinnedFolds
+from signal_miner.engine.trial import grow, start_booster, validation_predictions
 
 MAX_BIN, SEED = 5, 0
 

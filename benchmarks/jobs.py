@@ -24,8 +24,8 @@ from benchmarks.setting import (
     usual_configurations,
     write_large,
 )
-from signal_miner.binning import BinnedFold, BinnedFolds
-from signal_miner.trial import train_fold
+from signal_miner.engine.binning import BinnedFold, BinnedFolds
+from signal_miner.engine.trial import train_fold
 
 
 def throughput(data: Path, drawn: list[dict[str, Any]], repeats: int) -> list[tuple[float, float]]:

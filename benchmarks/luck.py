@@ -23,19 +23,20 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from benchmarks.setting import measured, ratio_table
-from signal_miner.binning import BinnedFolds
-from signal_miner.demo import Market, write_market
-from signal_miner.experiment import parse_experiment
-from signal_miner.folds import OVERLAP_ERAS
-from signal_miner.grid import Draws
+from signal_miner.data.demo import Market, write_market
+from signal_miner.data.folds import OVERLAP_ERAS
+from signal_miner.data.sources import open_source
+from signal_miner.engine.binning import BinnedFolds
+from signal_miner.engine.trial import max_bin_of, train_fold
+from signal_miner.engine.validation_rows import fold_scorers
+from signal_miner.experiment.experiment import parse_experiment
+from signal_miner.experiment.grid import Draws
+from signal_miner.experiment.plan import Plan, make_plan
 from signal_miner.overfitting.judgement import judge
-from signal_miner.parameters import Value
-from signal_miner.plan import Plan, make_plan
-from signal_miner.scoring import Scorer, sharpe
-from signal_miner.sources import open_source
-from signal_miner.study_scores import TEST, VALIDATION, StudyScores
-from signal_miner.trial import max_bin_of, train_fold
-from signal_miner.validation_rows import fold_scorers
+from signal_miner.scoring.scorer import Scorer
+from signal_miner.scoring.series import sharpe
+from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
+from signal_miner.utils.validation import Value
 
 Curve = NDArray[np.float64]
 """CORR, (n_eras, n_checkpoints), of both folds' eras."""

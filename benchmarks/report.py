@@ -19,14 +19,15 @@ import numpy as np
 import psutil
 import pyarrow as pa
 
-from signal_miner.artifacts import FoldRows, write_artifacts
-from signal_miner.folds import Fold
-from signal_miner.metrics import trial_metrics
-from signal_miner.plan import BENCHMARK
-from signal_miner.records import StudyRecord
-from signal_miner.scoring import EraScores
-from signal_miner.tracking import Tracker
-from signal_miner.trial import FoldResult, TrialResult, best_checkpoint
+from signal_miner.data.folds import Fold
+from signal_miner.engine.metrics import trial_metrics
+from signal_miner.engine.trial import FoldResult, TrialResult, best_checkpoint
+from signal_miner.engine.validation_rows import FoldRows
+from signal_miner.experiment.plan import BENCHMARK
+from signal_miner.scoring.scorer import EraScores
+from signal_miner.tracking.artifacts import write_artifacts
+from signal_miner.tracking.records import StudyRecord
+from signal_miner.tracking.study_writer import Tracker
 
 STUDY = "large-00000000"
 FIRST_ERA, PURGE, CHECKPOINTS = 408, 16, 20

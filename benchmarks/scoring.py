@@ -17,7 +17,7 @@ import pandas as pd
 from numerai_tools.scoring import correlation_contribution, numerai_corr
 from numpy.typing import NDArray
 
-from signal_miner.scoring import Scorer
+from signal_miner.scoring.scorer import Scorer
 
 TARGET_VALUES, TARGET_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0), (0.05, 0.2, 0.5, 0.2, 0.05)
 

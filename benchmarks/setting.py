@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from signal_miner.demo import Market, write_market
-from signal_miner.experiment import load_experiment, parse_experiment
-from signal_miner.grid import Axis, Draws, Grid
-from signal_miner.plan import Plan, make_plan
-from signal_miner.sources import open_source
+from signal_miner.data.demo import Market, write_market
+from signal_miner.data.sources import open_source
+from signal_miner.experiment.experiment import load_experiment, parse_experiment
+from signal_miner.experiment.grid import Axis, Draws, Grid
+from signal_miner.experiment.plan import Plan, make_plan
 
 T = TypeVar("T")
 

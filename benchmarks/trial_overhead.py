@@ -16,16 +16,16 @@ from statistics import median
 from rich.console import Console
 
 from benchmarks.setting import add_size, measured, ratio_table, run_in_scratch, write_large
-from signal_miner.artifacts import write_artifacts
-from signal_miner.binning import BinnedFolds
-from signal_miner.experiment import parse_experiment
-from signal_miner.metrics import trial_metrics
-from signal_miner.plan import BENCHMARK, make_plan
-from signal_miner.search import Search
-from signal_miner.sources import open_source
-from signal_miner.tracking import Tracker
-from signal_miner.trial import run_trial, train_fold
-from signal_miner.validation_rows import fold_rows, fold_scorers
+from signal_miner.data.sources import open_source
+from signal_miner.engine.binning import BinnedFolds
+from signal_miner.engine.metrics import trial_metrics
+from signal_miner.engine.trial import run_trial, train_fold
+from signal_miner.engine.validation_rows import fold_rows, fold_scorers
+from signal_miner.experiment.experiment import parse_experiment
+from signal_miner.experiment.plan import BENCHMARK, make_plan
+from signal_miner.mining.search import Search
+from signal_miner.tracking.artifacts import write_artifacts
+from signal_miner.tracking.study_writer import Tracker
 
 
 def main() -> None:

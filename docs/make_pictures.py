@@ -32,7 +32,7 @@ from selenium.webdriver.remote.webdriver import WebDriver
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from signal_miner.studies import Studies  # noqa: E402
+from signal_miner.tracking.studies import Studies  # noqa: E402
 
 PICTURES = Path(__file__).parent
 _COLORS = 256

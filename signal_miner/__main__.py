@@ -9,7 +9,7 @@ from types import ModuleType
 
 from rich.console import Console
 
-from signal_miner.commands import (
+from signal_miner.cli import (
     INTERRUPTED,
     USER_ERROR,
     Parser,

@@ -16,9 +16,8 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from tournament_case import Tournament
-
-    from signal_miner.live.submission_runs import SubmissionRuns
+    from signal_miner.numerai.live.submission_runs import SubmissionRuns
+    from tests.helpers.tournament import Tournament
 
 settings.register_profile("steady", deadline=None)  # other processes may hold the cores
 settings.load_profile("steady")
@@ -97,7 +96,7 @@ def legacy_directory() -> Path:
 @pytest.fixture(scope="session")
 def tiny_mining(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CompletedProcess[str]]:
     """A directory in which the command, as a process, made a store and mined ten trials; and what it said."""
-    from mining_case import run_mining, write_experiment
+    from tests.helpers.mining import run_mining, write_experiment
 
     directory = tmp_path_factory.mktemp("tiny")
     write_experiment(directory, write_numerai_directory(directory / "numerai"))
@@ -115,7 +114,7 @@ def tiny_study(tiny_mining: tuple[Path, CompletedProcess[str]]) -> Path:
 @pytest.fixture
 def tournament(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tournament]:
     """A Numerai on loopback, with a key for it in the environment."""
-    from tournament_case import serve_tournament
+    from tests.helpers.tournament import serve_tournament
 
     yield from serve_tournament(monkeypatch)
 
@@ -123,7 +122,7 @@ def tournament(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tournament]:
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty database, to be copied."""
-    from mining_case import put_store
+    from tests.helpers.mining import put_store
 
     return put_store(tmp_path_factory.mktemp("empty"))
 
@@ -137,7 +136,7 @@ def store(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def experiment(store: str, tmp_path: Path) -> Iterator[str]:
     """The id of an experiment whose runs are seen by one test alone."""
-    from signal_miner.tracking_store import open_client
+    from signal_miner.tracking.store import open_client
 
     client = open_client(store)
     made = client.create_experiment(tmp_path.name, artifact_location=(tmp_path / "artifacts").as_uri())
@@ -148,6 +147,6 @@ def experiment(store: str, tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def runs(store: str, experiment: str) -> SubmissionRuns:
     """The submissions of this test's experiment."""
-    from signal_miner.live.submission_runs import SubmissionRuns
+    from signal_miner.numerai.live.submission_runs import SubmissionRuns
 
     return SubmissionRuns(store, experiment)

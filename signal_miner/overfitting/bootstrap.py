@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
 from signal_miner.overfitting.records import INTERVAL_LEVEL, Estimate
-from signal_miner.overfitting.sharpe_ratio import effective_observations
-from signal_miner.scoring import sharpe
+from signal_miner.scoring.series import sharpe
+from signal_miner.scoring.sharpe_ratio import effective_observations
 
 DRAWS = 1000
 """Bootstrap samples."""

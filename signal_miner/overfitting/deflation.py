@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 from scipy.stats import kurtosis, skew
 
 from signal_miner.overfitting.records import Deflation
-from signal_miner.overfitting.sharpe_ratio import (
+from signal_miner.scoring.series import sharpe
+from signal_miner.scoring.sharpe_ratio import (
     effective_observations,
     effective_trials,
     expected_maximum,
     mean_correlation,
     probabilistic_sharpe_ratio,
 )
-from signal_miner.overfitting.wording import number_text
-from signal_miner.scoring import sharpe
-from signal_miner.study_scores import VALIDATION, StudyScores
+from signal_miner.scoring.study_scores import VALIDATION, StudyScores
+from signal_miner.utils.formatting import number_text
 
 _LEAST_FREEDOM = 1.0
 _NORMAL_KURTOSIS = 3.0

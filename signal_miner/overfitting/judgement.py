@@ -14,8 +14,8 @@ from signal_miner.overfitting.deflation import deflate
 from signal_miner.overfitting.records import Deflation, Judgement, ModelJudgement, Overfitting, Superiority, Verdict
 from signal_miner.overfitting.relation import relation
 from signal_miner.overfitting.superiority import superior_predictive_ability
-from signal_miner.overfitting.wording import number_text, probability_text
-from signal_miner.study_scores import TEST, VALIDATION, StudyScores
+from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
+from signal_miner.utils.formatting import number_text, probability_text
 
 SKILL_LEVEL, LUCK_LEVEL = 0.95, 0.5
 """Deflated Sharpe ratios from which a model is *skill*, and below which it is *luck*."""

@@ -18,10 +18,10 @@ from scipy.stats import rankdata
 
 from signal_miner.overfitting.bootstrap import FEWEST_ERAS, block_length, block_weights, weighted_sharpe
 from signal_miner.overfitting.records import FEWEST_TRIALS, INTERVAL_LEVEL, STRONG, Estimate, Relation
-from signal_miner.overfitting.sharpe_ratio import effective_observations
-from signal_miner.overfitting.wording import number_text
-from signal_miner.scoring import sharpe
-from signal_miner.study_scores import TEST, VALIDATION, StudyScores
+from signal_miner.scoring.series import sharpe
+from signal_miner.scoring.sharpe_ratio import effective_observations
+from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
+from signal_miner.utils.formatting import number_text
 
 _CHUNK = 100  # bootstrap samples worked on at a time
 _HIGHEST = 0.999999  # Fisher's transformation of 1 is infinite

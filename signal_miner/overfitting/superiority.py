@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from signal_miner.overfitting.bootstrap import FEWEST_ERAS, block_length, block_weights
 from signal_miner.overfitting.records import Superiority
-from signal_miner.overfitting.sharpe_ratio import effective_observations
+from signal_miner.scoring.sharpe_ratio import effective_observations
 
 SIGNIFICANT = 0.05
 """Of a p-value: the highest that is called significant."""

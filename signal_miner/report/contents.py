@@ -7,32 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from signal_miner.overfitting.records import Judgement, ModelJudgement
-from signal_miner.records import TrackedTrial
-from signal_miner.study_scores import StudyScores
-
-
-@dataclass(frozen=True, eq=False)
-class Correlations:
-    """How alike the predictions of the leaders and the benchmark are.
-
-    Attributes
-    ----------
-    names : tuple of str
-        Of the models; the benchmark's is ``benchmark``.
-    matrix : ndarray of float64, shape (n_models, n_models)
-        Correlations, symmetric; NaN where one is not defined.
-    """
-
-    names: tuple[str, ...]
-    matrix: NDArray[np.float64]
-
-    def __post_init__(self) -> None:
-        if self.matrix.shape != (len(self.names), len(self.names)):
-            raise ValueError(f"matrix has shape {self.matrix.shape}; it must have a row and a column for each name")
+from signal_miner.scoring.study_scores import Correlations, StudyScores
+from signal_miner.tracking.records import TrackedTrial
 
 
 @dataclass(frozen=True, eq=False)

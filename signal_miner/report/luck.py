@@ -23,7 +23,7 @@ from signal_miner.report.style import (
     new_figure,
 )
 from signal_miner.report.wording import number_text, percent_text, shortened
-from signal_miner.study_scores import TEST, VALIDATION, StudyScores
+from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
 
 _SECTIONS = (VALIDATION, TEST)
 

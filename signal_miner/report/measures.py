@@ -8,8 +8,8 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
-from signal_miner.scoring import sharpe
-from signal_miner.study_scores import StudyScores
+from signal_miner.scoring.series import sharpe
+from signal_miner.scoring.study_scores import StudyScores
 
 
 def trial_sharpe(scores: StudyScores, section: str) -> NDArray[np.float64]:

@@ -22,7 +22,7 @@ from signal_miner.report.style import (
     new_figure,
 )
 from signal_miner.report.wording import interval_text, number_text
-from signal_miner.study_scores import TEST, VALIDATION, StudyScores
+from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
 
 _N_LEADERS = 5
 _FEW = 500  # dots that do not hide a line

@@ -18,7 +18,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from signal_miner.comparison_view import COLORS
+from signal_miner.tracking.comparison_view import COLORS
 
 INK, MUTED, GRID, PAPER = "#1c2127", "#5b626b", "#e2e5e9", "#fffffe"
 BENCHMARK = COLORS["benchmark"].lower()

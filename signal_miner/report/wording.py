@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from signal_miner.overfitting.records import INTERVAL_LEVEL, Estimate
-from signal_miner.overfitting.wording import UNKNOWN, number_text, probability_text
+from signal_miner.utils.formatting import UNKNOWN, number_text, probability_text
 
 __all__ = ["UNKNOWN", "interval_text", "number_text", "percent_text", "probability_text", "shortened"]
 

@@ -1,0 +1,1 @@
+"""Data in Numerai's layout, read era by era: data sets, folds and the demo market."""

@@ -1,0 +1,262 @@
+"""Rows of one or more parquet files as one table ordered by era, read a few columns at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from signal_miner.errors import UserError
+from signal_miner.utils.redaction import reason_of
+
+Rows = slice | NDArray[np.int64]
+"""Rows of a table: a range of step 1, or positions."""
+
+ROWS_AT_A_TIME = 2**20
+"""Rows of the row groups that are read together, before those asked for are picked from them."""
+
+KEPT_FOOTERS = 8
+"""Parsed footers that are kept, of the files opened last."""
+
+LARGE_FOOTER_BYTES = 32 * 2**20
+"""Bytes of a footer in its file beyond which it is not kept for good: parsed, it takes ten times as many."""
+
+
+@dataclass(frozen=True, eq=False)
+class ParquetRows:
+    """Chosen rows of parquet files, in a chosen order.
+
+    Attributes
+    ----------
+    paths : tuple of Path
+        Files, with the same columns.
+    positions : ndarray of int64, shape (n_rows,)
+        Position of each row in the files laid end to end.
+    """
+
+    paths: tuple[Path, ...]
+    positions: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def read(self, columns: Sequence[str], rows: Rows = slice(None)) -> pa.Table:
+        """Return some columns of some rows.
+
+        Parameters
+        ----------
+        columns : sequence of str
+        rows : slice or ndarray of int64, optional
+            Range of this table's rows, step 1, or their positions in it.
+
+        Returns
+        -------
+        pyarrow.Table
+            These rows, in the order given. Only the row groups that hold them are read.
+
+        Raises
+        ------
+        UserError
+            If a file cannot be read.
+        """
+        wanted = self.positions[rows]
+        order = None if _ascending(wanted) else np.argsort(wanted, kind="stable")
+        pieces = [
+            piece
+            for path, inside in self._by_file(wanted if order is None else wanted[order])
+            for piece in _pieces(path, columns, inside)
+        ]
+        if not pieces:
+            with open_parquet(self.paths[0]) as file:
+                return file.schema_arrow.empty_table().select(list(columns))
+        table = pa.concat_tables(pieces, promote_options="permissive")
+        return table if order is None else table.take(pa.array(np.argsort(order)))
+
+    def rows_held(self, rows: Rows = slice(None)) -> int:
+        """Return how many rows `read` holds at once: those asked for, and those that they are being picked from."""
+        wanted = self.positions[rows]
+        ascending = _ascending(wanted)
+        picked = 0
+        for path, inside in self._by_file(wanted if ascending else np.sort(wanted)):
+            for batch in _batches(footer_of(path), inside):
+                picked = max(picked, 0 if batch.neighbours else batch.n_rows)
+        return len(wanted) + max(picked, 0 if ascending else len(wanted))
+
+    def _by_file(self, wanted: NDArray[np.int64]) -> Iterator[tuple[Path, NDArray[np.int64]]]:
+        """Yield each file and the ascending positions in it, of ascending positions in all of them."""
+        start = 0
+        for path in self.paths:
+            end = start + footer_of(path).n_rows
+            low, high = np.searchsorted(wanted, [start, end])
+            if high > low:
+                yield path, wanted[low:high] - start
+            start = end
+
+
+@dataclass(frozen=True, eq=False)
+class Footer:
+    """What a parquet file's footer says.
+
+    Attributes
+    ----------
+    metadata : pyarrow.parquet.FileMetaData
+    group_ends : ndarray of int64, shape (n_row_groups,)
+        Rows up to the end of each row group.
+    """
+
+    metadata: pq.FileMetaData
+    group_ends: NDArray[np.int64]
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the file."""
+        return int(self.metadata.num_rows)
+
+
+class _Footers:
+    """Parses each footer once, however many threads ask for it, until its file changes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Path, tuple[tuple[int, int, int], Footer]] = OrderedDict()
+
+    def of(self, path: Path) -> Footer:
+        state = path.stat()
+        version = (state.st_size, state.st_mtime_ns, state.st_ino)
+        with self._lock:
+            if path not in self._kept or self._kept[path][0] != version:
+                with pq.ParquetFile(path, memory_map=False) as file:
+                    metadata = file.metadata
+                sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+                self._kept[path] = version, Footer(metadata, np.cumsum(sizes, dtype=np.int64))
+            self._kept.move_to_end(path)
+            while len(self._kept) > KEPT_FOOTERS:
+                self._kept.popitem(last=False)
+            return self._kept[path][1]
+
+    def forget(self, larger_than: int) -> None:
+        with self._lock:
+            for path in [
+                path for path, (_, footer) in self._kept.items() if footer.metadata.serialized_size > larger_than
+            ]:
+                del self._kept[path]
+
+
+_FOOTERS = _Footers()
+
+
+def footer_of(path: Path) -> Footer:
+    """Return a parquet file's footer, parsed at the first call and when the file has changed.
+
+    Raises
+    ------
+    UserError
+        If the file is absent, truncated or no parquet file.
+    """
+    try:
+        return _FOOTERS.of(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist; give a directory or file that does") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(
+            f"{path} is not a whole parquet file ({reason_of(error)}); download or write it again"
+        ) from error
+
+
+def forget_large_footers(larger_than: int = LARGE_FOOTER_BYTES) -> None:
+    """Forget parsed footers that take more than this many bytes in their files; they are parsed again when needed."""
+    _FOOTERS.forget(larger_than)
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """Open a parquet file.
+
+    Raises
+    ------
+    UserError
+        If it is absent, truncated or no parquet file.
+    """
+    footer = footer_of(path)
+    try:
+        return pq.ParquetFile(path, metadata=footer.metadata, memory_map=False)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path} cannot be opened ({reason_of(error)}); try again") from error
+
+
+def footer_digest(path: Path) -> bytes:
+    """Return a SHA-256 over a parquet file's size and footer, which describes every column chunk."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size - 8))
+        length = int.from_bytes(file.read(4), "little")
+        file.seek(max(0, size - 8 - length))
+        return hashlib.sha256(str(size).encode() + file.read(length)).digest()
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """Row groups to be read together, and the rows to be picked from them.
+
+    Attributes
+    ----------
+    groups : tuple of int
+        Numbers of the row groups.
+    n_rows : int
+        Their rows.
+    picked : ndarray of int64
+        Ascending positions in these rows.
+    """
+
+    groups: tuple[int, ...]
+    n_rows: int
+    picked: NDArray[np.int64]
+
+    @property
+    def neighbours(self) -> bool:
+        """Whether the picked rows are a range."""
+        return int(self.picked[-1] - self.picked[0]) + 1 == len(self.picked) and _ascending(self.picked)
+
+
+def _batches(footer: Footer, positions: NDArray[np.int64]) -> Iterator[_Batch]:
+    """Yield the row groups that hold ascending positions, as many at a time as `ROWS_AT_A_TIME` lets."""
+    ends = footer.group_ends
+    sizes = np.diff(ends, prepend=0)
+    cuts = np.searchsorted(positions, ends)  # of the positions, after each row group
+    needed = np.flatnonzero(np.diff(cuts, prepend=0))
+    first = 0
+    while first < len(needed):
+        total = np.cumsum(sizes[needed[first:]])
+        last = first + max(1, int(np.searchsorted(total, ROWS_AT_A_TIME, side="right")))
+        groups = needed[first:last]
+        # What lies between row groups that are not neighbours is not read: positions move up by it.
+        moved = np.cumsum(sizes[groups]) - ends[groups]
+        counts = np.diff(cuts, prepend=0)[groups]
+        inside = positions[cuts[groups[0]] - counts[0] : cuts[groups[-1]]]
+        yield _Batch(tuple(groups.tolist()), int(sizes[groups].sum()), inside + np.repeat(moved, counts))
+        first = last
+
+
+def _pieces(path: Path, columns: Sequence[str], positions: NDArray[np.int64]) -> Iterator[pa.Table]:
+    """Yield ascending rows of a file, batch by batch."""
+    with open_parquet(path) as file:
+        for batch in _batches(footer_of(path), positions):
+            try:
+                table = file.read_row_groups(list(batch.groups), columns=list(columns)).select(list(columns))
+            except (pa.ArrowInvalid, OSError) as error:
+                raise UserError(f"{path} cannot be read ({reason_of(error)}); download or write it again") from error
+            if batch.neighbours:
+                yield table.slice(int(batch.picked[0]), len(batch.picked))
+            else:
+                yield table.take(pa.array(batch.picked))
+
+
+def _ascending(positions: NDArray[np.int64]) -> bool:
+    return bool(np.all(positions[1:] > positions[:-1]))

@@ -1,0 +1,1 @@
+"""Trains and scores one configuration within a memory plan."""

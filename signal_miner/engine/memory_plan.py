@@ -1,0 +1,181 @@
+"""What a study will hold in memory: planned before it starts, within a budget, or refused with what would fit."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import count, takewhile
+
+from signal_miner.data.folds import thinned
+from signal_miner.engine.available_memory import available_bytes as free_bytes
+from signal_miner.engine.memory_needs import PACKED_BINS, StudyShape, shape_of
+from signal_miner.errors import UserError
+from signal_miner.experiment.plan import Plan
+
+GROUP_BYTES = tuple(megabytes * 2**20 for megabytes in (256, 128, 64, 32))
+"""Raw bytes of a column group that are tried, the quickest first."""
+
+_GB = 1e9
+_MARGIN_BYTES, _MARGIN_SHARE = 1.5 * _GB, 0.1
+_LARGEST_STEP = 52
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """What the miner will hold.
+
+    Attributes
+    ----------
+    budget_bytes, needed_bytes : int
+        What may be used in all, and what will be at most, by the count of `StudyShape`.
+    jobs : int
+        Trials trained at a time, at most the experiment's.
+    kept_bytes : int
+        What binned datasets may take together: theirs, and what the budget leaves.
+    together : bool
+        Whether all datasets of the study are held at once; else trials are grouped by fold, ``max_bin`` and target.
+    group_bytes : int
+        Raw bytes of a column group, read and binned at a time.
+    lines : tuple of str
+        What it will hold and why, for a person: one to three.
+    """
+
+    budget_bytes: int
+    needed_bytes: int
+    jobs: int
+    kept_bytes: int
+    together: bool
+    group_bytes: int
+    lines: tuple[str, ...]
+
+
+def plan_memory(plan: Plan, cores: int, available_bytes: int | None = None) -> MemoryPlan:
+    """Choose what of a study is held at a time.
+
+    All datasets are held together, with all jobs, where they fit; elsewhere one at a time. What is given up for
+    that, in this order: large column groups, jobs.
+
+    Parameters
+    ----------
+    plan : Plan
+    cores : int
+        Trials at a time where the experiment says one a core.
+    available_bytes : int, optional
+        What is free for this process, see `available_memory`; asked of the system, if not given. Without ``memory_gb``
+        the budget is this less 1.5 GB or a tenth, whichever is more, but never less than half of it.
+
+    Returns
+    -------
+    MemoryPlan
+
+    Raises
+    ------
+    UserError
+        If one dataset and one trial do not fit; it names what would.
+    """
+    shape = shape_of(plan)
+    available = free_bytes() if available_bytes is None else available_bytes
+    given = plan.experiment.memory_gb
+    budget = _budget(available) if given is None else int(given * _GB)
+    wanted = cores if plan.experiment.jobs == -1 else plan.experiment.jobs
+    for together, jobs, group_bytes in _choices(wanted):
+        needed = shape.needed_bytes(jobs, group_bytes, together)
+        if needed <= budget:
+            datasets = shape.together_bytes if together else shape.largest_bytes
+            lines = [_first_line(shape, budget, needed, jobs, together)]
+            if jobs < wanted:
+                all_jobs = shape.needed_bytes(wanted, GROUP_BYTES[-1], together=False)
+                lines.append(f"Memory: {wanted} trials at a time, as asked for, would take {_up(all_jobs)} GB")
+            if given is not None and budget > available:
+                lines.append(f"Memory: memory_gb = {given:g} is more than the {available / _GB:.1f} GB that are free")
+            return MemoryPlan(budget, needed, jobs, budget - needed + datasets, together, group_bytes, tuple(lines))
+    raise UserError(_refusal(plan, shape, budget))
+
+
+def _budget(available_bytes: int) -> int:
+    margin = max(_MARGIN_BYTES, _MARGIN_SHARE * available_bytes)
+    return int(max(available_bytes - margin, available_bytes / 2))
+
+
+def _choices(wanted_jobs: int) -> Iterator[tuple[bool, int, int]]:
+    """Yield what may be chosen, the best first: together, jobs, group_bytes."""
+    for group_bytes in GROUP_BYTES:
+        yield True, wanted_jobs, group_bytes
+    for jobs in range(wanted_jobs, 0, -1):
+        for group_bytes in GROUP_BYTES:
+            yield False, jobs, group_bytes
+    yield True, 1, GROUP_BYTES[-1]  # of tiny data the block takes more than all datasets
+
+
+def _first_line(shape: StudyShape, budget: int, needed: int, jobs: int, together: bool) -> str:
+    largest = _gigabytes(shape.largest_bytes)
+    trials = f"{jobs} trial{'s' * (jobs > 1)} at a time of {_gigabytes(shape.trial_bytes(shape.trial))}"
+    total = f"Memory: {_up(needed)} of {budget / _GB:.1f} GB"
+    if together:
+        kept, number = _gigabytes(shape.together_bytes), len(shape.datasets)
+        return f"{total}: {number} binned datasets of at most {largest}, kept together in {kept}; {trials}"
+    grouped = ["fold"]
+    grouped += ["max_bin"] if len({need.max_bin for need in shape.datasets}) > 1 else []
+    grouped += ["target"] if len({need.target for need in shape.datasets}) > 1 else []
+    by = " and ".join((", ".join(grouped[:-1]), grouped[-1]) if len(grouped) > 1 else grouped)
+    return f"{total}: trials are grouped by {by}, one dataset of at most {largest} at a time; {trials}"
+
+
+def _refusal(plan: Plan, shape: StudyShape, budget: int) -> str:
+    needed = _least(shape)
+    name = f"memory_gb = {budget / _GB:.3g}" if plan.experiment.memory_gb is not None else f"{budget / _GB:.1f} GB"
+    fitting = [*_what_fits(plan, shape, budget), f"memory_gb = {_up(needed)} where there is as much"]
+    return (
+        f"{name} cannot hold one binned dataset of {_gigabytes(shape.largest_bytes)} and one trial, {_up(needed)} GB "
+        f"with all that belongs to them; what fits: {', or '.join(fitting)}"
+    )
+
+
+def _what_fits(plan: Plan, shape: StudyShape, budget: int) -> Iterator[str]:
+    """Yield single changes of the experiment that make it fit."""
+    sizes = sorted(((size, name) for name, size in _feature_sets(plan).items()), reverse=True)
+    for size, name in sizes:
+        if size < shape.n_features and _least(replace(shape, n_features=size)) <= budget:
+            yield f"feature_set = {name!r} ({size} features)"
+            break
+    step = plan.experiment.folds.train_era_step
+    for k in takewhile(lambda k: k <= _LARGEST_STEP, count(2 * step, step)):
+        folds = {
+            target: tuple(replace(fold, train_eras=thinned(fold.train_eras, k)) for fold in folds)
+            for target, folds in shape.folds.items()
+        }
+        if _least(replace(shape, folds=folds)) <= budget:
+            yield f"folds.train_era_step = {k}"
+            break
+    most = PACKED_BINS - 1
+    packed = replace(
+        shape,
+        max_bins=tuple(sorted({min(max_bin, most) for max_bin in shape.max_bins})),
+        benchmark_max_bin=min(shape.benchmark_max_bin, most),
+    )
+    if max(*shape.max_bins, shape.benchmark_max_bin) > most and _least(packed) <= budget:
+        yield f"max_bin of at most {most}"
+
+
+def _least(shape: StudyShape) -> int:
+    """Return the least that mining takes: one dataset, one trial, the smallest column group."""
+    return min(shape.needed_bytes(1, GROUP_BYTES[-1], together) for together in (False, True))
+
+
+def _feature_sets(plan: Plan) -> dict[str, int]:
+    file = plan.dataset.source.paths[0].parent / "features.json"
+    if not file.is_file():
+        return {}
+    sets = json.loads(file.read_text(encoding="utf-8"))["feature_sets"]
+    return {name: len(listed) for name, listed in sets.items() if isinstance(listed, list) and listed}
+
+
+def _up(n_bytes: int) -> str:
+    """Return GB in one decimal, never less than they are."""
+    return f"{math.ceil(n_bytes / _GB * 10) / 10:.1f}"
+
+
+def _gigabytes(n_bytes: int) -> str:
+    return f"{n_bytes / _GB:.1f} GB" if n_bytes >= _GB / 10 else f"{max(1, round(n_bytes / 1e6))} MB"

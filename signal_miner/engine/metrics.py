@@ -1,0 +1,180 @@
+"""A trial's scores as named metrics, and whether it beats the benchmark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from signal_miner.engine.trial import BEST, DRAWN, FoldResult, TrialResult
+from signal_miner.experiment.plan import BENCHMARK
+from signal_miner.scoring.series import max_drawdown, sharpe
+from signal_miner.scoring.study_scores import TEST, VALIDATION, WHOLE
+
+_IN_SUMMARY = ("validation/sharpe", "test/sharpe", "validation/benchmark_corr")
+
+
+@dataclass(frozen=True)
+class RunMetrics:
+    """What is logged of a trial or an ensemble.
+
+    Attributes
+    ----------
+    values : mapping of str to float
+        Metric name, such as ``validation/sharpe``, to value. A value that is not defined is left out.
+    beats_benchmark : mapping of str to bool
+        For ``validation`` and ``test``: whether CORR and Sharpe are both above the benchmark's.
+    summary : str
+        One sentence for a reader of the run's page.
+    curves : mapping of str to tuple of float
+        A trial's ``validation/corr_curve`` and ``test/corr_curve``: mean CORR at each checkpoint.
+    checkpoints : tuple of int
+        Numbers of trees of the curves' points.
+    """
+
+    values: Mapping[str, float]
+    beats_benchmark: Mapping[str, bool]
+    summary: str
+    curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    checkpoints: tuple[int, ...] = ()
+
+
+def sections(folds: Sequence[FoldResult]) -> dict[str, tuple[FoldResult, ...]]:
+    """Return the folds of each part of the eras that scores are given for."""
+    parts = {VALIDATION: tuple(folds[:-1]), TEST: tuple(folds[-1:]), WHOLE: tuple(folds)}
+    return parts | {f"fold_{part.fold.number}": (part,) for part in folds}
+
+
+def trial_metrics(result: TrialResult, benchmark_scores: Mapping[int, NDArray[np.float64]]) -> RunMetrics:
+    """Return a trial's metrics: at the drawn number of trees by section, and as ``best/…`` at the best checkpoint.
+
+    Parameters
+    ----------
+    result : TrialResult
+        Scored against `BENCHMARK`, and Numerai's columns where there are some.
+    benchmark_scores : mapping of int to ndarray of float64, shape (n_eras,)
+        The benchmark run's CORR of each validation era, by fold number.
+
+    Returns
+    -------
+    RunMetrics
+        As `score_metrics`, with curves and the best checkpoint.
+    """
+    scored = score_metrics(result.folds, benchmark_scores)
+    parts = sections(result.folds)
+    best: dict[str, float] = {"best/trees": result.checkpoints[result.best]}
+    for name in (VALIDATION, TEST):
+        summary = score_summary(_eras(parts[name], BEST))
+        best |= {f"best/{name}_corr": summary["corr"], f"best/{name}_sharpe": summary["sharpe"]}
+        bmc, benchmark_corr = _against(BENCHMARK, parts[name], BEST)
+        best |= {f"best/{name}_bmc": bmc, f"best/{name}_benchmark_corr": benchmark_corr}
+    best["train_seconds"] = result.train_seconds
+    curves = {
+        f"{name}/corr_curve": tuple(_mean_columns(np.concatenate([part.curve for part in parts[name]])))
+        for name in (VALIDATION, TEST)
+    }
+    trees = f"best in validation at {result.checkpoints[result.best]} of {result.checkpoints[-1]} trees"
+    return replace(
+        scored,
+        values={**scored.values, **_defined(best)},
+        summary=f"{scored.summary}; {trees}.",
+        curves=curves,
+        checkpoints=result.checkpoints,
+    )
+
+
+def score_metrics(
+    folds: Sequence[FoldResult], benchmark_scores: Mapping[int, NDArray[np.float64]], column: int = DRAWN
+) -> RunMetrics:
+    """Return the metrics of scored folds, section by section.
+
+    Parameters
+    ----------
+    folds : sequence of FoldResult
+        Earliest first, scored against `BENCHMARK`, and Numerai's columns where there are some.
+    benchmark_scores : mapping of int to ndarray of float64, shape (n_eras,)
+        The benchmark run's CORR of each validation era, by fold number.
+    column : int, default `DRAWN`
+        Which of the predictions.
+
+    Returns
+    -------
+    RunMetrics
+        ``corr`` and the like are means over eras in which they are defined; CORR of an era in which all predictions
+        are the same is not defined. ``<section>/undefined_eras`` counts such eras, less those in which the benchmark
+        has none either.
+    """
+    values: dict[str, float] = {}
+    beats = {}
+    for name, part in sections(folds).items():
+        corr = _eras(part, column)
+        reference = np.concatenate([benchmark_scores[each.fold.number] for each in part])
+        mine, other = score_summary(corr), score_summary(reference)
+        # An era that cannot be scored for anybody, such as one of a single row, is no fault of the trial.
+        undefined = int((np.isnan(corr) & np.isfinite(reference)).sum())
+        values |= {f"{name}/{key}": value for key, value in mine.items()}
+        values[f"{name}/bmc"], values[f"{name}/benchmark_corr"] = _against(BENCHMARK, part, column)
+        values[f"{name}/sharpe_over_benchmark"] = mine["sharpe"] - other["sharpe"]
+        values[f"{name}/corr_over_benchmark"] = mine["corr"] - other["corr"]
+        if undefined:
+            values[f"{name}/undefined_eras"] = undefined
+        if name in (VALIDATION, TEST):
+            beats[name] = not undefined and mine["corr"] > other["corr"] and mine["sharpe"] > other["sharpe"]
+        if name in (VALIDATION, TEST, WHOLE):
+            values |= _against_numerai(name, part, column)
+    return RunMetrics(_defined(values), beats, _sentence(values, beats))
+
+
+def _sentence(values: Mapping[str, float], beats: Mapping[str, bool]) -> str:
+    value = {name: f"{values[name]:.2f}" if math.isfinite(values[name]) else "not defined" for name in _IN_SUMMARY}
+    beaten = [part for part, does in beats.items() if does]
+    return (
+        f"Sharpe {value['validation/sharpe']} in validation, {value['test/sharpe']} in test; beats the benchmark "
+        f"in {' and '.join(beaten) if beaten else 'neither'}; correlation with it {value['validation/benchmark_corr']}"
+    )
+
+
+def _defined(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(value) for name, value in values.items() if math.isfinite(value)}
+
+
+def _against_numerai(section: str, folds: Sequence[FoldResult], column: int) -> dict[str, float]:
+    """Return BMC and correlation with each of Numerai's benchmarks, under the benchmark's own heading."""
+    values: dict[str, float] = {}
+    for name in folds[0].scores.bmc:
+        if name != BENCHMARK:
+            bmc, benchmark_corr = _against(name, folds, column)
+            values |= {f"{name}/{section}_bmc": bmc, f"{name}/{section}_benchmark_corr": benchmark_corr}
+    return values
+
+
+def _against(benchmark: str, folds: Sequence[FoldResult], column: int) -> tuple[float, float]:
+    """Return mean BMC and mean correlation with a benchmark."""
+    return (
+        mean_score(np.concatenate([part.scores.bmc[benchmark][:, column] for part in folds])),
+        mean_score(np.concatenate([part.scores.benchmark_corr[benchmark][:, column] for part in folds])),
+    )
+
+
+def _eras(folds: Sequence[FoldResult], column: int) -> NDArray[np.float64]:
+    return np.concatenate([part.scores.corr[:, column] for part in folds])
+
+
+def score_summary(corr: NDArray[np.float64]) -> dict[str, float]:
+    """Return ``corr``, ``sharpe`` and ``max_drawdown`` of eras' CORR, shape (n_eras,); NaN for what is not defined."""
+    return {"corr": mean_score(corr), "sharpe": float(sharpe(corr)), "max_drawdown": float(max_drawdown(corr))}
+
+
+def mean_score(scores: NDArray[np.float64]) -> float:
+    """Return the mean over the eras in which a score is defined, shape (n_eras,); NaN where there are none."""
+    defined = scores[np.isfinite(scores)]
+    mean = float(defined.mean()) if len(defined) else math.nan
+    # The benchmark's own BMC is 0 but for rounding, which the UI would show as 1.4 with its exponent cut off.
+    return 0.0 if abs(mean) < 1e-14 else mean
+
+
+def _mean_columns(curve: NDArray[np.float64]) -> list[float]:
+    return [mean_score(column) for column in curve.T]

@@ -1,0 +1,362 @@
+"""One trial: a configuration trained on each fold, read off at checkpoints, and scored. Pure: no files, no tracking."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+from numpy.typing import NDArray
+
+from signal_miner.data.folds import Fold
+from signal_miner.engine.binning import BinnedFold, BinnedFolds, dataset_params
+from signal_miner.errors import Stopped
+from signal_miner.scoring.scorer import EraScores, Scorer
+from signal_miner.scoring.series import sharpe
+from signal_miner.utils.validation import Value
+
+Booster = lgb.Booster
+"""What is trained; named here for rooms that do not know LightGBM."""
+
+CHECKPOINTS = 20
+"""Points of a learning curve."""
+
+_DEFAULT_MAX_BIN = 255
+
+DRAWN, BEST = 0, 1
+"""Columns of a trial's predictions and scores: at the drawn number of trees, and at the best checkpoint."""
+
+
+@dataclass(frozen=True, eq=False)
+class FoldResult:
+    """One fold of a trial, or of an ensemble.
+
+    Attributes
+    ----------
+    fold : Fold
+    predictions : ndarray of float, shape (n_rows, n_models)
+        Validation predictions. Of a trial, float32: at the drawn number of trees and at the best checkpoint; of an
+        ensemble, float64: one column.
+    scores : EraScores
+        Of these columns.
+    curve : ndarray of float64, shape (n_eras, n_checkpoints)
+        CORR of each era at each checkpoint.
+    """
+
+    fold: Fold
+    predictions: NDArray[np.floating[Any]]
+    scores: EraScores
+    curve: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class TrialResult:
+    """A trained and scored configuration.
+
+    Attributes
+    ----------
+    params : mapping of str to value
+        The configuration, with its ``target``.
+    checkpoints : tuple of int
+        Numbers of trees at which the curve was read; the last is the drawn one.
+    best : int
+        Index of the checkpoint with the highest validation Sharpe.
+    folds : tuple of FoldResult
+        Earliest first; the last is test, all before it are validation.
+    train_seconds : float
+        Wall-clock seconds inside LightGBM.
+    """
+
+    params: Mapping[str, Value]
+    checkpoints: tuple[int, ...]
+    best: int
+    folds: tuple[FoldResult, ...]
+    train_seconds: float
+
+
+def max_bin_of(params: Mapping[str, Value]) -> int:
+    """Return a configuration's ``max_bin``, LightGBM's own where it does not say."""
+    return int(params.get("max_bin", _DEFAULT_MAX_BIN))
+
+
+def checkpoints(n_estimators: int) -> tuple[int, ...]:
+    """Return about `CHECKPOINTS` evenly spaced numbers of trees, the last `n_estimators`."""
+    spaced = np.linspace(0, n_estimators, min(CHECKPOINTS, n_estimators) + 1)[1:]
+    return tuple(round(float(trees)) for trees in spaced)
+
+
+def booster_params(params: Mapping[str, Value], seed: int) -> dict[str, Any]:
+    """Return LightGBM's parameters for a configuration.
+
+    Parameters
+    ----------
+    params : mapping of str to value
+        By scikit-learn's names, with or without ``target`` and ``n_estimators``.
+    seed : int
+
+    Returns
+    -------
+    dict
+        As ``lightgbm.LGBMRegressor(**params)`` would train, one thread, deterministic.
+    """
+    own = {name: value for name, value in params.items() if name not in {"target", "n_estimators", "max_bin"}}
+    shared = dataset_params(max_bin_of(params), seed)
+    return own | shared | {"objective": "regression", "metric": "None", "deterministic": True}
+
+
+def start_booster(data: BinnedFold, params: Mapping[str, Value], seed: int) -> lgb.Booster:
+    """Return a booster without a tree, over a binned fold.
+
+    Parameters
+    ----------
+    data : BinnedFold
+        For the configuration's target and ``max_bin``.
+    params : mapping of str to value
+    seed : int
+
+    Returns
+    -------
+    lightgbm.Booster
+
+    Raises
+    ------
+    lightgbm.basic.LightGBMError
+        If LightGBM refuses the configuration.
+    """
+    booster = lgb.Booster(booster_params(params, seed), data.train)
+    if data.validation is not None:
+        booster.add_valid(data.validation, "validation")
+    return booster
+
+
+def grow(booster: lgb.Booster, trees: int, should_stop: Callable[[], bool] = lambda: False) -> None:
+    """Train a booster on by some trees.
+
+    Parameters
+    ----------
+    booster : lightgbm.Booster
+    trees : int
+        Trees to add. Where LightGBM finds no split it adds none, as in its own training.
+    should_stop : callable, optional
+
+    Raises
+    ------
+    Stopped
+        If `should_stop`, asked before each tree, said so.
+    """
+    for _ in range(trees):
+        if should_stop():
+            raise Stopped
+        booster.update()
+
+
+def validation_predictions(booster: lgb.Booster) -> NDArray[np.float32]:
+    """Return a booster's predictions of its fold's validation rows, rounded as they are tracked, shape (n_rows,).
+
+    These are LightGBM's own running predictions, which it keeps up to date at each tree and has no public name for;
+    `test_trial` holds them to ``Booster.predict``.
+    """
+    predictions: NDArray[np.float64] = booster._Booster__inner_predict(data_idx=1)  # type: ignore[attr-defined]
+    return predictions.astype(np.float32)
+
+
+def train_fold(
+    data: BinnedFold,
+    params: Mapping[str, Value],
+    seed: int,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_checkpoint: Callable[[int], None] = lambda _trees: None,
+) -> NDArray[np.float32]:
+    """Train one configuration on one fold and predict its validation rows at every checkpoint.
+
+    Parameters
+    ----------
+    data : BinnedFold
+        For the configuration's target and ``max_bin``.
+    params : mapping of str to value
+        Configuration with ``n_estimators``.
+    seed : int
+    should_stop : callable, optional
+        Asked before each tree.
+    on_checkpoint : callable, optional
+        Told the number of trees at each checkpoint.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_rows, n_checkpoints)
+        Column-major, so that a checkpoint is contiguous.
+
+    Raises
+    ------
+    Stopped
+        If `should_stop` said so.
+    lightgbm.basic.LightGBMError
+        If LightGBM refuses the configuration.
+    ValueError
+        If the fold has no validation eras.
+    """
+    if data.validation is None:
+        raise ValueError("the fold has no validation eras to predict")
+    points = checkpoints(int(params["n_estimators"]))
+    booster = start_booster(data, params, seed)
+    predictions = np.empty((data.validation.num_data(), len(points)), dtype=np.float32, order="F")
+    trees = 0
+    for column, point in enumerate(points):
+        grow(booster, point - trees, should_stop)
+        trees = point
+        predictions[:, column] = validation_predictions(booster)
+        on_checkpoint(point)
+    return predictions
+
+
+def run_trial(
+    binned: BinnedFolds,
+    folds: Sequence[Fold],
+    scorers: Mapping[int, Scorer],
+    params: Mapping[str, Value],
+    seed: int,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_checkpoint: Callable[[Fold, int], None] = lambda _fold, _trees: None,
+) -> TrialResult:
+    """Train a configuration on every fold and score it.
+
+    Parameters
+    ----------
+    binned : BinnedFolds
+    folds : sequence of Fold
+        For the configuration's target, earliest first.
+    scorers : mapping of int to Scorer
+        By fold number, over the rows of the fold's validation eras.
+    params : mapping of str to value
+        Configuration with ``n_estimators`` and ``target``.
+    seed : int
+    should_stop : callable, optional
+        Asked before each tree.
+    on_checkpoint : callable, optional
+        Told fold and number of trees at each checkpoint.
+
+    Returns
+    -------
+    TrialResult
+
+    Raises
+    ------
+    Stopped
+        If `should_stop` said so.
+    """
+    assembly = TrialAssembly(params, folds)
+    for fold in folds:
+        data = binned.get(fold, max_bin_of(params), str(params["target"]))
+        started = time.perf_counter()
+        predictions = train_fold(data, params, seed, should_stop, partial(on_checkpoint, fold))
+        assembly.add(FoldCurve.of(predictions, scorers[fold.number], time.perf_counter() - started))
+    return assembly.result(scorers)
+
+
+@dataclass(frozen=True, eq=False)
+class FoldCurve:
+    """A trained fold of a trial, before its best checkpoint is known.
+
+    Attributes
+    ----------
+    predictions : ndarray of float32, shape (n_rows, n_checkpoints)
+        Column-major.
+    curve : ndarray of float64, shape (n_eras, n_checkpoints)
+        CORR of each era at each checkpoint.
+    seconds : float
+        Wall-clock seconds of the training.
+    """
+
+    predictions: NDArray[np.float32]
+    curve: NDArray[np.float64]
+    seconds: float
+
+    @classmethod
+    def of(cls, predictions: NDArray[np.float32], scorer: Scorer, seconds: float) -> FoldCurve:
+        """Score the predictions of a fold at every checkpoint."""
+        return cls(predictions, scorer.corr(predictions), seconds)
+
+
+class TrialAssembly:
+    """A trial that is put together fold by fold, earliest first.
+
+    Once the last validation fold is there, its best checkpoint is known, and of each fold's predictions only two
+    columns are held.
+
+    Parameters
+    ----------
+    params : mapping of str to value
+        Configuration with ``n_estimators`` and ``target``.
+    folds : sequence of Fold
+        For the configuration's target, earliest first.
+    """
+
+    def __init__(self, params: Mapping[str, Value], folds: Sequence[Fold]) -> None:
+        self.params = dict(params)
+        self.folds = tuple(folds)
+        self._points = checkpoints(int(params["n_estimators"]))
+        self._parts: list[FoldCurve] = []
+        self._best: int | None = None
+
+    @property
+    def next_fold(self) -> Fold | None:
+        """The fold to be added next; None where all are there."""
+        return self.folds[len(self._parts)] if len(self._parts) < len(self.folds) else None
+
+    def add(self, part: FoldCurve) -> None:
+        """Add the next fold."""
+        if self._best is not None:
+            self._parts.append(_drawn_and_best(part, self._best))
+            return
+        self._parts.append(part)
+        if len(self._parts) == len(self.folds) - 1:  # the best checkpoint is chosen on validation alone
+            self._best = best_checkpoint(np.concatenate([each.curve for each in self._parts]))
+            self._parts = [_drawn_and_best(each, self._best) for each in self._parts]
+
+    def result(self, scorers: Mapping[int, Scorer]) -> TrialResult:
+        """Return the whole trial, scored by the scorers of each fold's number."""
+        if self._best is None or self.next_fold is not None:
+            raise ValueError("the trial is not whole")
+        results = tuple(
+            FoldResult(fold, part.predictions, scorers[fold.number].score(part.predictions), part.curve)
+            for fold, part in zip(self.folds, self._parts, strict=True)
+        )
+        seconds = sum(part.seconds for part in self._parts)
+        return TrialResult(self.params, self._points, self._best, results, seconds)
+
+
+def rescore(result: TrialResult, scorers: Mapping[int, Scorer]) -> TrialResult:
+    """Return a trial scored again, against the benchmarks of other scorers."""
+    folds = tuple(replace(part, scores=scorers[part.fold.number].score(part.predictions)) for part in result.folds)
+    return replace(result, folds=folds)
+
+
+def best_checkpoint(curve: NDArray[np.float64]) -> int:
+    """Return the checkpoint with the highest Sharpe.
+
+    Parameters
+    ----------
+    curve : ndarray of float64, shape (n_eras, n_checkpoints)
+        CORR of the validation eras. A checkpoint whose predictions are constant in some era (NaN) counts only
+        where all others are so too.
+
+    Returns
+    -------
+    int
+        Index of the checkpoint; the last where none has a Sharpe.
+    """
+    sharpes = sharpe(curve, axis=0)
+    scorable = np.isfinite(curve).any(axis=1)  # an era of one row is scored for nobody
+    whole = np.isfinite(curve[scorable]).all(axis=0) & np.isfinite(sharpes)
+    candidates = whole if whole.any() else np.isfinite(sharpes)
+    if not candidates.any():
+        return int(curve.shape[1]) - 1
+    return int(np.argmax(np.where(candidates, sharpes, -np.inf)))
+
+
+def _drawn_and_best(part: FoldCurve, best: int) -> FoldCurve:
+    return replace(part, predictions=np.asfortranarray(part.predictions[:, [-1, best]]))

@@ -1,0 +1,1 @@
+"""Selects members among a study's trials and blends them."""

@@ -1,0 +1,292 @@
+"""An ensemble of a study's trials, chosen and blended in one call, and a table of what it came to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from html import escape
+
+import pandas as pd
+from rich.console import Console
+
+from signal_miner.ensemble.maker import EnsembleMaker, EnsembleSummary, make_neutralization
+from signal_miner.ensemble.runs import EnsembleRuns
+from signal_miner.ensemble.selection import GREEDY, SelectionRule
+from signal_miner.ensemble.table import as_shown, ensemble_frame
+from signal_miner.errors import UserError
+from signal_miner.experiment.plan import Plan
+from signal_miner.experiment.reopening import reopen_plan
+from signal_miner.tracking.studies import Studies, StudyReference, TrackedStudy, referenced
+from signal_miner.utils.console import plain_console
+from signal_miner.utils.redaction import KeptWithoutPasswords
+from signal_miner.utils.validation import LARGEST_INTEGER, Rule, shown
+
+_ALL = 1.0  # proportion of a neutralisation
+
+
+@dataclass(frozen=True)
+class EnsembleOptions:
+    """Which ensemble to make; what is None is as `SelectionRule` has it.
+
+    Attributes
+    ----------
+    study : str or None
+        Its name or the beginning of it; the newest study if None.
+    select : str or None
+    members : int or None
+    metric : str or None
+    max_correlation : float or None
+        Of ``greedy`` alone.
+    max_benchmark_correlation : float or None
+    pool : int or None
+        Of ``greedy`` alone.
+    runs : tuple of str
+    weights : str or None
+    neutralize : str or None
+        ``features``, ``benchmark``, or a column of Numerai's benchmark predictions; nothing if None.
+    proportion : float or None
+        Of the neutralisation, from 0 to 1; all of it if None.
+    data : str or None
+        Where the study's data lie now.
+    tracking_uri : str or None
+    rule : SelectionRule
+        What the options come to.
+
+    Raises
+    ------
+    UserError
+        If a value is not one of these, or has nothing to act on.
+    """
+
+    study: str | None = None
+    select: str | None = None
+    members: int | None = None
+    metric: str | None = None
+    max_correlation: float | None = None
+    max_benchmark_correlation: float | None = None
+    pool: int | None = None
+    runs: tuple[str, ...] = ()
+    weights: str | None = None
+    neutralize: str | None = None
+    proportion: float | None = None
+    data: str | None = None
+    tracking_uri: str | None = None
+    rule: SelectionRule = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.neutralize is not None:
+            Rule(str).checked("neutralize", self.neutralize)
+        if self.proportion is not None:
+            proportion = Rule(float).checked("proportion", self.proportion, "; use one such as 0.5")
+            object.__setattr__(self, "proportion", proportion)
+        if (self.select or SelectionRule.select) != GREEDY:
+            for name, value in (("max_correlation", self.max_correlation), ("pool", self.pool)):
+                if value is not None:
+                    raise UserError(f"{name} belongs to select=greedy, not to select={self.select}; leave it out")
+        if self.proportion is not None and not self.neutralize:
+            raise UserError("proportion says how much of a neutralisation, and none is asked for; add neutralize=…")
+        names = ("select", "members", "metric", "max_correlation", "max_benchmark_correlation", "pool", "weights")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        object.__setattr__(self, "rule", SelectionRule(**given, runs=self.runs))
+
+
+@dataclass(frozen=True, eq=False)
+class MadeEnsemble:
+    """An ensemble that was made, and where.
+
+    Attributes
+    ----------
+    summary : EnsembleSummary
+    study : TrackedStudy
+    tracking_uri : str
+    """
+
+    summary: EnsembleSummary
+    study: TrackedStudy
+    tracking_uri: str
+
+
+def _nothing(_study: TrackedStudy, _plan: Plan) -> None:
+    pass
+
+
+def make_ensemble(
+    options: EnsembleOptions, console: Console, on_study: Callable[[TrackedStudy, Plan], None] = _nothing
+) -> MadeEnsemble:
+    """Choose trials of a study, blend their tracked predictions, and track the blend.
+
+    Parameters
+    ----------
+    options : EnsembleOptions
+    console : rich.console.Console
+        Where is told what a person must know.
+    on_study : callable, optional
+        Given the study and its plan as soon as they are found.
+
+    Returns
+    -------
+    MadeEnsemble
+
+    Raises
+    ------
+    UserError
+        If there is no such study, its data are gone, no trial fits the rule, or predictions cannot be read.
+    """
+    study = Studies(options.tracking_uri).find(options.study)
+    plan = reopen_plan(study.plan, options.data)
+    on_study(study, plan)
+    proportion = _ALL if options.proportion is None else options.proportion
+    neutralization = make_neutralization(options.neutralize or "", proportion, plan)
+    runs = EnsembleRuns(options.tracking_uri)
+    summary = EnsembleMaker(study, plan, runs, console).make(options.rule, neutralization)
+    return MadeEnsemble(summary, study, runs.tracking_uri)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class BuiltEnsemble(KeptWithoutPasswords):
+    """An ensemble as a notebook shows it.
+
+    Attributes
+    ----------
+    name : str
+        ``ensemble 1``.
+    run_id : str
+        Its MLflow run.
+    study : str
+        The study it is of.
+    tracking_uri : str or None
+        The store that both are in; None, for MLflow's own choice, after a pickle whose address held a password.
+    table : pandas.DataFrame
+        A row a member by its name, at its best checkpoint; then the ensemble, and ``benchmark``. Columns ``weight``,
+        ``trees``, ``validation/corr``, ``validation/sharpe``, ``validation/bmc``, ``validation/benchmark_corr``,
+        ``test/corr``, ``test/sharpe``, ``test/bmc``.
+    highest_correlation : float or None
+        Between two members in validation; None where there is one alone.
+    """
+
+    name: str
+    run_id: str
+    study: str
+    tracking_uri: str | None
+    table: pd.DataFrame
+    highest_correlation: float | None
+
+    def __repr__(self) -> str:
+        return f"{self._caption}\n{self._shown.to_string()}"
+
+    def _repr_html_(self) -> str:
+        head, foot = self._shown.to_html().replace('halign="left"', 'style="text-align:center"').split("<thead>")
+        return f"{head}<caption>{escape(self._caption)}</caption>\n  <thead>{foot}"
+
+    @property
+    def _caption(self) -> str:
+        caption = (
+            f"{self.name.capitalize()} of study {self.study}, chosen on validation (test is shown, never chosen by)"
+        )
+        if self.highest_correlation is None:
+            return caption
+        return f"{caption}; two members correlate {self.highest_correlation:.2f} at most"
+
+    @property
+    def _shown(self) -> pd.DataFrame:
+        shown = as_shown(self.table).rename_axis(index=None)
+        heads = [str(name).rpartition("/")[::2] for name in shown]  # the part of the eras, above its scores
+        return shown.set_axis(pd.MultiIndex.from_tuples(heads), axis="columns")
+
+
+def build_ensemble(
+    study: str | StudyReference | None = None,
+    *,
+    select: str = SelectionRule.select,
+    members: int = SelectionRule.members,
+    metric: str = SelectionRule.metric,
+    max_correlation: float | None = None,
+    max_benchmark_correlation: float | None = None,
+    pool: int | None = None,
+    runs: str | Sequence[str | int] | None = (),
+    weights: str = SelectionRule.weights,
+    neutralize: str | None = None,
+    proportion: float | None = None,
+    data: str | None = None,
+    tracking_uri: str | None = None,
+) -> BuiltEnsemble:
+    """Choose trials of a study by their tracked predictions and blend them as Numerai does; track the blend.
+
+    Parameters
+    ----------
+    study : str or StudyReference, optional
+        The study's name or its beginning, or what `start_mining` or `attach` returned; the newest if not given.
+    select : str, default "greedy"
+        ``greedy`` adds trials one at a time as long as the ensemble's validation score rises; ``top``; ``beating``
+        (the benchmark in validation); ``runs``.
+    members : int, default 5
+        At most.
+    metric : str, default "sharpe"
+        ``sharpe``, ``corr`` or ``bmc``, in validation: what trials are ranked by at their best checkpoint, and what
+        ``greedy`` maximises. ``top`` takes any validation metric.
+    max_correlation : float, optional
+        Of ``greedy``: between two members at most, 0.9 if not given.
+    max_benchmark_correlation : float, optional
+        Trials closer to the benchmark take no part; all may if not given.
+    pool : int, optional
+        Of ``greedy``: how many trials, best first, are candidates, 100 if not given.
+    runs : sequence of str or int, optional
+        Of ``runs``: run ids, names or numbers of trials.
+    weights : str, default "equal"
+        ``equal``, or ``rank``: k for the best of k members, then k - 1, and so on.
+    neutralize : str, optional
+        ``features``, ``benchmark``, or a column of Numerai's benchmark predictions: taken out of the blend.
+    proportion : float, optional
+        How much of that, from 0 to 1; all if not given.
+    data : str, optional
+        Where the study's data lie now.
+    tracking_uri : str, optional
+        MLflow store; the study's own if `study` says it, else MLflow's own choice.
+
+    Returns
+    -------
+    BuiltEnsemble
+
+    Raises
+    ------
+    UserError
+        If there is no such study, an option is wrong, the data are gone, no trial fits, or predictions cannot be read.
+    """
+    name, uri = referenced(study, tracking_uri)
+    options = EnsembleOptions(
+        study=name,
+        select=select,
+        members=members,
+        metric=metric,
+        max_correlation=max_correlation,
+        max_benchmark_correlation=max_benchmark_correlation,
+        pool=pool,
+        runs=_named(runs),
+        weights=weights,
+        neutralize=neutralize,
+        proportion=proportion,
+        data=data,
+        tracking_uri=uri,
+    )
+    made = make_ensemble(options, plain_console())
+    tracked = made.summary.tracked
+    return BuiltEnsemble(
+        name=tracked.name,
+        run_id=tracked.run_id,
+        study=made.study.name,
+        tracking_uri=made.tracking_uri,
+        table=ensemble_frame(made.summary, made.study.benchmark),
+        highest_correlation=tracked.metrics.get("members/highest_correlation"),
+    )
+
+
+def _named(runs: str | Sequence[str | int] | None) -> tuple[str, ...]:
+    if runs is None or isinstance(runs, str):
+        return () if runs is None else (runs,)
+    if not isinstance(runs, Iterable):
+        raise UserError(f"runs = {shown(runs)} is not a list; write runs=[{shown(runs)}]")
+    number = Rule(int, 0, LARGEST_INTEGER)
+    return tuple(
+        run if isinstance(run, str) else str(number.checked("runs: a trial", run, ", nor a run's id or name"))
+        for run in runs
+    )

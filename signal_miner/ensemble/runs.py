@@ -1,0 +1,282 @@
+"""Ensembles in MLflow: a run each, with metrics and artifacts as a trial's, and links to its members."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mlflow.entities import Run
+from numpy.typing import NDArray
+
+from signal_miner.engine.metrics import RunMetrics
+from signal_miner.ensemble.members import Ensemble
+from signal_miner.errors import UserError, did_you_mean
+from signal_miner.tracking.artifacts import PREDICTIONS, read_predictions
+from signal_miner.tracking.comparison_view import RUN_COLOR, order, run_color
+from signal_miner.tracking.records import trial_name
+from signal_miner.tracking.run_store import FAILED, FINISHED, RunStore, told
+from signal_miner.tracking.store import NOTE
+from signal_miner.tracking.tags import CONFIG_HASH, ENSEMBLE_KIND, KIND, ORDER, STUDY
+from signal_miner.utils.files import temporary_directory
+from signal_miner.utils.redaction import reason_of
+
+ENSEMBLE = "ensemble.json"
+"""Artifact: members with their runs, parameters, trees and weights, and how they were chosen."""
+
+MEMBERS = "signal_miner.members"
+"""Tag: run ids of the members, separated by commas."""
+
+REFIT_TAG = "signal_miner.refit."
+"""Beginning of the tags that hold a refitted member to its bytes: then its file's name."""
+
+_FORMS_SHOWN = 4  # of the names that a message gives to choose from
+
+_GAP = "\u2003"  # MLflow draws table cells side by side without a gap
+
+REFIT = "refit"
+"""Artifact folder: the members refitted so far, as LightGBM's model text, so that a stopped refit goes on."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedEnsemble:
+    """An ensemble as MLflow has it.
+
+    Attributes
+    ----------
+    run_id, experiment_id, name : str
+    ensemble : Ensemble
+    metrics : mapping of str to float
+    params : mapping of str to str
+    """
+
+    run_id: str
+    experiment_id: str
+    name: str
+    ensemble: Ensemble
+    metrics: Mapping[str, float]
+    params: Mapping[str, str]
+
+
+class EnsembleRuns(RunStore):
+    """The ensembles of a tracking store."""
+
+    @told
+    def log(
+        self,
+        experiment_id: str,
+        config_hash: str,
+        ensemble: Ensemble,
+        params: Mapping[str, Any],
+        metrics: RunMetrics,
+        artifacts: Path,
+        members_note: str,
+    ) -> TrackedEnsemble:
+        """Write an ensemble; its run is set to FINISHED last.
+
+        Parameters
+        ----------
+        experiment_id, config_hash : str
+            Of the study.
+        ensemble : Ensemble
+        params : mapping
+            How it was chosen, for the table of runs.
+        metrics : RunMetrics
+        artifacts : Path
+            Directory whose files are logged.
+        members_note : str
+            Markdown with the members, shown on the run's page.
+
+        Returns
+        -------
+        TrackedEnsemble
+        """
+        earlier = [run.info.run_name for run in self._find([experiment_id], {KIND: ENSEMBLE_KIND})]
+        taken = [int(number) for number in re.findall(r"^ensemble (\d+)$", "\n".join(map(str, earlier)), re.MULTILINE)]
+        name = f"ensemble {max(taken, default=0) + 1}"
+        tags = {
+            STUDY: ensemble.study,
+            CONFIG_HASH: config_hash,
+            KIND: ENSEMBLE_KIND,
+            RUN_COLOR: run_color(ENSEMBLE_KIND, {}),
+            ORDER: order(ENSEMBLE_KIND, None),
+            MEMBERS: ",".join(member.run_id for member in ensemble.members),
+            NOTE: f"{metrics.summary}.\n\n{members_note}",
+        }
+        tags |= {f"beats_benchmark.{part}": str(beats).lower() for part, beats in metrics.beats_benchmark.items()}
+        run_id = self._create(experiment_id, name, tags)
+        try:
+            self._write(run_id, params, metrics)
+            self._client.log_text(run_id, ensemble.to_json(), ENSEMBLE)
+            self._client.log_artifacts(run_id, str(artifacts))
+        except BaseException:
+            self._client.set_terminated(run_id, FAILED)
+            self._client.delete_run(run_id)
+            raise
+        self._client.set_terminated(run_id, FINISHED)
+        texts = {key: str(value) for key, value in params.items()}
+        return TrackedEnsemble(run_id, experiment_id, name, ensemble, metrics.values, texts)
+
+    def predictions(
+        self, run_id: str, name: str, column: str, rows: Mapping[int, int]
+    ) -> dict[int, NDArray[np.floating[Any]]]:
+        """Return a column of a run's tracked predictions by fold.
+
+        Parameters
+        ----------
+        run_id : str
+        name : str
+            How a message names the run.
+        column : str
+            Of ``predictions.parquet``.
+        rows : mapping of int to int
+            Number of validation rows that each fold must have.
+
+        Returns
+        -------
+        dict of int to ndarray of float, shape (n_rows,)
+
+        Raises
+        ------
+        UserError
+            If they are not there, damaged, or not of these rows.
+        """
+        try:
+            with temporary_directory() as directory:
+                predictions = read_predictions(self.download(run_id, PREDICTIONS, directory), column)
+            if {number: len(values) for number, values in predictions.items()} != rows:
+                raise UserError("its rows are not the study's")
+        except (UserError, OSError, ValueError, KeyError) as error:
+            raise UserError(
+                f"{name} (run {run_id}) has no readable {PREDICTIONS} ({reason_of(error)}); delete the run and make it "
+                "again"
+            ) from error
+        return predictions
+
+    @told
+    def find(self, which: str | None = None) -> TrackedEnsemble:
+        """Return an ensemble.
+
+        Parameters
+        ----------
+        which : str, optional
+            Its run id; its name, such as ``ensemble 3``, or study and name, such as ``demo/ensemble 3``, where the
+            study may be its beginning; or a study's name or the beginning of one: then its newest ensemble. The newest
+            of all if not given.
+
+        Raises
+        ------
+        UserError
+            If there is none, a name fits several, or its artifacts cannot be read.
+        """
+        runs = [
+            run for run in self._find(self._all_experiment_ids(), {KIND: ENSEMBLE_KIND}) if run.info.status == FINISHED
+        ]
+        runs.sort(key=lambda run: run.info.start_time, reverse=True)
+        if not runs:
+            raise UserError("the tracking store has no ensemble yet; make one with: mlflow run . -e ensemble")
+        return self._tracked(_chosen(runs, which or ""))
+
+    @told
+    def log_refit(self, run_id: str, file: Path) -> None:
+        """Keep a refitted member among a run's artifacts, and what its bytes came to in a tag."""
+        self._client.log_artifact(run_id, str(file), REFIT)
+        self._set_tags(run_id, {f"{REFIT_TAG}{file.name}": sha256(file.read_bytes()).hexdigest()})
+
+    @told
+    def log_values(self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+        """Add metrics and tags to a run."""
+        self._write(run_id, {}, metrics)
+        self._set_tags(run_id, tags)
+
+    @told
+    def refit(self, run_id: str, name: str) -> str | None:
+        """Return a refitted member's text by its file's name; None where none is kept, or not as it was written."""
+        tag = self._client.get_run(run_id).data.tags.get(f"{REFIT_TAG}{name}")
+        if tag is None:
+            return None
+        try:
+            with temporary_directory() as directory:
+                body = self.download(run_id, f"{REFIT}/{name}", directory).read_bytes()
+        except (UserError, OSError):
+            return None
+        return body.decode("utf-8") if sha256(body).hexdigest() == tag else None
+
+    def _tracked(self, run: Run) -> TrackedEnsemble:
+        try:
+            with temporary_directory() as directory:
+                text = self.download(run.info.run_id, ENSEMBLE, directory).read_text(encoding="utf-8")
+            ensemble = Ensemble.from_json(text)
+        except (UserError, OSError, ValueError) as error:
+            raise UserError(f"{run.info.run_name} has no readable {ENSEMBLE} ({error}); make it again") from error
+        return TrackedEnsemble(
+            run_id=run.info.run_id,
+            experiment_id=run.info.experiment_id,
+            name=str(run.info.run_name),
+            ensemble=ensemble,
+            metrics=dict(run.data.metrics),
+            params=dict(run.data.params),
+        )
+
+
+def _chosen(runs: Sequence[Run], which: str) -> Run:
+    """Return the run that is meant, of ensembles with the newest first; any where nothing is said."""
+    by_id = [run for run in runs if run.info.run_id == which]
+    named = by_id or [run for run in runs if run.info.run_name == which]
+    if not named:
+        study, slash, name = which.rpartition("/")
+        of_name = [run for run in runs if slash and run.info.run_name == name]
+        named = _of_study(of_name, study)
+    if len(named) > 1:
+        forms = list(dict.fromkeys(_full_name(run) for run in named))
+        forms = forms if len(forms) == len(named) else [run.info.run_id for run in named]
+        shown = ", ".join(forms[:_FORMS_SHOWN]) + (", …" if len(forms) > _FORMS_SHOWN else "")
+        raise UserError(f"ensemble {which!r} fits {len(named)} ensembles; give one of {shown}, or a run id")
+    fitting = named or _of_study(runs, which)
+    if not fitting:
+        names = (str(name) for run in runs for name in (run.info.run_name, run.data.tags[STUDY], _full_name(run)))
+        known = [name for name in dict.fromkeys(names) if ("/" in name) == ("/" in which)]
+        raise UserError(f"ensemble {which!r} is not tracked{did_you_mean(which, known)}")
+    return fitting[0]
+
+
+def _of_study(runs: Sequence[Run], study: str) -> list[Run]:
+    """Return the ensembles of a study by its name, or else of those that begin so."""
+    return [run for run in runs if run.data.tags[STUDY] == study] or [
+        run for run in runs if run.data.tags[STUDY].startswith(study)
+    ]
+
+
+def _full_name(run: Run) -> str:
+    return f"{run.data.tags[STUDY]}/{run.info.run_name}"
+
+
+def members_note(
+    ensemble: Ensemble, experiment_id: str, trees: Sequence[int], columns: Mapping[str, Sequence[str]]
+) -> str:
+    """Return a table of the members in Markdown, each with a link to its run.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+    experiment_id : str
+    trees : sequence of int
+        Of each member.
+    columns : mapping of str to sequence of str
+        Further columns: a cell for each member.
+    """
+    heads = ["member", "weight", "trees", *columns]
+    rows = [_row(heads), f"|{' --- |' * len(heads)}"]
+    for place, member in enumerate(ensemble.members):
+        link = f"[{trial_name(member.number)}](#/experiments/{experiment_id}/runs/{member.run_id})"
+        further = [values[place] for values in columns.values()]
+        rows.append(_row([link, f"{member.weight:.3f}", str(trees[place]), *further]))
+    return "\n".join(rows)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "|" + "|".join(f" {cell}{_GAP} " for cell in cells) + "|"

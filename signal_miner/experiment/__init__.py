@@ -1,0 +1,1 @@
+"""What is mined: the experiment file, its grid and constraint, and the plan over the data."""

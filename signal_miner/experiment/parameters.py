@@ -1,0 +1,160 @@
+"""The LightGBM parameters that a grid may hold, how a file writes an axis, and what checks of any value share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from signal_miner.errors import UserError, did_you_mean
+from signal_miner.utils.validation import _LARGEST_NUMBER, LARGEST_AXIS, LARGEST_INTEGER, Rule, Value, shown
+
+RULES: dict[str, Rule] = {
+    "colsample_bytree": Rule(float, 0, 1, open_low=True),
+    "colsample_bynode": Rule(float, 0, 1, open_low=True),
+    "subsample": Rule(float, 0, 1, open_low=True),
+    "subsample_freq": Rule(int, 0, LARGEST_INTEGER),
+    "learning_rate": Rule(float, 0, 10, open_low=True),
+    "n_estimators": Rule(int, 1, 1_000_000),
+    "max_bin": Rule(int, 2, 65_535),
+    "max_depth": Rule(int, -1, 1_000),
+    "num_leaves": Rule(int, 2, 131_072),
+    "min_child_samples": Rule(int, 0, LARGEST_INTEGER),
+    "min_child_weight": Rule(float, 0, _LARGEST_NUMBER),
+    "min_split_gain": Rule(float, 0, _LARGEST_NUMBER),
+    "reg_lambda": Rule(float, 0, _LARGEST_NUMBER),
+    "reg_alpha": Rule(float, 0, _LARGEST_NUMBER),
+    "max_delta_step": Rule(float, 0, _LARGEST_NUMBER),
+    "path_smooth": Rule(float, 0, _LARGEST_NUMBER),
+    "extra_trees": Rule(bool),
+    "data_sample_strategy": Rule(str, choices=("bagging", "goss")),
+    "device_type": Rule(str, choices=("cpu", "gpu", "cuda")),
+    "target": Rule(str),
+}
+"""What a grid and a benchmark may set, by LightGBM's scikit-learn names, and ``target``."""
+
+_ALIASES = {
+    "feature_fraction": "colsample_bytree",
+    "feature_fraction_bynode": "colsample_bynode",
+    "bagging_fraction": "subsample",
+    "bagging_freq": "subsample_freq",
+    "lambda_l1": "reg_alpha",
+    "lambda_l2": "reg_lambda",
+    "eta": "learning_rate",
+    "device": "device_type",
+    "num_iterations": "n_estimators",
+    "num_trees": "n_estimators",
+    "num_boost_round": "n_estimators",
+    "min_data_in_leaf": "min_child_samples",
+    "min_sum_hessian_in_leaf": "min_child_weight",
+    "min_gain_to_split": "min_split_gain",
+    "n_jobs": "jobs, at the top of the file",
+    "num_threads": "jobs, at the top of the file",
+    "random_state": "seed, at the top of the file",
+    "seed": "seed, at the top of the file",
+}
+
+
+def check_name(name: str, where: str) -> Rule:
+    """Return the rule of a parameter.
+
+    Raises
+    ------
+    UserError
+        If a grid may not hold it.
+    """
+    if name in RULES:
+        return RULES[name]
+    if name in _ALIASES:
+        raise UserError(f"{where}.{name} is LightGBM's other name; use {_ALIASES[name]}")
+    if name in {"boosting", "boosting_type"}:
+        raise UserError(
+            f"{where}.{name} is not a dimension: the learning curve is read from gbdt boosters; leave it out"
+        )
+    raise UserError(f"{where}.{name} is not a parameter that can be mined{did_you_mean(name, RULES)}")
+
+
+def check_value(name: str, value: Any, where: str) -> Value:
+    """Return a value in its parameter's type.
+
+    Raises
+    ------
+    UserError
+        If it is of another type or out of range.
+    """
+    rule = check_name(name, where)
+    if rule.kind is int and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    checked: Value = rule.checked(f"{where}.{name}", value)
+    if name == "max_depth" and checked == 0:
+        raise UserError(f"{where}.max_depth = 0 is not a depth; use -1 for no limit, or 1 and more")
+    return checked
+
+
+def parse_axis(name: str, written: Any, where: str = "grid") -> tuple[Value, ...]:
+    """Return the values of one axis.
+
+    Parameters
+    ----------
+    name : str
+        Parameter.
+    written : object
+        A list of values; a single value; or a table ``{from, to, count}`` (evenly spaced, both ends included,
+        integers cut as ``numpy.linspace(..., dtype=int)`` cuts them) or, for integers, ``{from, to, step}``.
+    where : str
+        Table of the file, for errors.
+
+    Returns
+    -------
+    tuple of value
+
+    Raises
+    ------
+    UserError
+        If it is none of these, a value breaks its parameter's rule, or a value is there twice.
+    """
+    rule = check_name(name, where)
+    if isinstance(written, Mapping):
+        values = _spaced(name, rule, written, where)
+    elif isinstance(written, list):
+        values = [check_value(name, value, where) for value in written]
+    else:
+        values = [check_value(name, written, where)]
+    if not values:
+        raise UserError(f"{where}.{name} = [] has no values; list one or more, or leave the key out")
+    if len(set(values)) < len(values):
+        twice = next(value for value in values if values.count(value) > 1)
+        raise UserError(f"{where}.{name} holds {twice!r} twice; each value may stand once")
+    return tuple(values)
+
+
+def _spaced(name: str, rule: Rule, table: Mapping[str, Any], where: str) -> list[Value]:
+    usage = "write { from = 1, to = 9, count = 5 }" + (" or { from = 1, to = 9, step = 2 }" if rule.kind is int else "")
+    if rule.kind not in (int, float):
+        raise UserError(f"{where}.{name} cannot be a range; list its values")
+    for key in table:
+        if key not in {"from", "to", "count", "step"}:
+            raise UserError(
+                f"{where}.{name} has the unknown key {key!r}{did_you_mean(key, ['from', 'to', 'count', 'step'])}"
+            )
+    if not {"from", "to"} <= table.keys() or {"count", "step"} <= table.keys():
+        raise UserError(f"{where}.{name} is not a range; {usage}")
+    low, high = (check_value(name, table[end], where) for end in ("from", "to"))
+    if isinstance(low, str) or isinstance(high, str) or low > high:
+        raise UserError(f"{where}.{name}: from = {low!r} is above to = {high!r}; swap them")
+    if "count" in table:
+        count = table["count"]
+        if not Rule(int, 1, LARGEST_AXIS).admits(count):
+            raise UserError(f"{where}.{name}: count = {shown(count)} is not an integer from 1 to {LARGEST_AXIS}")
+        if rule.kind is int and count > high - low + 1:
+            raise UserError(
+                f"{where}.{name}: count = {count} is more than the {high - low + 1} integers from {low} to {high}"
+            )
+        return [check_value(name, value, where) for value in np.linspace(low, high, count, dtype=rule.kind).tolist()]
+    if rule.kind is float:
+        raise UserError(f"{where}.{name} needs a count, as its values are not integers; {usage}")
+    step = Rule(int, 1, LARGEST_INTEGER).checked(f"{where}.{name}: step", table.get("step", 1))
+    if (high - low) // step >= LARGEST_AXIS:
+        raise UserError(f"{where}.{name} has more than {LARGEST_AXIS} values; use a larger step")
+    return [check_value(name, value, where) for value in range(int(low), int(high) + 1, step)]

@@ -1,0 +1,1 @@
+"""Evaluates one model of a study on its locked holdout eras."""

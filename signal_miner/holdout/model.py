@@ -1,0 +1,131 @@
+"""What is judged on a holdout: a model of a study, the fold that it is trained and predicts on, and its blend there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from signal_miner.data.folds import Fold, thinned
+from signal_miner.ensemble.members import Ensemble, Member
+from signal_miner.ensemble.neutralization import neutralizers_of
+from signal_miner.ensemble.runs import TrackedEnsemble
+from signal_miner.errors import UserError
+from signal_miner.experiment.plan import Plan
+from signal_miner.scoring.blending import gaussianised, neutralized, uniform_ranks
+from signal_miner.tracking.records import TrackedTrial, trial_name
+from signal_miner.tracking.studies import TrackedStudy
+from signal_miner.tracking.tags import BENCHMARK_KIND
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedModel:
+    """The ensemble, or the single trial, that a holdout is opened for.
+
+    Attributes
+    ----------
+    name : str
+        ``ensemble 3``, or ``trial 0017 at its best checkpoint``.
+    run_id : str
+    ensemble : Ensemble
+        A trial is an ensemble of one.
+    metrics : mapping of str to float
+        Its tracked scores, such as ``validation/sharpe``.
+    single : bool
+        Whether it is a trial.
+    """
+
+    name: str
+    run_id: str
+    ensemble: Ensemble
+    metrics: Mapping[str, float]
+    single: bool
+
+    @classmethod
+    def of_ensemble(cls, tracked: TrackedEnsemble) -> JudgedModel:
+        """Return a tracked ensemble as the model."""
+        return cls(tracked.name, tracked.run_id, tracked.ensemble, tracked.metrics, single=False)
+
+    @classmethod
+    def of_trial(cls, study: TrackedStudy, trial: TrackedTrial) -> JudgedModel:
+        """Return a finished trial, cut at its best checkpoint as in an ensemble, as the model.
+
+        Raises
+        ------
+        UserError
+            If it has no best checkpoint.
+        """
+        if "best/trees" not in trial.metrics or trial.number is None:
+            raise UserError(f"{trial.name} has no best checkpoint; delete its run and mine on")
+        member = Member(trial.run_id, trial.number, dict(trial.params), int(trial.metrics["best/trees"]), 1.0)
+        scores = {
+            f"{part}/{score}": value
+            for name, value in trial.metrics.items()
+            for part, _, score in [name.removeprefix("best/").partition("_")]
+            if name.startswith("best/")
+        }
+        ensemble = Ensemble(study.name, (member,), None, {})
+        return cls(f"{trial.name} at its best checkpoint", trial.run_id, ensemble, scores, single=True)
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits over members, weights and neutralisation."""
+        own = json.loads(replace(self.ensemble, selection={}).to_json())
+        return sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:16]  # a store promises no order
+
+
+def holdout_plan(plan: Plan) -> Plan:
+    """Return a study's plan with one fold: trained on all eras before the holdout, predicting the holdout.
+
+    Parameters
+    ----------
+    plan : Plan
+
+    Returns
+    -------
+    Plan
+        For each training target ``min(validation_eras) - max(train_eras) > purge_eras`` of that target, thinned as the
+        study's folds are.
+    """
+    first, eras = plan.holdout_eras[0], np.unique(plan.dataset.eras)
+    step = plan.experiment.folds.train_era_step
+    folds = {
+        target: (Fold(1, thinned(eras[first - eras > purge].tolist(), step), plan.holdout_eras),)
+        for target, purge in plan.purge_eras.items()
+    }
+    return replace(plan, folds=folds)
+
+
+def blended(
+    ensemble: Ensemble, judging: Plan, predictions: Mapping[str, NDArray[np.floating[Any]]]
+) -> NDArray[np.float64]:
+    """Return an ensemble's ranks in the holdout, blended and neutralised as in the study's folds.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+    judging : Plan
+        What `holdout_plan` returned.
+    predictions : mapping of str to ndarray of float, shape (n_rows,)
+        Of each member, and of the benchmark, by name.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_rows,)
+        In (0, 1).
+    """
+    rows = judging.dataset.span_of(judging.holdout_eras)
+    eras = judging.dataset.eras[rows]
+    names = [trial_name(member.number) for member in ensemble.members]
+    columns = gaussianised(eras, np.column_stack([predictions[name] for name in names]))
+    blend = columns @ np.array([member.weight for member in ensemble.members])
+    neutralization = ensemble.neutralization
+    if neutralization is not None:
+        taken_out = neutralizers_of(neutralization.to, judging.dataset, rows, predictions[BENCHMARK_KIND])
+        blend = neutralized(eras, blend[:, np.newaxis], taken_out, neutralization.proportion)[:, 0]
+    return uniform_ranks(eras, blend)

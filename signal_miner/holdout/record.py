@@ -1,0 +1,225 @@
+"""What is kept of an opened holdout: when and for which model, and what that model scored there. Free of MLflow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from signal_miner.data.eras import era_numbers
+from signal_miner.engine.metrics import mean_score, score_summary
+from signal_miner.scoring.sharpe_ratio import effective_observations
+from signal_miner.tracking.tags import (
+    HOLDOUT_DIGEST,
+    HOLDOUT_ERAS,
+    HOLDOUT_MODEL,
+    HOLDOUT_OPENED,
+    HOLDOUT_RESULT,
+    HOLDOUT_RUN,
+)
+
+TWICE = "a holdout that is looked at twice is a validation set"
+
+_SPAN = "–"
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The fact that a study's holdout was opened.
+
+    Attributes
+    ----------
+    time : str
+        ISO 8601, UTC.
+    model, run_id : str
+        What it was opened for.
+    digest : str
+        Of what the model was made of.
+    eras : str
+        Labels of the first and the last era of the holdout.
+    result : str
+        One sentence; empty where the judging was not finished.
+    """
+
+    time: str
+    model: str
+    run_id: str
+    digest: str
+    eras: str
+    result: str = ""
+
+    @classmethod
+    def now(cls, model: str, run_id: str, digest: str, era_labels: Sequence[str]) -> Self:
+        """Return an opening of this moment."""
+        time = datetime.now(UTC).isoformat(timespec="seconds")
+        return cls(time, model, run_id, digest, span(era_labels))
+
+    @classmethod
+    def of(cls, tags: Mapping[str, str]) -> Self | None:
+        """Return the opening that the tags of a study's run tell of; None where there was none."""
+        if HOLDOUT_OPENED not in tags:
+            return None
+        named = (HOLDOUT_MODEL, HOLDOUT_RUN, HOLDOUT_DIGEST, HOLDOUT_ERAS, HOLDOUT_RESULT)
+        return cls(tags[HOLDOUT_OPENED], *(tags.get(name, "") for name in named))
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Tags of the study's run, all but the result's."""
+        return {
+            HOLDOUT_OPENED: self.time,
+            HOLDOUT_MODEL: self.model,
+            HOLDOUT_RUN: self.run_id,
+            HOLDOUT_DIGEST: self.digest,
+            HOLDOUT_ERAS: self.eras,
+        }
+
+    @property
+    def when(self) -> str:
+        """The time as a person reads it: ``2026-10-03 12:00 UTC``."""
+        try:
+            return datetime.fromisoformat(self.time).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        except ValueError:
+            return self.time
+
+    @property
+    def outcome(self) -> str:
+        """The result, or that there is none yet."""
+        return self.result or "not finished, the same command for the same model goes on"
+
+    def overlaps(self, other: Opening) -> bool:
+        """Say whether both holdouts have an era number in common."""
+        try:
+            (first, last), (start, end) = (era_numbers(each.eras.split(_SPAN)) for each in (self, other))
+        except ValueError:  # a tag that somebody changed
+            return False
+        return bool(first <= end and start <= last)
+
+
+def span(era_labels: Sequence[str]) -> str:
+    """Return the first and the last of these labels, ``1118–1221``."""
+    return f"{era_labels[0]}{_SPAN}{era_labels[-1]}"
+
+
+def opened(study_run_tags: Mapping[str, str]) -> str | None:
+    """Return a sentence on a study's opened holdout.
+
+    Parameters
+    ----------
+    study_run_tags : mapping of str to str
+        Tags of the study's run.
+
+    Returns
+    -------
+    str or None
+        None where it was not opened.
+    """
+    opening = Opening.of(study_run_tags)
+    if opening is None:
+        return None
+    return f"The holdout, eras {opening.eras}, was opened on {opening.when} for {opening.model}: {opening.outcome}."
+
+
+@dataclass(frozen=True, eq=False)
+class HoldoutScores:
+    """Scores of each era of the holdout.
+
+    Attributes
+    ----------
+    era_labels : tuple of str
+        Ascending.
+    corr, bmc, benchmark_corr : ndarray of float64, shape (n_eras,)
+        Of the model: CORR, contribution to the benchmark, correlation with it. NaN where it is not defined.
+    benchmark : ndarray of float64, shape (n_eras,)
+        CORR of the benchmark.
+    """
+
+    era_labels: tuple[str, ...]
+    corr: NDArray[np.float64]
+    bmc: NDArray[np.float64]
+    benchmark_corr: NDArray[np.float64]
+    benchmark: NDArray[np.float64]
+
+    @property
+    def undefined_eras(self) -> int:
+        """Eras in which the model has no CORR and the benchmark has."""
+        return int((np.isnan(self.corr) & np.isfinite(self.benchmark)).sum())
+
+    @property
+    def model_scores(self) -> dict[str, float]:
+        """``corr``, ``sharpe``, ``max_drawdown``, ``bmc`` and ``benchmark_corr``; NaN for what is not defined."""
+        return score_summary(self.corr) | {
+            "bmc": mean_score(self.bmc),
+            "benchmark_corr": mean_score(self.benchmark_corr),
+        }
+
+    @property
+    def benchmark_scores(self) -> dict[str, float]:
+        """``corr``, ``sharpe`` and ``max_drawdown`` of the benchmark."""
+        return score_summary(self.benchmark)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What is logged: metric name, such as ``holdout/sharpe``, to value. What is not defined is left out."""
+        own, other = self.model_scores, self.benchmark_scores
+        over = {f"{name}_over_benchmark": own[name] - other[name] for name in ("sharpe", "corr")}
+        values = {f"holdout/{name}": value for name, value in (own | over).items() if math.isfinite(value)}
+        return values | ({"holdout/undefined_eras": float(self.undefined_eras)} if self.undefined_eras else {})
+
+    def result(self, overlap_eras: int = 0) -> str:
+        """Return what it came to, in one sentence without a full stop.
+
+        Parameters
+        ----------
+        overlap_eras : int, default 0
+            Eras after an era whose targets share returns with its own.
+        """
+        own, other = self.model_scores, self.benchmark_scores
+        count = len(self.era_labels)
+        better = [
+            head
+            for name, head in (("corr", "CORR"), ("sharpe", "Sharpe"))
+            if not self.undefined_eras and own[name] > other[name]
+        ]
+        verdict = "it beats the benchmark in " + " and ".join(better) if better else "it does not beat the benchmark"
+        verdict += " alone" if len(better) == 1 else ""
+        above = int((self.corr > self.benchmark).sum())
+        missing = f"; no CORR in {self.undefined_eras} eras" if self.undefined_eras else ""
+        independent = effective_observations(self.corr, overlap_eras)
+        worth = f"; as targets overlap, these eras are worth about {independent:.1f} independent ones"
+        return (
+            f"CORR {_number(own['corr'], 4)} and Sharpe {_number(own['sharpe'], 2)} over {_eras(count)}, "
+            f"the benchmark {_number(other['corr'], 4)} and {_number(other['sharpe'], 2)}: {verdict}, "
+            f"and is above it in {above} of {_eras(count)}{missing}{worth if independent < count - 1 else ''}"
+        )
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a row an era: ``era``, ``corr``, ``bmc``, ``benchmark_corr``, ``benchmark``."""
+        return pd.DataFrame(
+            {
+                "era": list(self.era_labels),
+                "corr": self.corr,
+                "bmc": self.bmc,
+                "benchmark_corr": self.benchmark_corr,
+                "benchmark": self.benchmark,
+            }
+        )
+
+    @classmethod
+    def of_frame(cls, frame: pd.DataFrame) -> Self:
+        """Return the scores that `to_frame` wrote; raise `KeyError` or `ValueError` where it did not."""
+        columns = (frame[name].to_numpy(np.float64) for name in ("corr", "bmc", "benchmark_corr", "benchmark"))
+        return cls(tuple(map(str, frame["era"])), *columns)
+
+
+def _number(value: float, decimals: int) -> str:
+    return f"{value:.{decimals}f}" if math.isfinite(value) else "not defined"
+
+
+def _eras(count: int) -> str:
+    return f"{count} era{'s' * (count != 1)}"

@@ -1,0 +1,1 @@
+"""Runs a study: draws, trains, resumes and reports its status."""

@@ -1,0 +1,66 @@
+"""Fold results that wait on disk until their trial is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from signal_miner.data.folds import Fold
+from signal_miner.engine.trial import FoldCurve
+from signal_miner.mining.search import Draw
+
+_LOG = logging.getLogger(__name__)
+
+
+class KeptFolds:
+    """A directory of fold results, of one study.
+
+    Parameters
+    ----------
+    directory : Path
+        Made when the first result is kept.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def save(self, draw: Draw, fold: Fold, part: FoldCurve) -> None:
+        """Keep a fold's result; no room or right to write is no error, as it can be trained again."""
+        path = self._path(draw, fold)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(".part")
+            with partial.open("wb") as file:
+                np.savez(file, predictions=part.predictions, curve=part.curve, seconds=np.float64(part.seconds))
+            partial.replace(path)
+        except OSError:
+            _LOG.warning("the result of a fold could not be kept in %s", path, exc_info=True)
+
+    def load(self, draw: Draw, fold: Fold) -> FoldCurve | None:
+        """Return a fold's result; None where none is kept, or it cannot be read."""
+        try:
+            with np.load(self._path(draw, fold)) as file:
+                predictions = np.asfortranarray(file["predictions"])
+                return FoldCurve(predictions, file["curve"], float(file["seconds"]))
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+
+    def remove(self, draw: Draw) -> None:
+        """Forget a draw's results: its trial is told."""
+        for path in self._directory.glob(f"{draw.number}-*"):
+            path.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _path(self, draw: Draw, fold: Fold) -> Path:
+        configuration = json.dumps([dict(draw.params), fold.train_eras, fold.validation_eras], sort_keys=True)
+        digest = hashlib.sha256(configuration.encode()).hexdigest()[:16]
+        return self._directory / f"{draw.number}-fold-{fold.number}-{digest}.npz"

@@ -1,0 +1,256 @@
+"""The miner: asks the study, trains in joblib's threads, tracks each trial as it ends and tells the study."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+
+from signal_miner.engine.memory_plan import MemoryPlan
+from signal_miner.engine.metrics import trial_metrics
+from signal_miner.engine.trial import DRAWN, TrialResult, rescore
+from signal_miner.engine.validation_rows import fold_rows, fold_scorers
+from signal_miner.errors import UserError
+from signal_miner.experiment.plan import BENCHMARK, Plan
+from signal_miner.mining.progress import BenchmarkProgress, MiningProgress
+from signal_miner.mining.search import Draw, Search
+from signal_miner.mining.status import BENCHMARK as BENCHMARK_STATE
+from signal_miner.mining.status import MINING
+from signal_miner.mining.status_writer import Announcement
+from signal_miner.mining.training import Outcome, make_training
+from signal_miner.mining.trial_counts import Standing
+from signal_miner.scoring.series import sharpe
+from signal_miner.tracking.artifacts import PREDICTIONS, read_predictions, write_artifacts
+from signal_miner.tracking.records import TrackedTrial
+from signal_miner.tracking.study_writer import Tracker
+from signal_miner.utils.files import temporary_directory
+from signal_miner.utils.interruption import StopRequest
+
+
+class Miner:
+    """One process's work on a study.
+
+    Parameters
+    ----------
+    plan : Plan
+    memory : MemoryPlan
+    tracker : Tracker
+    search : Search
+    stop : StopRequest
+    announcement : Announcement
+        Where other processes read how far it is.
+    console : rich.console.Console
+        Where progress is shown.
+
+    Attributes
+    ----------
+    trials : list of TrackedTrial
+        The study's finished and failed trials, those of earlier processes first.
+    benchmark : TrackedTrial or None
+        None until it is trained.
+    exhausted : bool
+        Whether the grid had fewer configurations than trials were asked for.
+    complete : bool
+        Whether nothing is left to train.
+    last_error : str
+        Last line of the error of the last trial that failed here; empty if none did.
+    view : str
+        Address, after the server's, of the comparison in MLflow's UI.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        memory: MemoryPlan,
+        tracker: Tracker,
+        search: Search,
+        stop: StopRequest,
+        announcement: Announcement,
+        console: Console,
+    ) -> None:
+        self.trials: list[TrackedTrial] = []
+        self.benchmark: TrackedTrial | None = None
+        self.exhausted = False
+        self.complete = False
+        self.last_error = ""
+        self.view = ""
+        self._plan = plan
+        self._tracker = tracker
+        self._search = search
+        self._stop = stop
+        self._announcement = announcement
+        self._console = console
+        self._seed = plan.experiment.seed
+        self._rows = fold_rows(plan)
+        self._scorers = fold_scorers(plan)
+        self._training = make_training(plan, memory, stop.is_set, self._scorers)
+        self._benchmark_scores: Mapping[int, NDArray[np.float64]] = {}
+
+    def run(self) -> None:
+        """Train the benchmark and the trials, until the experiment's number is reached or a stop is asked for.
+
+        Raises
+        ------
+        UserError
+            If the benchmark fails, or something that is no fault of a configuration: memory, data or a store.
+        """
+        self.trials = list(self._tracker.trials())
+        self._train_benchmark()
+        if self.benchmark is None:
+            return
+        varying = [axis.name for axis in self._plan.grid.axes if len(axis.values) > 1]
+        self.view = self._tracker.save_view(self.benchmark.metrics, varying)
+        tracked = {self._key(trial.params): trial for trial in self.trials}
+        drawn = sorted([*self._search.finished(), *self._search.interrupted()], key=lambda draw: draw.number)
+        before, pending = [], []
+        for draw in drawn:
+            trial = tracked.get(self._key(draw.params))
+            if trial is None:
+                pending.append(draw)
+            else:  # told already, or cut off between tracking and telling
+                self._tell(draw.number, trial)
+                before.append(trial)
+        left = max(0, self._plan.experiment.trials - len(before))
+        standing = Standing.at_start(len(before) + left, before)
+        with MiningProgress(self._console, standing, self._announce, self._announce_words) as progress:
+            self._training.binned.on_features = progress.binning
+            draws = self._draws(pending, left, tracked, progress)
+            try:
+                for outcome in self._training.outcomes(draws):
+                    if outcome.result is not None or outcome.error is not None:
+                        progress.advance(self._finish(outcome))
+            except BaseException:
+                self._stop.set()  # or the trials in training would keep the process alive to their end
+                raise
+        self.complete = self.exhausted or len(self._search.finished()) >= self._plan.experiment.trials
+
+    def _draws(
+        self,
+        pending: Sequence[Draw],
+        count: int,
+        tracked: Mapping[tuple[str, ...], TrackedTrial],
+        progress: MiningProgress,
+    ) -> Iterator[Draw]:
+        """Yield what is to be trained: what was cut off, then what the study draws, less what is tracked already.
+
+        Draws of the study are tracked already where its journal was deleted, but not MLflow's store.
+        """
+        for position in range(count):
+            if self._stop.is_set():
+                return
+            draw = pending[position] if position < len(pending) else self._search.ask()
+            if draw is None:
+                self.exhausted = True
+                return
+            earlier = tracked.get(self._key(draw.params))
+            if earlier is None:
+                yield draw
+            else:
+                self._tell(draw.number, earlier)
+                progress.advance(earlier)
+
+    def _announce(self, standing: Standing) -> None:
+        self._announcement.tell(state=MINING, standing=standing, at="")
+
+    def _announce_words(self, words: str) -> None:
+        self._announcement.tell(at=words)
+
+    def _finish(self, outcome: Outcome) -> TrackedTrial:
+        """Track a trial, then tell the study: in this order, a kill in between loses nothing."""
+        draw = outcome.draw
+        params = dict(draw.params) | {"seed": self._seed}
+        if outcome.fatal:
+            raise UserError(
+                f"mining stopped at trial {draw.number}: {_last_line(outcome.error)}; "
+                "once that is mended, the same command goes on"
+            )
+        if outcome.result is None:
+            trial = self._tracker.log_failure(draw.number, params, outcome.error or "", outcome.started)
+            if not self.last_error:
+                self._console.print(f"{trial.name} failed: {_last_line(outcome.error)}")
+            self.last_error = _last_line(outcome.error)
+        else:
+            trial = self._track(draw.number, params, outcome.result, outcome.started)
+        self._tell(draw.number, trial)
+        self._training.settled(draw)
+        self.trials.append(trial)
+        return trial
+
+    def _tell(self, number: int, trial: TrackedTrial) -> None:
+        if trial.finished:
+            self._search.tell(number, trial.metrics.get("validation/sharpe", -math.inf))
+        else:
+            self._search.tell_failed(number)
+
+    def _track(
+        self, number: int | None, params: Mapping[str, object], result: TrialResult, started: float
+    ) -> TrackedTrial:
+        metrics = trial_metrics(result, self._benchmark_scores)
+        with temporary_directory() as directory:
+            write_artifacts(directory, result, self._rows)
+            return self._tracker.log_trial(number, params, metrics, directory, started)
+
+    def _train_benchmark(self) -> None:
+        """Train the benchmark, or read its predictions back; leave it None if told to stop."""
+        if self._read_benchmark():
+            return
+        trees = int(self._plan.benchmark["n_estimators"])
+        self._announcement.tell(state=BENCHMARK_STATE, standing=Standing(self._plan.experiment.trials))
+        with BenchmarkProgress(self._console, self._plan.scored_folds, trees, self._announce_words) as progress:
+            self._training.binned.on_features = progress.binning
+            outcome = self._training.benchmark(Draw(-1, self._plan.benchmark), progress.advance)
+        params = dict(self._plan.benchmark) | {"seed": self._seed}
+        if outcome.error is not None:
+            if not outcome.fatal:
+                self._tracker.log_failure(None, params, outcome.error, outcome.started)
+            raise UserError(f"the benchmark failed: {_last_line(outcome.error)}; mend [benchmark] or the data")
+        if outcome.result is None:
+            return
+        self._compare_with({part.fold.number: part.predictions[:, DRAWN] for part in outcome.result.folds})
+        if not all(np.isfinite(sharpe(scores)) for scores in self._benchmark_scores.values()):
+            raise UserError(
+                "the benchmark has no Sharpe in some fold: its predictions, or the scoring target, are constant in "
+                "each era; mend [benchmark] or the data"
+            )
+        self.benchmark = self._track(None, params, rescore(outcome.result, self._scorers), outcome.started)
+        self._training.settled(outcome.draw)
+
+    def _read_benchmark(self) -> bool:
+        """Take the benchmark that is tracked; return False where there is none, or its predictions are gone."""
+        tracked = self._tracker.benchmark()
+        if tracked is None:
+            return False
+        try:
+            with temporary_directory() as directory:
+                path = self._tracker.download(tracked.run_id, PREDICTIONS, directory)
+                predictions = read_predictions(path)
+            self._compare_with({number: predictions[number] for number in self._scorers})
+        except (UserError, OSError, ValueError, KeyError):
+            self._console.print("The benchmark's predictions cannot be read back; it is trained again.")
+            self._tracker.delete(tracked.run_id)
+            return False
+        self.benchmark = tracked
+        return True
+
+    def _compare_with(self, predictions: Mapping[int, NDArray[np.floating[Any]]]) -> None:
+        """Score everything from now on against the benchmark's predictions, by fold number."""
+        self._benchmark_scores = {
+            number: self._scorers[number].corr(columns)[:, 0] for number, columns in predictions.items()
+        }
+        self._scorers = {
+            number: scorer.with_benchmark(BENCHMARK, predictions[number]) for number, scorer in self._scorers.items()
+        }
+        self._training.scorers = self._scorers
+
+    def _key(self, params: Mapping[str, object]) -> tuple[str, ...]:
+        """Return a configuration as MLflow keeps it."""
+        return tuple(str(params[axis.name]) for axis in self._plan.grid.axes)
+
+
+def _last_line(error: str | None) -> str:
+    last = (error or "").splitlines()[-1]
+    return last.partition("UserError: ")[2] or last

@@ -1,0 +1,138 @@
+"""The progress of a study, as a bar in a terminal and as plain lines elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from signal_miner.data.folds import Fold
+from signal_miner.mining.trial_counts import Standing, best_text, rate_text, time_text
+from signal_miner.tracking.records import TrackedTrial
+from signal_miner.utils.console import _Shown
+
+
+class BenchmarkProgress(_Shown):
+    """Shows how far the benchmark's training is: a bar in a terminal, a line now and then elsewhere.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+    folds : sequence of Fold
+    trees : int
+        Trees of each fold.
+    on_words : callable, optional
+        Told in words what is done.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        folds: Sequence[Fold],
+        trees: int,
+        on_words: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        at, left = TextColumn("{task.fields[at]}"), TimeRemainingColumn()
+        label, short = TextColumn("Training the benchmark"), TextColumn("Benchmark")
+        wide, narrow = BarColumn(bar_width=24), BarColumn(bar_width=12)
+        choices = [[label, wide, at, left], [label, narrow, at, left], [short, narrow, at, left], [short, narrow, at]]
+        super().__init__(console, *choices, [narrow, at], [narrow, left], on_words=on_words)
+        self._folds = len(folds)
+        self._trees = trees
+        # A fold's time goes with its training eras.
+        self._weights = {fold.number: len(fold.train_eras) for fold in folds}
+        self._reached: dict[int, int] = {}
+        self._task = self._bar.add_task("benchmark", total=sum(self._weights.values()) * trees, at="")
+
+    def __enter__(self) -> Self:
+        if not self._console.is_terminal:
+            self._console.print("Training the benchmark …")
+        return super().__enter__()
+
+    def advance(self, fold: Fold, trees: int) -> None:
+        """Show that a fold has this many trees."""
+        at = f"fold {fold.number} of {self._folds}, {trees:,} of {self._trees:,} trees"
+        self._reached[fold.number] = trees
+        done = sum(self._weights[number] * reached for number, reached in self._reached.items())
+        self._bar.update(self._task, completed=done, at=at)
+        self._on_words(at)
+        self._line(f"Benchmark: {at}, {time.monotonic() - self._started:.0f} s")
+
+
+class MiningProgress(_Shown):
+    """Shows done and total, rate, time left, the best validation Sharpe and how many trials beat the benchmark.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+    standing : Standing
+        Before the first trial.
+    on_standing : callable, optional
+        Told the standing after each trial.
+    on_words : callable, optional
+        Told in words what else is done.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        standing: Standing,
+        on_standing: Callable[[Standing], None] = lambda _: None,
+        on_words: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        label, done, left = TextColumn("Mining"), MofNCompleteColumn(), TimeRemainingColumn()
+        wide, narrow = BarColumn(bar_width=24), BarColumn(bar_width=12)
+        rate, best, short = (TextColumn(f"{{task.fields[{name}]}}") for name in ("rate", "best", "short"))
+        super().__init__(
+            console,
+            [label, wide, done, rate, left, best],
+            [label, wide, done, rate, left, short],
+            [label, wide, done, left, short],
+            [label, narrow, done, left, short],
+            [label, narrow, done, short],
+            [narrow, done, short],
+            [label, narrow, done, left],
+            [narrow, done],
+            on_words=on_words,
+        )
+        self._fields = ("best", "short")
+        self._lock = threading.Lock()
+        self._standing = standing
+        self._on_standing = on_standing
+        self._task = self._bar.add_task(
+            "mining",
+            total=standing.total,
+            completed=standing.done,
+            rate="",
+            best=best_text(standing),
+            short=_short_text(standing),
+        )
+        on_standing(standing)
+
+    def advance(self, trial: TrackedTrial) -> None:
+        """Count a trial, finished or failed; safe to call from several threads."""
+        with self._lock:
+            standing = self._standing = self._standing.after(trial)
+            now = time.time()
+            rate, best = rate_text(standing.rate(now)), best_text(standing)
+            short = _short_text(standing)
+            self._bar.update(self._task, completed=standing.done, rate=rate, best=best, short=short)
+            so_far = f"{standing.done}/{standing.total} trials · {rate} · {time_text(standing.time_left(now))} · {best}"
+            self._line(so_far, last=standing.done == standing.total)
+            self._on_standing(standing)
+
+
+def _short_text(standing: Standing) -> str:
+    """Return what `best_text` says, in fewer words: ``best Sharpe 1.04 · 10 beat``."""
+    best = "no Sharpe yet" if standing.best_sharpe is None else f"best Sharpe {standing.best_sharpe:.2f}"
+    failed = f" · {standing.failed} failed" if standing.failed else ""
+    return f"{best} · {standing.beating} beat{failed}"

@@ -1,0 +1,251 @@
+"""The Optuna study: a random sampler over the categorical grid, asked and told by one process at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.exceptions import StorageInternalError
+from optuna.samplers import RandomSampler
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from signal_miner.errors import UserError
+from signal_miner.experiment.grid import Axis, Draws, Grid
+from signal_miner.utils.redaction import reason_of, without_passwords
+from signal_miner.utils.validation import Value
+
+CATEGORICAL_CHOICES = 16
+"""An axis with more values is stored by index: a trial in the store repeats all choices of its categories."""
+
+INDEX_SUFFIX = "_index"
+"""Added to the name of an axis that is stored by index."""
+
+PARAMS_ATTRIBUTE = "params"
+"""User attribute with a trial's parameters, where some are stored by index."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A configuration to train.
+
+    Attributes
+    ----------
+    number : int
+        Which draw of the study, from 0.
+    params : mapping of str to value
+    """
+
+    number: int
+    params: Mapping[str, Value] = field(hash=False)
+
+
+class GridSampler(RandomSampler):
+    """Random sampler over a grid that draws no cell twice and none that the constraint forbids.
+
+    The *k*-th configuration depends on the seed and those before it alone: not on when it is asked for, by whom, or
+    how often the study was stopped.
+
+    Parameters
+    ----------
+    grid : Grid
+    seed : int
+
+    Raises
+    ------
+    UserError
+        If the constraint leaves no cell.
+    """
+
+    def __init__(self, grid: Grid, seed: int) -> None:
+        super().__init__(seed=seed)
+        self._grid = grid
+        self._draws = Draws(grid, seed)
+        self._drawn: set[tuple[int, ...]] = set()
+
+    def remember(self, cell: tuple[int, ...]) -> None:
+        """Take note of a cell that an earlier process drew."""
+        self._drawn.add(cell)
+
+    def next_cell(self) -> tuple[int, ...] | None:
+        """Return the cell that the next trial gets; None where the grid is exhausted."""
+        return self._draws.draw(len(self._drawn), self._drawn)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return the whole grid: all dimensions are drawn together."""
+        return distributions(self._grid)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return the next cell, as the store keeps it."""
+        cell = self.next_cell()
+        if cell is None:
+            raise RuntimeError("the grid is exhausted; Search.ask looks before it asks")
+        self._drawn.add(cell)
+        return _stored(self._grid, cell)
+
+
+class Search:
+    """A study of a grid that is asked and told in one process, and resumed by the next.
+
+    Parameters
+    ----------
+    name : str
+        Name of the Optuna study.
+    grid : Grid
+    seed : int
+    storage : str
+        Directory for a journal file ``<name>.journal``, or an Optuna storage URL.
+
+    Raises
+    ------
+    UserError
+        If the storage cannot be opened or the constraint leaves no cell.
+    """
+
+    def __init__(self, name: str, grid: Grid, seed: int, storage: str) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._grid = grid
+        self._sampler = GridSampler(grid, seed)
+        try:
+            self._study = optuna.create_study(
+                study_name=name,
+                storage=_open_storage(storage, name),
+                sampler=self._sampler,
+                direction="maximize",
+                load_if_exists=True,
+            )
+        except (ValueError, KeyError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(
+                f"the study {name} in study_storage is damaged ({reason_of(error)}); delete its journal: what "
+                "MLflow has of it is kept and not trained again"
+            ) from error
+        # A process killed while it asked leaves a trial without its whole configuration: it counts for nothing, and
+        # its draw is made again. So a draw's number is its place among the whole trials, not Optuna's number.
+        self._optuna_numbers: list[int] = []
+        for trial in self._trials():
+            self._sampler.remember(_cell(trial.params, grid))
+            self._optuna_numbers.append(trial.number)
+
+    def interrupted(self) -> tuple[Draw, ...]:
+        """Return the draws that a dead process left running, to be run again."""
+        return self._draws(TrialState.RUNNING)
+
+    def finished(self) -> tuple[Draw, ...]:
+        """Return the draws that were told, failed ones too."""
+        return self._draws(TrialState.COMPLETE, TrialState.FAIL)
+
+    def ask(self) -> Draw | None:
+        """Return a configuration that was never drawn before, or None where the grid is exhausted."""
+        with _storage_errors():
+            if self._sampler.next_cell() is None:
+                return None
+            trial = self._study.ask(fixed_distributions=distributions(self._grid))
+            params = self._grid.params(_cell(trial.params, self._grid))
+            if any(_by_index(axis) for axis in self._grid.axes):
+                trial.set_user_attr(PARAMS_ATTRIBUTE, params)
+        self._optuna_numbers.append(trial.number)
+        return Draw(len(self._optuna_numbers) - 1, params)
+
+    def tell(self, number: int, value: float) -> None:
+        """Finish a draw with its validation Sharpe; minus infinity where it has none."""
+        with _storage_errors():
+            self._study.tell(self._optuna_numbers[number], value, skip_if_finished=True)
+
+    def tell_failed(self, number: int) -> None:
+        """Finish a draw whose training raised an error."""
+        with _storage_errors():
+            self._study.tell(self._optuna_numbers[number], state=TrialState.FAIL, skip_if_finished=True)
+
+    def _trials(self) -> list[FrozenTrial]:
+        trials = self._study.get_trials(deepcopy=False)
+        return [trial for trial in trials if len(trial.params) == len(self._grid.axes)]
+
+    def _draws(self, *states: TrialState) -> tuple[Draw, ...]:
+        with _storage_errors():
+            return tuple(
+                Draw(number, self._grid.params(_cell(trial.params, self._grid)))
+                for number, trial in enumerate(self._trials())
+                if trial.state in states
+            )
+
+
+@contextmanager
+def _storage_errors() -> Iterator[None]:
+    """Tell a store that fails in one line."""
+    try:
+        yield
+    except (OSError, StorageInternalError) as error:
+        raise UserError(
+            f"the study's storage failed ({reason_of(error)}); once it is mended, the same command goes on"
+        ) from error
+
+
+def distributions(grid: Grid) -> dict[str, BaseDistribution]:
+    """Return Optuna's distributions for a grid: choices, or an index where they are many."""
+    return {
+        _stored_name(axis): (
+            IntDistribution(0, len(axis.values) - 1) if _by_index(axis) else CategoricalDistribution(axis.values)
+        )
+        for axis in grid.axes
+    }
+
+
+def _by_index(axis: Axis) -> bool:
+    return len(axis.values) > CATEGORICAL_CHOICES
+
+
+def _stored_name(axis: Axis) -> str:
+    return axis.name + INDEX_SUFFIX if _by_index(axis) else axis.name
+
+
+def _stored(grid: Grid, cell: tuple[int, ...]) -> dict[str, Any]:
+    return {
+        _stored_name(axis): index if _by_index(axis) else axis.values[index]
+        for axis, index in zip(grid.axes, cell, strict=True)
+    }
+
+
+def _cell(stored: Mapping[str, Any], grid: Grid) -> tuple[int, ...]:
+    return tuple(
+        int(stored[_stored_name(axis)]) if _by_index(axis) else axis.values.index(stored[_stored_name(axis)])
+        for axis in grid.axes
+    )
+
+
+def _open_storage(storage: str, name: str) -> BaseStorage:
+    if "://" in storage:
+        try:
+            return RDBStorage(storage)
+        except Exception as error:  # SQLAlchemy and each driver raise errors of their own
+            raise UserError(
+                f"study_storage cannot be opened ({type(error).__name__}: {reason_of(error)}); check the URL"
+            ) from error
+    path = Path(storage) / f"{name}.journal"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _mend_journal(path)
+        return JournalStorage(JournalFileBackend(str(path), JournalFileOpenLock(str(path))))
+    except OSError as error:
+        raise UserError(
+            f"study_storage = {without_passwords(storage)!r} cannot be written ({error.strerror}); name another"
+        ) from error
+
+
+def _mend_journal(path: Path) -> None:
+    """Remove what a killed process leaves: a lock that would stall us for 30 s, a half-written last line."""
+    path.with_name(path.name + ".lock").unlink(missing_ok=True)
+    if path.is_file() and path.stat().st_size:
+        content = path.read_bytes()
+        if not content.endswith(b"\n"):
+            path.write_bytes(content[: content.rfind(b"\n") + 1])

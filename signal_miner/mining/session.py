@@ -1,0 +1,175 @@
+"""Mining a study: one process at a time, its run in MLflow, and how it ended."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, nullcontext, suppress
+from dataclasses import dataclass
+
+import numpy as np
+from rich.console import Console
+
+from signal_miner.engine.memory_plan import MemoryPlan
+from signal_miner.errors import Stopped, StoreError, UserError
+from signal_miner.experiment.plan import Plan, plan_record
+from signal_miner.experiment.study_files import sole_process, study_directory, taken
+from signal_miner.mining.miner import Miner
+from signal_miner.mining.search import Search
+from signal_miner.mining.status import STOPPED
+from signal_miner.mining.status_writer import Announcement
+from signal_miner.tracking.leaderboard import Leaderboard, make_leaderboard
+from signal_miner.tracking.records import StudyRecord
+from signal_miner.tracking.study_writer import Tracker
+from signal_miner.utils.interruption import StopRequest
+from signal_miner.utils.redaction import without_passwords
+
+
+@dataclass(frozen=True)
+class MiningSummary:
+    """How a call of `mine` ended.
+
+    Attributes
+    ----------
+    study, study_run_id, tracking_uri : str
+    view : str
+        Address, after the server's, of the trials against the benchmark in MLflow's UI.
+    leaderboard : Leaderboard
+    stopped : bool
+        Whether the user asked to stop before the last trial.
+    exhausted : bool
+        Whether the grid had fewer configurations than trials were asked for.
+    last_error : str
+        Last line of the error of the last trial of this process that failed; empty if none did.
+    """
+
+    study: str
+    study_run_id: str
+    tracking_uri: str
+    view: str
+    leaderboard: Leaderboard
+    stopped: bool
+    exhausted: bool
+    last_error: str
+
+
+def mine(plan: Plan, memory: MemoryPlan, console: Console, announcement: Announcement | None = None) -> MiningSummary:
+    """Mine a study: the benchmark, then trials until the experiment's number is reached.
+
+    A study that was stopped or killed goes on: nothing that is tracked as finished is trained again.
+
+    Parameters
+    ----------
+    plan : Plan
+    memory : MemoryPlan
+    console : rich.console.Console
+        Where progress is shown.
+    announcement : Announcement, optional
+        Of this process, where it has more to do than to mine.
+
+    Returns
+    -------
+    MiningSummary
+
+    Raises
+    ------
+    UserError
+        If another process mines this study, a store cannot be opened, or the benchmark fails.
+    Stopped
+        If a stop was asked for before the benchmark was finished.
+    """
+    experiment = plan.experiment
+    with ExitStack() as closing:
+        if announcement is None:
+            announcement = closing.enter_context(Announcement(study_directory(experiment.study_storage)))
+        told = announcement
+
+        def stopping() -> None:
+            told.tell_stopping()
+            console.print("Stopping; finished trials are kept …")
+
+        closing.enter_context(sole_process(experiment.study_storage, f"{plan.study}.lock", taken(plan.study)))
+        stop = closing.enter_context(StopRequest(stopping))
+        announcement.claim(plan.study, stop.ask)
+        closing.callback(announcement.let_go)
+        search = Search(plan.study, plan.grid, experiment.seed, experiment.study_storage)
+        tracker = Tracker(experiment.name, plan.study, plan.config_hash, experiment.tracking_uri)
+        announcement.tell(tracking_uri=tracker.tracking_uri)
+        miner = Miner(plan, memory, tracker, search, stop, announcement, console)
+        run_id = tracker.begin_study(_record(plan))
+        status, store_answers = "FAILED", True
+        try:
+            tracker.link_launcher(run_id)
+            tracker.delete_cut_off()
+            miner.run()
+            status = "FINISHED" if miner.complete else "KILLED"
+        except StoreError:
+            store_answers = False
+            raise
+        finally:
+            stop.ignore_signals()
+            if status == "FAILED" and stop.interrupted:
+                status = "KILLED"
+            if store_answers:  # or it would be asked in vain, for as long again
+                with suppress(UserError) if status == "FAILED" else nullcontext():  # the first error is the one to tell
+                    tracker.delete_cut_off()
+                    _end_study(tracker, run_id, status, miner)
+        if not miner.complete:
+            announcement.tell(state=STOPPED)
+    if miner.benchmark is None:
+        raise Stopped
+    board = make_leaderboard(miner.trials, miner.benchmark)
+    return MiningSummary(
+        plan.study,
+        run_id,
+        tracker.tracking_uri,
+        miner.view,
+        board,
+        not miner.complete,
+        miner.exhausted,
+        miner.last_error,
+    )
+
+
+def _record(plan: Plan) -> StudyRecord:
+    experiment, dataset = plan.experiment, plan.dataset
+    spans = {
+        f"fold_{fold.number}": f"train {plan.span(fold.train_eras)}, predict {plan.span(fold.validation_eras)}"
+        for fold in plan.scored_folds
+    }
+    return StudyRecord(
+        study=plan.study,
+        config_hash=plan.config_hash,
+        params={
+            "data": experiment.data,
+            "feature_set": experiment.feature_set,
+            "scoring_target": experiment.scoring_target,
+            "training_targets": ", ".join(plan.targets),
+            "purge_eras": ", ".join(f"{name}: {purge}" for name, purge in plan.purge_eras.items()),
+            "holdout_eras": len(plan.holdout_eras),
+            "configurations_in_grid": plan.grid.size,
+            "seed": experiment.seed,
+            **spans,
+        },
+        experiment_file=without_passwords(experiment.text),
+        plan=plan_record(plan),
+        data_name=dataset.name,
+        data_digest=dataset.digest,
+        data_source=", ".join(str(path) for path in dataset.source.paths),
+        data_profile={
+            "num_rows": len(dataset),
+            "num_eras": len(np.unique(dataset.eras)),
+            "num_features": len(dataset.features),
+        },
+    )
+
+
+def _end_study(tracker: Tracker, run_id: str, status: str, miner: Miner) -> None:
+    finished = [trial for trial in miner.trials if trial.finished]
+    metrics = {
+        "trials/finished": float(len(finished)),
+        "trials/failed": float(len(miner.trials) - len(finished)),
+        "trials/beat_benchmark_in_validation": float(sum(trial.beats_benchmark["validation"] for trial in finished)),
+    }
+    note = "The benchmark is not finished."
+    if miner.benchmark is not None:
+        note = make_leaderboard(miner.trials, miner.benchmark).summary
+    tracker.end_study(run_id, status, metrics, note)

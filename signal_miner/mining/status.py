@@ -1,0 +1,200 @@
+"""What a miner says of itself in a small file beside its study's lock, for other processes to read; and a wish to stop.
+
+A file, as it outlives a notebook's kernel and a miner that was killed, and is the same on every system.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+import socket
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from signal_miner.mining.trial_counts import Standing
+from signal_miner.utils.files import write_whole
+
+STARTING, BENCHMARK, MINING, REPORT = "starting", "benchmark", "mining", "report"
+FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
+ENDED = (FINISHED, STOPPED, FAILED)
+"""States after which a miner says nothing more."""
+
+STATES = (STARTING, BENCHMARK, MINING, REPORT, *ENDED)
+
+_STATUS, _WISH = ".status.json", ".stop"
+_HEARTBEAT_LOST = 60.0
+"""Seconds without a word after which a miner of another machine counts as gone; see `announcement`."""
+
+_READS, _SECONDS_BETWEEN_READS = 5, 0.05
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process that no later one is mistaken for.
+
+    Attributes
+    ----------
+    pid : int
+    created : float
+        When it was started, seconds since the epoch.
+    host : str
+        Name of its machine.
+    """
+
+    pid: int
+    created: float
+    host: str
+
+    @classmethod
+    def of(cls, pid: int) -> Process:
+        """Return a process of this machine; one that is gone already has no time of its start."""
+        created = 0.0
+        with suppress(psutil.Error):
+            created = psutil.Process(pid).create_time()
+        return cls(pid, created, socket.gethostname())
+
+
+def new_token() -> str:
+    """Return a name for one start of a miner."""
+    return secrets.token_hex(8)
+
+
+@dataclass(frozen=True)
+class MinerStatus:
+    """One miner of a study, at one moment; times in seconds since the epoch.
+
+    Attributes
+    ----------
+    study : str
+    token : str
+        Names this start of a miner: what is written in its name, and a wish that it stop, carry it.
+    process : Process
+    state : str
+        `STARTING`, `BENCHMARK`, `MINING`, `REPORT`, or one of `ENDED`.
+    standing : Standing
+    started, updated : float
+    at : str
+        What it is doing besides trials: ``fold 1: 1,240 of 3,555 features binned``.
+    message : str
+        Why it failed, in one line.
+    stopping : bool
+        Whether it was asked to stop.
+    starter : bool
+        Whether `process` is the one that starts the miner, which has not spoken itself yet.
+    tracking_uri : str
+        MLflow store, without a password; empty where it is not known yet.
+    log : str
+        File that it prints to; empty where that is a terminal.
+    """
+
+    study: str
+    token: str
+    process: Process
+    state: str = STARTING
+    standing: Standing = field(default_factory=lambda: Standing(0))
+    started: float = field(default_factory=time.time)
+    updated: float = field(default_factory=time.time)
+    at: str = ""
+    message: str = ""
+    stopping: bool = False
+    starter: bool = False
+    tracking_uri: str = ""
+    log: str = ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it said that it ended."""
+        return self.state in ENDED
+
+    @property
+    def alive(self) -> bool:
+        """Whether it did not end and its process is there."""
+        return not self.ended and self._process_is_there()
+
+    def _process_is_there(self) -> bool:
+        fresh = 0 <= time.time() - self.updated < _HEARTBEAT_LOST
+        if self.starter or self.process.host != socket.gethostname():  # nobody speaks for a starter that gave up
+            return fresh
+        try:
+            process = psutil.Process(self.process.pid)
+            created = process.create_time()
+            # The clock may have been set since it was started: then its word is as good as its time.
+            same = abs(created - self.process.created) < 1 or (fresh and created < self.updated)
+            return same and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+        except psutil.AccessDenied:
+            return True
+
+
+def write_status(directory: Path, status: MinerStatus) -> None:
+    """Write a miner's status beside its study's lock; raise `UserError` where the disk does not take it."""
+    write_whole(directory / f"{status.study}{_STATUS}", json.dumps(asdict(status), indent=1).encode())
+
+
+def read_status(directory: Path, study: str) -> MinerStatus | None:
+    """Return the status of a study's newest miner; None where none ever said anything that can be read."""
+    path = directory / f"{study}{_STATUS}"
+    for _ in range(_READS):  # Windows refuses a file that is being replaced
+        try:
+            return _parsed(json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            time.sleep(_SECONDS_BETWEEN_READS)
+    return None
+
+
+def _parsed(table: dict[str, Any]) -> MinerStatus:
+    """Return the status that a table is; raise where it is none."""
+    process, standing = Process(**table.pop("process")), Standing(**table.pop("standing"))
+    status = MinerStatus(**table, process=process, standing=standing)
+    numbers = [status.started, status.updated, process.created, standing.since, standing.total, standing.done]
+    if status.state not in STATES or process.pid < 1 or not all(map(math.isfinite, numbers)):
+        raise ValueError("it is no status")
+    return status
+
+
+def all_statuses(directory: Path) -> tuple[MinerStatus, ...]:
+    """Return the newest miner of each study that has its files in a directory, the latest word first."""
+    names = [path.name.removesuffix(_STATUS) for path in directory.glob(f"*{_STATUS}")]
+    found = [status for name in names if (status := read_status(directory, name))]
+    return tuple(sorted(found, key=lambda status: status.updated, reverse=True))
+
+
+def wish_to_stop(directory: Path, status: MinerStatus) -> None:
+    """Ask a miner to stop; raise `UserError` where the disk does not take it."""
+    write_whole(directory / f"{status.study}{_WISH}", status.token.encode())
+
+
+def is_wished_to_stop(directory: Path, status: MinerStatus) -> bool:
+    """Return whether this miner was asked to stop."""
+    try:
+        return (directory / f"{status.study}{_WISH}").read_text(encoding="utf-8") == status.token
+    except (OSError, ValueError):
+        return False
+
+
+def forget_wish(directory: Path, study: str) -> None:
+    """Remove a wish that was heard."""
+    with suppress(OSError):
+        (directory / f"{study}{_WISH}").unlink(missing_ok=True)
+
+
+def own_process() -> Process:
+    """Return this process."""
+    return Process.of(os.getpid())
+
+
+def studies_of(statuses: Sequence[MinerStatus], name: str | None) -> list[MinerStatus]:
+    """Return the statuses of a study, or of those whose name begins so; all where no name is given."""
+    exact = [status for status in statuses if status.study == name]
+    return exact or [status for status in statuses if status.study.startswith(name or "")]

@@ -1,0 +1,153 @@
+"""A miner's word to other processes: where it is, now and then, and an ear for their wish that it stop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from signal_miner.errors import Stopped, UserError
+from signal_miner.mining.status import (
+    FAILED,
+    FINISHED,
+    STOPPED,
+    MinerStatus,
+    forget_wish,
+    is_wished_to_stop,
+    new_token,
+    own_process,
+    read_status,
+    write_status,
+)
+from signal_miner.utils.redaction import reason_of, without_passwords
+
+_SECONDS_BETWEEN_LOOKS = 0.2
+_SECONDS_BETWEEN_WRITES = 0.5
+_HEARTBEAT = 10.0
+
+
+class Announcement:
+    """Writes a miner's status from a thread of its own, and hears a wish to stop.
+
+    The status of a study has one writer: who holds the study's lock, between `claim` and `let_go`; before and after
+    that, who is named in it. A disk that is full costs the status, not the mining.
+
+    Parameters
+    ----------
+    directory : Path
+        Of the study's files on this machine.
+    study : str, optional
+        Where it is known before `claim`: whoever started this process waits for its word.
+    token : str, optional
+        Of this start of a miner.
+    log : str, optional
+        File that this process prints to.
+    """
+
+    def __init__(self, directory: Path, study: str = "", token: str = "", log: str = "") -> None:
+        self._directory = directory
+        self._status = MinerStatus(study, token or new_token(), own_process(), log=log)
+        self._lock = threading.Lock()
+        self._writing = threading.Lock()  # apart, as nobody who tells should wait for the disk
+        self._claimed = self._stopping = False
+        self._changed = bool(study)
+        self._written = 0.0
+        self._on_wish: Callable[[], None] | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="announcement", daemon=True)
+
+    @property
+    def token(self) -> str:
+        """Name of this start of a miner."""
+        return self._status.token
+
+    def claim(self, study: str, on_wish: Callable[[], None]) -> None:
+        """Speak for a study from now on, as this process holds its lock; `on_wish` is called once, in a thread."""
+        with self._lock:
+            self._claimed = True
+        self.listen(on_wish)
+        self.tell(study=study)
+
+    def listen(self, on_wish: Callable[[], None] | None) -> None:
+        """Call `on_wish`, once, when a wish to stop is heard from now on; None: hear none."""
+        with self._lock:
+            self._on_wish = on_wish
+
+    def let_go(self) -> None:
+        """Take note that this process no longer holds the study's lock, nor stops when it is asked to."""
+        self._write()
+        self.listen(None)
+        with self._lock:
+            self._claimed = False
+
+    def tell(self, **changes: Any) -> None:
+        """Change some attributes of the status; safe to call from several threads, and quick."""
+        if "tracking_uri" in changes:
+            changes["tracking_uri"] = without_passwords(changes["tracking_uri"])
+        with self._lock:
+            self._status = replace(self._status, **changes)
+            self._changed = True
+
+    def tell_stopping(self) -> None:
+        """Tell that a stop was asked for; waits for no lock, as a signal may have interrupted who holds it."""
+        self._stopping = self._changed = True
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+        if error is None:
+            last = {} if self._status.ended else {"state": FINISHED}
+        elif isinstance(error, KeyboardInterrupt | Stopped):
+            last = {"state": STOPPED}
+        else:
+            expected = isinstance(error, UserError | OSError)
+            reason = " ".join(reason_of(error).split())
+            last = {"state": FAILED, "message": reason if expected else f"{type(error).__name__}: {reason}"}
+        self.tell(**last, at="")
+        self._write()
+        if is_wished_to_stop(self._directory, self._status):  # too late to be heard
+            forget_wish(self._directory, self._status.study)
+
+    def _run(self) -> None:
+        while not self._over.wait(_SECONDS_BETWEEN_LOOKS):
+            since = time.monotonic() - self._written
+            if since >= (_SECONDS_BETWEEN_WRITES if self._changed else _HEARTBEAT):
+                self._write()
+            self._listen()
+
+    def _listen(self) -> None:
+        with self._lock:
+            on_wish, status = self._on_wish, self._status
+        if on_wish is not None and is_wished_to_stop(self._directory, status):
+            with self._lock:
+                self._on_wish = None
+            self.tell_stopping()
+            self._write()  # before the wish is gone: who starts a miner looks for one of the two
+            forget_wish(self._directory, status.study)
+            on_wish()
+
+    def _write(self) -> None:
+        with self._writing:
+            with self._lock:
+                status = self._status = replace(self._status, updated=time.time(), stopping=self._stopping)
+                claimed, self._changed = self._claimed, False
+            self._written = time.monotonic()
+            if status.study and (claimed or self._is_named(status)):
+                try:
+                    write_status(self._directory, status)
+                except UserError:
+                    self._changed = True  # there may be room again in a moment
+
+    def _is_named(self, status: MinerStatus) -> bool:
+        written = read_status(self._directory, status.study)
+        return written is not None and written.token == status.token

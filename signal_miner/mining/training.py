@@ -1,0 +1,316 @@
+"""Trains the trials that a study draws: whole trials side by side, or in blocks where memory holds one dataset.
+
+Where all binned datasets fit, each thread takes a trial through its folds. Where they do not, a block of consecutive
+draws is trained fold by fold, and within a fold grouped by ``max_bin`` and target, so that one dataset at a time is
+held and each is made once a block. A study that is stopped has whole blocks and, of the last one, trials of groups
+whose order is drawn anew from the seed for each block: what is finished is no biased sample of what was drawn. Fold
+results of an unfinished block are kept on disk, so that they are not trained again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+
+import joblib
+import numpy as np
+
+from signal_miner.data.folds import Fold
+from signal_miner.engine.binning import BinnedFolds
+from signal_miner.engine.dataset_cache import dataset_cache
+from signal_miner.engine.memory_needs import WAITING_FOR_EACH_JOB, block_draws
+from signal_miner.engine.memory_plan import MemoryPlan
+from signal_miner.engine.trial import FoldCurve, TrialAssembly, TrialResult, max_bin_of, run_trial, train_fold
+from signal_miner.errors import Stopped, UserError
+from signal_miner.experiment.plan import Plan
+from signal_miner.experiment.study_files import study_directory
+from signal_miner.mining.fold_store import KeptFolds
+from signal_miner.mining.search import Draw
+from signal_miner.scoring.scorer import Scorer
+from signal_miner.utils.validation import Value
+
+_LOG = logging.getLogger(__name__)
+_OUT_OF_MEMORY = ("bad allocation", "bad_alloc", "out of memory")
+
+OnCheckpoint = Callable[[Fold, int], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a draw: a result, or an error, or neither if it was told to stop.
+
+    An error that is no fault of the configuration (`fatal`) ends the mining: the trial is run again by the next.
+
+    Attributes
+    ----------
+    draw : Draw
+    started : float
+        Seconds since the epoch.
+    result : TrialResult or None
+    error : str or None
+        Traceback.
+    fatal : bool
+    """
+
+    draw: Draw
+    started: float
+    result: TrialResult | None = None
+    error: str | None = None
+    fatal: bool = False
+
+
+@dataclass(eq=False)
+class Training:
+    """Trains draws on a plan's folds; `SideBySide` and `InBlocks` say in which order.
+
+    Attributes
+    ----------
+    plan : Plan
+    binned : BinnedFolds
+    jobs : int
+        Trainings at a time.
+    should_stop : callable
+        Asked before each tree.
+    scorers : mapping of int to Scorer
+        By fold number; against the benchmark, as soon as there is one.
+    """
+
+    plan: Plan
+    binned: BinnedFolds
+    jobs: int
+    should_stop: Callable[[], bool]
+    scorers: Mapping[int, Scorer]
+    _room: threading.Semaphore = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Workers wait where results come faster than they are tracked: their predictions are held until then.
+        self._room = threading.Semaphore(WAITING_FOR_EACH_JOB * self.jobs)
+        warnings.filterwarnings("ignore", message=".*tasks which were still being processed.*")
+
+    def outcomes(self, draws: Iterator[Draw]) -> Iterator[Outcome]:
+        """Train draws as they come and yield what became of them, as they end."""
+        raise NotImplementedError
+
+    def benchmark(self, draw: Draw, on_checkpoint: OnCheckpoint) -> Outcome:
+        """Train one configuration with all that there is for it; `on_checkpoint` is told fold and number of trees."""
+        raise NotImplementedError
+
+    def settled(self, draw: Draw) -> None:
+        """Let go of what is held for a draw, as it is tracked."""
+
+    def _workers(self) -> joblib.Parallel:
+        return joblib.Parallel(
+            n_jobs=self.jobs, backend="threading", return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1
+        )
+
+    def _folds(self, draw: Draw) -> tuple[Fold, ...]:
+        return self.plan.folds[str(draw.params["target"])]
+
+    def _train_fold(
+        self, params: Mapping[str, Value], fold: Fold, on_checkpoint: OnCheckpoint = lambda _fold, _trees: None
+    ) -> FoldCurve:
+        data = self.binned.get(fold, max_bin_of(params), str(params["target"]))
+        started = time.perf_counter()
+        predictions = train_fold(
+            data, params, self.plan.experiment.seed, self.should_stop, lambda trees: on_checkpoint(fold, trees)
+        )
+        return FoldCurve.of(predictions, self.scorers[fold.number], time.perf_counter() - started)
+
+    def _await_room(self) -> bool:
+        """Wait until a result may be held; return whether one may, before a stop was asked for."""
+        while not self._room.acquire(timeout=0.2):
+            if self.should_stop():
+                return False
+        return True
+
+
+class SideBySide(Training):
+    """Whole trials at a time, each through its folds in one thread: all datasets are held together."""
+
+    def outcomes(self, draws: Iterator[Draw]) -> Iterator[Outcome]:
+        """Train draws as they come and yield what became of them, as they end."""
+        for outcome in self._workers()(joblib.delayed(self._train)(draw) for draw in draws):
+            yield outcome
+            self._room.release()
+
+    def benchmark(self, draw: Draw, on_checkpoint: OnCheckpoint) -> Outcome:
+        """Train the folds of one configuration side by side."""
+        telling = threading.Lock()
+
+        def told(fold: Fold, trees: int) -> None:
+            with telling:
+                on_checkpoint(fold, trees)
+
+        def train() -> TrialResult:
+            assembly = TrialAssembly(draw.params, self._folds(draw))
+            folds = joblib.Parallel(n_jobs=self.jobs, backend="threading", batch_size=1)(
+                joblib.delayed(self._train_fold)(draw.params, fold, told) for fold in assembly.folds
+            )
+            for part in folds:
+                assembly.add(part)
+            return assembly.result(self.scorers)
+
+        return attempt(draw, train)
+
+    def _train(self, draw: Draw) -> Outcome:
+        if not self._await_room():
+            return Outcome(draw, time.time())
+        seed = self.plan.experiment.seed
+        return attempt(
+            draw,
+            lambda: run_trial(self.binned, self._folds(draw), self.scorers, draw.params, seed, self.should_stop),
+        )
+
+
+@dataclass
+class _Entry:
+    """A draw of a block on its way."""
+
+    draw: Draw
+    assembly: TrialAssembly
+    started: float
+    over: bool = False
+
+
+@dataclass(eq=False)
+class InBlocks(Training):
+    """Blocks of draws, fold by fold and grouped by dataset: one dataset is held at a time.
+
+    Attributes
+    ----------
+    kept : KeptFolds
+        Where results of folds wait on disk until their trial is whole.
+    """
+
+    kept: KeptFolds
+
+    def outcomes(self, draws: Iterator[Draw]) -> Iterator[Outcome]:
+        """Train draws block by block and yield what became of them, as they end."""
+        number = 0
+        while block := list(islice(draws, block_draws(self.jobs))):
+            yield from self._block(block, np.random.default_rng([self.plan.experiment.seed, number]))
+            number += 1
+
+    def benchmark(self, draw: Draw, on_checkpoint: OnCheckpoint) -> Outcome:
+        """Train the folds of one configuration one after the other."""
+        entry = self._entry(draw)
+
+        def train() -> TrialResult:
+            while (fold := entry.assembly.next_fold) is not None:
+                self.binned.release()
+                self._add(entry, fold, on_checkpoint)
+            return entry.assembly.result(self.scorers)
+
+        return attempt(draw, train)
+
+    def _block(self, block: list[Draw], generator: np.random.Generator) -> Iterator[Outcome]:
+        entries = [self._entry(draw) for draw in block]
+        keys = sorted({_dataset_of(draw) for draw in block})
+        # Neighbours in this order share their bins; which comes first is chance, or stops would favour some values.
+        keys = [keys[place] for place in np.roll(np.arange(len(keys)), int(generator.integers(len(keys))))]
+        for place in range(len(self.plan.scored_folds)):
+            for key in keys:
+                group = [entry for entry in entries if _dataset_of(entry.draw) == key and not entry.over]
+                group = [entry for entry in group if entry.assembly.next_fold == entry.assembly.folds[place]]
+                if not group:
+                    continue
+                self.binned.release()
+                for entry, outcome in self._workers()(joblib.delayed(self._step)(entry) for entry in group):
+                    entry.over = outcome is not None
+                    if outcome is not None:
+                        yield outcome
+                    self._room.release()
+                if self.should_stop():
+                    return
+
+    def settled(self, draw: Draw) -> None:
+        """Remove a draw's fold results from the disk, as it is tracked."""
+        self.kept.remove(draw)
+
+    def _entry(self, draw: Draw) -> _Entry:
+        assembly = TrialAssembly(draw.params, self._folds(draw))
+        while (fold := assembly.next_fold) is not None and fold is not assembly.folds[-1]:
+            part = self.kept.load(draw, fold)
+            if part is None:
+                break
+            assembly.add(part)
+        return _Entry(draw, assembly, time.time())
+
+    def _step(self, entry: _Entry) -> tuple[_Entry, Outcome | None]:
+        """Train an entry's next fold; return its outcome where that was the last, or failed."""
+        if not self._await_room():
+            return entry, Outcome(entry.draw, entry.started)
+        fold = entry.assembly.next_fold
+        if fold is None:
+            raise ValueError("the trial is whole")
+
+        def train() -> TrialResult | None:
+            self._add(entry, fold)
+            return entry.assembly.result(self.scorers) if entry.assembly.next_fold is None else None
+
+        outcome = attempt(entry.draw, train, entry.started)
+        return entry, outcome if outcome.result or outcome.error or self.should_stop() else None
+
+    def _add(self, entry: _Entry, fold: Fold, on_checkpoint: OnCheckpoint = lambda _fold, _trees: None) -> None:
+        part = self._train_fold(entry.draw.params, fold, on_checkpoint)
+        entry.assembly.add(part)
+        if fold is not entry.assembly.folds[-1]:
+            self.kept.save(entry.draw, fold, part)
+
+
+def attempt(draw: Draw, train: Callable[[], TrialResult | None], started: float | None = None) -> Outcome:
+    """Run a training and return what became of it; whatever a configuration does, the other trials go on."""
+    began = time.time() if started is None else started
+    try:
+        return Outcome(draw, began, train())
+    except Stopped:
+        return Outcome(draw, began)
+    except Exception as error:  # noqa: BLE001 - told as the trial's own error, or as the mining's
+        _LOG.debug("trial %d failed", draw.number, exc_info=True)
+        fatal = isinstance(error, MemoryError | OSError | UserError)
+        fatal = fatal or any(words in str(error) for words in _OUT_OF_MEMORY)
+        return Outcome(draw, began, error="".join(traceback.format_exception(error)).strip(), fatal=fatal)
+
+
+def _dataset_of(draw: Draw) -> tuple[int, str]:
+    return max_bin_of(draw.params), str(draw.params["target"])
+
+
+def make_training(
+    plan: Plan, memory: MemoryPlan, should_stop: Callable[[], bool], scorers: Mapping[int, Scorer]
+) -> Training:
+    """Return the training that a memory plan asks for.
+
+    Parameters
+    ----------
+    plan : Plan
+    memory : MemoryPlan
+    should_stop : callable
+    scorers : mapping of int to Scorer
+        By fold number.
+
+    Returns
+    -------
+    Training
+    """
+    experiment = plan.experiment
+    binned = BinnedFolds(
+        plan.dataset,
+        tuple(dict.fromkeys([*plan.targets, str(plan.benchmark["target"])])),
+        experiment.seed,
+        memory.kept_bytes,
+        should_stop,
+        group_bytes=memory.group_bytes,
+        cache=dataset_cache(plan),
+        exclusive=not memory.together,
+    )
+    if memory.together:
+        return SideBySide(plan, binned, memory.jobs, should_stop, scorers)
+    directory = study_directory(experiment.study_storage) / f"{plan.study}.folds"
+    return InBlocks(plan, binned, memory.jobs, should_stop, scorers, KeptFolds(directory))

@@ -1,0 +1,1 @@
+"""Turns an ensemble into a reproduced, refitted, packed and registered model."""

@@ -1,0 +1,313 @@
+"""From a tracked ensemble to ``predict.pkl``: members reproduced, refitted, packed, and tried as hosted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.filesize import decimal
+
+from signal_miner.data.folds import thinned
+from signal_miner.ensemble.members import OWN_BENCHMARK, Ensemble
+from signal_miner.ensemble.runs import EnsembleRuns, TrackedEnsemble
+from signal_miner.errors import UserError
+from signal_miner.experiment.plan import Plan
+from signal_miner.experiment.reopening import configuration, reopen_plan
+from signal_miner.models.live_rows import last_eras, live_like
+from signal_miner.models.portable import PortableModel, load_predict, write_predict
+from signal_miner.models.portable.hosted import HostedCheck, check_as_hosted
+from signal_miner.models.retraining import TOLERANCE, Configuration, Replica, Retraining
+from signal_miner.tracking.records import trial_name
+from signal_miner.tracking.studies import Studies, TrackedStudy
+from signal_miner.tracking.tags import BENCHMARK_KIND
+from signal_miner.utils.console import TreesProgress
+from signal_miner.utils.files import temporary_directory
+from signal_miner.utils.interruption import StopRequest
+from signal_miner.utils.validation import LARGEST_INTEGER, Rule, shown
+
+KEPT, SCALED = "kept", "scaled"
+
+PREDICT = "predict.pkl"
+
+_NEARLY_THE_SAME = 0.999
+_COMPARED_ERAS = 4
+
+
+@dataclass(frozen=True)
+class PackingOptions:
+    """Which ensemble to pack, and how.
+
+    Attributes
+    ----------
+    ensemble : str or None
+        Run id, name, or study; the newest ensemble if None.
+    trees : str
+        ``kept``: members are refitted with the trees of their best checkpoint. ``scaled``: with more, as the refit
+        has more eras than the validation folds had.
+    jobs : int or None
+        Members trained at a time; -1 for one a core; as the study was mined if None.
+    data : str or None
+        Where the study's data lie now.
+    tracking_uri : str or None
+
+    Raises
+    ------
+    UserError
+        If a value is not one of these.
+    """
+
+    ensemble: str | None = None
+    trees: str = KEPT
+    jobs: int | None = None
+    data: str | None = None
+    tracking_uri: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.trees not in (KEPT, SCALED):
+            raise UserError(f"trees = {shown(self.trees)} is not one of {KEPT}, {SCALED}; use one of them")
+        if self.jobs is not None and not (Rule(int, -1, LARGEST_INTEGER).admits(self.jobs) and self.jobs):
+            raise UserError(f"jobs = {shown(self.jobs)} is not 1 or more (an integer), nor -1 (one a core)")
+
+
+@dataclass(frozen=True, eq=False)
+class PackedEnsemble:
+    """An ensemble in a file that runs as hosted, and what it was made from.
+
+    Attributes
+    ----------
+    path : Path
+        Of ``predict.pkl``.
+    tracked : TrackedEnsemble
+    study : TrackedStudy
+    plan : Plan
+        The study's, over its data.
+    replicas : mapping of str to Replica
+        Members, and the benchmark if the blend is neutralised to it, trained on the last fold once more.
+    models : mapping of str to str
+        LightGBM's model texts of the same, refitted on all resolved eras: those in the file.
+    rows : pandas.DataFrame
+        Live-like rows on which the file was tried.
+    check : HostedCheck
+    """
+
+    path: Path
+    tracked: TrackedEnsemble
+    study: TrackedStudy
+    plan: Plan
+    replicas: Mapping[str, Replica]
+    models: Mapping[str, str]
+    rows: pd.DataFrame
+    check: HostedCheck
+
+    @property
+    def largest_difference(self) -> float:
+        """Largest absolute difference between a replica's predictions and the tracked ones."""
+        return _largest_difference(self.replicas)
+
+
+def pack(
+    options: PackingOptions, runs: EnsembleRuns, path: Path, stop: StopRequest, console: Console
+) -> PackedEnsemble:
+    """Reproduce an ensemble's members, refit them, write ``predict.pkl`` and try it as hosted.
+
+    Parameters
+    ----------
+    options : PackingOptions
+    runs : EnsembleRuns
+        The store that the ensemble is in. Members refitted are kept there, and not refitted by a later call.
+    path : Path
+        Of the file that is written.
+    stop : StopRequest
+    console : rich.console.Console
+        Where progress is told.
+
+    Returns
+    -------
+    PackedEnsemble
+
+    Raises
+    ------
+    UserError
+        If a member is not reproduced, the data are gone, ``predict.pkl`` would not run hosted, or the store fails.
+    Stopped
+        If a stop was asked for while members were trained.
+    """
+    tracked = runs.find(options.ensemble)
+    study = Studies(options.tracking_uri).find(tracked.ensemble.study)
+    plan = reopen_plan(study.plan, options.data)
+    count = len(tracked.ensemble.members)
+    console.print(f"{tracked.name} of study {study.name}: {count} members; data {plan.experiment.data}")
+    if options.jobs is not None:
+        plan = replace(plan, experiment=replace(plan.experiment, jobs=options.jobs))
+    packer = _Packer(tracked, study, plan, runs, stop, console)
+    replicas = packer.replicate()
+    models = packer.refit(options.trees)
+    rows, check = packer.write(models, path)
+    return PackedEnsemble(path, tracked, study, plan, replicas, models, rows, check)
+
+
+class _Packer:
+    """One ensemble on its way into a file."""
+
+    def __init__(
+        self,
+        tracked: TrackedEnsemble,
+        study: TrackedStudy,
+        plan: Plan,
+        runs: EnsembleRuns,
+        stop: StopRequest,
+        console: Console,
+    ) -> None:
+        self._tracked = tracked
+        self._plan = plan
+        self._runs = runs
+        self._stop = stop
+        self._console = console
+        self._run_ids = {trial_name(member.number): member.run_id for member in self._ensemble.members}
+        self._configurations = [
+            Configuration(
+                trial_name(member.number),
+                configuration(plan, member.params),
+                int(member.params["seed"]),
+                member.trees,
+            )
+            for member in self._ensemble.members
+        ]
+        if self._to_benchmark:
+            self._run_ids[BENCHMARK_KIND] = study.benchmark.run_id
+            trees = int(plan.benchmark["n_estimators"])
+            self._configurations.append(Configuration(BENCHMARK_KIND, plan.benchmark, plan.experiment.seed, trees))
+
+    @property
+    def _ensemble(self) -> Ensemble:
+        return self._tracked.ensemble
+
+    @property
+    def _to_benchmark(self) -> bool:
+        neutralization = self._ensemble.neutralization
+        return neutralization is not None and neutralization.to == OWN_BENCHMARK
+
+    def replicate(self) -> Mapping[str, Replica]:
+        """Reproduce every member on the last fold, and the ensemble's ranks there from the file's own code."""
+        last = self._plan.scored_folds[-1].number
+
+        def tracked(each: Configuration) -> NDArray[np.floating[Any]]:
+            column = "prediction" if each.name == BENCHMARK_KIND else "best_prediction"
+            return self._predictions(self._run_ids[each.name], each.name, column)[last]
+
+        total = sum(each.trees for each in self._configurations)
+        with TreesProgress(self._console, "Reproducing members on the last fold", total) as progress:
+            replicas = Retraining(self._plan, self._configurations, self._stop, progress.advance).replicate(tracked)
+        largest = _largest_difference(replicas)
+        self._console.print(f"{len(replicas)} reproduced; the largest difference to what is tracked is {largest:.1g}")
+        self._compare_ranks({name: replica.model for name, replica in replicas.items()}, last, largest == 0)
+        return replicas
+
+    def _compare_ranks(self, models: Mapping[str, str], last: int, exact: bool) -> None:
+        """Hold the file's ranks to the tracked ones; where members differ in the last bits, ties may fall otherwise."""
+        rows = last_eras(self._plan, self._column, _COMPARED_ERAS)
+        fold = self._plan.scored_folds[-1]
+        positions = self._plan.dataset.span_of(fold.validation_eras[-_COMPARED_ERAS:])
+        whole = self._plan.dataset.span_of(fold.validation_eras)
+        tracked = self._predictions(self._tracked.run_id, self._tracked.name, "prediction")[last]
+        expected = tracked[positions.start - whole.start : positions.stop - whole.start]
+        with temporary_directory() as directory:
+            path = directory / PREDICT
+            write_predict(self._portable(models), path)
+            given = load_predict(path)(rows, rows)["prediction"].to_numpy()
+        difference = float(np.abs(given - expected).max())
+        same = difference <= TOLERANCE if exact else np.corrcoef(given, expected)[0, 1] > _NEARLY_THE_SAME
+        if not same:
+            raise UserError(
+                f"{PREDICT} gives other ranks than the tracked ensemble on the last fold (by {difference:.2g}); "
+                "the ensemble's run was changed: make it again"
+            )
+
+    def refit(self, trees: str) -> Mapping[str, str]:
+        """Train every member on all resolved eras; those that an earlier call finished are taken as they are."""
+        factor = self._factor() if trees == SCALED else 1.0
+        wanted = {
+            each.name: Configuration(each.name, each.params, each.seed, max(1, round(each.trees * factor)))
+            for each in self._configurations
+        }
+        models = self._refitted(wanted)
+        missing = [each for name, each in wanted.items() if name not in models]
+        if models:
+            self._console.print(f"{len(models)} of {len(wanted)} members were refitted before")
+        if not missing:
+            return models
+        label = f"Refitting on all {len(np.unique(self._plan.dataset.eras))} resolved eras"
+        with TreesProgress(self._console, label, sum(each.trees for each in missing)) as progress:
+
+            def keep(each: Configuration, model: str) -> None:
+                with temporary_directory() as directory:
+                    file = directory / _file_name(each)
+                    file.write_text(model, encoding="utf-8")
+                    self._runs.log_refit(self._tracked.run_id, file)
+                models[each.name] = model
+
+            Retraining(self._plan, missing, self._stop, progress.advance).refit(keep)
+        return models
+
+    def _factor(self) -> float:
+        """Return how many times the eras of the validation folds' training the refit has."""
+        folds = self._plan.scored_folds[:-1]
+        trained = np.mean([len(fold.train_eras) for fold in folds])
+        eras = tuple(np.unique(self._plan.dataset.eras).tolist())
+        return float(len(thinned(eras, self._plan.experiment.folds.train_era_step)) / trained)
+
+    def _refitted(self, wanted: Mapping[str, Configuration]) -> dict[str, str]:
+        found = {}
+        for name, each in wanted.items():
+            text = self._runs.refit(self._tracked.run_id, _file_name(each))
+            if text is not None:
+                found[name] = text
+        return found
+
+    def write(self, models: Mapping[str, str], path: Path) -> tuple[pd.DataFrame, HostedCheck]:
+        """Write the file and try it as hosted, on the rows that are returned."""
+        write_predict(self._portable(models), path)
+        rows = live_like(self._plan, self._column)
+        check = check_as_hosted(path, rows, rows[[self._column]] if self._column else None)
+        self._console.print(
+            f"{path.name}, {decimal(path.stat().st_size)}, runs as hosted: {check.seconds:.1f} s and "
+            f"{decimal(check.peak_memory_bytes)} of memory for {len(rows):,} rows"
+        )
+        return rows, check
+
+    def _portable(self, models: Mapping[str, str]) -> PortableModel:
+        members = self._ensemble.members
+        return PortableModel(
+            features=self._plan.dataset.features,
+            boosters=tuple(models[trial_name(member.number)] for member in members),
+            weights=tuple(member.weight for member in members),
+            neutralization=self._ensemble.neutralization,
+            benchmark_booster=models[BENCHMARK_KIND] if self._to_benchmark else None,
+            nullable_features=self._plan.dataset.nullable_features,
+        )
+
+    @property
+    def _column(self) -> str | None:
+        neutralization = self._ensemble.neutralization
+        return neutralization.numerai_column if neutralization else None
+
+    def _predictions(self, run_id: str, name: str, column: str) -> Mapping[int, NDArray[np.floating[Any]]]:
+        spans = {fold.number: self._plan.dataset.span_of(fold.validation_eras) for fold in self._plan.scored_folds}
+        rows = {number: span.stop - span.start for number, span in spans.items()}
+        return self._runs.predictions(run_id, name, column, rows)
+
+
+def _largest_difference(replicas: Mapping[str, Replica]) -> float:
+    return max(replica.difference for replica in replicas.values())
+
+
+def _file_name(each: Configuration) -> str:
+    lightgbm = version("lightgbm")
+    return f"{each.name.replace(' ', '-')}-{each.trees}-trees-lightgbm-{lightgbm}.txt"

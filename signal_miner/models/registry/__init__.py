@@ -1,0 +1,338 @@
+"""Registers an ensemble in MLflow's model registry, moves its alias, and loads it again.
+
+A registered model is an MLflow *logged model* of the ensemble's run, with the run's parameters and metrics, and a
+version that points to it. The version is made last: what a kill leaves behind is no version.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow.artifacts
+import mlflow.pyfunc
+import pandas as pd
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
+from mlflow.entities.model_registry import RegisteredModel as RegistryEntry
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+
+from signal_miner.errors import UserError, did_you_mean
+from signal_miner.models.registered_model import RegisteredModel
+from signal_miner.models.registry.package import (
+    METADATA,
+    PREDICT,
+    ModelRecord,
+    save_package,
+    stamp_package,
+    try_package,
+)
+from signal_miner.tracking.store import LONGEST_VALUE, NOTE, Store, store_errors
+from signal_miner.utils.files import temporary_directory
+from signal_miner.utils.redaction import reason_of, without_passwords
+
+CHAMPION = "champion"
+"""Alias of the version that is submitted."""
+
+NEWEST = "latest"
+"""What MLflow calls the highest version; no alias may have this name."""
+
+DATA, FEATURE_COUNT, ENSEMBLE, PYTHON = (
+    "signal_miner.data",
+    "signal_miner.features",
+    "signal_miner.ensemble",
+    "signal_miner.python",
+)
+"""Tags of a version: data, number of features, the ensemble's run, version of Python."""
+
+_VERSIONS = "mlflow.modelVersions"
+_ABSENT, _INVALID = "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"
+_ANSWERS = "try again once it answers"
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """A version in the registry.
+
+    Attributes
+    ----------
+    name, version : str
+    run_id : str
+        The ensemble's run.
+    aliases : tuple of str
+    tags : mapping of str to str
+    """
+
+    name: str
+    version: str
+    run_id: str
+    aliases: tuple[str, ...]
+    tags: Mapping[str, str]
+
+
+class Registry(Store):
+    """MLflow's model registry; every method raises UserError where the store fails."""
+
+    def register(self, record: ModelRecord) -> ModelVersion:
+        """Make a new version of a registered model, and the registered model where it does not exist.
+
+        The model is loaded and tried on the example before anything is written. No alias moves.
+
+        Parameters
+        ----------
+        record : ModelRecord
+
+        Returns
+        -------
+        ModelVersion
+
+        Raises
+        ------
+        UserError
+            If MLflow does not take the name, the model does not predict its example, or the store fails.
+        """
+        check_name(record.name)
+        with temporary_directory() as scratch:
+            directory = scratch / "model"
+            package = save_package(record, directory)
+            try_package(record, directory)
+            with self._told(
+                "once it answers again, the same command registers the ensemble; no half-made version is left"
+            ):
+                model = self._log(record, package, directory)
+                return self._add_version(record, model)
+
+    def find(self, name: str, alias_or_version: str = CHAMPION) -> ModelVersion | None:
+        """Return a version, or None where the registered model, the alias or the version does not exist.
+
+        Parameters
+        ----------
+        name : str
+        alias_or_version : str, default "champion"
+            An alias, a number, or ``latest``.
+
+        Returns
+        -------
+        ModelVersion or None
+        """
+        with self._told(_ANSWERS):
+            entry = self._entry(name)
+            return None if entry is None else self._version(entry, alias_or_version)
+
+    def promote(self, name: str, version: str, alias: str = CHAMPION) -> None:
+        """Give an alias to a version, which takes it from the one that had it.
+
+        Parameters
+        ----------
+        name, version : str
+        alias : str, default "champion"
+
+        Raises
+        ------
+        UserError
+            If the version does not exist or MLflow does not take the alias.
+        """
+        found = self._required(name, version)
+        with self._told(_ANSWERS):
+            try:
+                self._client.set_registered_model_alias(name, alias, found.version)
+            except MlflowException as error:
+                if error.error_code != _INVALID:
+                    raise
+                raise UserError(f"{alias!r} cannot be an alias ({reason_of(error)}); use another word") from error
+
+    def load(self, name: str, alias_or_version: str, directory: Path) -> RegisteredModel:
+        """Fetch a version and load it.
+
+        Parameters
+        ----------
+        name : str
+        alias_or_version : str
+            An alias, a number, or ``latest``.
+        directory : Path
+            The model's files are put here; it should be empty.
+
+        Returns
+        -------
+        RegisteredModel
+            Its ``predict`` is the registered model's, past MLflow's check of column types.
+
+        Raises
+        ------
+        UserError
+            If there is no such version, its artifacts are gone, or it was not registered by this project.
+        """
+        found = self._required(name, alias_or_version)
+        what = f"version {found.version} of {name!r}"
+        with self._told(f"check that the artifacts of {what} are still there"):
+            source = str(self._client.get_model_version_download_uri(name, found.version))
+            path = Path(
+                mlflow.artifacts.download_artifacts(
+                    artifact_uri=source, dst_path=str(directory), tracking_uri=self.tracking_uri
+                )
+            )
+        try:
+            known = (Model.load(str(path)).metadata or {}).get(METADATA)
+            if known is None:
+                raise UserError(f"{what} was not registered by Signal Miner; give another name, alias or version")
+            loaded = mlflow.pyfunc.load_model(str(path), suppress_warnings=True).unwrap_python_model()
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(
+                f"{what} does not load here ({reason_of(error)}); install the packages of its requirements.txt, "
+                "or register the ensemble again"
+            ) from error
+        return RegisteredModel(
+            name=name,
+            version=found.version,
+            run_id=found.run_id,
+            experiment_id=known["experiment_id"],
+            data=known["data"],
+            features=tuple(known["features"]),
+            nullable_features=tuple(known["nullable_features"]),
+            benchmark_columns=tuple(known["benchmark_columns"]),
+            predict_file=path / "artifacts" / PREDICT,
+            predict=_predict_of(loaded),
+        )
+
+    def _log(self, record: ModelRecord, package: Model, directory: Path) -> LoggedModel:
+        """Make the logged model; one that is not whole is deleted, or left pending by a kill."""
+        model = self._client.create_logged_model(
+            record.experiment_id,
+            re.sub(r"[.%\"']", "-", record.name),  # which a registered model may have in its name
+            source_run_id=record.run_id,
+            tags=_short(self._context | dict(record.tags) | {NOTE: record.description}),
+            params=_short(record.params),
+            model_type="ensemble",
+        )
+        try:
+            stamp_package(package, directory, record.run_id, model.model_id)
+            self._client.log_model_artifacts(model.model_id, str(directory))
+            metrics = [self._metric(record.run_id, model.model_id, *item) for item in record.metrics.items()]
+            if metrics:
+                self._client.log_batch(record.run_id, metrics=metrics)
+            self._client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+            self._client.log_outputs(record.run_id, [LoggedModelOutput(model.model_id, step=0)])
+        except BaseException:
+            with suppress(Exception):  # the store may be what failed
+                self._client.delete_logged_model(model.model_id)
+            raise
+        return model
+
+    def _metric(self, run_id: str, model_id: str, name: str, value: float) -> Metric:
+        """Link the metric of the run, where it is there, so that the run does not get it a second time."""
+        history = self._client.get_metric_history(run_id, name)
+        points = [(point.timestamp, point.step) for point in history if point.value == value]
+        timestamp, step = points[-1] if points else (int(time.time() * 1000), 0)
+        return Metric(name, value, timestamp, step, model_id=model_id, run_id=run_id)
+
+    def _add_version(self, record: ModelRecord, model: LoggedModel) -> ModelVersion:
+        with suppress(MlflowException):  # it is there, or the next call tells
+            self._client.create_registered_model(record.name)
+        tags = _short(
+            dict(record.tags)
+            | {
+                DATA: record.data,
+                FEATURE_COUNT: str(len(record.features)),
+                ENSEMBLE: record.run_id,
+                PYTHON: platform.python_version(),
+            }
+        )
+        page = f"#/experiments/{record.experiment_id}/models/{model.model_id}/artifacts"
+        files = f"\n\n[Files]({page}): `artifacts/{PREDICT}` is for Numerai's model upload."
+        # The place itself, not "models:/<id>": for that a database asks MLflow's global store, which may be another.
+        version = self._client.create_model_version(
+            record.name,
+            model.artifact_location,
+            run_id=record.run_id,
+            model_id=model.model_id,
+            tags=tags,
+            description=without_passwords(record.description)[: LONGEST_VALUE - len(files)] + files,
+        )
+        link = json.dumps([{"name": record.name, "version": int(version.version)}])
+        with suppress(MlflowException):  # a link in the UI; a server makes it by itself
+            self._client.set_logged_model_tags(model.model_id, {_VERSIONS: link})
+        return ModelVersion(record.name, str(version.version), record.run_id, (), tags)
+
+    def _entry(self, name: str) -> RegistryEntry | None:
+        try:
+            return self._client.get_registered_model(name)
+        except MlflowException as error:
+            if error.error_code in {_ABSENT, _INVALID}:
+                return None
+            raise
+
+    def _version(self, entry: RegistryEntry, alias_or_version: str) -> ModelVersion | None:
+        if alias_or_version in entry.aliases:
+            number = str(entry.aliases[alias_or_version])
+        elif alias_or_version == NEWEST:
+            number = _newest(entry)
+        else:
+            number = alias_or_version
+        if not re.fullmatch("[1-9][0-9]*", number):
+            return None
+        try:
+            version = self._client.get_model_version(entry.name, number)
+        except MlflowException as error:
+            if error.error_code == _ABSENT:
+                return None
+            raise
+        return ModelVersion(entry.name, number, str(version.run_id), tuple(version.aliases), dict(version.tags))
+
+    def _required(self, name: str, alias_or_version: str) -> ModelVersion:
+        found = self.find(name, alias_or_version)
+        if found is not None:
+            return found
+        with self._told(_ANSWERS):
+            entry = self._entry(name)
+            if entry is None:
+                names = [model.name for model in self._client.search_registered_models(max_results=1000)]
+                near = did_you_mean(name, names) or "; the registry is empty: make an ensemble and register it first"
+                raise UserError(f"there is no registered model {name!r}{near}")
+            known = [*sorted(entry.aliases), *self._numbers(entry)]
+            near = did_you_mean(alias_or_version, known) or "; it has no version yet: register an ensemble first"
+        raise UserError(f"registered model {name!r} has no alias or version {alias_or_version!r}{near}")
+
+    def _numbers(self, entry: RegistryEntry) -> list[str]:
+        """Return a registered model's versions, newest first."""
+        quote = '"' if "'" in entry.name else "'"
+        if quote in entry.name:  # MLflow's filters have no way to write such a name
+            return list(filter(None, [_newest(entry)]))
+        found = self._client.search_model_versions(f"name={quote}{entry.name}{quote}")
+        return [str(number) for number in sorted((int(version.version) for version in found), reverse=True)]
+
+    def _told(self, repair: str) -> AbstractContextManager[None]:
+        return store_errors(self.tracking_uri, repair, "model registry")
+
+
+def _predict_of(loaded: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    def predict(frame: pd.DataFrame) -> pd.DataFrame:
+        try:
+            predicted: pd.DataFrame = loaded.predict(None, frame)
+        except ValueError as error:
+            raise UserError(reason_of(error)) from error
+        return predicted
+
+    return predict
+
+
+def _newest(entry: RegistryEntry) -> str:
+    return str(max((int(version.version) for version in entry.latest_versions), default=""))
+
+
+def _short(texts: Mapping[str, str]) -> dict[str, str]:
+    return {name: without_passwords(str(text))[:LONGEST_VALUE] for name, text in texts.items()}
+
+
+def check_name(name: str) -> None:
+    """Raise `UserError` where MLflow would not take a name for a registered model."""
+    if not name.strip() or re.search("[/:]", name):
+        raise UserError(f"{name!r} cannot name a registered model; leave out '/' and ':'")

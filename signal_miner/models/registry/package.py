@@ -1,0 +1,186 @@
+"""What is registered of an ensemble, and the MLflow model directory it becomes."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow.pyfunc
+import pandas as pd
+from mlflow.models import Model, ModelSignature
+from mlflow.models.model import MLMODEL_FILE_NAME
+from mlflow.types import ColSpec, DataType, Schema
+
+from signal_miner.errors import UserError
+from signal_miner.utils.redaction import reason_of, without_passwords
+
+PREDICT = "predict.pkl"
+"""The model itself; ``artifacts/predict.pkl`` in a model directory."""
+
+METADATA = "signal_miner"
+"""Key under which a model directory's ``MLmodel`` says what the model needs."""
+
+_PACKAGES = ("mlflow", "numpy", "pandas", "scipy", "lightgbm", "cloudpickle")
+_MODEL_CODE = Path(__file__).with_name("pyfunc_model.py")
+
+
+@dataclass(frozen=True, eq=False)
+class ModelRecord:
+    """What is registered.
+
+    Attributes
+    ----------
+    name : str
+        Registered model, without ``/`` and ``:``.
+    run_id, experiment_id : str
+        The ensemble's run.
+    data : str
+        The experiment's data, such as ``v5.3``.
+    features : tuple of str
+        Feature columns that predict needs.
+    nullable_features : tuple of str
+        Those of them that may be NaN.
+    benchmark_columns : tuple of str
+        Columns of Numerai's live benchmark predictions that predict needs; empty if none.
+    predict_file : Path
+        ``predict.pkl``.
+    example : pandas.DataFrame
+        A few live-like rows, indexed by ``id``: the features, the benchmark columns, ``era`` if there is one.
+    files : mapping of str to Path
+        Further artifacts by the name they get, such as ``ensemble.json``.
+    params, tags : mapping of str to str
+        Shown with the model and the version; cut at 5,000 characters.
+    metrics : mapping of str to float
+        Shown with the model.
+    description : str
+        Markdown.
+    """
+
+    name: str
+    run_id: str
+    experiment_id: str
+    data: str
+    features: tuple[str, ...]
+    nullable_features: tuple[str, ...]
+    benchmark_columns: tuple[str, ...]
+    predict_file: Path
+    example: pd.DataFrame
+    files: Mapping[str, Path]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    description: str
+
+
+def save_package(record: ModelRecord, directory: Path) -> Model:
+    """Write the model directory that MLflow loads by itself, without this project.
+
+    Parameters
+    ----------
+    record : ModelRecord
+    directory : Path
+        Is made.
+
+    Returns
+    -------
+    mlflow.models.Model
+        Its ``MLmodel``, for `stamp_package`.
+
+    Raises
+    ------
+    UserError
+        If a file cannot be read or written.
+    """
+    files = {PREDICT: record.predict_file} | dict(record.files)
+    staged = directory.with_name(f"{directory.name}-files")  # under the names they get
+    package = Model()
+    try:
+        staged.mkdir(parents=True)
+        for name, path in files.items():
+            shutil.copyfile(path, staged / name)
+        mlflow.pyfunc.save_model(
+            path=str(directory),
+            python_model=str(_MODEL_CODE),
+            artifacts={name: str(staged / name) for name in files},
+            signature=_signature(record),
+            input_example=_example(record).reset_index(),
+            pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _PACKAGES],
+            model_config={"benchmark_columns": list(record.benchmark_columns)},
+            metadata={METADATA: _needs(record)},
+            mlflow_model=package,
+            uv_project_path=str(staged),  # else the uv.lock of the working directory becomes the model's
+        )
+    except OSError as error:
+        raise UserError(f"the model cannot be packed ({reason_of(error)}); check the disk and try again") from error
+    return package
+
+
+def stamp_package(package: Model, directory: Path, run_id: str, model_id: str) -> None:
+    """Write into a model directory which logged model it is.
+
+    Parameters
+    ----------
+    package : mlflow.models.Model
+        From `save_package`.
+    directory : Path
+    run_id, model_id : str
+        The ensemble's run and the logged model.
+    """
+    package.run_id, package.model_id, package.model_uuid = run_id, model_id, model_id
+    for artifact in package.flavors["python_function"]["artifacts"].values():
+        artifact["uri"] = artifact["path"]  # not where the file lay on this machine
+    package.save(str(directory / MLMODEL_FILE_NAME))
+
+
+def try_package(record: ModelRecord, directory: Path) -> None:
+    """Load a model directory as MLflow does and predict the example.
+
+    Parameters
+    ----------
+    record : ModelRecord
+    directory : Path
+        From `save_package`.
+
+    Raises
+    ------
+    UserError
+        If it does not load, or does not answer with a `prediction` for each row.
+    """
+    try:
+        example = _example(record)
+        predicted = mlflow.pyfunc.load_model(str(directory), suppress_warnings=True).predict(example)
+        if list(predicted.columns) != ["prediction"] or not predicted.index.equals(example.index):
+            raise ValueError(f"it answers columns {list(predicted.columns)} for {len(predicted)} rows")
+    except Exception as error:
+        raise UserError(
+            f"{record.predict_file.name} does not predict its example ({reason_of(error)}); nothing was registered, "
+            "make the ensemble again"
+        ) from error
+
+
+def _needs(record: ModelRecord) -> dict[str, Any]:
+    lists = ("features", "nullable_features", "benchmark_columns")
+    needs: dict[str, Any] = {name: list(getattr(record, name)) for name in lists}
+    return needs | {"data": without_passwords(record.data), "experiment_id": record.experiment_id}
+
+
+def _example(record: ModelRecord) -> pd.DataFrame:
+    """Return the example in types that the signature takes, whatever the data have."""
+    example = record.example[[*record.features, *record.benchmark_columns]].astype("float64").rename_axis("id")
+    if "era" in record.example:
+        example.insert(0, "era", record.example["era"].astype(str).to_numpy())
+    return example
+
+
+def _signature(record: ModelRecord) -> ModelSignature:
+    """Return the columns of the model.
+
+    ``double`` alone takes int8, float32, float64 and NaN at once; the values arrive unchanged.
+    """
+    needed = [ColSpec(DataType.double, name) for name in (*record.features, *record.benchmark_columns)]
+    optional = [ColSpec(DataType.string, name, required=False) for name in ("id", "era")]
+    return ModelSignature(Schema([*needed, *optional]), Schema([ColSpec(DataType.double, "prediction")]))

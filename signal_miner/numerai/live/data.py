@@ -1,0 +1,267 @@
+"""Live data: the newest of Numerai's, and what a model needs of it, checked before anything is predicted from it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from signal_miner.data.parquet_rows import open_parquet
+from signal_miner.errors import UserError
+from signal_miner.models.registered_model import RegisteredModel
+from signal_miner.numerai.download import download_version
+from signal_miner.numerai.download.checks import sha256_of
+from signal_miner.utils.redaction import reason_of
+
+LIVE, LIVE_BENCHMARKS = "live.parquet", "live_benchmark_models.parquet"
+_VERSION = re.compile(r"v\d+(\.\d+)*")
+
+
+@dataclass(frozen=True)
+class LiveFiles:
+    """Files of live data on this machine.
+
+    Attributes
+    ----------
+    features : Path
+        One era of features, without targets.
+    benchmarks : Path or None
+        Numerai's benchmark predictions for it, where they are needed.
+    sha256 : str
+        Of `features`.
+    """
+
+    features: Path
+    benchmarks: Path | None
+    sha256: str
+
+
+def is_version(text: str) -> bool:
+    """Tell whether a text is written as a version of Numerai's data, such as ``v5.3``."""
+    return _VERSION.fullmatch(text) is not None
+
+
+def data_version(wanted: str | None, model: RegisteredModel) -> str:
+    """Return the version of Numerai's data that a model works on.
+
+    Parameters
+    ----------
+    wanted : str or None
+        What the user said.
+    model : RegisteredModel
+        Its ``data`` is taken where the user said nothing.
+
+    Returns
+    -------
+    str
+        Such as ``v5.3``.
+
+    Raises
+    ------
+    UserError
+        If neither is a version.
+    """
+    version = wanted or model.data
+    if is_version(version):
+        return version
+    if wanted:
+        raise UserError(f"version={wanted!r} is not a version of Numerai's data; write one such as v5.3")
+    raise UserError(
+        f"{model.name} version {model.version} was mined on data={model.data!r}, which is no version of Numerai's "
+        "data; where its features are Numerai's, say of which version with -P version=v5.3; a dry run of submit "
+        "takes a local file instead: -P dry_run=true -P live=…"
+    )
+
+
+def fetch_live(version: str, directory: Path, benchmarks: bool) -> LiveFiles:
+    """Bring the newest live data.
+
+    Parameters
+    ----------
+    version : str
+    directory : Path
+        Where the files go; it holds one version only.
+    benchmarks : bool
+        Bring Numerai's benchmark predictions too.
+
+    Returns
+    -------
+    LiveFiles
+
+    Raises
+    ------
+    UserError
+        As `signal_miner.download.download_version`.
+    """
+    names = [LIVE, LIVE_BENCHMARKS] if benchmarks else [LIVE]
+    here = [file.path for file in download_version(version, directory, files=names, show_progress=False)]
+    return local_live(here[0], here[1] if benchmarks else None)
+
+
+def local_live(features: Path, benchmarks: Path | None) -> LiveFiles:
+    """Take live data that are on this machine.
+
+    Raises
+    ------
+    UserError
+        If a file cannot be read.
+    """
+    for path in (features, *([benchmarks] if benchmarks else [])):
+        open_parquet(path).close()
+    return LiveFiles(features, benchmarks, sha256_of(features))
+
+
+def read_live(path: Path, model: RegisteredModel, benchmarks: Path | None) -> pd.DataFrame:
+    """Read what a model needs of live data, and nothing else of the wide frame.
+
+    Parameters
+    ----------
+    path : Path
+        Parquet file in Numerai's layout; columns may stand in any order, further ones are not read.
+    model : RegisteredModel
+    benchmarks : Path or None
+        Parquet file with ``model.benchmark_columns``; needed where there are any.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index ``id``; ``era`` where the file has it, ``model.features``, ``model.benchmark_columns``, in this order.
+
+    Raises
+    ------
+    UserError
+        If the files are not whole, or not live data that the model can predict on.
+    """
+    whose = f"{model.name} version {model.version}"
+    with open_parquet(path) as file:
+        names = file.schema_arrow.names
+        _require_columns(path, names, model.features, "features", whose)
+        _refuse_known_targets(path, file, [name for name in names if name.startswith("target")])
+        frame = _indexed(path, _read(path, file, ["era"] * ("era" in names) + list(model.features)))
+    _require_one_era(path, frame)
+    _require_numbers(path, frame, model.features, model.nullable_features)
+    if not model.benchmark_columns:
+        return frame
+    if benchmarks is None:
+        raise UserError(
+            f"{whose} needs Numerai's benchmark predictions ({_some(model.benchmark_columns)}); "
+            f"give {LIVE_BENCHMARKS} too: -P live_benchmarks=…"
+        )
+    with open_parquet(benchmarks) as file:
+        _require_columns(benchmarks, file.schema_arrow.names, model.benchmark_columns, "benchmark columns", whose)
+        predicted = _indexed(benchmarks, _read(benchmarks, file, list(model.benchmark_columns)))
+    absent = frame.index.difference(predicted.index)
+    if len(absent):
+        raise UserError(
+            f"{benchmarks} lacks {len(absent):,} of the {len(frame):,} ids of {path} ({_some(absent)}); "
+            "fetch both files again, they belong to one round"
+        )
+    predicted = predicted.loc[frame.index]
+    _require_numbers(benchmarks, predicted, model.benchmark_columns, ())
+    return pd.concat([frame, predicted], axis=1)
+
+
+def _read(path: Path, file: pq.ParquetFile, columns: list[str]) -> pa.Table:
+    names = file.schema_arrow.names
+    id_column = next((name for name in ("id", "__index_level_0__") if name in names), None)
+    if id_column is None:
+        raise UserError(f"{path} has no column or index 'id'; take the file as Numerai gives it")
+    found = Counter(names)
+    twice = [name for name in (*columns, id_column) if found[name] > 1]
+    if twice:
+        raise UserError(f"{path} has columns more than once ({_some(twice)}); fetch or write it again")
+    try:
+        table = file.read(columns=[*columns, id_column])
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(
+            f"{path} is not a whole parquet file ({reason_of(error)}); download or write it again"
+        ) from error
+    return table.select([*columns, id_column]).rename_columns([*columns, "id"]).replace_schema_metadata(None)
+
+
+def _indexed(path: Path, table: pa.Table) -> pd.DataFrame:
+    """Make a frame indexed by id, of a table that has each id once."""
+    ids = table.column("id")
+    if len(ids) == 0:
+        raise UserError(f"{path} has no rows; Numerai may be about to publish it, try again later")
+    frame: pd.DataFrame = table.to_pandas()
+    missing = int(frame["id"].isna().sum()) + int((frame["id"].astype(str) == "").sum())
+    if missing:
+        raise UserError(f"{path} has {missing:,} rows without an id; fetch or write it again")
+    twice = frame["id"][frame["id"].duplicated()]
+    if len(twice):
+        raise UserError(f"{path} has {len(twice):,} ids more than once ({_some(twice)}); fetch or write it again")
+    indexed: pd.DataFrame = frame.assign(id=frame["id"].astype(str)).set_index("id")
+    return indexed
+
+
+def _require_columns(path: Path, names: Sequence[str], needed: Sequence[str], what: str, whose: str) -> None:
+    there = set(names)
+    absent = [name for name in needed if name not in there]
+    if absent:
+        raise UserError(
+            f"{path} lacks {len(absent):,} of the {len(needed):,} {what} that {whose} needs ({_some(absent)}); "
+            "a change of data version? Give it the one that it was trained on: -P version=…"
+        )
+
+
+def _refuse_known_targets(path: Path, file: pq.ParquetFile, targets: list[str]) -> None:
+    if not targets:
+        return
+    table = _read(path, file, targets)
+    known = [name for name in targets if table.column(name).null_count < len(table) and _any_value(table.column(name))]
+    if known:
+        raise UserError(f"{path} has known targets ({_some(known)}), so it is not live data; give live data")
+
+
+def _any_value(column: pa.ChunkedArray) -> bool:
+    """Tell whether a column holds something besides null and NaN."""
+    return bool(column.to_pandas().notna().any())
+
+
+def _require_one_era(path: Path, frame: pd.DataFrame) -> None:
+    if "era" not in frame:
+        return
+    missing = int(frame["era"].isna().sum())
+    if missing:
+        raise UserError(f"{path} has {missing:,} rows without an era; fetch or write it again")
+    eras = sorted(frame["era"].astype(str).unique())
+    if len(eras) > 1:
+        raise UserError(f"{path} has {len(eras)} eras ({eras[0]} to {eras[-1]}); live data are one era")
+
+
+def _require_numbers(path: Path, frame: pd.DataFrame, columns: Sequence[str], nullable: Sequence[str]) -> None:
+    """Require numbers, finite but for the NaN of columns that may have it."""
+    words = [name for name in columns if not pd.api.types.is_numeric_dtype(frame[name].dtype)]
+    if words:
+        raise UserError(f"{path} has {len(words):,} columns that are not numbers ({_some(words)}); give live data")
+    may = set(nullable)
+    empty = frame[[name for name in columns if name not in may]].isna()
+    if empty.to_numpy().any():
+        names = list(empty.columns[empty.any()])
+        raise UserError(
+            f"{path} has NaN in {len(names):,} columns that never had one in training ({_some(names)}), "
+            f"in {int(empty.any(axis=1).sum()):,} rows; a change of data version, or a fault that Numerai may mend: "
+            "give it the version that it was trained on (-P version=…) or try again later"
+        )
+    floats = [name for name in columns if pd.api.types.is_float_dtype(frame[name].dtype)]
+    infinite = [
+        name for name, found in zip(floats, np.isinf(frame[floats].to_numpy()).any(axis=0), strict=True) if found
+    ]
+    if infinite:
+        raise UserError(
+            f"{path} has infinite values in {len(infinite):,} columns ({_some(infinite)}); fetch or write it again"
+        )
+
+
+def _some(names: Sequence[str] | pd.Index | pd.Series) -> str:
+    """Name the first three."""
+    shown = ", ".join(str(name) for name in list(names[:3]))
+    return f"{shown}, …" if len(names) > 3 else shown

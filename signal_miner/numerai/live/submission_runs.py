@@ -1,0 +1,173 @@
+"""Submissions as tracked runs of MLflow, each with its file: written step by step, and read back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow.entities import Run
+
+from signal_miner.models.registered_model import RegisteredModel
+from signal_miner.tracking.run_store import FAILED, FINISHED, RUNNING, RunStore, told
+from signal_miner.tracking.store import NOTE
+from signal_miner.tracking.tags import ERROR, KIND, SUBMISSION_KIND
+from signal_miner.utils.redaction import reason_of
+
+ROUND = "signal_miner.round"
+NUMERAI_MODEL = "signal_miner.numerai_model"
+LIVE_SHA256 = "signal_miner.live_sha256"
+
+UPLOADED_FILE = "signal_miner.uploaded_file"
+"""The name that the file got at Numerai; set before the submission is made, so that a cut-off one is recognised."""
+
+SUBMISSION_ID = "signal_miner.submission_id"
+
+
+@dataclass(frozen=True)
+class TrackedSubmission:
+    """A submission as MLflow has it.
+
+    Attributes
+    ----------
+    run_id : str
+    round : int
+    numerai_model : str
+    status : str
+        MLflow's run status; ``RUNNING`` where it was cut off, or is at work.
+    live_sha256, uploaded_file, submission_id : str
+        ``""`` where it did not come to that.
+    """
+
+    run_id: str
+    round: int
+    numerai_model: str
+    status: str
+    live_sha256: str
+    uploaded_file: str
+    submission_id: str
+
+    @property
+    def running(self) -> bool:
+        """Whether it was cut off, or is at work."""
+        return self.status == RUNNING
+
+    @property
+    def finished(self) -> bool:
+        """Whether it came to its end."""
+        return self.status == FINISHED
+
+
+class SubmissionRuns(RunStore):
+    """The submissions of a tracking store.
+
+    Parameters
+    ----------
+    tracking_uri : str or None
+        MLflow's own choice if None.
+    experiment_id : str
+        Where new runs go; earlier ones are found in every experiment.
+
+    Raises
+    ------
+    UserError
+        If the store cannot be opened; every method raises it if the store stops answering.
+    """
+
+    def __init__(self, tracking_uri: str | None, experiment_id: str) -> None:
+        super().__init__(tracking_uri)
+        self._experiment_id = experiment_id
+
+    @told
+    def begin(self, round_number: int, numerai_model: str, model: RegisteredModel, data_version: str) -> str:
+        """Create a run and return its id.
+
+        Parameters
+        ----------
+        round_number : int
+        numerai_model : str
+            Name of the model slot at Numerai.
+        model : RegisteredModel
+        data_version : str
+            Of the live data.
+        """
+        params = {
+            "round": round_number,
+            "numerai_model": numerai_model,
+            "model": model.name,
+            "model_version": model.version,
+            "ensemble_run_id": model.run_id,
+            "data_version": data_version,
+        }
+        tags = {KIND: SUBMISSION_KIND, ROUND: str(round_number), NUMERAI_MODEL: numerai_model}
+        run_id = self._create(self._experiment_id, f"submission {numerai_model} round {round_number}", tags)
+        self._write(run_id, params, {})
+        return run_id
+
+    @told
+    def log_live(self, run_id: str, sha256: str, era: str, rows: int) -> None:
+        """Note which live data the predictions are made from."""
+        self._write(run_id, {"live_sha256": sha256, "live_era": era, "rows": rows}, {})
+        self._set_tags(run_id, {LIVE_SHA256: sha256})
+
+    @told
+    def log_file(self, run_id: str, path: Path) -> None:
+        """Keep the file of predictions as an artifact."""
+        self._client.log_artifact(run_id, str(path))
+
+    @told
+    def note_upload(self, run_id: str, uploaded_file: str) -> None:
+        """Note the name of the file at Numerai, before the submission is made of it."""
+        self._set_tags(run_id, {UPLOADED_FILE: uploaded_file})
+
+    @told
+    def note_submission(self, run_id: str, submission_id: str) -> None:
+        """Note the id that Numerai gave, before it is confirmed."""
+        self._set_tags(run_id, {SUBMISSION_ID: submission_id})
+
+    @told
+    def finish(self, run_id: str, submission_id: str, note: str) -> None:
+        """End a run well.
+
+        Parameters
+        ----------
+        run_id, submission_id : str
+        note : str
+            Markdown shown on the run's page.
+        """
+        self._set_tags(run_id, {SUBMISSION_ID: submission_id, NOTE: note})
+        self._client.set_terminated(run_id, FINISHED)
+
+    @told
+    def fail(self, run_id: str, error: BaseException | str) -> None:
+        """End a run that did not come to its end.
+
+        Parameters
+        ----------
+        run_id : str
+        error : BaseException or str
+            Told in one line, without passwords.
+        """
+        line = error if isinstance(error, str) else reason_of(error)
+        self._set_tags(run_id, {ERROR: line, NOTE: line})
+        self._client.set_terminated(run_id, FAILED)
+
+    @told
+    def submissions(self) -> tuple[TrackedSubmission, ...]:
+        """Return all tracked submissions of the store, newest first."""
+        found = self._find(self._all_experiment_ids(), {KIND: SUBMISSION_KIND})
+        newest_first = sorted(found, key=lambda run: int(run.info.start_time or 0), reverse=True)
+        return tuple(_tracked(run) for run in newest_first)
+
+
+def _tracked(run: Run) -> TrackedSubmission:
+    tags = run.data.tags
+    number = tags.get(ROUND, "")
+    return TrackedSubmission(
+        run_id=str(run.info.run_id),
+        round=int(number) if number.isdecimal() else -1,
+        numerai_model=tags.get(NUMERAI_MODEL, ""),
+        status=str(run.info.status),
+        live_sha256=tags.get(LIVE_SHA256, ""),
+        uploaded_file=tags.get(UPLOADED_FILE, ""),
+        submission_id=tags.get(SUBMISSION_ID, ""),
+    )

@@ -1,0 +1,175 @@
+"""Makes a study's report from its tracked runs: read, judged, drawn, and logged to the study's run."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+
+from signal_miner.errors import UserError
+from signal_miner.holdout.record import opened
+from signal_miner.overfitting.judgement import SOURCES, judge
+from signal_miner.report.contents import ReportContents
+from signal_miner.report.page import write_report
+from signal_miner.report.runs import REPORT, ReportRuns
+from signal_miner.report.summary import summary_lines
+from signal_miner.tracking.studies import Studies, StudyReference, TrackedStudy, referenced
+from signal_miner.tracking.study_reader import StudyReader, finished_trials
+from signal_miner.utils.files import temporary_directory
+
+LEADERS = 10
+"""Trials that are judged one by one."""
+
+
+@dataclass(frozen=True)
+class ReportSummary:
+    """A report that was made.
+
+    Attributes
+    ----------
+    study : TrackedStudy
+    tracking_uri : str
+    lines : tuple of str
+        Six, for a person.
+    address : str
+        Of the page in MLflow's UI, after the server's.
+    """
+
+    study: TrackedStudy
+    tracking_uri: str
+    lines: tuple[str, ...]
+    address: str
+
+
+@dataclass(frozen=True, repr=False)
+class SkillOrLuck:
+    """What to believe of a study's best trial; a notebook or a terminal shows its lines.
+
+    Attributes
+    ----------
+    study : str
+    verdict : str
+        ``skill``, ``unclear`` or ``luck``.
+    deflated_sharpe : float
+        Probability that the true validation Sharpe of the best trial is above what luck alone gives the best of so
+        many tries.
+    lines : tuple of str
+        What the report says, in short.
+    """
+
+    study: str
+    verdict: str
+    deflated_sharpe: float
+    lines: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return "\n".join(f"- {line}" for line in self.lines)
+
+    def _repr_html_(self) -> str:
+        """Return the lines, as a notebook shows them."""
+        return f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in self.lines)}</ul>"
+
+
+def skill_or_luck(study: str | StudyReference | None = None, tracking_uri: str | None = None) -> SkillOrLuck:
+    """Judge a study's best trial: how much of its score is skill, and how much luck. Writes nothing.
+
+    Parameters
+    ----------
+    study : str or StudyReference, optional
+        The study's name or its beginning, or what `start_mining` or `attach` returned; the newest if not given.
+    tracking_uri : str, optional
+        MLflow store; the reference's, or else MLflow's own choice, if not given.
+
+    Returns
+    -------
+    SkillOrLuck
+
+    Raises
+    ------
+    UserError
+        As `read_contents`.
+    """
+    found, contents = read_contents(*referenced(study, tracking_uri))
+    chosen = contents.chosen
+    return SkillOrLuck(found.name, chosen.verdict, chosen.deflated_sharpe, summary_lines(contents))
+
+
+def read_contents(name: str | None, tracking_uri: str | None) -> tuple[TrackedStudy, ReportContents]:
+    """Read a study and judge it.
+
+    Parameters
+    ----------
+    name : str, optional
+        The study's name or its beginning; the newest if not given.
+    tracking_uri : str, optional
+
+    Returns
+    -------
+    TrackedStudy, ReportContents
+
+    Raises
+    ------
+    UserError
+        If there is no such study, it has no finished trial, or artifacts are damaged.
+    """
+    study = Studies(tracking_uri).find(name)
+    trials = finished_trials(study)
+    if not trials:
+        raise UserError(f"study {study.name} has no finished trial to report on; mine it on")
+    reader = StudyReader(tracking_uri)
+    scores = reader.scores(study)
+    correlations = None
+    with suppress(UserError):  # a leader's predictions are damaged: the page says that they are not at hand
+        correlations = reader.correlations(study, LEADERS)
+    contents = ReportContents(
+        study=study.name,
+        experiment=str(study.plan["experiment"]["name"]),
+        made=datetime.now(UTC),
+        plan=study.plan,
+        scores=scores,
+        judgement=judge(scores, LEADERS),
+        trials=trials,
+        benchmark=study.benchmark,
+        correlations=correlations,
+        holdout=opened(study.tags),
+    )
+    return study, contents
+
+
+def make_report(name: str | None = None, tracking_uri: str | None = None, copy: Path | None = None) -> ReportSummary:
+    """Make a study's report and log it.
+
+    Parameters
+    ----------
+    name : str, optional
+        The study's name or its beginning; the newest if not given.
+    tracking_uri : str, optional
+    copy : Path, optional
+        Directory in which the files are left, too.
+
+    Returns
+    -------
+    ReportSummary
+
+    Raises
+    ------
+    UserError
+        As `read_contents`, or if the store cannot be written.
+    """
+    study, contents = read_contents(name, tracking_uri)
+    runs = ReportRuns(tracking_uri)
+    lines = summary_lines(contents)
+    with temporary_directory() as directory:
+        files = write_report(contents, SOURCES, directory)
+        runs.log(study.run_id, contents, files, lines)
+        if copy is not None:
+            copy.mkdir(parents=True, exist_ok=True)
+            for file in files:
+                shutil.copy(file, copy)
+    page = next(file.name for file in files if file.suffix == ".html")
+    run = f"/#/experiments/{study.experiment_id}/runs/{study.run_id}"
+    address = f"{run}/artifacts/{REPORT}/{page}?workflowType=machine_learning"
+    return ReportSummary(study, runs.tracking_uri, lines, address)

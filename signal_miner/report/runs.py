@@ -1,0 +1,84 @@
+"""Writes a study's report to MLflow: its files and numbers on the study's run, verdicts on the leaders' runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from signal_miner.overfitting.deflation import deflate
+from signal_miner.overfitting.records import Judgement
+from signal_miner.report.contents import ReportContents
+from signal_miner.tracking.run_store import RunStore, told
+from signal_miner.tracking.store import NOTE
+from signal_miner.tracking.tags import VERDICT
+
+REPORT = "report"
+"""Artifact folder of the study's run: the page and its figures."""
+
+DEFLATED_SHARPE = "luck/deflated_sharpe"
+"""Metric of a leader: see `overfitting.records.ModelJudgement`."""
+
+
+class ReportRuns(RunStore):
+    """The reports of a tracking store."""
+
+    @told
+    def log(self, run_id: str, contents: ReportContents, files: Sequence[Path], lines: Sequence[str]) -> None:
+        """Write a report.
+
+        Parameters
+        ----------
+        run_id : str
+            Of the study.
+        contents : ReportContents
+        files : sequence of Path
+            The page and its figures, in one directory.
+        lines : sequence of str
+            The summary, for the note on the study's page.
+        """
+        for file in files:
+            self._client.log_artifact(run_id, str(file), REPORT)
+        self._write(run_id, {}, study_metrics(contents.judgement))
+        note = "\n".join(f"- {line}" for line in lines)
+        self._set_tags(run_id, {VERDICT: contents.chosen.verdict, NOTE: note})
+        for leader, trial in zip(contents.judgement.leaders, contents.trials, strict=False):
+            self._write(trial.run_id, {}, _leader_metrics(leader.deflated_sharpe))
+            self._set_tags(trial.run_id, {VERDICT: leader.verdict})
+        # Leaders of earlier reports, before others were mined that are better.
+        n_leaders = len(contents.judgement.leaders)
+        former = [place for place, trial in enumerate(contents.trials) if DEFLATED_SHARPE in trial.metrics]
+        former = [place for place in former if place >= n_leaders]
+        if former:
+            _, deflated = deflate(contents.scores, former[-1] + 1)
+            for place in former:
+                run_id = contents.trials[place].run_id
+                self._write(run_id, {}, _leader_metrics(float(deflated[place])))
+                if VERDICT in self._client.get_run(run_id).data.tags:  # an earlier report may have taken it away
+                    self._client.delete_tag(run_id, VERDICT)
+
+
+def study_metrics(judgement: Judgement) -> dict[str, float]:
+    """Return the numbers of a judgement as metrics of the study's run; NaN for what is not defined."""
+    chosen, deflation, relation = judgement.leaders[0], judgement.deflation, judgement.relation
+    values: dict[str, float] = {
+        DEFLATED_SHARPE: chosen.deflated_sharpe,
+        "luck/expected_best_sharpe": deflation.expected_best_sharpe,
+        "luck/effective_trials": deflation.effective_trials,
+        "luck/effective_eras": deflation.effective_eras,
+        "luck/rank_correlation": relation.rank_correlation.value,
+        "luck/slope": relation.slope,
+        "luck/probability_of_overfitting": math.nan,
+        "luck/superiority_p_value": math.nan,
+    }
+    for section, estimate in chosen.sharpe.items():
+        values[f"luck/{section}_sharpe_low"], values[f"luck/{section}_sharpe_high"] = estimate.low, estimate.high
+    if judgement.overfitting is not None:
+        values["luck/probability_of_overfitting"] = judgement.overfitting.probability
+    if judgement.superiority is not None:
+        values["luck/superiority_p_value"] = judgement.superiority.p_consistent
+    return values  # NaN too, or what an earlier report found would stand
+
+
+def _leader_metrics(deflated_sharpe: float) -> Mapping[str, float]:
+    return {DEFLATED_SHARPE: deflated_sharpe}

@@ -1,0 +1,99 @@
+"""What a study's models scored in each era, as its report judges them: frozen, and free of where it was read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+VALIDATION, TEST, WHOLE = "validation", "test", "whole"
+"""Parts of the eras: all folds but the last, the last, and both together."""
+
+
+@dataclass(frozen=True, eq=False)
+class StudyScores:
+    """CORR and the like of every era and model of a study.
+
+    A *trial* is a configuration as drawn; a *candidate* is a trial cut at one of its checkpoints, of which the last is
+    the trial itself. An era in which a model's predictions were all equal is NaN.
+
+    Attributes
+    ----------
+    study : str
+    era_labels : tuple of str
+        As in the files, ascending.
+    eras : ndarray of int64, shape (n_eras,)
+        Their numbers.
+    folds : ndarray of int64, shape (n_eras,)
+        Number of the fold that predicted each era; the highest is test, those before it are validation.
+    overlap_eras : int
+        Eras after an era whose scoring targets still share returns with its own: 11 of a 60-day target where eras
+        are a week apart, 3 of a 20-day one.
+    names : tuple of str
+        Of the finished trials, best first: by validation Sharpe.
+    numbers : tuple of int
+        Of these trials in the study.
+    failed : int
+        Trials that failed: drawn all the same.
+    corr, bmc, benchmark_corr : ndarray of float64, shape (n_eras, n_trials)
+        CORR, BMC and correlation with the benchmark, as drawn.
+    benchmark : ndarray of float64, shape (n_eras,)
+        CORR of the benchmark.
+    candidates : ndarray of float64, shape (n_eras, n_candidates)
+        CORR of each trial at each of its checkpoints, trial by trial.
+    candidate_trial, candidate_trees : ndarray of int64, shape (n_candidates,)
+        Place of a candidate's trial in `names`, and its number of trees.
+    unfinished : int, default 0
+        Trials that were drawn and have neither finished nor failed: in training, stopped, or deleted since.
+    """
+
+    study: str
+    era_labels: tuple[str, ...]
+    eras: NDArray[np.int64]
+    folds: NDArray[np.int64]
+    overlap_eras: int
+    names: tuple[str, ...]
+    numbers: tuple[int, ...]
+    failed: int
+    corr: NDArray[np.float64]
+    bmc: NDArray[np.float64]
+    benchmark_corr: NDArray[np.float64]
+    benchmark: NDArray[np.float64]
+    candidates: NDArray[np.float64]
+    candidate_trial: NDArray[np.int64]
+    candidate_trees: NDArray[np.int64]
+    unfinished: int = 0
+
+    @property
+    def tries(self) -> int:
+        """Trials that were drawn, however they ended."""
+        return len(self.names) + self.failed + self.unfinished
+
+    def rows(self, section: str) -> NDArray[np.bool_]:
+        """Return which eras belong to `VALIDATION`, `TEST` or `WHOLE`, shape (n_eras,); `ValueError` for others."""
+        last: NDArray[np.bool_] = self.folds == self.folds.max()
+        sections = {VALIDATION: ~last, TEST: last, WHOLE: np.ones(len(last), dtype=np.bool_)}
+        if section not in sections:
+            raise ValueError(f"section = {section!r} is not one of {', '.join(sections)}")
+        return sections[section]
+
+
+@dataclass(frozen=True, eq=False)
+class Correlations:
+    """How alike the predictions of the leaders and the benchmark are.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Of the models; the benchmark's is ``benchmark``.
+    matrix : ndarray of float64, shape (n_models, n_models)
+        Correlations, symmetric; NaN where one is not defined.
+    """
+
+    names: tuple[str, ...]
+    matrix: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        if self.matrix.shape != (len(self.names), len(self.names)):
+            raise ValueError(f"matrix has shape {self.matrix.shape}; it must have a row and a column for each name")

@@ -1,0 +1,224 @@
+"""A saved view of MLflow's UI: the charts and columns that set a study's trials against its benchmark.
+
+By itself the UI charts the ten newest runs, the benchmark not among them, and keeps that setting in the browser, out
+of a server's reach. A view that was saved to the experiment opens instead by its address. The format is that of
+MLflow 3.17's own "share" button; a browser that cannot read it shows the plain runs.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import time
+import uuid
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from signal_miner.tracking.tags import BENCHMARK_KIND, ENSEMBLE_KIND, KIND, ORDER, STUDY, STUDY_KIND
+
+TAG_PREFIX = "mlflow.sharedViewState."
+LONGEST_TAG = 20_000
+EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Experiment tag: the UI opens on the runs, in its model training mode, in place of an empty GenAI page."""
+
+RUN_COLOR = "mlflow.runColor"
+"""Run tag: colour of the run in the table and in every chart."""
+
+COLORS = {
+    "benchmark": "#FF7F0E",
+    "ensemble": "#7B3FA0",
+    "both": "#1A9850",
+    "validation": "#4393C3",
+    "neither": "#C0C0C0",
+}
+
+_MAIN = "Trials against the benchmark"
+_PARAMETERS = "Parameters (colour: validation Sharpe)"
+_CURVES = "Learning curves: mean CORR by trees"
+_LATER = ("Model metrics", "holdout", "luck", "members", "predict")  # groups of metrics that no new trial has
+_NAMESPACE = uuid.UUID("7f0e3d5e-2f6c-5d0a-9a1f-5b1f0f5c7f10")
+
+
+@dataclass(frozen=True)
+class SharedView:
+    """An experiment tag and the address that opens it.
+
+    Attributes
+    ----------
+    key, value : str
+        Experiment tag; ``value`` has at most 20,000 characters.
+    url_suffix : str
+        To be put after the server's address: ``/#/experiments/<id>/runs?...``.
+    """
+
+    key: str
+    value: str
+    url_suffix: str
+
+
+def run_color(kind: str, beats_benchmark: Mapping[str, bool]) -> str:
+    """Return the colour of a run: benchmark orange, ensembles violet; green, blue or grey as a trial beats it."""
+    if kind in (BENCHMARK_KIND, ENSEMBLE_KIND):
+        return COLORS[kind]
+    if not beats_benchmark.get("validation"):
+        return COLORS["neither"]
+    return COLORS["both" if beats_benchmark.get("test") else "validation"]
+
+
+def order(kind: str, validation_sharpe: float | None) -> str:
+    """Return a run's place in text order.
+
+    ``0`` for the benchmark, then ``0 ensemble``, then ``1 `` and a number that falls with Sharpe.
+    """
+    if kind == BENCHMARK_KIND:
+        return "0"
+    if kind == ENSEMBLE_KIND:
+        return "0 ensemble"
+    if validation_sharpe is None or not math.isfinite(validation_sharpe):
+        return "2"
+    return f"1 {5000 - min(max(validation_sharpe, -4000.0), 4000.0):011.6f}"
+
+
+def shared_view(
+    experiment_id: str, study: str, metric_names: Iterable[str], grid_params: Sequence[str], made: float | None = None
+) -> SharedView:
+    """Return the saved view of a study.
+
+    Parameters
+    ----------
+    experiment_id, study : str
+    metric_names : iterable of str
+        Metrics of a trial: sections of charts that MLflow makes of them itself are folded away.
+    grid_params : sequence of str
+        Parameters that vary between trials: axes of the parallel coordinates, and columns.
+    made : float, optional
+        Seconds since the epoch; now if not given.
+
+    Returns
+    -------
+    SharedView
+    """
+    ident = f"signal-miner-{study}"
+    state = _state(study, sorted(set(metric_names)), list(grid_params))
+    packed = "deflate;" + base64.b64encode(zlib.compress(_json(state).encode(), 9)).decode("ascii")
+    stamp = int((time.time() if made is None else made) * 1000)
+    value = _json({"name": f"{_MAIN}: {study}", "createdAt": stamp, "updatedAt": stamp, "state": packed})
+    if len(value) > LONGEST_TAG:
+        raise ValueError(f"view has {len(value)} characters; MLflow takes {LONGEST_TAG}")
+    query = urlencode({"workflowType": "machine_learning", "viewStateShareKey": ident, "compareRunsMode": "CHART"})
+    return SharedView(TAG_PREFIX + ident, value, f"/#/experiments/{experiment_id}/runs?{query}")
+
+
+def _state(study: str, metric_names: list[str], grid_params: list[str]) -> dict[str, Any]:
+    main, parameters, curves = _id(_MAIN), _id(_PARAMETERS), _id(_CURVES)
+    charts = [
+        _bar(main, "Validation Sharpe", "validation/sharpe"),
+        _bar(main, "Test Sharpe", "test/sharpe"),
+        _scatter(main, "Sharpe", "validation/sharpe", "test/sharpe"),
+        _scatter(main, "CORR", "validation/corr", "test/corr"),
+        _scatter(main, "Drawdown and CORR", "validation/max_drawdown", "validation/corr"),
+        _scatter(main, "Correlation with the benchmark and BMC", "validation/benchmark_corr", "validation/bmc"),
+        _parallel(parameters, "Parameters", grid_params, ["test/sharpe", "validation/sharpe"]),
+        _line(curves, "Validation", "validation/corr_curve"),
+        _line(curves, "Test", "test/corr_curve"),
+    ]
+    folded = sorted({name.rpartition("/")[0] or "Model metrics" for name in metric_names} | set(_LATER))
+    sections = [
+        _section(_MAIN, True, columns=3),
+        _section(_PARAMETERS, True, columns=1),
+        _section(_CURVES, True, columns=2),
+    ]
+    sections += [_section(name, False) for name in [*folded, "System metrics"]]
+    names = [f"validation/{name}" for name in ("sharpe", "corr", "max_drawdown", "bmc", "benchmark_corr")]
+    names += ["test/sharpe", "test/corr"]
+    columns = [f"metrics.`{name}`" for name in names] + [f"params.`{name}`" for name in grid_params]
+    return {
+        "searchFilter": f"tags.`{STUDY}` = '{study}' and tags.`{KIND}` != '{STUDY_KIND}'",
+        "orderByKey": f"tags.`{ORDER}`",
+        "orderByAsc": True,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "modelVersionFilter": "All Runs",
+        "datasetsFilter": [],
+        "selectedColumns": columns,
+        "columnOrder": columns,
+        "runsHiddenMode": "SHOW_ALL",
+        "compareRunCharts": charts,
+        "compareRunSections": sections,
+        "isAccordionReordered": True,
+        "hideEmptyCharts": True,
+        "useGroupedValuesInCharts": False,
+        "groupBy": None,
+        "viewMaximized": False,
+        "runListHidden": False,
+    }
+
+
+def _section(name: str, display: bool, **layout: int) -> dict[str, Any]:
+    return {
+        "uuid": _id(name),
+        "name": name,
+        "display": display,
+        "isReordered": True,
+        "deleted": False,
+        "isGenerated": False,
+        **layout,
+    }
+
+
+def _chart(kind: str, section: str, title: str, **fields: Any) -> dict[str, Any]:
+    return {
+        "uuid": _id(section + title),
+        "type": kind,
+        "metricSectionId": section,
+        "displayName": title,
+        "deleted": False,
+        "isGenerated": False,
+        "runsCountToCompare": 100,
+        **fields,
+    }
+
+
+def _scatter(section: str, title: str, x: str, y: str) -> dict[str, Any]:
+    return _chart("SCATTER", section, title, xaxis={"key": x, "type": "METRIC"}, yaxis={"key": y, "type": "METRIC"})
+
+
+def _bar(section: str, title: str, metric: str) -> dict[str, Any]:
+    return _chart("BAR", section, title, metricKey=metric)
+
+
+def _parallel(section: str, title: str, params: list[str], metrics: list[str]) -> dict[str, Any]:
+    return _chart("PARALLEL", section, title, selectedParams=params, selectedMetrics=metrics, showAllRuns=True)
+
+
+def _line(section: str, title: str, metric: str) -> dict[str, Any]:
+    return _chart(
+        "LINE",
+        section,
+        title,
+        metricKey=metric,
+        selectedMetricKeys=[metric],
+        lineSmoothness=0,
+        xAxisScaleType="linear",
+        scaleType="linear",
+        range={},
+        xAxisKey="step",
+        selectedXAxisMetricKey="",
+        yAxisKey="metric",
+        yAxisExpressions=[],
+        ignoreOutliers=False,
+        useGlobalXaxisKey=True,
+        useGlobalLineSmoothing=True,
+    )
+
+
+def _id(name: str) -> str:
+    return uuid.uuid5(_NAMESPACE, name).hex
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))

@@ -1,0 +1,85 @@
+"""What is written to tracking and read back from it, free of MLflow itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from signal_miner.tracking.tags import BENCHMARK_KIND
+
+
+@dataclass(frozen=True)
+class TrackedTrial:
+    """A trial or benchmark as MLflow has it.
+
+    Attributes
+    ----------
+    run_id : str
+    kind : str
+        ``trial`` or ``benchmark``.
+    number : int or None
+        Number of the trial in its study; None for the benchmark.
+    status : str
+        MLflow's run status.
+    params : mapping of str to str
+    metrics : mapping of str to float
+    beats_benchmark : mapping of str to bool
+        For ``validation`` and ``test``.
+    artifact_uri : str
+        Where its artifacts lie; empty where that was not asked for.
+    """
+
+    run_id: str
+    kind: str
+    number: int | None
+    status: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    beats_benchmark: Mapping[str, bool]
+    artifact_uri: str = ""
+
+    @property
+    def name(self) -> str:
+        """``trial 0007``, or ``benchmark``."""
+        return BENCHMARK_KIND if self.number is None else trial_name(self.number)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run ended well."""
+        return self.status == "FINISHED"
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """What is written of a study before its first trial.
+
+    Attributes
+    ----------
+    study, config_hash : str
+    params : mapping of str to object
+        Settings shown on the study's run.
+    experiment_file : str
+        The file as written.
+    plan : mapping of str to object
+        What the file, the command line and the data came to.
+    data_name, data_digest, data_source : str
+        The dataset input.
+    data_profile : mapping of str to object
+        Rows, eras and features of the dataset.
+    """
+
+    study: str
+    config_hash: str
+    params: Mapping[str, Any]
+    experiment_file: str
+    plan: Mapping[str, Any]
+    data_name: str
+    data_digest: str
+    data_source: str
+    data_profile: Mapping[str, Any]
+
+
+def trial_name(number: int) -> str:
+    """Return a trial's name in the UI."""
+    return f"trial {number:04d}"

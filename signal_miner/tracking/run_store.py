@@ -1,0 +1,131 @@
+"""MLflow runs through a client: found, created and written with explicit ids, never through an active run."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from mlflow.entities import Metric, Param, Run, RunStatus, RunTag
+
+from signal_miner.engine.metrics import RunMetrics
+from signal_miner.tracking.records import TrackedTrial
+from signal_miner.tracking.store import LONGEST_VALUE, Store, store_errors
+from signal_miner.tracking.tags import BENCHMARK_KIND, KIND, NUMBER, STUDY, TRIAL_KIND
+
+PLAN = "plan.json"
+"""Artifact of the study's run: settings, features, targets, eras of each fold, as they were mined."""
+
+EXPERIMENT_FILE = "experiment.toml"
+"""Artifact of the study's run: the experiment as it was written."""
+
+RUNNING = RunStatus.to_string(RunStatus.RUNNING)
+FINISHED = RunStatus.to_string(RunStatus.FINISHED)
+FAILED = RunStatus.to_string(RunStatus.FAILED)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_BATCH_METRICS, _BATCH_PARAMS = 900, 100
+
+
+def told(method: Callable[P, T]) -> Callable[P, T]:
+    """Tell, in one line, a store that stops answering inside a method of a `RunStore`."""
+
+    @functools.wraps(method)
+    def telling(*arguments: P.args, **options: P.kwargs) -> T:
+        store: Any = arguments[0]
+        with store_errors(store.tracking_uri):
+            return method(*arguments, **options)
+
+    return telling
+
+
+class RunStore(Store):
+    """The runs of a tracking store."""
+
+    @told
+    def download(self, run_id: str, artifact: str, directory: Path) -> Path:
+        """Fetch an artifact into a directory and return its path."""
+        return Path(self._client.download_artifacts(run_id, artifact, str(directory)))
+
+    @told
+    def delete(self, run_id: str) -> None:
+        """Delete a run."""
+        self._client.delete_run(run_id)
+
+    def _create(self, experiment_id: str, name: str, tags: Mapping[str, str], started: float | None = None) -> str:
+        """Create a run that is RUNNING; `started` in seconds since the epoch."""
+        milliseconds = int((time.time() if started is None else started) * 1000)
+        run = self._client.create_run(
+            experiment_id, start_time=milliseconds, tags=dict(self._context) | dict(tags), run_name=name
+        )
+        return str(run.info.run_id)
+
+    def _write(self, run_id: str, params: Mapping[str, Any], metrics: RunMetrics | Mapping[str, float]) -> None:
+        """Write parameters, metrics and learning curves in few requests."""
+        now = int(time.time() * 1000)
+        scored = metrics if isinstance(metrics, RunMetrics) else RunMetrics(metrics, {}, "")
+        logged = [Metric(key, value, now, 0) for key, value in scored.values.items()]
+        for key, curve in scored.curves.items():
+            points = zip(scored.checkpoints, curve, strict=True)
+            logged += [Metric(key, value, now, trees) for trees, value in points if value == value]
+        listed = [Param(key, str(value)[:LONGEST_VALUE]) for key, value in params.items()]
+        for start in range(0, max(1, len(logged)), _BATCH_METRICS):
+            block = listed[:_BATCH_PARAMS] if start == 0 else []
+            self._client.log_batch(run_id, metrics=logged[start : start + _BATCH_METRICS], params=block)
+
+    def _set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        self._client.log_batch(run_id, tags=[RunTag(key, value[:LONGEST_VALUE]) for key, value in tags.items()])
+
+    def _find(self, experiment_ids: Sequence[str], tags: Mapping[str, str], further: str = "") -> list[Run]:
+        """Return the runs that carry these tags, newest first."""
+        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        pages: list[Run] = []
+        token = None
+        while True:
+            page = self._client.search_runs(
+                list(experiment_ids), f"{query} {further}", max_results=1000, page_token=token
+            )
+            pages += list(page)
+            token = page.token
+            if not token:
+                return pages
+
+    def _trials(self, experiment_id: str, study: str) -> tuple[TrackedTrial, ...]:
+        """Return a study's finished and failed trials, by number."""
+        found = map(_tracked, self._find([experiment_id], {KIND: TRIAL_KIND, STUDY: study}))
+        ended = [trial for trial in found if trial.status in (FINISHED, FAILED)]
+        return tuple(sorted(ended, key=lambda trial: trial.number or 0))
+
+    def _benchmark(self, experiment_id: str, study: str) -> TrackedTrial | None:
+        """Return a study's benchmark, if it is finished."""
+        found = map(_tracked, self._find([experiment_id], {KIND: BENCHMARK_KIND, STUDY: study}))
+        return next((trial for trial in found if trial.finished), None)
+
+    def _delete_cut_off(self, experiment_id: str, study: str, kinds: Sequence[str]) -> None:
+        """Delete a study's runs of these kinds that a killed process left half-written."""
+        for kind in kinds:
+            cut_off = f"and attributes.status = '{RUNNING}'"
+            for run in self._find([experiment_id], {KIND: kind, STUDY: study}, cut_off):
+                self._client.set_terminated(run.info.run_id, FAILED)  # MLflow changes no deleted run
+                self._client.delete_run(run.info.run_id)
+
+    def _all_experiment_ids(self) -> list[str]:
+        return [str(experiment.experiment_id) for experiment in self._client.search_experiments(max_results=1000)]
+
+
+def _tracked(run: Run) -> TrackedTrial:
+    """Return a trial's or benchmark's run as it is read by other rooms."""
+    tags = run.data.tags
+    return TrackedTrial(
+        run_id=run.info.run_id,
+        kind=tags[KIND],
+        number=int(tags[NUMBER]) if NUMBER in tags else None,
+        status=run.info.status,
+        params=dict(run.data.params),
+        metrics=dict(run.data.metrics),
+        beats_benchmark={part: tags.get(f"beats_benchmark.{part}") == "true" for part in ("validation", "test")},
+        artifact_uri=run.info.artifact_uri,
+    )

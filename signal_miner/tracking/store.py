@@ -1,0 +1,164 @@
+"""Opens MLflow's tracking store; makes a local one so that a kill or a second process cannot break it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import get_tracking_uri
+from mlflow.tracking.context.registry import resolve_tags
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from signal_miner.errors import StoreError, UserError
+from signal_miner.tracking.address import absolute
+from signal_miner.utils.redaction import reason_of, without_passwords
+
+NOTE = "mlflow.note.content"
+"""Tag: Markdown that MLflow shows on the page of a run or a model."""
+
+LONGEST_VALUE = 5000
+"""Characters of a tag, a parameter and a description that every store takes."""
+
+_GOES_ON = "once it answers again, the same command goes on where it stopped"
+_SECONDS_TO_CONNECT = 10.0
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run, with the server's password
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")  # a minute; 7 are four, and a stop waits for them
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar of its own for each small file
+
+
+def open_client(tracking_uri: str | None = None, make: bool = True) -> MlflowClient:
+    """Open a tracking store and return a client of it.
+
+    MLflow makes a local database in some fifty steps over two seconds. A process killed in between leaves one that no
+    later process can open, and two processes that make it at once break each other's. So it is made under another
+    name and put in place whole.
+
+    Parameters
+    ----------
+    tracking_uri : str, optional
+        MLflow's own choice (its environment variables, else ``mlflow.db`` in the working directory) if not given.
+    make : bool, default True
+        Whether a local database that is not there is made.
+
+    Returns
+    -------
+    mlflow.MlflowClient
+        Whose ``tracking_uri`` is the store's.
+
+    Raises
+    ------
+    UserError
+        If the store cannot be made or opened.
+    """
+    for noisy in ("alembic", "mlflow"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    uri = absolute(tracking_uri or get_tracking_uri())
+    try:
+        _knock(uri)
+        path = _sqlite_path(uri)
+        if path is not None and path.is_dir():
+            raise OSError(f"{path} is a directory")
+        if path is not None and not path.exists():
+            if not make:
+                raise UserError(f"there is no tracking store {uri} yet; mine a study first, or check tracking_uri")
+            _make_sqlite(path)
+        client = MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    except UserError:
+        raise
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError, ValueError) as error:
+        raise UserError(
+            f"the tracking store {without_passwords(uri)} cannot be opened ({reason_of(error)}); check "
+            "tracking_uri, and delete a database that was cut off while it was made"
+        ) from error
+    return client
+
+
+@contextmanager
+def store_errors(tracking_uri: str, repair: str = _GOES_ON, what: str = "tracking store") -> Iterator[None]:
+    """Tell a store that stops answering in one line.
+
+    Parameters
+    ----------
+    tracking_uri : str
+    repair : str, optional
+        What to do then; by default, to give the same command again.
+    what : str, default "tracking store"
+        What the store is here.
+
+    Raises
+    ------
+    UserError
+        Where the store fails.
+    """
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        place = without_passwords(tracking_uri)
+        raise StoreError(f"the {what} {place} failed ({reason_of(error)}); {repair}") from error
+
+
+class Store:
+    """A tracking store, by a client of its own and without MLflow's global state.
+
+    Parameters
+    ----------
+    tracking_uri : str, optional
+        MLflow's own choice (its environment variables, else a local database) if not given.
+
+    Raises
+    ------
+    UserError
+        If the store cannot be opened.
+    """
+
+    makes_database = True
+
+    def __init__(self, tracking_uri: str | None = None) -> None:
+        self._client = open_client(tracking_uri, make=self.makes_database)
+        # Who runs what from where: what MLflow gives to runs of its own accord.
+        self._context = {tag: value for tag, value in resolve_tags().items() if tag != "mlflow.parentRunId"}
+
+    @property
+    def tracking_uri(self) -> str:
+        """Address of the store."""
+        return str(self._client.tracking_uri)
+
+
+def _knock(uri: str) -> None:
+    """Raise `OSError` at once where no server listens: MLflow itself would try for minutes, in silence."""
+    address = urlsplit(uri)
+    if address.scheme in {"http", "https"} and address.hostname:
+        port = address.port or (443 if address.scheme == "https" else 80)
+        socket.create_connection((address.hostname, port), timeout=_SECONDS_TO_CONNECT).close()
+
+
+def _sqlite_path(uri: str) -> Path | None:
+    if not uri.startswith("sqlite"):
+        return None
+    database = make_url(uri).database
+    return Path(database) if database and database != ":memory:" else None
+
+
+def _make_sqlite(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # MLflow keeps its connection open, which Windows does not delete: the directory may outlive us there.
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".mlflow-", ignore_cleanup_errors=True) as scratch:
+        made, whole = Path(scratch) / "made.db", Path(scratch) / "whole.db"
+        MlflowClient(f"sqlite:///{made}").search_experiments(max_results=1)
+        with closing(sqlite3.connect(made)) as source, closing(sqlite3.connect(whole)) as target:
+            source.backup(target)
+        with FileLock(path.with_name(f".{path.name}.lock")):
+            if not path.exists():  # or another process was faster
+                whole.replace(path)

@@ -1,0 +1,149 @@
+"""Reads mined studies back from MLflow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from mlflow.entities import Run
+
+from signal_miner.errors import UserError, did_you_mean
+from signal_miner.tracking.records import TrackedTrial
+from signal_miner.tracking.run_store import PLAN, RunStore, told
+from signal_miner.tracking.tags import CONFIG_HASH, KIND, STUDY, STUDY_KIND
+from signal_miner.utils.files import temporary_directory
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedStudy:
+    """A study as MLflow has it.
+
+    Attributes
+    ----------
+    name, run_id, experiment_id, config_hash : str
+    plan : mapping of str to object
+        Its ``plan.json``: see `plan.plan_record`.
+    trials : tuple of TrackedTrial
+        Finished and failed ones, by number.
+    benchmark : TrackedTrial
+    tags : mapping of str to str
+        Of the study's run.
+    """
+
+    name: str
+    run_id: str
+    experiment_id: str
+    config_hash: str
+    plan: Mapping[str, Any]
+    trials: tuple[TrackedTrial, ...]
+    benchmark: TrackedTrial
+    tags: Mapping[str, str]
+
+
+class StudyReference(Protocol):
+    """Whatever says which study is meant, and in which store: what a call returned that mined or looked at one."""
+
+    @property
+    def study(self) -> str:
+        """Name of the study."""
+
+    @property
+    def tracking_uri(self) -> str | None:
+        """Store that it is in; MLflow's own choice if None."""
+
+
+def referenced(study: str | StudyReference | None, tracking_uri: str | None) -> tuple[str | None, str | None]:
+    """Return the name of a study that is meant, and the store it is in.
+
+    Parameters
+    ----------
+    study : str or StudyReference or None
+        A study's name or its beginning, what refers to one, or None for the newest.
+    tracking_uri : str or None
+        If given, it counts before the reference's own.
+
+    Returns
+    -------
+    name, tracking_uri : str or None
+
+    Raises
+    ------
+    UserError
+        If `study` is none of these.
+    """
+    if study is None or isinstance(study, str):
+        return study, tracking_uri
+    try:
+        return study.study, tracking_uri or study.tracking_uri
+    except AttributeError:
+        raise UserError(
+            f"study is a {type(study).__name__}; give a study's name, its beginning, or what start_mining returned"
+        ) from None
+
+
+class Studies(RunStore):
+    """The studies of a tracking store."""
+
+    makes_database = False
+
+    @told
+    def find(self, name: str | None = None) -> TrackedStudy:
+        """Return a study.
+
+        Parameters
+        ----------
+        name : str, optional
+            The study's name, or its beginning, such as the experiment's name: then the newest such study. The newest
+            of all if not given.
+
+        Returns
+        -------
+        TrackedStudy
+
+        Raises
+        ------
+        UserError
+            If there is none, or it has no finished benchmark yet.
+        """
+        runs = self._find(self._all_experiment_ids(), {KIND: STUDY_KIND})
+        runs.sort(key=lambda run: run.info.start_time, reverse=True)
+        if not runs:
+            raise UserError("the tracking store has no study yet; mine one first, or check tracking_uri")
+        names = [run.data.tags[STUDY] for run in runs]
+        fitting = [run for run in runs if run.data.tags[STUDY] == name] or [
+            run for run in runs if run.data.tags[STUDY].startswith(name or "")
+        ]
+        if not fitting:
+            known = [*dict.fromkeys(each.rpartition("-")[0] for each in names), *names]
+            raise UserError(f"study {name!r} is not tracked{did_you_mean(str(name), known)}")
+        return self._study(fitting[0])
+
+    def _study(self, run: Run) -> TrackedStudy:
+        name, experiment_id = run.data.tags[STUDY], run.info.experiment_id
+        benchmark = self._benchmark(experiment_id, name)
+        if benchmark is None:
+            raise UserError(f"study {name} has no finished benchmark; mine it on")
+        return TrackedStudy(
+            name=name,
+            run_id=run.info.run_id,
+            experiment_id=experiment_id,
+            config_hash=run.data.tags[CONFIG_HASH],
+            plan=self._plan(run.info.run_id, name),
+            trials=self._trials(experiment_id, name),
+            benchmark=benchmark,
+            tags=dict(run.data.tags),
+        )
+
+    def _plan(self, run_id: str, name: str) -> dict[str, Any]:
+        try:
+            with temporary_directory() as directory:
+                text = Path(self.download(run_id, PLAN, directory)).read_text(encoding="utf-8")
+            plan = json.loads(text)
+            if not isinstance(plan, dict) or not {"experiment", "data", "targets", "study"} <= plan.keys():
+                raise UserError("it is not whole")
+        except (UserError, OSError, ValueError) as error:
+            raise UserError(f"study {name} has no readable {PLAN} ({error}); start mining it once more") from error
+        return dict(plan)

@@ -1,0 +1,207 @@
+"""Reads from MLflow what a study's models scored in each era: what the report and the Python face are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from mlflow.artifacts import download_artifacts
+from mlflow.exceptions import MlflowException
+from numpy.typing import NDArray
+
+from signal_miner.data.eras import era_numbers
+from signal_miner.data.folds import PURGE_ERAS, overlap_eras
+from signal_miner.errors import UserError
+from signal_miner.scoring.blending import gaussianised, mean_correlations
+from signal_miner.scoring.study_scores import Correlations, StudyScores
+from signal_miner.tracking.artifacts import CURVE_SCORES, ERA_SCORES, PREDICTIONS
+from signal_miner.tracking.leaderboard import ranked
+from signal_miner.tracking.records import TrackedTrial
+from signal_miner.tracking.run_store import RunStore, told
+from signal_miner.tracking.studies import TrackedStudy
+from signal_miner.utils.files import temporary_directory
+from signal_miner.utils.redaction import reason_of
+
+_READERS = 8
+_SCORES = ("corr", "bmc", "benchmark_corr")
+_ERAS = pa.schema([("era", pa.string()), ("fold", pa.int8())])
+
+
+@dataclass(frozen=True, eq=False)
+class _TrialScores:
+    """The artifacts of one trial: era scores (n_eras, 3), its learning curve (n_eras, n_checkpoints) and its trees."""
+
+    eras: pa.Table
+    scores: NDArray[np.float64]
+    curve: NDArray[np.float64]
+    trees: tuple[int, ...]
+
+
+class StudyReader(RunStore):
+    """The scores of tracked studies."""
+
+    @told
+    def scores(self, study: TrackedStudy) -> StudyScores:
+        """Read the scores of each era of a study's finished trials and its benchmark.
+
+        Parameters
+        ----------
+        study : TrackedStudy
+
+        Returns
+        -------
+        StudyScores
+            Trials best first, as the leaderboard has them.
+
+        Raises
+        ------
+        UserError
+            If the artifacts of a run are missing, damaged, or of other eras than the benchmark's.
+        """
+        trials = finished_trials(study)
+        with temporary_directory() as directory, ThreadPoolExecutor(_READERS) as readers:
+            found = list(readers.map(lambda trial: self._read(trial, directory), (study.benchmark, *trials)))
+        benchmark, parts = found[0], found[1:]
+        for trial, part in zip(trials, parts, strict=True):
+            if not part.eras.equals(benchmark.eras):
+                raise UserError(
+                    f"{trial.name} (run {trial.run_id}) was scored on other eras than the benchmark; delete the run "
+                    "and mine on"
+                )
+        labels = tuple(benchmark.eras.column("era").to_pylist())
+        eras, given = era_numbers(labels).astype(np.int64), study.plan["experiment"]
+        n_eras = len(labels)
+        widths = [part.curve.shape[1] for part in parts]
+        candidates = np.empty((n_eras, sum(widths)), dtype=np.float64)
+        cuts = np.concatenate([[0], np.cumsum(widths)]).astype(int)
+        for place, part in enumerate(parts):
+            candidates[:, cuts[place] : cuts[place + 1]] = part.curve
+        columns = {
+            name: np.stack([part.scores[:, number] for part in parts], axis=1) if parts else np.empty((n_eras, 0))
+            for number, name in enumerate(_SCORES)
+        }
+        return StudyScores(
+            study=study.name,
+            era_labels=labels,
+            eras=eras,
+            folds=benchmark.eras.column("fold").to_numpy().astype(np.int64),
+            overlap_eras=overlap_eras(_scoring_horizon(study), eras, given["folds"].get("embargo_eras")),
+            names=tuple(trial.name for trial in trials),
+            numbers=tuple(int(trial.number or 0) for trial in trials),
+            failed=sum(not trial.finished for trial in study.trials),
+            unfinished=max((int(trial.number or 0) + 1 for trial in study.trials), default=0) - len(study.trials),
+            benchmark=benchmark.scores[:, 0],
+            candidates=candidates,
+            candidate_trial=np.repeat(np.arange(len(parts)), widths),
+            candidate_trees=np.array([trees for part in parts for trees in part.trees], dtype=np.int64),
+            **columns,
+        )
+
+    @told
+    def correlations(self, study: TrackedStudy, leaders: int) -> Correlations:
+        """Return the mean correlation, over validation eras, of the ranks of the first trials and the benchmark.
+
+        Ranks are gaussianised, as they are for the correlation with the benchmark.
+
+        Raises
+        ------
+        UserError
+            If predictions are missing or damaged.
+        """
+        trials = (*finished_trials(study)[:leaders], study.benchmark)
+        last = int(study.plan["experiment"]["folds"]["count"])
+        first: pa.Table | None = None
+        columns = []
+        for trial in trials:
+            with temporary_directory() as directory:
+                table = self._table(trial, PREDICTIONS, directory, ["id", "era", "fold", "prediction"])
+            try:
+                rows = table.filter(pa.compute.less(table.column("fold"), last))
+                columns.append(rows.column("prediction").to_numpy().astype(np.float32))
+            except (ValueError, TypeError, NotImplementedError) as error:
+                raise _damaged(trial, PREDICTIONS, reason_of(error)) from error
+            labels = rows.select(["id", "era"])
+            first = labels if first is None else first
+            if not labels.equals(first):
+                raise _damaged(trial, PREDICTIONS, "its rows are not those of the others")
+        if first is None:
+            raise ValueError("there is always the benchmark")
+        eras = _numbers(first.column("era"))
+        matrix = mean_correlations(eras, gaussianised(eras, np.stack(columns, axis=1)))
+        return Correlations(tuple(trial.name for trial in trials), matrix)
+
+    def _read(self, trial: TrackedTrial, directory: Path) -> _TrialScores:
+        own = directory / trial.run_id
+        own.mkdir()
+        scores = self._table(trial, ERA_SCORES, own, ["era", "fold", *_SCORES])
+        curve = self._table(trial, CURVE_SCORES, own)
+        names = [name for name in curve.column_names if name.isdigit()]
+        if len(curve) != len(scores) or not names or not len(scores):
+            raise _damaged(trial, CURVE_SCORES, "it is not whole")
+        try:
+            era_numbers(scores.column("era").to_pylist())
+            return _TrialScores(
+                eras=scores.select(["era", "fold"]).cast(_ERAS),
+                scores=_matrix(scores, _SCORES),
+                curve=_matrix(curve, names),
+                trees=tuple(int(name) for name in names),
+            )
+        except (UserError, ValueError, TypeError) as error:
+            raise _damaged(trial, f"{ERA_SCORES} or {CURVE_SCORES}", reason_of(error)) from error
+
+    def _table(self, trial: TrackedTrial, name: str, directory: Path, columns: Sequence[str] | None = None) -> pa.Table:
+        try:
+            # By its place: a request for the run's record, for each of thousands, would take longer than all else.
+            uri = f"{trial.artifact_uri.rstrip('/')}/{name}"
+            path = _local_path(uri)
+            if path is None:
+                path = download_artifacts(artifact_uri=uri, dst_path=str(directory), tracking_uri=self.tracking_uri)
+            with pq.ParquetFile(path, memory_map=False) as file:
+                table = file.read(columns=list(columns) if columns else None, use_threads=False)
+        except (MlflowException, OSError, ValueError) as error:
+            raise _damaged(trial, name, reason_of(error)) from error
+        for column in columns or ():
+            if column not in table.column_names:
+                raise _damaged(trial, name, f"column {column!r} is missing")
+        return table
+
+
+def finished_trials(study: TrackedStudy) -> tuple[TrackedTrial, ...]:
+    """Return a study's finished trials, best first."""
+    return tuple(ranked(trial for trial in study.trials if trial.finished))
+
+
+def _scoring_horizon(study: TrackedStudy) -> int:
+    """Return the scoring target's horizon in days; of a study of before it was recorded, what the purge tells."""
+    known = study.plan["experiment"].get("scoring_horizon_days")
+    least = min(int(target["purge_eras"]) for target in study.plan["targets"].values())
+    return int(known or (60 if least >= PURGE_ERAS[60] else 20))
+
+
+def _damaged(trial: TrackedTrial, name: str, reason: str) -> UserError:
+    return UserError(f"{trial.name} (run {trial.run_id}) has no readable {name} ({reason}); delete the run and mine on")
+
+
+def _local_path(uri: str) -> str | None:
+    """Return the path that a place on this machine stands for; None for one elsewhere."""
+    if uri.startswith("file:"):
+        return url2pathname(urlsplit(uri).path)
+    return None if ":/" in uri else uri  # of a plain path # and ? are part
+
+
+def _matrix(table: pa.Table, names: Sequence[str]) -> NDArray[np.float64]:
+    return np.stack([table.column(name).to_numpy().astype(np.float64) for name in names], axis=1)
+
+
+def _numbers(labels: pa.ChunkedArray) -> NDArray[np.int64]:
+    encoded = labels.combine_chunks().dictionary_encode()
+    numbers: NDArray[np.int64] = era_numbers(encoded.dictionary.to_pylist()).astype(np.int64)
+    rows: NDArray[np.int64] = numbers[encoded.indices.to_numpy()]
+    return rows

@@ -1,0 +1,238 @@
+"""Writes a study and its trials to MLflow while it is mined, and reads them back to go on with it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Dataset as DatasetEntity
+from mlflow.entities import DatasetInput, InputTag
+from mlflow.exceptions import MlflowException
+
+from signal_miner.engine.metrics import RunMetrics
+from signal_miner.errors import UserError
+from signal_miner.tracking.comparison_view import EXPERIMENT_KIND, RUN_COLOR, order, run_color, shared_view
+from signal_miner.tracking.records import StudyRecord, TrackedTrial, trial_name
+from signal_miner.tracking.run_store import EXPERIMENT_FILE, FAILED, FINISHED, PLAN, RUNNING, RunStore, told
+from signal_miner.tracking.store import LONGEST_VALUE, NOTE
+from signal_miner.tracking.tags import (
+    BENCHMARK_KIND,
+    CONFIG_HASH,
+    ERROR,
+    KIND,
+    NUMBER,
+    ORDER,
+    STUDY,
+    STUDY_KIND,
+    TRIAL_KIND,
+)
+
+
+class Tracker(RunStore):
+    """Writes one study to MLflow, with explicit run ids and no active run.
+
+    Parameters
+    ----------
+    experiment_name : str
+        MLflow experiment, made where it does not exist.
+    study : str
+    config_hash : str
+    tracking_uri : str, optional
+        MLflow's own choice (its environment variables, else a local database) if not given.
+
+    Raises
+    ------
+    UserError
+        If the store cannot be reached or the experiment was deleted.
+    """
+
+    def __init__(self, experiment_name: str, study: str, config_hash: str, tracking_uri: str | None = None) -> None:
+        super().__init__(tracking_uri)
+        self._study = study
+        self._tags = {STUDY: study, CONFIG_HASH: config_hash}
+        self._experiment_id = self._find_experiment(experiment_name)
+
+    def _find_experiment(self, name: str) -> str:
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
+            try:
+                return str(self._client.create_experiment(name, tags=EXPERIMENT_KIND))
+            except MlflowException:  # another process was faster
+                experiment = self._client.get_experiment_by_name(name)
+                if experiment is None:
+                    raise
+        if experiment.lifecycle_stage != "active":
+            raise UserError(
+                f"MLflow experiment {name!r} was deleted; restore it or give the experiment file another name"
+            )
+        return str(experiment.experiment_id)
+
+    @told
+    def begin_study(self, record: StudyRecord) -> str:
+        """Create the study's run, or set the one that is there to running again.
+
+        Returns
+        -------
+        str
+            Run id.
+        """
+        earlier = self._find([self._experiment_id], {KIND: STUDY_KIND, STUDY: self._study})
+        if earlier:
+            run_id = str(earlier[0].info.run_id)
+            self._client.update_run(run_id, status=RUNNING)
+        else:
+            tags = self._tags | {KIND: STUDY_KIND}
+            run_id = self._create(self._experiment_id, f"study {record.study}", tags)
+        # All of it each time: the process that made the run may have been killed before it had written the rest.
+        self._write(run_id, record.params, {})
+        self._client.log_text(run_id, record.experiment_file, EXPERIMENT_FILE)
+        self._client.log_dict(run_id, dict(record.plan), PLAN)
+        dataset = DatasetEntity(
+            name=record.data_name,
+            digest=record.data_digest,
+            source_type="local",
+            source=json.dumps({"uri": record.data_source}),
+            profile=json.dumps(record.data_profile),
+        )
+        self._client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "mining")])])
+        return run_id
+
+    @told
+    def end_study(self, run_id: str, status: str, metrics: Mapping[str, float], note: str) -> None:
+        """Finish the study's run.
+
+        Parameters
+        ----------
+        run_id : str
+        status : str
+            ``FINISHED``, ``KILLED`` (stopped by the user) or ``FAILED``.
+        metrics : mapping of str to float
+            Summary, such as ``trials/finished``.
+        note : str
+            Markdown shown on the run's page.
+        """
+        self._write(run_id, {}, metrics)
+        self._set_tags(run_id, {NOTE: note})
+        self._client.set_terminated(run_id, status)
+
+    @told
+    def log_trial(
+        self,
+        number: int | None,
+        params: Mapping[str, Any],
+        metrics: RunMetrics,
+        artifacts: Path,
+        started: float,
+    ) -> TrackedTrial:
+        """Write a finished trial, or the benchmark.
+
+        The run is set to FINISHED last: one that is not was cut off, and `delete_cut_off` finds it.
+
+        Parameters
+        ----------
+        number : int or None
+            Trial; None for the benchmark.
+        params : mapping
+            Configuration, target and seed.
+        metrics : RunMetrics
+        artifacts : Path
+            Directory whose files are logged.
+        started : float
+            Time at which training began, seconds since the epoch.
+
+        Returns
+        -------
+        TrackedTrial
+        """
+        tags = {f"beats_benchmark.{part}": str(beats).lower() for part, beats in metrics.beats_benchmark.items()}
+        kind = _kind(number)
+        tags |= _appearance(kind, metrics.beats_benchmark, metrics.values.get("validation/sharpe"))
+        run_id = self._create_trial(number, tags | {NOTE: metrics.summary}, started)
+        texts = {key: str(value) for key, value in params.items()}
+        self._write(run_id, texts, metrics)
+        self._client.log_artifacts(run_id, str(artifacts))
+        self._client.set_terminated(run_id, FINISHED)
+        return TrackedTrial(run_id, kind, number, FINISHED, texts, metrics.values, metrics.beats_benchmark)
+
+    @told
+    def log_failure(self, number: int | None, params: Mapping[str, Any], error: str, started: float) -> TrackedTrial:
+        """Write a trial or benchmark that raised an error: a FAILED run with the error in a tag and its note."""
+        kind = _kind(number)
+        end = error[-LONGEST_VALUE + 10 :]
+        tags = {ERROR: end, NOTE: f"```\n{end}\n```"} | _appearance(kind, {}, None)
+        run_id = self._create_trial(number, tags, started)
+        texts = {key: str(value) for key, value in params.items()}
+        self._write(run_id, texts, {})
+        self._client.set_terminated(run_id, FAILED)
+        return TrackedTrial(run_id, kind, number, FAILED, texts, {}, {"validation": False, "test": False})
+
+    @told
+    def save_view(self, metric_names: Iterable[str], grid_params: Sequence[str]) -> str:
+        """Save the view that compares the study's trials with its benchmark, and return its address in the UI.
+
+        Parameters
+        ----------
+        metric_names : iterable of str
+            Metrics of a trial.
+        grid_params : sequence of str
+            Parameters that vary between trials.
+
+        Returns
+        -------
+        str
+            To be put after the server's address.
+        """
+        try:
+            view = shared_view(self._experiment_id, self._study, metric_names, grid_params)
+            self._client.set_experiment_tag(self._experiment_id, view.key, view.value)
+        except (ValueError, MlflowException):  # a server with shorter tags: the plain runs are no reason to fail
+            return f"/#/experiments/{self._experiment_id}/runs?workflowType=machine_learning"
+        return view.url_suffix
+
+    @told
+    def trials(self) -> tuple[TrackedTrial, ...]:
+        """Return the study's finished and failed trials, by number."""
+        return self._trials(self._experiment_id, self._study)
+
+    @told
+    def benchmark(self) -> TrackedTrial | None:
+        """Return the study's benchmark, if it is finished."""
+        return self._benchmark(self._experiment_id, self._study)
+
+    @told
+    def delete_cut_off(self) -> None:
+        """Delete runs that a killed process left half-written.
+
+        They hold nothing: their trials are run again.
+        """
+        self._delete_cut_off(self._experiment_id, self._study, (TRIAL_KIND, BENCHMARK_KIND))
+
+    def link_launcher(self, study_run_id: str) -> None:
+        """Tell the run that ``mlflow run`` made for this process which study it led to."""
+        launcher = os.environ.get("MLFLOW_RUN_ID")
+        if not launcher:
+            return
+        try:
+            self._client.set_tag(launcher, STUDY, self._study)
+            note = f"Started mining: study `{self._study}`, run `{study_run_id}` in experiment {self._experiment_id}."
+            self._client.set_tag(launcher, NOTE, note)
+        except MlflowException:  # the launcher's run lies in another store
+            return
+
+    def _create_trial(self, number: int | None, tags: Mapping[str, str], started: float) -> str:
+        own = self._tags | {KIND: _kind(number)}
+        if number is not None:
+            own[NUMBER] = str(number)
+        name = BENCHMARK_KIND if number is None else trial_name(number)
+        return self._create(self._experiment_id, name, own | dict(tags), started)
+
+
+def _kind(number: int | None) -> str:
+    return BENCHMARK_KIND if number is None else TRIAL_KIND
+
+
+def _appearance(kind: str, beats: Mapping[str, bool], sharpe: float | None) -> dict[str, str]:
+    return {RUN_COLOR: run_color(kind, beats), ORDER: order(kind, sharpe)}

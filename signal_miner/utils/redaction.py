@@ -1,0 +1,67 @@
+"""Passwords taken out of what is shown, logged or kept."""
+
+from __future__ import annotations
+
+import re
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+_USER = re.compile(r"(://)[^\s\"'/:]*(?::[^\s\"]*)?@")  # a user's name may hold @, a password / too
+_PASSWORD = re.compile(
+    r"(?i)((?:[?&;\s]|%3B|%3D)[a-z_]*(?:password|passwd|pwd|token|secret|api_?key)(?:=|%3D))[^&;%\s\"']+"
+)
+
+HIDDEN = "***"
+"""What stands in the place of a user and a password."""
+
+
+def without_passwords(text: str) -> str:
+    """Return a text whose addresses have lost user and password.
+
+    Parameters
+    ----------
+    text : str
+        An address, a message or a whole file.
+
+    Returns
+    -------
+    str
+        With ``***`` in their place.
+
+    Examples
+    --------
+    >>> without_passwords("postgresql://me:secret@host/studies?password=secret")
+    'postgresql://***@host/studies?password=***'
+    """
+    return _PASSWORD.sub(rf"\1{HIDDEN}", _USER.sub(rf"\1{HIDDEN}@", text))
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what an error says, in one line and without passwords; its type where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return without_passwords(lines[0] if lines else type(error).__name__)
+
+
+def reason_of_system(error: OSError) -> str:
+    """Return what the system says, such as ``No space left on device``, without the path; its type if nothing."""
+    return error.strerror or type(error).__name__
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class KeptWithoutPasswords:
+    """A dataclass of which a pickle holds no password: what a store's address lost, it has to be given again."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {
+            key: without_passwords(value) if isinstance(value, str) else value for key, value in vars(self).items()
+        }
+        if state["tracking_uri"] != vars(self)["tracking_uri"]:
+            state["tracking_uri"] = None  # MLflow's own choice, which may know the password
+        return state
+
+    def __copy__(self) -> Self:  # a copy stays in this process, and keeps them
+        return replace(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return replace(self, **deepcopy(vars(self), memo))

@@ -1,0 +1,205 @@
+"""Who gets into an ensemble: by validation alone, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from signal_miner.ensemble.members import Ensemble, Member, Neutralization
+from signal_miner.ensemble.selection import SelectionRule, grow, ranked_trials, weights_of
+from signal_miner.errors import UserError
+from signal_miner.models.champion import compare
+from signal_miner.scoring.blending import mean_correlations
+from signal_miner.tracking.records import TrackedTrial
+
+
+def trial(number, sharpe, corr=0.02, test=0.0, benchmark_corr=0.5, status="FINISHED", beats=False):
+    metrics = {
+        "best/validation_sharpe": sharpe,
+        "best/validation_corr": corr,
+        "best/validation_benchmark_corr": benchmark_corr,
+        "validation/sharpe": sharpe / 2,
+        "best/test_sharpe": test,
+        "best/trees": 10.0,
+        "validation/max_drawdown": 1 / (1 + sharpe),
+        "ridge/validation_bmc": corr,
+    }
+    return TrackedTrial(f"run{number}", "trial", number, status, {}, metrics, {"validation": beats})
+
+
+TRIALS = [
+    trial(0, 0.5),
+    trial(1, 1.5, 0.03, beats=True),
+    trial(2, 2.0, 0.01),
+    trial(3, 1.2, 0.025, beats=True),
+    trial(4, 9.0, status="FAILED"),
+]
+
+
+def chosen(**settings):
+    return [each.number for each in ranked_trials(SelectionRule(**settings), TRIALS)]
+
+
+def test_rules_take_who_they_say():
+    assert chosen(select="top", members=2) == [2, 1]
+    assert chosen(select="top", members=2, metric="corr") == [1, 3]
+    assert chosen(select="top", members=9, metric="validation/sharpe") == [2, 1, 3, 0]
+    assert chosen(select="top", members=2, metric="max_drawdown") == [2, 1]  # the smallest first
+    assert chosen(select="top", members=1, metric="ridge_bmc") == [1]
+    assert chosen(select="beating") == [1, 3]
+    assert chosen(select="greedy", pool=3) == [2, 1, 3]
+    assert chosen(select="runs", runs=("3", "run0", "trial 0002")) == [3, 0, 2]
+
+
+def test_test_scores_choose_nobody():
+    shuffled = [trial(number, 1.0 + number, test=5.0 - number) for number in range(4)]
+    other = [trial(number, 1.0 + number, test=number) for number in range(4)]
+    for rule in (SelectionRule(select="top"), SelectionRule(select="greedy")):
+        assert [t.number for t in ranked_trials(rule, shuffled)] == [t.number for t in ranked_trials(rule, other)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"select": "greddy"}, "select = 'greddy' is not one of greedy, top, beating, runs; did you mean 'greedy'"),
+        ({"weights": "equl"}, "weights = 'equl' is not one of equal, rank; did you mean 'equal'"),
+        ({"members": 0}, "members = 0 is below 1"),
+        ({"pool": 0}, "pool = 0 is below 1"),
+        ({"max_correlation": 1.5}, "max_correlation = 1.5 is not in"),
+        ({"max_benchmark_correlation": 0}, "max_benchmark_correlation = 0 is not in"),
+        ({"runs": ("1",)}, "add select=runs"),
+        ({"select": "runs"}, "needs runs"),
+        ({"select": "top", "metric": "test/sharpe"}, "looks at test eras"),
+        ({"select": "top", "metric": "best/test_sharpe"}, "looks at test eras"),
+        ({"select": "top", "metric": "whole/corr"}, "looks at test eras"),
+        ({"metric": "sharp"}, "no score of an ensemble; did you mean 'sharpe'"),
+        ({"metric": "validation/sharpe"}, "greedy maximises sharpe, corr, bmc"),
+    ],
+)
+def test_a_rule_that_is_none_is_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        SelectionRule(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"select": "runs", "runs": ("run9",)}, "run 'run9' is no trial of the study; did you mean 'run"),
+        ({"select": "runs", "runs": ("4",)}, "trial 0004 did not finish"),
+        ({"select": "runs", "runs": ("1", "run1")}, "trial 0001 is named twice"),
+        (
+            {"select": "top", "metric": "validation/shape"},
+            "no tracked validation metric; did you mean 'validation/sharpe'",
+        ),
+        ({"max_benchmark_correlation": 0.1}, "above 0.1; raise it"),
+    ],
+)
+def test_trials_that_do_not_fit_are_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        chosen(**settings)
+
+
+def test_a_trial_that_is_constant_in_some_eras_is_not_set_beside_whole_ones():
+    broken = trial(5, 50.0)
+    broken = replace(broken, metrics={**broken.metrics, "validation/undefined_eras": 16.0})
+    for select in ("top", "greedy"):
+        assert 5 not in [each.number for each in ranked_trials(SelectionRule(select=select), [*TRIALS, broken])]
+    with pytest.raises(UserError, match="constant in some eras"):
+        ranked_trials(SelectionRule(), [broken])
+
+
+def test_a_challenger_without_a_score_in_some_era_does_not_win():
+    eras = [f"{era:04d}" for era in range(1, 13)]
+    scores = np.linspace(0.01, 0.03, 12)
+    champion = pd.DataFrame({"era": eras, "fold": [1] * 8 + [2] * 4, "corr": scores})
+    better = champion.assign(corr=scores + 0.1)
+    assert compare(better, champion).beats
+    assert not compare(champion, better).beats
+    assert not compare(better.assign(corr=[np.nan, *better["corr"][1:]]), champion).beats
+    assert compare(better.iloc[[0, 1, 2, 8]], champion).sentence.startswith("they have 3 validation eras in common")
+    sentence = compare(champion.assign(corr=-scores), champion).sentence
+    assert sentence.startswith("validation Sharpe −")
+    assert "-" not in sentence
+    assert compare(better.iloc[[0, 8]], champion).sentence.startswith("they have 1 validation era in common")
+    flipped = champion.assign(corr=[*scores[:8] + 0.1, *scores[8:] - 9])  # test eras decide nothing
+    assert compare(flipped, champion).beats
+
+
+def test_nobody_beats_a_strong_benchmark():
+    with pytest.raises(UserError, match="no trial beats the benchmark"):
+        ranked_trials(SelectionRule(select="beating"), [trial(0, 3.0)])
+
+
+@given(st.lists(st.floats(-2, 5), min_size=1, max_size=9))
+def test_weights_add_up_and_follow_the_order(scores):
+    for rule in (SelectionRule(), SelectionRule(weights="rank")):
+        weights = weights_of(rule, scores)
+        assert sum(weights) == pytest.approx(1)
+        assert min(weights) > 0
+        for one in range(len(scores)):
+            for other in range(len(scores)):
+                if scores[one] > scores[other]:
+                    assert weights[one] >= weights[other]
+
+
+@given(st.integers(0, 10_000), st.sampled_from([0.2, 0.6, 1.0]), st.sampled_from(["equal", "rank"]), st.integers(1, 6))
+def test_growing_never_loses_and_keeps_the_cap(seed, cap, weights, members):
+    generator = np.random.default_rng(seed)
+    eras = np.repeat(np.arange(8), 20)
+    signal = generator.normal(size=160)
+    common = generator.normal(size=160)
+    noise = generator.normal(size=(160, 7))
+    columns = (0.2 * signal[:, None] + generator.random(7) * common[:, None] + noise).astype(np.float32)
+
+    def judge(blends):
+        (blend,) = blends
+        scores = np.array(
+            [
+                [np.corrcoef(blend[eras == era, c], signal[eras == era])[0, 1] for era in range(8)]
+                for c in range(blend.shape[1])
+            ]
+        )
+        return scores.mean(axis=1) / scores.std(axis=1)
+
+    rule = SelectionRule(max_correlation=cap, weights=weights, members=members)
+    correlations = mean_correlations(eras, columns)
+    picked, shares = grow(rule, [columns], judge, correlations)
+    alone = judge([columns])
+    assert picked[0] == np.argmax(alone)
+    assert len(picked) == len(set(picked)) <= members
+    assert shares == weights_of(rule, alone[list(picked)].tolist())
+    blend = columns[:, list(picked)] @ np.array(shares, np.float32)
+    assert judge([blend[:, None]])[0] >= alone.max() - 1e-6
+    between = correlations[np.ix_(picked, picked)][~np.eye(len(picked), dtype=bool)]
+    assert not len(between) or between.max() <= cap
+
+
+def test_nothing_to_score_is_told():
+    with pytest.raises(UserError, match="no candidate has a score"):
+        grow(SelectionRule(), [np.zeros((4, 2), np.float32)], lambda blends: np.full(2, np.nan), np.eye(2))
+
+
+def test_an_ensemble_survives_its_artifact():
+    member = Member("run", 3, {"seed": "7", "target": "target"}, 40, 1.0)
+    for neutralization in (None, Neutralization("features", 0.5)):
+        ensemble = Ensemble("study", (member,), neutralization, {"select": "greedy", "runs": []})
+        assert Ensemble.from_json(ensemble.to_json()) == ensemble
+    good = json.loads(Ensemble("study", (member,), None, {}).to_json())
+    for damage in (
+        {"members": []},
+        {"members": [{**good["members"][0], "params": {"target": "target"}}]},
+        {"members": [{**good["members"][0], "params": {"seed": "x"}}]},
+        {"members": [{**good["members"][0], "weight": None}]},
+        {"neutralization": {"to": "features", "proportion": "x"}},
+        {"study": None, "members": None},
+    ):
+        with pytest.raises(ValueError, match="no ensemble"):
+            Ensemble.from_json(json.dumps(good | damage))
+    with pytest.raises(ValueError, match="no ensemble"):
+        Ensemble.from_json("{}")

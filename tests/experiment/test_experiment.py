@@ -1,0 +1,160 @@
+"""Experiment files: what ships parses; each mistake is one line that names the value, the rule and the repair."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from signal_miner.errors import UserError
+from signal_miner.experiment.experiment import load_experiment, parse_experiment
+
+EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
+
+
+def a_table(**changes: Any) -> dict[str, Any]:
+    table: dict[str, Any] = {
+        "name": "tiny",
+        "data": "somewhere",
+        "grid": {"n_estimators": [10, 20], "max_depth": [2, 3]},
+        "benchmark": {"n_estimators": 10},
+    }
+    return {key: value for key, value in (table | changes).items() if value is not ...}
+
+
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_shipped_experiment_parses_under_its_own_name(path):
+    assert load_experiment(path).name == path.stem
+
+
+def test_the_original_is_the_public_grid():
+    original = load_experiment(EXPERIMENTS / "original.toml")
+    lengths = {name: len(values) for name, values in original.axes.items()}
+    assert lengths == {
+        "colsample_bytree": 100,
+        "reg_lambda": 10_000,
+        "learning_rate": 1000,
+        "max_bin": 4,
+        "max_depth": 11,
+        "num_leaves": 15,
+        "min_child_samples": 250,
+        "n_estimators": 1991,
+    }
+    assert original.axes["learning_rate"] == tuple(np.linspace(0.00001, 1, 1000).tolist())
+    assert original.axes["num_leaves"] == tuple(np.linspace(2, 24, 15, dtype=int).tolist())
+    assert original.targets is None
+    assert original.constraint.expression == "num_leaves <= 2**max_depth"
+
+
+def test_what_a_file_leaves_out_has_a_default():
+    experiment = parse_experiment(a_table())
+    assert (experiment.feature_set, experiment.scoring_target, experiment.targets) == ("all", "target", None)
+    assert (experiment.folds.count, experiment.folds.embargo_eras, experiment.folds.holdout_eras) == (2, None, 0)
+    assert (experiment.trials, experiment.jobs, experiment.tracking_uri) == (100, -1, None)
+    assert (experiment.memory_gb, experiment.cache_gb, experiment.folds.train_era_step) == (None, 20, 1)
+
+
+def test_memory_cache_and_thinning_are_read():
+    table = a_table(memory_gb=6, cache_gb=0, folds={"train_era_step": 4})
+    experiment = parse_experiment(table | {"benchmark": {"n_estimators": 10, "device_type": "cuda"}})
+    assert (experiment.memory_gb, experiment.cache_gb, experiment.folds.train_era_step) == (6.0, 0.0, 4)
+    assert experiment.benchmark["device_type"] == "cuda"
+
+
+def test_overrides_reach_into_tables(tmp_path):
+    path = tmp_path / "tiny.toml"
+    path.write_text('name = "a"\ndata = "b"\n[grid]\nn_estimators = [1]\n[benchmark]\nn_estimators = 1\n')
+    experiment = load_experiment(path, {"trials": 7, "folds.embargo_eras": 3})
+    assert (experiment.trials, experiment.folds.embargo_eras) == (7, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trails": 10}, "unknown key 'trails'; did you mean 'trials'"),
+        ({"max_depth": [3]}, r"'max_depth' stands at the top of the file, but belongs in \[grid\]"),
+        ({"embargo_eras": 3}, r"'embargo_eras' stands at the top of the file, but belongs in \[folds\]"),
+        ({"name": ...}, "name is missing; add the line name ="),
+        ({"name": "a/b"}, "name = 'a/b' is not a name"),
+        ({"data": 5}, "data = 5 is not text; write it in quotes"),
+        ({"trials": "many"}, "trials = 'many' is not an integer of at least 1"),
+        ({"trials": 0}, "trials = 0 is not an integer of at least 1"),
+        ({"jobs": 0}, r"jobs = 0 is not an integer from 1 to 1024, nor -1"),
+        ({"seed": -1}, "seed = -1 is not an integer of at least 0 and at most 2147483647"),
+        ({"trials": 10**15}, "trials = 1000000000000000 is not an integer of at least 1 and at most 1000000000$"),
+        ({"trials": 10**5000}, "trials = about 1e5000 is not an integer of at least 1"),
+        ({"memory_gb": 10**400}, r"memory_gb = about 1e400 is not a number above 0 and at most 1e\+09, in GB"),
+        ({"folds": {"count": -(10**400)}}, "folds.count = about -1e400 is not an integer of at least 2"),
+        ({"targets": [10**5000]}, r"targets = \[about 1e5000\] is neither"),
+        ({"name": "n" * 300}, "name = 'nnn.*nnn' is too long; use 100 letters at most"),
+        ({"name": "n" + "é" * 50}, "name = 'né.*é' is too long; use 100 letters at most, fewer of é"),
+        ({"data": "a\0b"}, r"data = 'a\\x00b' holds a null byte, which no name or place does; leave it out"),
+        ({"study_storage": "a\0b"}, r"study_storage = 'a\\x00b' holds a null byte"),
+        ({"study_storage": ["redis://me:hush@host"]}, r"study_storage = \['redis://\*\*\*@host'\] is not text"),
+        ({"targets": []}, "targets = \\[\\] leaves nothing to train on"),
+        ({"targets": 3}, 'targets = 3 is neither "all" nor a list of names'),
+        ({"targets": ["a", "a"]}, "holds a name twice"),
+        ({"horizon_days": 30}, "horizon_days = 30 is not a horizon of Numerai's targets; use 20 or 60"),
+        ({"folds": 2}, r"folds = 2 is not a table; write \[folds\]"),
+        ({"folds": {"cuont": 2}}, "unknown key 'folds.cuont'; did you mean 'count'"),
+        ({"folds": {"count": 1}}, "folds.count = 1 is not an integer of at least 2"),
+        ({"folds": {"embargo_eras": -3}}, "folds.embargo_eras = -3 is not an integer of at least 0"),
+        ({"folds": {"train_era_step": 0}}, "folds.train_era_step = 0 is not an integer of at least 1"),
+        ({"train_era_step": 4}, r"'train_era_step' stands at the top of the file, but belongs in \[folds\]"),
+        ({"memory_gb": 0}, "memory_gb = 0 is not a number above 0 .*, in GB"),
+        ({"memory_gb": "8"}, "memory_gb = '8' is not a number above 0 and at most .*, in GB"),
+        ({"memory_gb": math.inf}, "memory_gb = inf is not a number above 0"),
+        ({"cache_gb": -1}, "cache_gb = -1 is not a number of at least 0 .*, in GB"),
+        ({"cache_gb": True}, "cache_gb = True is not a number of at least 0"),
+        (
+            {"grid": {"n_estimators": [3], "device_type": ["tpu"]}},
+            "grid.device_type = 'tpu' is not one of cpu, gpu, cuda",
+        ),
+        ({"folds": {"holdout_eras": 1.5}}, "folds.holdout_eras = 1.5 is not an integer"),
+        ({"grid": ...}, r"\[grid\] is missing or empty"),
+        ({"grid": {"max_depth": [3]}}, "grid.n_estimators is missing"),
+        ({"grid": {"n_estimators": [3], "target": ["x"]}}, "grid.target is set by targets"),
+        ({"grid": {"n_estimators": [3], "max_depht": [3]}}, "grid.max_depht .* did you mean 'max_depth'"),
+        ({"benchmark": ...}, r"\[benchmark\] is missing"),
+        ({"benchmark": {"max_depth": 3}}, "benchmark.n_estimators is missing"),
+        (
+            {"benchmark": {"n_estimators": 5, "learning_rate": -1}},
+            "benchmark.learning_rate = -1 is not a number above 0",
+        ),
+        ({"grid": {"n_estimators": [5], "subsample": [0.5]}}, r"does nothing without subsample_freq; add"),
+        (
+            {"grid": {"n_estimators": [5], "max_depth": [-1, 3]}, "constraint": "max_depth < 3"},
+            r"cannot judge max_depth = -1",
+        ),
+        ({"constraint": 3}, "constraint = 3 is not text"),
+        ({"constraint": "num_leaves <= 4"}, "'num_leaves' is not in the grid"),
+        ({"numerai_benchmarks": 3}, "numerai_benchmarks = 3 is neither"),
+    ],
+)
+def test_a_mistake_is_one_line_with_the_repair(changes, message):
+    with pytest.raises(UserError, match=message) as caught:
+        parse_experiment(a_table(**changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_absent_or_no_toml_is_named(tmp_path):
+    (tmp_path / "demo.toml").write_text("name = 'x'\nname = 'y'")
+    with pytest.raises(UserError, match=r"demi.toml' does not exist; did you mean '.*demo.toml'"):
+        load_experiment(tmp_path / "demi.toml")
+    with pytest.raises(UserError, match=r"demo.toml is not a TOML file: Cannot overwrite a value"):
+        load_experiment(tmp_path / "demo.toml")
+    with pytest.raises(
+        UserError, match=r"experiment file 'aa.*aa' cannot be read \(File name too long\); name another"
+    ):
+        load_experiment(Path("a" * 5000))
+
+
+@pytest.mark.parametrize("text", ["trials = " + "1" * 5000, "trials = " + "[" * 5000], ids=["digits", "brackets"])
+def test_what_pythons_reader_gives_up_on_is_no_toml(text, tmp_path):
+    (tmp_path / "wild.toml").write_text(text)
+    with pytest.raises(UserError, match=r"wild.toml is not a TOML file: ") as caught:
+        load_experiment(tmp_path / "wild.toml")
+    assert "\n" not in str(caught.value)

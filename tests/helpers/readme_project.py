@@ -1,0 +1,184 @@
+"""Where the README is run: a copy of the project, a Numerai on loopback, and small data in the place of real data."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import psutil
+from tests.conftest import FEATURES, make_frame, write_numerai_directory
+
+from tests.helpers.readme import ROOT, Reader, blocks
+
+if TYPE_CHECKING:
+    from tests.helpers.tournament import Tournament
+
+NUMERAI_MODEL = "my_model"  # the model of the reader's account, as the README calls it
+
+SHRUNK = {
+    r"(?m)^trials = \d+": "trials = 20",
+    r"(?m)^n_estimators = [\d_]+": "n_estimators = 20",
+    r"(?m)^n_estimators = \{.*\}": "n_estimators = { from = 5, to = 20, step = 5 }",
+    r"(?m)^min_child_samples = [\d_]+": "min_child_samples = 20",
+    r"(?m)^min_child_samples = [\[{].*[\]}]": "min_child_samples = [5, 20]",
+}
+"""What is smaller in the experiment files of real data, as these are: so many trees take hours, so many rows a leaf
+leave a single one."""
+
+SITE = """
+import sys
+from importlib.abc import MetaPathFinder
+from importlib.machinery import PathFinder
+
+class ToLoopback(MetaPathFinder):
+    # Sends numerapi to the test's server, in whichever process of the README imports it.
+    def find_spec(self, name, path=None, target=None):
+        if name != "numerapi.base_api":
+            return None
+        spec = PathFinder.find_spec(name, path)
+        run = spec.loader.exec_module
+        def exec_module(module):
+            run(module)
+            module.API_TOURNAMENT_URL = {url!r}
+        spec.loader.exec_module = exec_module
+        return spec
+
+sys.meta_path.insert(0, ToLoopback())
+"""
+
+
+@contextmanager
+def reader_of_readme(base: Path) -> Iterator[Reader]:
+    """Give a reader a fresh copy of the project, a Numerai on loopback, and data where ``path/to/directory`` says."""
+    from tests.helpers.numerai_server import NumeraiServer
+    from tests.helpers.tournament import PUBLIC_ID, SECRET_KEY, Tournament
+
+    project, scratch = base / "project", base / "scratch"
+    copy_project(project)
+    for block in (each for each in blocks() if each.language == "toml"):
+        if name := tomllib.loads(block.text).get("name"):  # an experiment: the reader saves it
+            (project / "experiments" / f"{name}.toml").write_text(block.text, encoding="utf-8")
+    shrink_experiments(project)
+    write_numerai_directory(project / "path" / "to" / "directory", eras=150)
+    scratch.mkdir()
+    with NumeraiServer() as server, _nobody_left(base):
+        offer(Tournament(server), project, scratch / "version")
+        site = scratch / "site"
+        site.mkdir()
+        (site / "sitecustomize.py").write_text(SITE.format(url=server.url), encoding="utf-8")
+        keys = {"PUBLIC_ID": PUBLIC_ID, "SECRET_KEY": SECRET_KEY}
+        own = re.compile(r"MLFLOW_|NUMERAI_|PYTEST_|COV_|PYTHON|VIRTUAL_ENV$")  # of whoever runs the tests
+        kept = {name: value for name, value in os.environ.items() if not own.match(name)}
+        environment = kept | {
+            "VIRTUAL_ENV": sys.prefix,
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+            "PYTHONPATH": str(site),
+            "MPLBACKEND": "Agg",
+            "COLUMNS": "140",
+            "NO_PROXY": "*",
+            "no_proxy": "*",
+        }
+        environment |= {f"{prefix}_{name}": key for name, key in keys.items() for prefix in ("NUMERAI", "LOOPBACK")}
+        yield Reader(project, scratch, environment)
+
+
+@contextmanager
+def _nobody_left(base: Path) -> Iterator[None]:
+    """End what still works in the folder at the end, such as a miner in the background."""
+    try:
+        yield
+    finally:
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if Path(process.cwd()).is_relative_to(base):
+                    process.kill()
+
+
+def copy_project(target: Path) -> None:
+    """Copy what git has and would have; without git, all that the project does not make itself."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=False
+    )
+    names = [Path(os.fsdecode(name)) for name in listed.stdout.split(b"\0") if name]
+    if listed.returncode or Path("README.md") not in names:
+        own = ["data", "studies", "submissions", "mlruns", "mlartifacts", "mlflow.db*"]
+        own += [".git", ".venv", ".*cache", "__pycache__"]
+        shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(*own))
+        return
+    for name in names:
+        if (ROOT / name).is_file():  # what is deleted and not committed is still listed
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+
+
+def experiments_of_numerai(project: Path) -> dict[Path, dict[str, Any]]:
+    """Return the shipped experiments that mine a version of Numerai's data."""
+    found = {path: tomllib.loads(path.read_text(encoding="utf-8")) for path in (project / "experiments").glob("*.toml")}
+    return {path: given for path, given in found.items() if re.fullmatch(r"v\d+(\.\d+)*", str(given.get("data")))}
+
+
+def shrink_experiments(project: Path) -> None:
+    for path in experiments_of_numerai(project):
+        text = path.read_text(encoding="utf-8")
+        for pattern, smaller in SHRUNK.items():
+            text = re.sub(pattern, smaller, text)
+        path.write_text(text, encoding="utf-8")
+
+
+def offer(tournament: Tournament, project: Path, directory: Path) -> None:
+    """Offer the version that the experiments name, with the targets, benchmarks and eras that they ask for."""
+    from tests.helpers.tournament import MODEL_ID
+
+    given = list(experiments_of_numerai(project).values())
+    (version,) = {each["data"] for each in given}
+    write_version(
+        directory,
+        sorted({name for each in given if each["targets"] != "all" for name in each["targets"]}),
+        sorted({name for each in given for name in each.get("numerai_benchmarks", ())}),
+        max(each["folds"].get("holdout_eras", 0) for each in given),
+    )
+    for path in directory.iterdir():
+        tournament.server.put(f"{version}/{path.name}", path.read_bytes())
+    mine = {"id": MODEL_ID, "name": NUMERAI_MODEL, "tournament": 8}
+    tournament.server.answers["account"] = lambda _: {"models": [mine]}
+    tournament.assigns_by_itself = False
+    tournament.statuses[:] = ["validated"]  # the command looks four times a minute
+    tournament.images.insert(0, "Python 3.13")
+
+
+def write_version(directory: Path, targets: list[str], benchmarks: list[str], holdout_eras: int) -> None:
+    """Write a tiny version of Numerai's data: 96 eras to mine, a holdout, 13 unresolved, and live ones."""
+    directory.mkdir()
+    resolved = 96 + holdout_eras
+    eras = {"train": range(1, 81), "validation": range(81, resolved + 14), "live": range(resolved + 14, resolved + 15)}
+    names = sorted({*targets, "target_ender_60"} - {"target"})
+    for part, labels in eras.items():
+        generator = np.random.default_rng(len(part))
+        frame = make_frame(labels, rows=300 if part == "live" else 30, seed=53)
+        frame = frame.drop(columns=["target_ender_20", "target_cyrusd_60"])
+        moved = {
+            name: (frame["target"] + generator.choice([-0.25, 0, 0.25], len(frame))).clip(0, 1).astype(np.float32)
+            for name in names
+        }
+        moved["target_ender_60"] = frame["target"]  # the payout target
+        frame = frame.assign(**moved)
+        unresolved = frame["era"] > f"{resolved:04d}"
+        frame.loc[unresolved, ["target", *names]] = np.nan
+        frame["data_type"] = np.where(unresolved & (part == "validation"), "test", part)
+        frame.to_parquet(directory / f"{part}.parquet")
+        predicted = pd.DataFrame({name: generator.random(len(frame)) for name in benchmarks}, frame.index)
+        predicted.insert(0, "era", frame["era"])
+        predicted.to_parquet(directory / f"{part}_benchmark_models.parquet")
+    sets = {"small": FEATURES[:4], "medium": FEATURES[:8], "all": FEATURES}
+    (directory / "features.json").write_text(json.dumps({"feature_sets": sets, "targets": ["target", *names]}))

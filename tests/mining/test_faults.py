@@ -1,0 +1,101 @@
+"""Faults that are nobody's configuration: memory, data and stores that fail while a study is mined."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.conftest import write_numerai_directory
+from mlflow.exceptions import MlflowException
+from rich.console import Console
+
+from signal_miner.data.sources import open_source
+from signal_miner.engine.memory_plan import plan_memory
+from signal_miner.errors import UserError
+from signal_miner.experiment.experiment import load_experiment
+from signal_miner.experiment.plan import make_plan
+from signal_miner.mining import training
+from signal_miner.mining.session import mine
+from signal_miner.tracking.study_writer import Tracker
+from tests.helpers.mining import MINE, client_of, outcome, put_store, runs_of, write_experiment
+from tests.helpers.study import command
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def plan(tmp_path, monkeypatch):
+    """A small study in a directory of its own, laid out as the command lays it out."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    put_store(tmp_path)
+    path = write_experiment(tmp_path, write_numerai_directory(tmp_path / "numerai"), trials=6, jobs=2)
+    experiment = load_experiment(path, {"folds.embargo_eras": 9})
+    return make_plan(experiment, open_source(experiment.data, "all", "target", experiment.targets))
+
+
+def after(count, error, work):
+    """Return `work` that raises an error from its call number `count` on."""
+    calls = []
+
+    def wrapped(*arguments, **options):
+        calls.append(None)
+        if len(calls) > count:
+            raise error
+        return work(*arguments, **options)
+
+    return wrapped
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), OSError("disk gone"), RuntimeError("std::bad_alloc")])
+def test_a_fault_of_the_machine_settles_no_trial(plan, tmp_path, monkeypatch, error):
+    with monkeypatch.context() as fault:
+        fault.setattr(training, "run_trial", after(3, error, training.run_trial))
+        with pytest.raises(UserError, match=r"mining stopped at trial \d: .*; once that is mended, the same command"):
+            mine(plan, plan_memory(plan, 2), Console(quiet=True))
+    assert all(run.info.status == "FINISHED" for run in runs_of(tmp_path))
+    assert [run.info.status for run in runs_of(tmp_path, "study")] == ["FAILED"]
+    summary = mine(plan, plan_memory(plan, 2), Console(quiet=True))
+    assert len(summary.leaderboard.places) == 7
+    assert summary.leaderboard.failed == 0
+
+
+def test_a_tracking_store_that_stops_answering_is_one_line(plan, tmp_path, monkeypatch):
+    with monkeypatch.context() as fault:
+        gone = MlflowException("the server is gone\nand more")
+        fault.setattr(Tracker, "_create", after(4, gone, Tracker._create))
+        with pytest.raises(UserError, match=r"tracking store .* failed \(the server is gone\); once it answers again"):
+            mine(plan, plan_memory(plan, 2), Console(quiet=True))
+    mine(plan, plan_memory(plan, 2), Console(quiet=True))
+    assert len(outcome(tmp_path)) == 6
+
+
+def test_a_failing_benchmark_is_one_line_and_a_failed_run(tmp_path, capfd):
+    path = write_experiment(tmp_path, write_numerai_directory(tmp_path / "numerai"))
+    wrong = 'data_sample_strategy = "goss"\nsubsample = 0.5\nsubsample_freq = 1\n'
+    path.write_text(path.read_text().replace("[benchmark]\n", f"[benchmark]\n{wrong}"))
+    put_store(tmp_path)
+    assert command(tmp_path, *MINE) == 2
+    *lightgbms, ours = capfd.readouterr().err.splitlines()  # what is fatal to LightGBM it prints itself, from C
+    assert ours.startswith("signal-miner: the benchmark failed: ")
+    assert all(line.startswith("[LightGBM] [Fatal]") for line in lightgbms)
+    assert [run.info.status for run in runs_of(tmp_path, "benchmark")] == ["FAILED"]
+    assert [run.info.status for run in runs_of(tmp_path, "study")] == ["FAILED"]
+
+
+def test_the_studys_run_tells_how_it_was_mined(plan, tmp_path):
+    summary = mine(plan, plan_memory(plan, 2), Console(quiet=True))
+    client = client_of(tmp_path)
+    record = json.loads(
+        open(client.download_artifacts(summary.study_run_id, "plan.json", str(tmp_path))).read()  # noqa: PTH123, SIM115
+    )
+    assert record["study"] == summary.study
+    folds = {"count": 2, "embargo_eras": 9, "holdout_eras": 0, "train_era_step": 1}
+    assert record["experiment"]["folds"] == folds
+    assert record["targets"]["target_cyrusd_60"]["purge_eras"] == 9
+    fold = record["targets"]["target"]["folds"][0]
+    assert min(fold["validation_eras"]) - max(fold["train_eras"]) > 9
+    assert record["data"]["features"] == list(plan.dataset.features)
+    text = client.download_artifacts(summary.study_run_id, "experiment.toml", str(tmp_path))
+    assert 'name = "tiny"' in open(text).read()  # noqa: PTH123, SIM115

@@ -1,0 +1,161 @@
+"""Stopped, killed, doubled and bereft: the same command goes on, and the study is the one it would have been."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import time
+
+import pytest
+from tests.conftest import write_numerai_directory
+
+from tests.helpers.mining import (
+    MINE,
+    client_of,
+    mine_here,
+    outcome,
+    put_store,
+    runs_of,
+    start_mining,
+    write_experiment,
+)
+from tests.helpers.study import artifact_path, command, copy_study
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """A study of 24 trials that nothing disturbed."""
+    directory = tmp_path_factory.mktemp("uninterrupted")
+    write_experiment(directory, write_numerai_directory(directory / "numerai"), trials=24, trees=200)
+    assert mine_here(directory).returncode == 0
+    return directory
+
+
+@pytest.fixture
+def begun(uninterrupted, tmp_path):
+    """The same study before its first trial."""
+    directory = tmp_path / "begun"
+    directory.mkdir()
+    put_store(directory)
+    write_experiment(directory, uninterrupted / "numerai", trials=24, trees=200)
+    return directory
+
+
+def wait_for_trials(directory, count, process, seconds=60):
+    """Wait until some trials have written their artifacts; MLflow's store is left alone while it is made."""
+    end = time.monotonic() + seconds
+    while len(list(directory.glob("mlruns/*/*/artifacts/predictions.parquet"))) < count + 1:
+        assert process.poll() is None, "it ended before it could be disturbed"
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def still_running(directory):
+    client = client_of(directory)
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    return client.search_runs(ids, "attributes.status = 'RUNNING'")
+
+
+def test_a_study_killed_three_times_is_the_uninterrupted_one(uninterrupted, begun):
+    chance = random.Random(os.environ.get("KILL_SEED", "7"))
+    for count in (1, 8, 15):
+        process = start_mining(begun)
+        wait_for_trials(begun, count, process)
+        time.sleep(chance.random() * 0.5)
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    done = mine_here(begun)
+    assert done.returncode == 0, done.stderr
+    assert outcome(begun) == outcome(uninterrupted)
+    assert len(runs_of(begun, "benchmark")) == len(runs_of(begun, "study")) == 1
+    assert not still_running(begun)
+
+
+def test_ctrl_c_stops_cleanly_and_the_command_goes_on(uninterrupted, begun):
+    process = start_mining(begun)
+    wait_for_trials(begun, 3, process)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "Stopped before the last trial; the same command goes on." in out
+    (study,) = runs_of(begun, "study")
+    assert study.info.status == "KILLED"
+    assert not still_running(begun)
+    assert 3 <= len(runs_of(begun)) < 24
+    assert mine_here(begun).returncode == 0
+    assert outcome(begun) == outcome(uninterrupted)
+
+
+def test_ctrl_c_twice_leaves_nothing_running(uninterrupted, begun):
+    process = start_mining(begun)
+    wait_for_trials(begun, 3, process)
+    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert not still_running(begun)
+    assert [run.info.status for run in runs_of(begun, "study")] == ["KILLED"]
+    assert mine_here(begun).returncode == 0
+    assert outcome(begun) == outcome(uninterrupted)
+
+
+def test_a_benchmark_whose_predictions_are_gone_is_trained_again(uninterrupted, tmp_path):
+    copy = copy_study(uninterrupted, tmp_path / "copy")
+    (benchmark,) = runs_of(copy, "benchmark")
+    path = artifact_path(copy, benchmark, "predictions.parquet")
+    path.write_bytes(path.read_bytes()[:100])
+    done = mine_here(copy)
+    assert done.returncode == 0, done.stderr
+    assert "cannot be read back; it is trained again" in done.stdout
+    assert len(runs_of(copy, "benchmark")) == 1
+
+
+def test_a_damaged_journal_is_one_line(uninterrupted, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(uninterrupted, copy)
+    (journal,) = (copy / "studies").glob("*.journal")
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([*lines[:9], b"no journal\n", *lines[9:]]))
+    done = mine_here(copy)
+    assert done.returncode == 2
+    assert "is damaged" in done.stderr
+    assert done.stderr.count("\n") == 1
+    journal.unlink()
+    assert mine_here(copy).returncode == 0
+    assert outcome(copy) == outcome(uninterrupted)
+
+
+def test_two_at_once_do_not_mine_the_same_study(uninterrupted, begun):
+    first = start_mining(begun)
+    wait_for_trials(begun, 1, first)
+    os.killpg(first.pid, signal.SIGSTOP)  # it holds the study, and cannot finish it before the second comes
+    second = mine_here(begun)
+    os.killpg(first.pid, signal.SIGCONT)
+    assert second.returncode == 2
+    assert "is being mined by another process; wait for it, or stop it" in second.stderr
+    _, err = first.communicate(timeout=120)
+    assert first.returncode == 0, err
+    assert outcome(begun) == outcome(uninterrupted)
+
+
+def test_a_lost_journal_trains_nothing_again(uninterrupted, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(uninterrupted, copy, ignore=shutil.ignore_patterns("studies"))
+    before = {run.info.run_id for run in runs_of(copy)}
+    done = mine_here(copy)
+    assert done.returncode == 0, done.stderr
+    assert {run.info.run_id for run in runs_of(copy)} == before
+
+
+def test_a_lost_tracking_store_is_filled_again(uninterrupted, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(uninterrupted, copy, ignore=shutil.ignore_patterns("mlflow.db", "mlruns"))
+    assert command(copy, *MINE) == 0
+    assert outcome(copy) == outcome(uninterrupted)

@@ -1,0 +1,342 @@
+"""The report's page: one file that asks for nothing, says what there is, and opens in a real browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import struct
+import subprocess
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from signal_miner.overfitting.records import Estimate, Verdict
+from signal_miner.report.contents import ReportContents
+from signal_miner.report.page import render_page, write_report
+from signal_miner.report.summary import headline, summary_lines
+from signal_miner.report.tables import findings, leaderboard_rows
+from signal_miner.report.wording import interval_text, number_text, percent_text, probability_text
+from tests.helpers.report import SOURCES, bare, make_contents, undefined
+
+NASTY = '<script>alert("1")</script> & <b>' + "x" * 150
+VOID = {"meta", "br", "link", "img", "input", "hr", "path", "use", "image", "rect"}
+
+
+class Page(HTMLParser):
+    """Tags, their attributes and what stands in some of them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str]] = []
+        self.open: list[str] = []
+        self.text: dict[str, list[str]] = {}
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+            self.text.setdefault(tag, []).append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        for tag in set(self.open):
+            self.text[tag][-1] += data
+
+
+@pytest.fixture(scope="module")
+def contents() -> ReportContents:
+    made = make_contents(study=NASTY)
+    leaders = (replace(made.judgement.leaders[0], reason="Its <i>reason</i>."), *made.judgement.leaders[1:])
+    return replace(made, judgement=replace(made.judgement, leaders=leaders))
+
+
+@pytest.fixture(scope="module")
+def written(contents: ReportContents, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+    return write_report(contents, SOURCES, tmp_path_factory.mktemp("report") / "new")
+
+
+@pytest.fixture(scope="module")
+def page(written: tuple[Path, ...]) -> str:
+    return written[0].read_text()
+
+
+def test_the_page_and_a_picture_of_every_figure_are_written(written: tuple[Path, ...]) -> None:
+    assert [path.name for path in written] == [
+        "report.html",
+        "past_vs_future.png",
+        "luck.png",
+        "intervals.png",
+        "correlations.png",
+        "bmc_vs_benchmark_corr.png",
+        "cumulative_corr.png",
+        "corr_by_trees.png",
+        "fold_plan.png",
+        "parameters.png",
+    ]
+    assert sorted(written) == sorted(written[0].parent.iterdir())
+    for path in written[1:]:
+        body = path.read_bytes()
+        width, height = struct.unpack(">II", body[16:24])
+        assert body.startswith(b"\x89PNG")
+        assert 900 < width < 1200
+        assert 400 < height < 4000
+        assert 10_000 < len(body) < 800_000
+    assert written[0].stat().st_size < 1_000_000
+
+
+def test_the_page_is_whole_and_has_a_name_for_everything(page: str) -> None:
+    parsed = Page(page)
+    assert not parsed.open
+    assert parsed.tags["h1"] == parsed.tags["title"] == parsed.tags["main"] == 1
+    assert parsed.tags["figure"] == parsed.tags["figcaption"] == parsed.tags["svg"] == 10
+    assert sum(name == "aria-label" and bool(value) for name, value in parsed.attributes) == 11
+    assert parsed.text["h2"] == [
+        "Past against future",
+        "Leaderboard",
+        "How much of it is luck",
+        "Uniqueness",
+        "Curves",
+        "Folds",
+        "Parameters",
+        "How to read this",
+        "Sources",
+    ]
+
+
+def test_the_page_asks_for_nothing(page: str) -> None:
+    parsed = Page(page)
+    assert not {"script", "link", "iframe", "object", "embed", "img", "base", "form", "a"} & set(parsed.tags)
+    for name, value in parsed.attributes:
+        if name in {"href", "xlink:href", "src", "srcset", "data", "action", "poster"}:
+            assert value.startswith(("#", "data:image/png;base64,"))
+        assert not name.startswith("on")
+        assert "://" not in value
+    assert re.findall(r"url\((?!#)", page) == []
+    assert "@import" not in page
+    assert "default-src 'none'" in page
+
+
+def test_ids_are_unique_and_every_reference_has_its_target(page: str) -> None:
+    ids = Counter(value for name, value in Page(page).attributes if name == "id")
+    assert max(ids.values()) == 1
+    references = set(re.findall(r'(?:url\(#|href="#)([^")]+)', page))
+    assert references
+    assert references == set(ids)
+
+
+def test_names_are_escaped(page: str) -> None:
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "<i>reason" not in page
+    assert "Its &lt;i&gt;reason&lt;/i&gt;." in page
+
+
+def test_the_page_says_the_verdict_the_lines_and_the_sources(contents: ReportContents, page: str) -> None:
+    parsed = Page(page)
+    assert parsed.text["h1"] == [headline(contents)]
+    assert [text.strip() for text in parsed.text["li"][:6]] == list(summary_lines(contents))
+    for source in SOURCES.values():
+        assert source in parsed.text["main"][0]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [(Verdict.SKILL, "looks like skill"), (Verdict.UNCLEAR, "unclear"), (Verdict.LUCK, "no better than luck")],
+)
+def test_the_headline_is_the_first_models_verdict(contents: ReportContents, verdict: Verdict, said: str) -> None:
+    leaders = (replace(contents.chosen, verdict=verdict), *contents.judgement.leaders[1:])
+    changed = replace(contents, judgement=replace(contents.judgement, leaders=leaders))
+    assert said in headline(changed)
+    assert contents.chosen.name in headline(changed).lower()
+    assert f'<span class="badge {verdict}">{verdict}</span>' in render_page(changed, SOURCES, {})
+
+
+def test_six_lines_say_what_was_found(contents: ReportContents) -> None:
+    lines = summary_lines(contents)
+    assert len(lines) == 6
+    assert not any("\n" in line for line in lines)
+    trials, chosen, relation, overfitting, benchmark, uniqueness = lines
+    assert trials.startswith("80 trials finished, 2 failed; ")
+    assert f"{contents.chosen.name}, Sharpe " in chosen
+    assert "Verdict: skill." in chosen
+    assert "weak relation over 80 trials" in relation
+    assert "(rank correlation 0.31, 90% interval 0.02 to 0.55: above 0, so the past told something)" in relation
+    assert f"{contents.judgement.overfitting.probability:.0%} of 924 splits" in overfitting
+    assert "luck" not in overfitting
+    assert "p = 0.048" in benchmark
+    assert "the most similar of the ten leaders is trial " in uniqueness
+
+
+@pytest.mark.parametrize(
+    ("failed", "unfinished", "said"),
+    [(0, 0, "80 trials finished; "), (0, 1, "80 trials finished, 1 not finished; "), (2, 1, ", 2 failed, 1 not finis")],
+)
+def test_a_trial_that_is_not_finished_is_not_called_failed(
+    contents: ReportContents, failed: int, unfinished: int, said: str
+) -> None:
+    changed = replace(contents, scores=replace(contents.scores, failed=failed, unfinished=unfinished))
+    assert said in summary_lines(changed)[0]
+    footer = Page(render_page(changed, SOURCES, {})).text["footer"][0]
+    assert said.partition(";")[0] in footer
+    assert changed.scores.tries == 80 + failed + unfinished
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "said"),
+    [
+        ({"test/sharpe": 0.412}, {"test/sharpe": 0.67}, "Sharpe 0.41 against 0.67"),
+        ({"test/sharpe": 0.671}, {"test/sharpe": 0.674}, "Sharpe 0.671 against 0.674"),
+        ({"test/sharpe": -0.25}, {"test/sharpe": -0.1}, "Sharpe −0.25 against −0.10"),
+        ({"test/sharpe": 0.8, "test/corr": 0.01}, {"test/sharpe": 0.67, "test/corr": 0.02}, "CORR 0.0100 against 0.02"),
+        ({"test/sharpe": 0.67, "test/corr": 0.02}, {"test/sharpe": 0.67, "test/corr": 0.02}, ""),
+        ({}, {"test/sharpe": 0.67}, ""),
+    ],
+)
+def test_a_model_below_the_benchmark_in_test_is_said_to_be(
+    contents: ReportContents, own: dict[str, float], other: dict[str, float], said: str
+) -> None:
+    first = replace(contents.trials[0], metrics=own)
+    changed = replace(
+        contents,
+        trials=(first, *contents.trials[1:]),
+        benchmark=replace(contents.benchmark, metrics=other),
+    )
+    lines = (headline(changed), summary_lines(changed)[1])
+    assert all(line.endswith(".") for line in lines)
+    if said:
+        assert f"; in test it is below the benchmark ({said}" in lines[0]
+        assert f" In test it is below the benchmark ({said}" in lines[1]
+    else:
+        assert not any("below the benchmark" in line for line in lines)
+
+
+def test_six_lines_where_nothing_was_estimated() -> None:
+    for contents in (bare(make_contents(1)), undefined(bare(make_contents(2)))):
+        lines = summary_lines(contents)
+        assert len(lines) == 6
+        assert "not estimated" in lines[3]
+        assert "not possible" in lines[4]
+        assert not any("nan" in line for line in lines)
+
+
+def test_the_leaderboard_has_fifteen_trials_and_the_benchmark_in_its_place(contents: ReportContents) -> None:
+    rows = leaderboard_rows(contents)
+    assert len(rows) == 16
+    assert [row.name for row in rows if not row.is_benchmark] == list(contents.scores.names[:15])
+    ranks = [int(row.rank) for row in rows]
+    assert ranks == sorted(ranks)
+    for row, trial in zip([row for row in rows if not row.is_benchmark], contents.trials, strict=False):
+        assert row.beats == ("yes" if trial.beats_benchmark["validation"] else "no")
+        assert row.cells[1] == number_text(trial.metrics["validation/sharpe"])
+        assert row.cells[5] == number_text(trial.metrics["test/corr"], 4)
+        assert len(row.cells) == 15
+
+
+def test_a_benchmark_further_down_is_still_shown(contents: ReportContents) -> None:
+    low = replace(contents.benchmark, metrics={**contents.benchmark.metrics, "validation/sharpe": -9.0})
+    rows = leaderboard_rows(replace(contents, benchmark=low))
+    assert rows[-1].is_benchmark
+    assert rows[-1].rank == "81"
+    assert len(rows) == 16
+
+
+def test_every_number_about_luck_has_a_meaning_and_its_source(contents: ReportContents) -> None:
+    for each in (contents, bare(contents), undefined(bare(contents))):
+        found = findings(each, SOURCES)
+        assert len(found) == 6
+        assert all(finding.meaning.endswith(".") and finding.source for finding in found)
+    assert all(finding.source == "" for finding in findings(contents, {}))
+
+
+def test_the_holdout_is_told(contents: ReportContents) -> None:
+    assert "It has not been opened" in render_page(contents, SOURCES, {})
+    opened = render_page(replace(contents, holdout="Opened on 3 May; Sharpe 0.41."), SOURCES, {})
+    assert "It has not been opened" not in opened
+    assert "Opened on 3 May; Sharpe 0.41." in opened
+
+
+def test_what_is_missing_is_said_in_its_place(tmp_path: Path) -> None:
+    paths = write_report(undefined(bare(make_contents(2, holdout_eras=0))), {}, tmp_path)
+    text = paths[0].read_text()
+    Page(text)
+    assert {"correlations.png", "parameters.png"} & {path.name for path in paths} == set()
+    assert "No parameter varies between the trials." in text
+    assert "predictions are not at hand" in text
+    assert "nan" not in Page(text).text["main"][0].lower().split()
+    assert "holdout" not in Page(text).text["main"][0].lower()
+
+
+def test_contents_that_do_not_fit_are_refused(contents: ReportContents) -> None:
+    with pytest.raises(ValueError, match="not of the same models"):
+        replace(contents, trials=contents.trials[::-1])
+    with pytest.raises(ValueError, match="at least one finished trial"):
+        replace(contents, judgement=replace(contents.judgement, leaders=()))
+
+
+def test_numbers_are_written_as_a_reader_expects() -> None:
+    assert number_text(-0.004) == "0.00"
+    assert number_text(-1.25) == "−1.25"
+    assert number_text(None) == number_text(np.nan) == "–"
+    assert [percent_text(share) for share in (0.0, 0.004, 0.424, 0.999, 1.0)] == [
+        "0%",
+        "below 1%",
+        "42%",
+        "above 99%",
+        "100%",
+    ]
+    assert [probability_text(each) for each in (0.9499, 0.95, 0.99999, 0.0)] == [
+        "94.9%",
+        "95.0%",
+        "above 99.9%",
+        "below 0.1%",
+    ]
+    assert interval_text(Estimate(0.5, np.nan, np.nan)) == "0.50"
+    assert interval_text(Estimate(0.5, -0.1, 1.0)) == "0.50 (90% interval −0.10 to 1.00)"
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium on the path")
+def test_the_page_opens_in_chromium_without_a_complaint(
+    contents: ReportContents, written: tuple[Path, ...], tmp_path: Path
+) -> None:
+    picture = tmp_path / "page.png"
+    opened = subprocess.run(
+        [
+            "chromium",
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--enable-logging=stderr",
+            "--v=0",
+            "--virtual-time-budget=10000",
+            "--hide-scrollbars",
+            "--window-size=375,900",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            f"--screenshot={picture}",
+            written[0].as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=True,
+    )
+    assert [line for line in opened.stderr.splitlines() if "CONSOLE" in line] == []
+    body = picture.read_bytes()
+    assert struct.unpack(">II", body[16:24]) == (375, 900)
+    assert len(body) > 20_000
