@@ -65,7 +65,7 @@ def test_a_real_limit_is_seen_by_a_process_under_it() -> None:
         limit.write_text(str(2**31))
         program = (
             "import os, sys; open(sys.argv[1], 'w').write(str(os.getpid()))\n"
-            "from signal_miner.available_memory import available_bytes; print(available_bytes())"
+            "from signal_miner.engine.available_memory import available_bytes; print(available_bytes())"
         )
         command = [sys.executable, "-c", program, str(group / "cgroup.procs")]
         told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
