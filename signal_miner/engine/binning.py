@@ -145,7 +145,7 @@ class BinnedFolds:
     Attributes
     ----------
     on_features : callable
-        Called while a dataset is built with the fold's number, how many features are binned, and of how many; from any thread.
+        Called from any thread while a dataset is built: the fold's number, features binned so far, features in all.
 
     Notes
     -----

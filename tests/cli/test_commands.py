@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 import pytest
-from tests.conftest import write_numerai_directory
 
 from signal_miner.__main__ import main
+from tests.conftest import write_numerai_directory
 from tests.helpers.mining import environment, write_experiment
 
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from tests.conftest import FEATURES, make_frame
 
 from signal_miner.data.dataset import open_dataset
 from signal_miner.data.sources import open_source
 from signal_miner.errors import UserError
+from tests.conftest import FEATURES, make_frame
 
 
 def test_train_and_validation_are_one_dataset_of_resolved_eras(numerai_directory):

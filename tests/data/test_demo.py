@@ -243,7 +243,7 @@ def test_a_persons_own_files_are_never_replaced(make: object, tmp_path: Path) ->
 
 def start(directory: Path, market: str, before: str = "") -> subprocess.Popen[str]:
     code = (
-        "import sys; from pathlib import Path; from signal_miner import demo\n"
+        "import sys; from pathlib import Path; from signal_miner.data import demo\n"
         f"{before}\ndemo.ensure_demo(Path(sys.argv[1]), demo.{market})"
     )
     root = Path(__file__).parents[2]

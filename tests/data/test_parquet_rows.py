@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.conftest import FEATURES, make_frame
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from signal_miner.data import parquet_rows
 from signal_miner.data.dataset import open_dataset
 from signal_miner.data.parquet_rows import ParquetRows, footer_of, forget_large_footers, open_parquet
 from signal_miner.errors import UserError
+from tests.conftest import FEATURES, make_frame
 
 COUNTS, GROUPS = (230, 170), (37, 60)
 VALUES = np.random.default_rng(0).integers(-100, 100, (sum(COUNTS), 2)).astype(np.int8)

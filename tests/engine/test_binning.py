@@ -11,12 +11,12 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 import pytest
-from tests.conftest import make_frame, write_numerai_directory
 
 from signal_miner.data.dataset import open_dataset
 from signal_miner.data.folds import Fold, WalkForward
 from signal_miner.engine.binning import BinnedFolds, dataset_bytes
 from signal_miner.engine.dataset_cache import DatasetCache
+from tests.conftest import make_frame, write_numerai_directory
 from tests.helpers.training import plain_predictions, train
 
 TARGETS = ("target", "target_ender_20", "target_cyrusd_60")

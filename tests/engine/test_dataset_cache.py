@@ -15,7 +15,6 @@ from collections import namedtuple
 import lightgbm as lgb
 import numpy as np
 import pytest
-from tests.conftest import make_frame
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +24,7 @@ from signal_miner.engine import dataset_cache
 from signal_miner.engine.binning import BinnedFolds, dataset_params
 from signal_miner.engine.dataset_cache import RECORD, DatasetCache, entry_key
 from signal_miner.errors import Stopped
+from tests.conftest import make_frame
 from tests.helpers.training import train
 
 PARAMS = {"n_estimators": 4, "num_leaves": 7, "max_bin": 5, "target": "target"}

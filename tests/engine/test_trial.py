@@ -6,7 +6,6 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 import pytest
-from tests.conftest import make_frame, write_numerai_directory
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from signal_miner.engine.binning import BinnedFolds
 from signal_miner.engine.trial import best_checkpoint, booster_params, checkpoints, run_trial
 from signal_miner.errors import Stopped, UserError
 from signal_miner.scoring.scorer import Scorer
+from tests.conftest import make_frame, write_numerai_directory
 from tests.helpers.training import plain_predictions, train
 
 PARAMS = {

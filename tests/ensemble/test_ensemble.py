@@ -15,7 +15,6 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from tests.conftest import write_numerai_directory
 from numerai_tools import scoring as oracle
 
 from signal_miner.data.dataset import open_dataset
@@ -23,6 +22,7 @@ from signal_miner.data.demo import ensure_demo
 from signal_miner.ensemble import maker as ensemble_room
 from signal_miner.models import retraining
 from signal_miner.models.portable import load_predict
+from tests.conftest import write_numerai_directory
 from tests.helpers.mining import ROOT, artifact, client_of, environment, mine_here, runs_of, write_experiment
 from tests.helpers.study import artifact_path, command, copy_study, members_of, newest_ensemble, predict_file
 

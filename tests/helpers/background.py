@@ -11,11 +11,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.conftest import write_numerai_directory
-
 from signal_miner.mining.background.miner_handle import BackgroundMiner
 from signal_miner.mining.background.progress import Progress
 from signal_miner.mining.status import MinerStatus, read_status
+from tests.conftest import write_numerai_directory
 from tests.helpers.mining import environment, put_store, write_experiment
 
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import psutil
-from tests.conftest import FEATURES, make_frame, write_numerai_directory
 
+from tests.conftest import FEATURES, make_frame, write_numerai_directory
 from tests.helpers.readme import ROOT, Reader, blocks
 
 if TYPE_CHECKING:

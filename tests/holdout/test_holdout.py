@@ -16,7 +16,6 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 import pytest
-from tests.conftest import write_numerai_directory
 from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +32,7 @@ from signal_miner.holdout.record import HoldoutScores, Opening, opened
 from signal_miner.holdout.runs import HoldoutRuns
 from signal_miner.scoring.scorer import Scorer
 from signal_miner.tracking.studies import Studies
+from tests.conftest import write_numerai_directory
 from tests.helpers.mining import artifact, client_of, environment, mine_here, runs_of, write_experiment
 from tests.helpers.study import artifact_path, command, copy_study, members_of
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.conftest import write_numerai_directory
 from rich.console import Console
 
 from signal_miner.data.sources import open_source
@@ -17,6 +16,7 @@ from signal_miner.experiment.experiment import load_experiment
 from signal_miner.experiment.plan import make_plan
 from signal_miner.mining import training
 from signal_miner.mining.session import mine
+from tests.conftest import write_numerai_directory
 from tests.helpers.mining import outcome, put_store, runs_of, write_experiment
 
 pytestmark = pytest.mark.slow

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.conftest import write_numerai_directory
 from mlflow.exceptions import MlflowException
 from rich.console import Console
 
@@ -17,6 +16,7 @@ from signal_miner.experiment.plan import make_plan
 from signal_miner.mining import training
 from signal_miner.mining.session import mine
 from signal_miner.tracking.study_writer import Tracker
+from tests.conftest import write_numerai_directory
 from tests.helpers.mining import MINE, client_of, outcome, put_store, runs_of, write_experiment
 from tests.helpers.study import command
 

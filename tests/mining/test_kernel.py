@@ -13,12 +13,12 @@ from typing import Any
 
 import psutil
 import pytest
-from tests.conftest import write_numerai_directory
 from jupyter_client import BlockingKernelClient, KernelManager
 
 import signal_miner
 from signal_miner import BackgroundMiner
 from signal_miner.engine.trial import CHECKPOINTS
+from tests.conftest import write_numerai_directory
 from tests.helpers.background import kill, status_of, wait_until, write_study
 from tests.helpers.mining import environment, runs_of
 

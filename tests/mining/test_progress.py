@@ -12,10 +12,10 @@ from rich.console import Console
 from signal_miner.data.dataset import open_dataset
 from signal_miner.data.folds import Fold, WalkForward
 from signal_miner.engine.binning import BinnedFolds
-from signal_miner.mining import progress
 from signal_miner.mining.progress import BenchmarkProgress, MiningProgress
 from signal_miner.mining.trial_counts import Standing
 from signal_miner.tracking.records import TrackedTrial
+from signal_miner.utils import console
 from signal_miner.utils.console import TreesProgress
 
 FOLD = Fold(2, (1, 2, 3), (5, 6))
@@ -36,7 +36,7 @@ def test_a_build_tells_how_many_features_are_binned(numerai_directory: Path) -> 
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_both_bars_show_it(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(console, "_SECONDS_BETWEEN_LINES", 0.0)
     for made in (
         lambda console: BenchmarkProgress(console, [FOLD], 10),
         lambda console: MiningProgress(console, Standing(4)),

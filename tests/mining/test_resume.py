@@ -9,8 +9,8 @@ import signal
 import time
 
 import pytest
-from tests.conftest import write_numerai_directory
 
+from tests.conftest import write_numerai_directory
 from tests.helpers.mining import (
     MINE,
     client_of,

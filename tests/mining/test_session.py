@@ -7,10 +7,10 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
-from tests.conftest import write_numerai_directory
 from numerai_tools import scoring as oracle
 
 from signal_miner.data.dataset import open_dataset
+from tests.conftest import write_numerai_directory
 from tests.helpers.mining import artifact, client_of, mine_here, outcome, runs_of, write_experiment
 
 SECTIONS = ("validation", "test", "whole", "fold_1", "fold_2")

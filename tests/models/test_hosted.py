@@ -13,10 +13,10 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 import pytest
-from tests.conftest import SHARED_DATA
 
 from signal_miner.ensemble.members import FEATURES, Neutralization
 from signal_miner.models.portable import PortableModel, load_predict, write_predict
+from tests.conftest import SHARED_DATA
 from tests.helpers.hosted_environments import (
     PINS,
     HostedEnvironments,

@@ -163,7 +163,7 @@ SCRIPT = """
 import sys, numerapi.base_api
 from pathlib import Path
 numerapi.base_api.API_TOURNAMENT_URL = sys.argv[1]
-from signal_miner.download import download_version
+from signal_miner.numerai.download import download_version
 files = download_version("v5.3", Path(sys.argv[2]), files=["train.parquet", "live.parquet"])
 print(*[file.fetched for file in files])
 """

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tests.conftest import SHARED_DATA
 from hypothesis import given
 from hypothesis import strategies as st
 from mlflow import MlflowClient
@@ -19,6 +18,7 @@ from signal_miner.numerai.account import NumeraiAccount
 from signal_miner.numerai.live.submission import submit
 from signal_miner.numerai.live.submission_file import as_csv, checked_submission, same_predictions
 from signal_miner.numerai.live.submission_runs import SubmissionRuns
+from tests.conftest import SHARED_DATA
 from tests.helpers.numerai_server import GraphQLError
 from tests.helpers.tournament import (
     BENCHMARK,

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tests.conftest import FEATURES
 
 from signal_miner.models.portable import load_predict
+from tests.conftest import FEATURES
 from tests.helpers.mining import runs_of
 from tests.helpers.study import command, copy_study, predict_file
 from tests.helpers.tournament import NAME, PUBLIC_ID, SECRET_KEY, Tournament, live_frame, parquet_bytes

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.conftest import write_numerai_directory
 
+from tests.conftest import write_numerai_directory
 from tests.helpers.mining import ROOT, client_of, environment, put_store, runs_of, write_experiment
 
 pytestmark = pytest.mark.docs

@@ -12,10 +12,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.conftest import write_numerai_directory
 
 import signal_miner
 from signal_miner.mining.background import detached
+from tests.conftest import write_numerai_directory
 from tests.helpers.mining import ROOT, mine_here, outcome, put_store, write_experiment
 from tests.helpers.portability import scan
 

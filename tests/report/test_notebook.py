@@ -58,5 +58,5 @@ def test_the_package_imports_without_what_a_worker_does_not_need() -> None:
 
 
 def test_names_that_are_not_there() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'leader_board'"):
+    with pytest.raises(AttributeError, match="No signal_miner attribute leader_board"):
         signal_miner.leader_board  # noqa: B018
