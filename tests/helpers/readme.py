@@ -1,7 +1,7 @@
-"""What runs the README: its blocks, what is done in place of what cannot run as written, and a reader's folder.
+"""Reads and runs the documentation: the code blocks of the README and the docs pages, and a reader's folder.
 
-A command that no rule of `RULES` fits runs as it stands. The README's author adds a rule where one cannot: a pattern,
-what is done instead, and why.
+A command that matches no rule of `RULES` runs as written. Where one cannot run as written, add a rule: a pattern, its
+replacement, and the reason.
 """
 
 from __future__ import annotations
@@ -24,14 +24,19 @@ from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = ROOT / "README.md"
+_NAVIGATION = re.findall(r": ([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+PAGES = (README, *(path for name in _NAVIGATION if (path := ROOT / "docs" / name).is_file()))
+"""The README, then the pages of docs/ in the order of the site's navigation."""
+
 LONGEST_SECONDS = 900  # other work may hold the cores
 
 
 @dataclass(frozen=True)
 class Block:
-    """What stands between two fences; `line` is its first line's number in the README."""
+    """The text between two fences; `line` is its first line's number in `page`."""
 
+    page: Path
     language: str
     line: int
     text: str
@@ -41,17 +46,22 @@ class Block:
 class Command:
     """A command as it is written, and where."""
 
+    page: Path
     line: int
     text: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.page.name}:{self.line}"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What is done in place of what `pattern` finds: as `re.sub` has it, or said by a function of the reader's folder.
+    """How to replace what `pattern` matches: a template of `re.sub`, or a function of the match and the folder.
 
-    `codes` are the exit codes that are right then. A command with `after` that stands before the first one that this
-    fits runs behind it. One that is `served` never ends: it is asked at ``$PORT`` until it answers, and stopped. One
-    that runs `aside` has a folder of its own, in which nothing was mined before.
+    `codes` are the expected exit codes. A command with `after` that comes before the first command matching `after`
+    runs behind it. One that is `served` never ends: it is polled at ``$PORT`` until it answers, then stopped. One that
+    runs `aside` has a folder of its own, in which nothing was mined before.
     """
 
     pattern: str
@@ -73,9 +83,8 @@ def _study(found: re.Match[str], directory: Path) -> str:
     return f"study={(held if 'holdout' in found.string else studies(directory))[-1].data.tags['signal_miner.study']}"
 
 
-def _ensemble(found: re.Match[str], directory: Path) -> str:
-    names = [run.info.run_name for run in tracked(directory, "ensemble")]
-    return found[0] if found[1] in names else found[0].replace(found[1], names[-1])
+def _newest_ensemble(_found: re.Match[str], directory: Path) -> str:
+    return f"ensemble={tracked(directory, 'ensemble')[-1].info.run_id}"
 
 
 def _live_of_champion(_found: re.Match[str], directory: Path) -> str:
@@ -88,24 +97,30 @@ def _live_of_champion(_found: re.Match[str], directory: Path) -> str:
 
 RULES = (
     Rule(
-        r"\bpip install (?=-r )",
+        r"\bpip install (?=-r |jupyterlab)",
         "pip install --no-index --dry-run --quiet ",
-        "the environment stands: pip says whether it is the one that the file asks for, without a network",
+        "pip checks that this environment is the one that the file asks for, without a network",
     ),
-    Rule(r"(?:^|(?<=&& ))pytest\b", "pytest --collect-only --quiet", "this is pytest; there, it finds all tests"),
-    Rule(r"\btrials=(\d+)", _few_trials, "the demo's 80 are mined, and a few more where it says how to go on"),
+    Rule(
+        r"\bpip install \.",
+        'pip install --no-index --no-deps --no-build-isolation --quiet --target "$PACKAGES" .',
+        "installed beside this environment, whose packages are shared with other tests, and without a network",
+    ),
+    Rule(r"(?:^|(?<=&& ))pytest\b", "pytest --collect-only --quiet", "this is pytest; it collects all tests"),
+    Rule(r"\btrials=(\d+)", _few_trials, "the demo's 80 are mined, and a few more where the page extends a study"),
+    Rule(r"\bsignal-miner mine$", r"\g<0> --trials 5", "the demo's 80 trials are mined by the README's first command"),
     Rule(
         r"\bdata=path/to/\w+",
         r"\g<0>",
-        "in place of other data, not on top of them: else this study were the newest one, and the newest `demo`",
+        "beside the other studies: it would become the newest study, and the newest `demo`",
         aside=True,
     ),
     Rule(r"\bstudy=…", _study, "a name that the reader fills in"),
     Rule(
-        r"""\bensemble=["']?(ensemble \d+)""",
-        _ensemble,
-        "the newest, where there are not so many; told of before ensembles are made",
-        after="-e ensemble",
+        r"""\bensemble=["']?(ensemble \d+)["']?""",
+        _newest_ensemble,
+        "the reader's own; the page on the holdout comes before the one on ensembles",
+        after=r"-e ensemble.*study=numerai",
     ),
     Rule(
         r"data/demo/live\.parquet",
@@ -116,54 +131,66 @@ RULES = (
     Rule(
         r"\b(mlflow ui|mlflow server|jupyter[ -]lab)\b(?:(.*?) --port[ =]\d+)?",
         r"\1 --port=$PORT\2",
-        "it runs until it is stopped: it is asked for its first page until that comes, at a port that is free",
+        "it runs until it is stopped: its first page is requested until it answers, at a free port",
         served=True,
     ),
     Rule(r"\bjupyter[ -]lab\b", r"\g<0> --no-browser --allow-root", "there is no screen, and CI may be root"),
 )
 
-PYTHON_RULES = (
-    Rule(r"\A(?=model = mlflow)", "import mlflow, pandas\n", "a reader adds what every notebook begins with"),
-    Rule(r"(?<=\")(data/demo/)?live\.parquet(?=\")", _live_of_champion, "the live data that fit, wherever they lie"),
-)
+PYTHON_RULES = (Rule(r"(?<=\")(data/demo/)?live\.parquet(?=\")", _live_of_champion, "live data that fit the champion"),)
 
 
-def blocks(text: str = README) -> list[Block]:
-    """Return the fenced blocks, in order."""
+def blocks(page: Path) -> list[Block]:
+    """Return a page's fenced blocks, in order."""
+    text = page.read_text(encoding="utf-8")
     found = re.finditer(r"(?ms)^( *)```(\w*)\n(.*?)^\1```$", text)
-    return [Block(each[2], text[: each.start(3)].count("\n") + 1, dedent(each[3])) for each in found]
+    return [Block(page, each[2], text[: each.start(3)].count("\n") + 1, dedent(each[3])) for each in found]
 
 
-def commands(text: str = README) -> list[Command]:
-    """Return the commands of all ``sh`` blocks, each a line or several that end with a backslash, as they run."""
+def all_blocks(*languages: str) -> list[Block]:
+    """Return the blocks of all pages in one of the languages, in the pages' order."""
+    return [each for page in PAGES for each in blocks(page) if each.language in languages]
+
+
+def commands_of(block: Block) -> list[Command]:
+    """Return the commands of an ``sh`` block, each a line or several that end with a backslash."""
     found: list[Command] = []
-    for block in (each for each in blocks(text) if each.language == "sh"):
-        joined = re.sub(r"\\\n *", "\0", block.text)  # a mark, so that lines can be counted
-        number = block.line
-        for line in joined.splitlines():
-            if line.strip() and not line.lstrip().startswith("#"):
-                found.append(Command(number, line.replace("\0", " ").strip()))
-            number += 1 + line.count("\0")
-    for rule in (each for each in RULES if each.after):
-        first = next((place for place, each in enumerate(found) if re.search(rule.after, each.text)), 0)
-        early = [each for each in found[:first] if re.search(rule.pattern, each.text)]
-        found = [each for each in found[: first + 1] if each not in early] + early + found[first + 1 :]
+    joined = re.sub(r"\\\n *", "\0", block.text)  # a mark, so that lines can be counted
+    number = block.line
+    for line in joined.splitlines():
+        if line.strip() and not line.lstrip().startswith("#"):
+            found.append(Command(block.page, number, line.replace("\0", " ").strip()))
+        number += 1 + line.count("\0")
     return found
 
 
-def settled(text: str, rules: tuple[Rule, ...], directory: Path) -> tuple[str, list[Rule]]:
-    """Return what is run in place of a text, and the rules that said so."""
+def commands() -> list[Command]:
+    """Return the commands of all pages as they run; one that is shown on several pages runs once."""
+    first: dict[str, Command] = {}
+    for command in (each for block in all_blocks("sh") for each in commands_of(block)):
+        first.setdefault(command.text, command)
+    found = list(first.values())
+    for rule in (each for each in RULES if each.after):
+        cut = next((place for place, each in enumerate(found) if re.search(rule.after, each.text)), 0)
+        early = [each for each in found[:cut] if re.search(rule.pattern, each.text)]
+        found = [each for each in found[: cut + 1] if each not in early] + early + found[cut + 1 :]
+    return found
+
+
+def runnable(text: str, rules: tuple[Rule, ...], directory: Path) -> tuple[str, list[Rule]]:
+    """Return what to run for a text, and the rules that changed it."""
     used = []
     for rule in rules:
         if re.search(rule.pattern, text):
             used.append(rule)
-            told = rule.instead if isinstance(rule.instead, str) else partial(_said, rule.instead, directory)
-            text = re.sub(rule.pattern, told, text)
+            instead = rule.instead
+            replacement = instead if isinstance(instead, str) else partial(_replaced, instead, directory)
+            text = re.sub(rule.pattern, replacement, text)
     return text.strip(), used
 
 
-def _said(told: Callable[[re.Match[str], Path], str], directory: Path, found: re.Match[str]) -> str:
-    return told(found, directory)
+def _replaced(replace: Callable[[re.Match[str], Path], str], directory: Path, found: re.Match[str]) -> str:
+    return replace(found, directory)
 
 
 def tracked(directory: Path, kind: str) -> list[Any]:
@@ -179,7 +206,7 @@ def studies(directory: Path) -> list[Any]:
 
 @dataclass
 class Outcome:
-    """What a command came to; no code where it was stopped because it took too long."""
+    """A command's exit code, None if it timed out, and its output."""
 
     code: int | None
     output: str
@@ -188,14 +215,14 @@ class Outcome:
 
 @dataclass
 class Reader:
-    """A person with a shell in a copy of the project: what a command exports is there for the next."""
+    """A shell in a copy of the project: what a command exports, the next one sees."""
 
     directory: Path
     scratch: Path
     environment: dict[str, str] = field(repr=False)
 
     def run(self, command: str, rules: Iterable[Rule] = ()) -> Outcome:
-        """Run a command to its end, or until it answers, where a rule says that it never ends."""
+        """Run a command to its end, or until it answers if a rule marks it as served."""
         served, directory = any(rule.served for rule in rules), self.directory
         if any(rule.aside for rule in rules):
             directory = self.scratch / "aside"
@@ -235,7 +262,7 @@ def _free_port() -> int:
 
 
 def _ask(process: subprocess.Popen[bytes], port: str) -> int | None:
-    """Return 0 once a server answers; its own exit code where it ends before, and that is never right."""
+    """Return 0 once a server answers, or a nonzero code if it exits before."""
     opener, end = build_opener(ProxyHandler({})), time.monotonic() + LONGEST_SECONDS
     while time.monotonic() < end:
         if process.poll() is not None:
@@ -255,5 +282,5 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             end = time.monotonic() + 10
             while time.monotonic() < end:
                 process.poll()
-                os.killpg(process.pid, 0)  # raises once nobody of the group is left
+                os.killpg(process.pid, 0)  # raises once the process group is empty
                 time.sleep(0.1)

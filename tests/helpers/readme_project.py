@@ -1,4 +1,4 @@
-"""Where the README is run: a copy of the project, a Numerai on loopback, and small data in the place of real data."""
+"""Where the documentation is run: a copy of the project, a Numerai on loopback, and small data instead of real data."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ import pandas as pd
 import psutil
 
 from tests.conftest import FEATURES, make_frame, write_numerai_directory
-from tests.helpers.readme import ROOT, Reader, blocks
+from tests.helpers.readme import ROOT, Reader, all_blocks
 
 if TYPE_CHECKING:
     from tests.helpers.tournament import Tournament
 
-NUMERAI_MODEL = "my_model"  # the model of the reader's account, as the README calls it
+NUMERAI_MODEL = "my_model"  # the model of the reader's account, as the documentation calls it
 
 SHRUNK = {
     r"(?m)^trials = \d+": "trials = 20",
@@ -33,8 +33,8 @@ SHRUNK = {
     r"(?m)^min_child_samples = [\d_]+": "min_child_samples = 20",
     r"(?m)^min_child_samples = [\[{].*[\]}]": "min_child_samples = [5, 20]",
 }
-"""What is smaller in the experiment files of real data, as these are: so many trees take hours, so many rows a leaf
-leave a single one."""
+"""Replacements in the experiment files of real data: so many trees take hours, and so many rows per leaf would leave a
+single leaf."""
 
 SITE = """
 import sys
@@ -42,7 +42,7 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import PathFinder
 
 class ToLoopback(MetaPathFinder):
-    # Sends numerapi to the test's server, in whichever process of the README imports it.
+    # Sends numerapi to the test's server, in whichever process imports it.
     def find_spec(self, name, path=None, target=None):
         if name != "numerapi.base_api":
             return None
@@ -59,31 +59,34 @@ sys.meta_path.insert(0, ToLoopback())
 
 
 @contextmanager
-def reader_of_readme(base: Path) -> Iterator[Reader]:
+def documentation_reader(base: Path) -> Iterator[Reader]:
     """Give a reader a fresh copy of the project, a Numerai on loopback, and data where ``path/to/directory`` says."""
     from tests.helpers.numerai_server import NumeraiServer
     from tests.helpers.tournament import PUBLIC_ID, SECRET_KEY, Tournament
 
     project, scratch = base / "project", base / "scratch"
     copy_project(project)
-    for block in (each for each in blocks() if each.language == "toml"):
-        if name := tomllib.loads(block.text).get("name"):  # an experiment: the reader saves it
+    for block in all_blocks("toml"):
+        if name := tomllib.loads(block.text).get("name"):  # an experiment that the reader saves
             (project / "experiments" / f"{name}.toml").write_text(block.text, encoding="utf-8")
     shrink_experiments(project)
     write_numerai_directory(project / "path" / "to" / "directory", eras=150)
     scratch.mkdir()
-    with NumeraiServer() as server, _nobody_left(base):
+    with NumeraiServer() as server, _no_process_left(base):
         offer(Tournament(server), project, scratch / "version")
-        site = scratch / "site"
+        site, packages = scratch / "site", scratch / "packages"
         site.mkdir()
         (site / "sitecustomize.py").write_text(SITE.format(url=server.url), encoding="utf-8")
         keys = {"PUBLIC_ID": PUBLIC_ID, "SECRET_KEY": SECRET_KEY}
-        own = re.compile(r"MLFLOW_|NUMERAI_|PYTEST_|COV_|PYTHON|VIRTUAL_ENV$")  # of whoever runs the tests
+        own = re.compile(r"MLFLOW_|NUMERAI_|PYTEST_|COV_|PYTHON|VIRTUAL_ENV$")  # set by whoever runs the tests
         kept = {name: value for name, value in os.environ.items() if not own.match(name)}
         environment = kept | {
             "VIRTUAL_ENV": sys.prefix,
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
-            "PYTHONPATH": str(site),
+            "PATH": os.pathsep.join(
+                [str(packages / "bin"), str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+            ),
+            "PYTHONPATH": os.pathsep.join([str(site), str(packages)]),
+            "PACKAGES": str(packages),
             "MPLBACKEND": "Agg",
             "COLUMNS": "140",
             "NO_PROXY": "*",
@@ -94,8 +97,8 @@ def reader_of_readme(base: Path) -> Iterator[Reader]:
 
 
 @contextmanager
-def _nobody_left(base: Path) -> Iterator[None]:
-    """End what still works in the folder at the end, such as a miner in the background."""
+def _no_process_left(base: Path) -> Iterator[None]:
+    """End the processes still running in the folder, such as a miner in the background."""
     try:
         yield
     finally:
@@ -106,7 +109,7 @@ def _nobody_left(base: Path) -> Iterator[None]:
 
 
 def copy_project(target: Path) -> None:
-    """Copy what git has and would have; without git, all that the project does not make itself."""
+    """Copy the files that git tracks or would track; without git, all that the project does not write itself."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=False
     )
@@ -117,7 +120,7 @@ def copy_project(target: Path) -> None:
         shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(*own))
         return
     for name in names:
-        if (ROOT / name).is_file():  # what is deleted and not committed is still listed
+        if (ROOT / name).is_file():  # a deletion that is not committed is still listed
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, target / name)
 

@@ -1,4 +1,4 @@
-"""The README says what the project does today."""
+"""The README and the docs pages say what the project does today."""
 
 from __future__ import annotations
 
@@ -6,46 +6,53 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 
 from signal_miner.data.sources import open_source
 from signal_miner.experiment.experiment import load_experiment, parse_experiment
 from signal_miner.experiment.plan import describe, make_plan
+from tests.helpers.readme import PAGES, README, ROOT, all_blocks
 
-ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+ENTRY_POINTS = yaml.safe_load((ROOT / "MLproject").read_text(encoding="utf-8"))["entry_points"]
 
 
 def test_the_first_lines_of_the_demo_are_the_ones_shown(tmp_path):
     experiment = load_experiment(ROOT / "experiments" / "demo.toml")
     dataset = open_source("demo", experiment.feature_set, experiment.scoring_target, directory=tmp_path)
     lines = describe(make_plan(experiment, dataset))
-    # The study's name holds LightGBM's version and the data's digest; the rest is the README's to the letter.
-    shown = re.sub(r"Study demo-[0-9a-f]{8}", lines[0].partition(":")[0], README)
+    # The study's name contains LightGBM's version and the data's digest; the rest must match exactly.
+    shown = re.sub(r"Study demo-[0-9a-f]{8}", lines[0].partition(":")[0], README.read_text(encoding="utf-8"))
     assert "\n".join(lines) in shown
 
 
 def test_the_experiment_shown_is_one():
-    (block,) = re.findall(r"```toml\n(.*?)```", README, flags=re.DOTALL)
-    experiment = parse_experiment(tomllib.loads(block))
+    (block,) = all_blocks("toml")
+    experiment = parse_experiment(tomllib.loads(block.text))
     assert experiment.name == "mine_my_own"
-    settled = re.sub(r"(?m)^# (\w+ = )", r"\1", block)
-    everything = parse_experiment(tomllib.loads(settled))
+    uncommented = re.sub(r"(?m)^# (\w+ = )", r"\1", block.text)
+    everything = parse_experiment(tomllib.loads(uncommented))
     assert everything.folds.embargo_eras == 16
     assert everything.numerai_benchmarks == ("v53_lgbm_ender60",)
 
 
 def test_every_shipped_experiment_is_listed():
     for path in (ROOT / "experiments").glob("*.toml"):
-        assert f"`{path.name}`" in README
+        assert f"`{path.name}`" in TEXT
 
 
-def test_every_parameter_of_every_command_is_listed():
-    for name, command in yaml.safe_load((ROOT / "MLproject").read_text(encoding="utf-8"))["entry_points"].items():
-        for parameter in command["parameters"]:
-            assert f"`{parameter}`" in README or f"-P {parameter}=" in README, f"{parameter} of {name}"
+def test_the_parameters_listed_for_a_command_are_those_declared():
+    listed: dict[str, set[str]] = {}
+    for head, rows in re.findall(r"(?m)^\| parameter of (.*?) \| meaning \|\n\|---\|---\|\n((?:\|.*\n)+)", TEXT + "\n"):
+        names = {name for row in rows.splitlines() for name in re.findall(r"`(\w+)`", row.split(" | ")[0])}
+        listed |= dict.fromkeys(re.findall(r"`(\w+)`", head), names)
+    assert listed == {name: set(command["parameters"]) for name, command in ENTRY_POINTS.items()}
 
 
-def test_files_that_are_linked_exist():
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / target).exists()
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md"], ids=lambda page: page.name
+)
+def test_files_that_are_linked_exist(page: Path):
+    for target in re.findall(r'(?:\]\(|src=")(?!http)([^)"#]+)', page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
