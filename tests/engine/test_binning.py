@@ -133,11 +133,11 @@ MEASURED = """
 import sys
 from multiprocessing import get_context
 from pathlib import Path
-from signal_miner.binning import BinnedFolds
-from signal_miner.column_groups import return_free_memory
-from signal_miner.data import open_dataset
-from signal_miner.dataset_cache import DatasetCache
-from signal_miner.folds import Fold
+from signal_miner.engine.binning import BinnedFolds
+from signal_miner.engine.column_groups import return_free_memory
+from signal_miner.data.dataset import open_dataset
+from signal_miner.engine.dataset_cache import DatasetCache
+from signal_miner.data.folds import Fold
 
 def status(name):
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(name))

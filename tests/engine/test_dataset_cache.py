@@ -267,11 +267,11 @@ def test_a_stopped_build_leaves_nothing(dataset, folds, cache):
 SCRIPT = """
 import hashlib, resource, sys, time
 from pathlib import Path
-from signal_miner.binning import BinnedFolds
-from signal_miner.data import open_dataset
-from signal_miner.dataset_cache import DatasetCache
-from signal_miner.folds import WalkForward
-from signal_miner.trial import train_fold
+from signal_miner.engine.binning import BinnedFolds
+from signal_miner.data.dataset import open_dataset
+from signal_miner.engine.dataset_cache import DatasetCache
+from signal_miner.data.folds import WalkForward
+from signal_miner.engine.trial import train_fold
 
 source, directory, mode, rounds = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 if mode == "full disk":

@@ -289,8 +289,8 @@ _MEASURED_BOOSTERS = """
 import ctypes, gc, json, re, sys
 from multiprocessing import get_context
 import numpy as np, lightgbm as lgb
-from signal_miner.binning import BinnedFold, dataset_params
-from signal_miner.trial import start_booster, grow, validation_predictions
+from signal_miner.engine.binning import BinnedFold, dataset_params
+from signal_miner.engine.trial import start_booster, grow, validation_predictions
 
 def resident():
     gc.collect()

@@ -86,10 +86,10 @@ def demo(tmp_path_factory):
     return directory
 
 
-@pytest.fixture
-def tiny(tiny_study):
-    """A finished study of ten trials, to which nothing but ensembles is added."""
-    return tiny_study
+@pytest.fixture(scope="module")
+def tiny(tiny_study, tmp_path_factory):
+    """A finished study of ten trials, to which these tests add nothing but ensembles."""
+    return copy_study(tiny_study, tmp_path_factory.mktemp("tiny") / "study")
 
 
 @pytest.fixture

@@ -128,7 +128,7 @@ def test_two_that_start_at_once_start_one_miner(study: Path) -> None:
     program = """
         import concurrent.futures, signal_miner, time
         from pathlib import Path
-        from signal_miner.miner_status import all_statuses, own_process, read_status, write_status
+        from signal_miner.mining.status import all_statuses, own_process, read_status, write_status
         with concurrent.futures.ThreadPoolExecutor(4) as several:
             miners = list(several.map(lambda _: signal_miner.start_mining("tiny.toml", report=False), range(4)))
         tokens = {read_status(Path("studies"), miner.study).token for miner in miners}

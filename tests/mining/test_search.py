@@ -121,13 +121,13 @@ def test_a_stale_lock_of_a_killed_process_does_not_stall(tmp_path):
 def test_three_hundred_draws_survive_a_kill(tmp_path):
     """A process asks and tells until it is killed with -9; what it drew is what another would have drawn."""
     script = (
-        "import sys; sys.path[:0] = [sys.argv[1], sys.argv[2]]\n"
-        "from test_search import make_grid; from signal_miner.search import Search\n"
-        "search = Search('s', make_grid(), 3, sys.argv[3])\n"
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from tests.mining.test_search import make_grid; from signal_miner.mining.search import Search\n"
+        "search = Search('s', make_grid(), 3, sys.argv[2])\n"
         "print('ready', flush=True)\n"
         "while (draw := search.ask()): search.tell(draw.number, 1.0)\n"
     )
-    arguments = [sys.executable, "-c", script, str(ROOT), str(ROOT / "tests"), str(tmp_path / "killed")]
+    arguments = [sys.executable, "-c", script, str(ROOT), str(tmp_path / "killed")]
     for pause in (0.3, 0.7):
         process = subprocess.Popen(arguments, stdout=subprocess.PIPE)
         process.stdout.readline()

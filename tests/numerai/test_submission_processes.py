@@ -31,8 +31,8 @@ from pathlib import Path
 import numerapi.base_api
 numerapi.base_api.API_TOURNAMENT_URL = sys.argv[1]
 from tests.helpers.tournament import make_console, make_model, options
-from signal_miner.live.submission import submit
-from signal_miner.live.submission_runs import SubmissionRuns
+from signal_miner.numerai.live.submission import submit
+from signal_miner.numerai.live.submission_runs import SubmissionRuns
 directory = Path(sys.argv[2])
 console, written = make_console()
 outcome = submit(options(directory), make_model(directory / "model"), SubmissionRuns(sys.argv[3], sys.argv[4]), console)
@@ -41,7 +41,7 @@ print("UPLOADED" if outcome.uploaded else "NOTHING", outcome.submission_id)
 
 
 def start(tournament: Tournament, directory: Path, store: str, experiment: str) -> subprocess.Popen[str]:
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    paths = str(ROOT)
     command = [sys.executable, "-c", _PROCESS, tournament.server.url, str(directory), store, experiment]
     return subprocess.Popen(
         command, env=os.environ | {"PYTHONPATH": paths}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
