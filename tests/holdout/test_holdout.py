@@ -44,9 +44,9 @@ FIRST = ERAS - HOLDOUT + 1
 
 KILLED_BEFORE_IT_SCORES = """
 import os, signal, sys
-from signal_miner import holdout
+from signal_miner.holdout import judging
 from signal_miner.__main__ import main
-holdout.blended = lambda *_arguments: os.kill(os.getpid(), signal.SIGKILL)
+judging.blended = lambda *_arguments: os.kill(os.getpid(), signal.SIGKILL)
 sys.exit(main(sys.argv[1:]))
 """
 
