@@ -1,8 +1,8 @@
 from .ensemble.build import build_ensemble as build_ensemble
 from .errors import UserError as UserError
 from .experiment.experiment import Experiment as Experiment
-from .experiment.from_code import load_experiment as load_experiment
-from .experiment.from_code import make_experiment as make_experiment
+from .experiment.loading import load_experiment as load_experiment
+from .experiment.loading import make_experiment as make_experiment
 from .experiment.plan import open_data as open_data
 from .mining.background.miner_handle import BackgroundMiner as BackgroundMiner
 from .mining.background.miner_handle import attach as attach

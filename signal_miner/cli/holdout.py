@@ -66,7 +66,7 @@ def run(given: argparse.Namespace, console: Console) -> int:
 
     from dataclasses import replace
 
-    from signal_miner.experiment.reopening import reopen_plan
+    from signal_miner.experiment.plan import restore_plan
     from signal_miner.holdout.judging import Holdout
     from signal_miner.holdout.runs import HoldoutRuns
     from signal_miner.utils.interruption import StopRequest
@@ -76,7 +76,7 @@ def run(given: argparse.Namespace, console: Console) -> int:
     holdout = Holdout(study, model, runs)
     judgement = holdout.stored()
     if judgement is None:
-        plan = reopen_plan(study.plan, given.data or None)
+        plan = restore_plan(study.plan, given.data or None)
         if jobs is not None:
             plan = replace(plan, experiment=replace(plan.experiment, jobs=jobs))
         for line in holdout.describe(plan):

@@ -6,6 +6,7 @@ import argparse
 import sys
 import traceback
 from _thread import interrupt_main
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,8 +16,9 @@ from rich.console import Console
 from signal_miner.cli import ALL_FAILED, INTERRUPTED, integer, report, truth
 from signal_miner.cli.ui_address import print_address
 from signal_miner.errors import UserError
-from signal_miner.experiment.experiment import Experiment, load_experiment
-from signal_miner.experiment.study_files import study_directory, taken
+from signal_miner.experiment.experiment import Experiment
+from signal_miner.experiment.loading import load_experiment
+from signal_miner.experiment.study_files import lock_message, study_directory
 from signal_miner.mining.background.handoff import HANDED, Handed
 from signal_miner.mining.status import FAILED, REPORT, read_status
 from signal_miner.mining.status_writer import Announcement
@@ -49,16 +51,17 @@ def run(given: argparse.Namespace, console: Console) -> int:
         directory = study_directory(handed.experiment.study_storage)
         with Announcement(directory, handed.study, handed.token, handed.log) as announcement:
             return _mine(handed.experiment, handed.report, announcement, console, handed)
-    overrides: dict[str, Any] = {
-        key: value for key in ("name", "data", "tracking_uri") if (value := getattr(given, key))
-    }
+    changes: dict[str, Any] = {key: value for key in ("name", "data", "tracking_uri") if (value := getattr(given, key))}
     for option in _NUMBERS:
         text = getattr(given, option)
         if text:  # `mlflow run` passes '' for a parameter that is not given
-            key = "folds.embargo_eras" if option == "embargo_eras" else option
-            overrides[key] = integer(option, text)
+            value = integer(option, text)
+            changes |= {"folds": {option: value}} if option == "embargo_eras" else {option: value}
     reported = truth("report", given.report or "true")
-    experiment = load_experiment(Path(given.experiment or "experiments/demo.toml"), overrides)
+    path = Path(given.experiment or "experiments/demo.toml")
+    experiment = load_experiment(path, **changes)
+    # The run keeps the file as its author wrote it, comments included; plan.json holds what the options changed.
+    experiment = replace(experiment, text=path.expanduser().read_text(encoding="utf-8"))
     with Announcement(study_directory(experiment.study_storage)) as announcement:
         return _mine(experiment, reported, announcement, console)
 
@@ -81,17 +84,18 @@ def _mine(
 
     from signal_miner.data.sources import DATA_DIRECTORY, DEMO
     from signal_miner.engine.memory_plan import plan_memory
-    from signal_miner.experiment.plan import describe, make_plan, open_data
+    from signal_miner.experiment.plan import make_plan, open_data
+    from signal_miner.report.sentences import describe_plan
 
     if experiment.data == DEMO and not (DATA_DIRECTORY / DEMO).is_dir():
-        console.print("Making the invented market …")
+        console.print("Generating the synthetic demo market …")
     plan = make_plan(experiment, open_data(experiment))
     if handed is not None and plan.study != handed.study:
         raise UserError(
             f"the data changed while the miner was started (study {plan.study}, then {handed.study}); start it again"
         )
     _refuse_second(experiment.study_storage, plan.study, announcement)
-    for line in describe(plan):
+    for line in describe_plan(plan):
         console.print(line)
     memory = plan_memory(plan, joblib.cpu_count())
     for line in memory.lines:
@@ -134,7 +138,7 @@ def _refuse_second(storage: str, study: str, announcement: Announcement) -> None
     """Tell at once where another process mines the study, before what it would mine is told."""
     status = read_status(study_directory(storage), study)
     if status is not None and status.alive and status.token != announcement.token:
-        raise UserError(taken(study))
+        raise UserError(lock_message(study))
 
 
 def _report(study: str, tracking_uri: str | None, announcement: Announcement, console: Console) -> dict[str, str]:

@@ -14,8 +14,7 @@ from signal_miner.ensemble.runs import EnsembleRuns
 from signal_miner.ensemble.selection import GREEDY, SelectionRule
 from signal_miner.ensemble.table import as_shown, ensemble_frame
 from signal_miner.errors import UserError
-from signal_miner.experiment.plan import Plan
-from signal_miner.experiment.reopening import reopen_plan
+from signal_miner.experiment.plan import Plan, restore_plan
 from signal_miner.tracking.studies import Studies, StudyReference, TrackedStudy, referenced
 from signal_miner.utils.console import plain_console
 from signal_miner.utils.redaction import KeptWithoutPasswords
@@ -133,7 +132,7 @@ def make_ensemble(
         If there is no such study, its data are gone, no trial fits the rule, or predictions cannot be read.
     """
     study = Studies(options.tracking_uri).find(options.study)
-    plan = reopen_plan(study.plan, options.data)
+    plan = restore_plan(study.plan, options.data)
     on_study(study, plan)
     proportion = _ALL if options.proportion is None else options.proportion
     neutralization = make_neutralization(options.neutralize or "", proportion, plan)

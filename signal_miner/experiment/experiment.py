@@ -1,28 +1,134 @@
-"""An experiment file, parsed once into frozen types. Reads no data."""
+"""The schema of an experiment: each setting is declared once, with its default and its check. Reads no data.
+
+Experiment files, notebooks, ``plan.json`` and the background miner all pass through `parse_experiment` on the way in
+and `experiment_table` on the way out.
+"""
 
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import partial
 from typing import Any
 
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.experiment.constraint import Constraint, parse_constraint
 from signal_miner.experiment.parameters import RULES, check_name, check_value, parse_axis
-from signal_miner.utils.redaction import KeptWithoutPasswords, reason_of_system, without_passwords
+from signal_miner.experiment.study_files import STUDY_STORAGE
+from signal_miner.utils.redaction import KeptWithoutPasswords, without_passwords
 from signal_miner.utils.validation import LARGEST_INTEGER, Rule, Value, shown
 
 ALL_TARGETS = "all"
-"""What ``targets`` says where every target of the data is trained on."""
+"""Value of ``targets`` that trains on every target of the data."""
 
-TABLES = frozenset({"folds", "grid", "benchmark"})
+TABLES = ("folds", "grid", "benchmark")
 """Keys of an experiment that hold tables."""
 
+_LONGEST_NAME = 100
 
-@dataclass(frozen=True)
+
+def _by(check: Callable[[str, Any], Any], key: str | None = None) -> dict[str, Any]:
+    """Return a field's metadata; where the field has no default, `check` also refuses the None of a missing key."""
+    return {"check": check, "key": key}
+
+
+def _text(key: str, value: Any) -> str:
+    if value is None:
+        raise UserError(f'{key} is missing; add the line {key} = "…"')
+    if not isinstance(value, str) or not value.strip():
+        raise UserError(f"{key} = {shown(value)} is not text; write it in quotes")
+    if "\0" in value:
+        raise UserError(f"{key} = {shown(value)} holds a null byte, which no name or path can; remove it")
+    return value.strip()
+
+
+def _name(key: str, value: Any) -> str:
+    name = _text(key, value)
+    if not re.fullmatch(r"[A-Za-z0-9][\w .-]*", name):
+        raise UserError(f"{key} = {shown(name)} is not a name; use letters, digits, spaces, '_', '-' and '.'")
+    if len(name.encode()) > _LONGEST_NAME:  # files are named after it
+        raise UserError(
+            f"{key} = {shown(name)} is too long; use at most {_LONGEST_NAME} letters, fewer with accents such as é"
+        )
+    return name
+
+
+def _names(key: str, value: Any) -> tuple[str, ...] | None:
+    if value == ALL_TARGETS:
+        return None
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise UserError(f'{key} = {shown(value)} is neither "all" nor a list of names')
+    if len(set(names)) < len(names):
+        raise UserError(f"{key} = {shown(value)} holds a name twice; list each once")
+    return tuple(names)
+
+
+def _targets(key: str, value: Any) -> tuple[str, ...] | None:
+    names = _names(key, value)
+    if names == ():
+        raise UserError(f'{key} = [] leaves nothing to train on; list one or more, or write "all"')
+    return names
+
+
+def _horizon(key: str, value: Any) -> int:
+    if value not in (20, 60) or isinstance(value, bool):
+        raise UserError(f"{key} = {shown(value)} is not a horizon of Numerai's targets; use 20 or 60")
+    return int(value)
+
+
+def _jobs(key: str, value: Any) -> int:
+    if value != -1 and not Rule(int, 1, 1024).admits(value):
+        raise UserError(f"{key} = {shown(value)} is not an integer from 1 to 1024, nor -1 (one a core)")
+    return int(value)
+
+
+def _expression(key: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise UserError(f"{key} = {shown(value)} is not text; write one such as 'num_leaves <= 2**max_depth'")
+    return value
+
+
+def _folds(key: str, value: Any) -> FoldSettings:
+    if not isinstance(value, Mapping):
+        raise UserError(f"{key} = {shown(value)} is not a table; write [{key}] and below it count = 2")
+    return FoldSettings(**_checked(FoldSettings, value, f"{key}."))
+
+
+def _grid(key: str, value: Any) -> dict[str, tuple[Value, ...]]:
+    if not isinstance(value, Mapping) or not value:
+        raise UserError(
+            f"[{key}] is missing or empty; add it with at least one parameter, such as learning_rate = [0.01]"
+        )
+    if "target" in value:
+        raise UserError('grid.target is set by targets, at the top of the file: targets = ["target", …]; move it there')
+    axes = {name: parse_axis(name, values) for name, values in value.items()}
+    if "n_estimators" not in axes:
+        raise UserError("grid.n_estimators is missing; add the number of trees, such as n_estimators = [500, 1000]")
+    if "subsample" in axes and "subsample_freq" not in axes:
+        raise UserError("grid.subsample does nothing without subsample_freq; add subsample_freq = 1")
+    return axes
+
+
+def _benchmark(key: str, value: Any) -> dict[str, Value]:
+    if not isinstance(value, Mapping) or not value:
+        raise UserError(f"[{key}] is missing; add it with the configuration that every trial is compared with")
+    benchmark = {name: check_value(name, each, key) for name, each in value.items()}
+    if "n_estimators" not in benchmark:
+        raise UserError("benchmark.n_estimators is missing; add the number of trees")
+    return benchmark
+
+
+def _integer(low: int, high: int = LARGEST_INTEGER) -> Callable[[str, Any], Any]:
+    return Rule(int, low, high).checked
+
+
+def _gigabytes(*, open_low: bool) -> Callable[[str, Any], Any]:
+    return partial(Rule(float, 0, LARGEST_INTEGER, open_low=open_low).checked, repair=", in GB")
+
+
+@dataclass(frozen=True, kw_only=True)
 class FoldSettings:
     """The ``[folds]`` table.
 
@@ -31,22 +137,22 @@ class FoldSettings:
     count : int
         Walk-forward folds, at least 2: all but the last are validation, the last is test.
     embargo_eras : int or None
-        Purge in eras, in place of what the targets' horizons ask for.
+        Purge in eras; None for the one that the targets' horizons ask for.
     holdout_eras : int
         Newest eras that neither mining nor selection touches.
     train_era_step : int
-        Train on every so many eras alone, as weekly eras overlap; 1 for all of them.
+        Train on one era in so many, as weekly eras overlap; 1 for all of them.
     """
 
-    count: int = 2
-    embargo_eras: int | None = None
-    holdout_eras: int = 0
-    train_era_step: int = 1
+    count: int = field(default=2, metadata=_by(_integer(2)))
+    embargo_eras: int | None = field(default=None, metadata=_by(_integer(0)))
+    holdout_eras: int = field(default=0, metadata=_by(_integer(0)))
+    train_era_step: int = field(default=1, metadata=_by(_integer(1)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Experiment(KeptWithoutPasswords):
-    """One experiment file. Neither its repr nor a pickle of it holds a store's password.
+    """One experiment. Neither its repr nor a pickle of it holds a store's password.
 
     Attributes
     ----------
@@ -61,47 +167,48 @@ class Experiment(KeptWithoutPasswords):
     scoring_target : str
         The one target that every model is scored on.
     horizon_days : int or None
-        Horizon of the targets whose names do not say it.
-    numerai_benchmarks : tuple of str or None
-        Columns of Numerai's benchmark predictions to compare with; None for all that the data has.
-    folds : FoldSettings
-    axes : mapping of str to tuple of value
-        The grid without its targets.
-    constraint : Constraint or None
-    benchmark : mapping of str to value
-        The benchmark configuration, trained first.
+        Horizon of the targets whose names do not end in it.
     trials, jobs, seed : int
         Trials in all, threads that train (-1 for one a core), seed of draws and boosters.
     memory_gb : float or None
-        What the miner may use in all, in GB of 10^9 bytes; None for what the machine has free, less a margin.
+        Memory for the miner in GB of 10^9 bytes; None for what the machine has free, less a margin.
     cache_gb : float
         Limit of the disk cache of binned datasets in GB; 0 for none.
+    constraint : Constraint or None
+    folds : FoldSettings
+    axes : mapping of str to tuple of value
+        The grid without its targets.
+    benchmark : mapping of str to value
+        The benchmark configuration, trained first.
+    numerai_benchmarks : tuple of str or None
+        Columns of Numerai's benchmark predictions to compare with; None for all that the data has.
     study_storage : str
         Directory of the study's journal, or an Optuna storage URL.
     tracking_uri : str or None
         MLflow tracking store; None for MLflow's own default.
     text : str
-        The file as written, for the study's run.
+        The experiment as a TOML file, for the study's run.
     """
 
-    name: str
-    data: str
-    feature_set: str
-    targets: tuple[str, ...] | None
-    scoring_target: str
-    horizon_days: int | None
-    numerai_benchmarks: tuple[str, ...] | None
-    folds: FoldSettings
-    axes: Mapping[str, tuple[Value, ...]]
-    constraint: Constraint | None
-    benchmark: Mapping[str, Value]
-    trials: int
-    jobs: int
-    seed: int
-    memory_gb: float | None
-    cache_gb: float
-    study_storage: str
-    tracking_uri: str | None
+    # In the order of plan.json.
+    name: str = field(metadata=_by(_name))
+    data: str = field(metadata=_by(_text))
+    feature_set: str = field(default="all", metadata=_by(_text))
+    targets: tuple[str, ...] | None = field(default=None, metadata=_by(_targets))
+    scoring_target: str = field(default="target", metadata=_by(_text))
+    horizon_days: int | None = field(default=None, metadata=_by(_horizon))
+    trials: int = field(default=100, metadata=_by(_integer(1)))
+    jobs: int = field(default=-1, metadata=_by(_jobs))
+    memory_gb: float | None = field(default=None, metadata=_by(_gigabytes(open_low=True)))
+    cache_gb: float = field(default=20.0, metadata=_by(_gigabytes(open_low=False)))
+    seed: int = field(default=0, metadata=_by(_integer(0, 2**31 - 1)))
+    constraint: Constraint | None = field(default=None, metadata=_by(_expression))
+    folds: FoldSettings = field(default=FoldSettings(), metadata=_by(_folds))
+    axes: Mapping[str, tuple[Value, ...]] = field(metadata=_by(_grid, "grid"))
+    benchmark: Mapping[str, Value] = field(metadata=_by(_benchmark))
+    numerai_benchmarks: tuple[str, ...] | None = field(default=None, metadata=_by(_names))
+    study_storage: str = field(default=STUDY_STORAGE, metadata=_by(_text))
+    tracking_uri: str | None = field(default=None, metadata=_by(_text))
     text: str = field(repr=False, default="")
 
     def __repr__(self) -> str:
@@ -110,75 +217,15 @@ class Experiment(KeptWithoutPasswords):
         return f"Experiment({', '.join(f'{key}={value!r}' for key, value in plain.items())})"
 
 
-_KEYS = {each.name for each in fields(Experiment)} - {"axes", "text"} - TABLES
-_FOLD_KEYS = {each.name for each in fields(FoldSettings)}
-_DEFAULT_CACHE_GB = 20.0
-_LONGEST_NAME = 100
+def _declared(kind: type) -> dict[str, Any]:
+    """Return a schema's fields by the keys that a file uses."""
+    return {each.metadata["key"] or each.name: each for each in fields(kind) if each.metadata}
 
 
-def load_experiment(path: Path, overrides: Mapping[str, Any] | None = None) -> Experiment:
-    """Read and validate an experiment file.
+KEYS = tuple(_declared(Experiment))
+"""Keys of an experiment file, in the order of ``plan.json``."""
 
-    Parameters
-    ----------
-    path : Path
-        A TOML file.
-    overrides : mapping, optional
-        Values in place of the file's, by key; ``"folds.embargo_eras"`` reaches into a table.
-
-    Returns
-    -------
-    Experiment
-
-    Raises
-    ------
-    UserError
-        If the file is absent or not TOML, or a key, type or value is wrong.
-    """
-    table, text = read_experiment_file(path)
-    for key, value in (overrides or {}).items():
-        outer, _, inner = key.rpartition(".")
-        if outer and not isinstance(table.setdefault(outer, {}), dict):
-            raise UserError(f"{outer} is not a table; write [{outer}]")
-        (table[outer] if outer else table)[inner] = value
-    try:
-        return parse_experiment(table, text)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-
-
-def read_experiment_file(path: Path) -> tuple[dict[str, Any], str]:
-    """Read an experiment file without judging what it says.
-
-    Parameters
-    ----------
-    path : Path
-        A TOML file.
-
-    Returns
-    -------
-    tuple of dict and str
-        The file as TOML reads it, and as written.
-
-    Raises
-    ------
-    UserError
-        If the file is absent or not TOML.
-    """
-    try:
-        text = path.read_text(encoding="utf-8") if path.is_file() else None
-        table = tomllib.loads(text or "")
-    except OSError as error:
-        raise UserError(
-            f"experiment file {shown(str(path))} cannot be read ({reason_of_system(error)}); name another"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not a TOML file: {error}") from error
-    if text is None:
-        places = [folder for folder in (path.parent, Path("experiments")) if folder.is_dir()]
-        near = sorted({str(other) for folder in places for other in folder.glob("*.toml")} - {"pyproject.toml"})
-        raise UserError(f"experiment file {str(path)!r} does not exist{did_you_mean(str(path), near)}")
-    return table, text
+_FOLD_KEYS = tuple(_declared(FoldSettings))
 
 
 def parse_experiment(table: Mapping[str, Any], text: str = "") -> Experiment:
@@ -187,13 +234,9 @@ def parse_experiment(table: Mapping[str, Any], text: str = "") -> Experiment:
     Parameters
     ----------
     table : mapping
-        As TOML reads it. None, which TOML does not know, is as if the key were not there.
+        As TOML or JSON reads it. A key whose value is None counts as missing.
     text : str, optional
         The file as written.
-
-    Returns
-    -------
-    Experiment
 
     Raises
     ------
@@ -201,47 +244,23 @@ def parse_experiment(table: Mapping[str, Any], text: str = "") -> Experiment:
         If a key, type or value is wrong.
     """
     _check_keys(table)
-    table = without_none(table)
-    name = _string(table, "name")
-    if not re.fullmatch(r"[A-Za-z0-9][\w .-]*", name):
-        raise UserError(f"name = {shown(name)} is not a name; use letters, digits, spaces, '_', '-' and '.'")
-    if len(name.encode()) > _LONGEST_NAME:  # files are named after it
-        raise UserError(
-            f"name = {shown(name)} is too long; use {_LONGEST_NAME} letters at most, fewer of é and the like"
-        )
-    axes = _axes(table)
-    written = table.get("constraint")
-    if written is not None and not isinstance(written, str):
-        raise UserError(f"constraint = {shown(written)} is not text; write one such as 'num_leaves <= 2**max_depth'")
-    constraint = parse_constraint(written, axes) if written is not None else None
-    if constraint and "max_depth" in constraint.names and -1 in axes["max_depth"]:
-        raise UserError(f"constraint = {written!r} cannot judge max_depth = -1 (no limit); use depths of 1 and more")
-    tracking = table.get("tracking_uri")
-    return Experiment(
-        name=name,
-        data=_string(table, "data"),
-        feature_set=_string(table, "feature_set", "all"),
-        targets=_targets(table),
-        scoring_target=_string(table, "scoring_target", "target"),
-        horizon_days=_horizon(table),
-        numerai_benchmarks=_names(table, "numerai_benchmarks"),
-        folds=_folds(table.get("folds", {})),
-        axes=axes,
-        constraint=constraint,
-        benchmark=_benchmark(table),
-        trials=_integer(table, "trials", 100, low=1),
-        jobs=_jobs(table),
-        seed=_integer(table, "seed", 0, low=0, high=2**31 - 1),
-        memory_gb=None if table.get("memory_gb") is None else _gigabytes(table, "memory_gb", positive=True),
-        cache_gb=_DEFAULT_CACHE_GB if table.get("cache_gb") is None else _gigabytes(table, "cache_gb", positive=False),
-        study_storage=_string(table, "study_storage", "studies"),
-        tracking_uri=None if tracking is None else _string(table, "tracking_uri"),
-        text=text,
-    )
+    settings = _checked(Experiment, without_none(table))
+    if (expression := settings.get("constraint")) is not None:
+        constraint = settings["constraint"] = parse_constraint(expression, settings["axes"])
+        if "max_depth" in constraint.names and -1 in settings["axes"]["max_depth"]:
+            raise UserError(
+                f"constraint = {expression!r} cannot compare max_depth = -1 (no limit); use depths of 1 and more"
+            )
+    return Experiment(**settings, text=text)
+
+
+def experiment_table(experiment: Experiment) -> dict[str, Any]:
+    """Return the table that `parse_experiment` makes the same experiment of, as JSON takes it; without `text`."""
+    return {key: _plain(getattr(experiment, each.name)) for key, each in _declared(Experiment).items()}
 
 
 def without_none(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a table without the keys that hold None, in the tables within it, too."""
+    """Return a table, and the tables in it, without the keys whose value is None."""
     return {
         key: without_none(value) if isinstance(value, Mapping) else value
         for key, value in table.items()
@@ -249,11 +268,19 @@ def without_none(table: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def tables_of(key: str) -> tuple[str, ...]:
+    """Return the tables that a key belongs in, rather than at the top of the file."""
+    return ("grid", "benchmark") if key in RULES else ("folds",) if key in _FOLD_KEYS else ()
+
+
 def _check_keys(table: Mapping[str, Any]) -> None:
     for key in table:
-        if key not in _KEYS | TABLES:
-            raise UserError(_unknown_key(key))
-    for where in sorted(TABLES):
+        if key not in KEYS:
+            if tables := tables_of(key):
+                tables_named = " or ".join(f"[{name}]" for name in tables)
+                raise UserError(f"{key!r} is at the top of the file but belongs in {tables_named}; move it there")
+            raise UserError(f"unknown key {key!r}{did_you_mean(key, KEYS)}")
+    for where in TABLES:
         for key in table[where] if isinstance(table.get(where), Mapping) else ():
             if where != "folds":
                 check_name(key, where)
@@ -261,110 +288,23 @@ def _check_keys(table: Mapping[str, Any]) -> None:
                 raise UserError(f"unknown key {'folds.' + key!r}{did_you_mean(key, _FOLD_KEYS)}")
 
 
-def tables_of(key: str) -> tuple[str, ...]:
-    """Return the tables that a key belongs in, rather than at the top of the file."""
-    return ("grid", "benchmark") if key in RULES else ("folds",) if key in _FOLD_KEYS else ()
+def _checked(kind: type, table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the settings of a schema that a table has, or has to have, checked."""
+    return {
+        each.name: each.metadata["check"](f"{prefix}{key}", table.get(key))
+        for key, each in _declared(kind).items()
+        if key in table or each.default is MISSING
+    }
 
 
-def _unknown_key(key: str) -> str:
-    if tables := tables_of(key):
-        places = " or ".join(f"[{table}]" for table in tables)
-        return f"{key!r} stands at the top of the file, but belongs in {places}; move it there"
-    return f"unknown key {key!r}{did_you_mean(key, _KEYS | TABLES)}"
-
-
-def _string(table: Mapping[str, Any], key: str, default: str | None = None) -> str:
-    value = table.get(key, default)
-    if value is None:
-        raise UserError(f'{key} is missing; add the line {key} = "…"')
-    if not isinstance(value, str) or not value.strip():
-        raise UserError(f"{key} = {shown(value)} is not text; write it in quotes")
-    if "\0" in value:
-        raise UserError(f"{key} = {shown(value)} holds a null byte, which no name or place does; leave it out")
-    return value.strip()
-
-
-def _integer(table: Mapping[str, Any], key: str, default: int, low: int, high: int = LARGEST_INTEGER) -> int:
-    return int(Rule(int, low, high).checked(key, table.get(key, default)))
-
-
-def _gigabytes(table: Mapping[str, Any], key: str, *, positive: bool) -> float:
-    return float(Rule(float, 0, LARGEST_INTEGER, open_low=positive).checked(key, table[key], ", in GB"))
-
-
-def _jobs(table: Mapping[str, Any]) -> int:
-    if table.get("jobs", -1) == -1:
-        return -1
-    jobs = table["jobs"]
-    if not Rule(int, 1, 1024).admits(jobs):
-        raise UserError(f"jobs = {shown(jobs)} is not an integer from 1 to 1024, nor -1 (one a core)")
-    return int(jobs)
-
-
-def _names(table: Mapping[str, Any], key: str) -> tuple[str, ...] | None:
-    value = table.get(key, ALL_TARGETS)
-    if value == ALL_TARGETS:
-        return None
-    names = [value] if isinstance(value, str) else value
-    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        raise UserError(f'{key} = {shown(value)} is neither "all" nor a list of names')
-    if len(set(names)) < len(names):
-        raise UserError(f"{key} = {shown(value)} holds a name twice; each may stand once")
-    return tuple(names)
-
-
-def _targets(table: Mapping[str, Any]) -> tuple[str, ...] | None:
-    if isinstance(table.get("grid"), Mapping) and "target" in table["grid"]:
-        raise UserError('grid.target is set by targets, at the top of the file: targets = ["target", …]; move it there')
-    names = _names(table, "targets")
-    if names == ():
-        raise UserError('targets = [] leaves nothing to train on; list one or more, or write "all"')
-    return names
-
-
-def _horizon(table: Mapping[str, Any]) -> int | None:
-    value = table.get("horizon_days")
-    if value is None:
-        return None
-    if value not in (20, 60) or isinstance(value, bool):
-        raise UserError(f"horizon_days = {shown(value)} is not a horizon of Numerai's targets; use 20 or 60")
-    return int(value)
-
-
-def _folds(table: Any) -> FoldSettings:
-    if not isinstance(table, Mapping):
-        raise UserError(f"folds = {shown(table)} is not a table; write [folds] and below it count = 2")
-    try:
-        embargo = None if "embargo_eras" not in table else _integer(table, "embargo_eras", 0, low=0)
-        return FoldSettings(
-            count=_integer(table, "count", 2, low=2),
-            embargo_eras=embargo,
-            holdout_eras=_integer(table, "holdout_eras", 0, low=0),
-            train_era_step=_integer(table, "train_era_step", 1, low=1),
-        )
-    except UserError as error:
-        raise UserError(f"folds.{error}") from error
-
-
-def _axes(table: Mapping[str, Any]) -> dict[str, tuple[Value, ...]]:
-    grid = table.get("grid")
-    if not isinstance(grid, Mapping) or not grid:
-        raise UserError(
-            "[grid] is missing or empty; add it with at least one parameter, such as learning_rate = [0.01]"
-        )
-    axes = {key: parse_axis(key, value) for key, value in grid.items()}
-    if "n_estimators" not in axes:
-        raise UserError("grid.n_estimators is missing; add the number of trees, such as n_estimators = [500, 1000]")
-    if "subsample" in axes and "subsample_freq" not in axes:
-        raise UserError("grid.subsample does nothing without subsample_freq; add subsample_freq = 1")
-    return axes
-
-
-def _benchmark(table: Mapping[str, Any]) -> dict[str, Value]:
-    written = table.get("benchmark")
-    if not isinstance(written, Mapping) or not written:
-        raise UserError("[benchmark] is missing; add it with the configuration that every trial is compared with")
-    benchmark = {key: check_value(key, value, "benchmark") for key, value in written.items()}
-    if "n_estimators" not in benchmark:
-        raise UserError("benchmark.n_estimators is missing; add the number of trees")
-    return benchmark
+def _plain(value: Any) -> Any:
+    match value:
+        case Constraint():
+            return value.expression
+        case FoldSettings():
+            return asdict(value)
+        case Mapping():
+            return {key: _plain(each) for key, each in value.items()}
+        case tuple():
+            return list(value)
+    return value

@@ -1,4 +1,4 @@
-"""An experiment laid over its data: targets, grid, folds for each target, and the identity of the study."""
+"""An experiment over its data: targets, grid, folds for each target, the study's identity; its record, and back."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from signal_miner.data.dataset import Dataset
 from signal_miner.data.folds import Fold, WalkForward, purge_for
-from signal_miner.data.sources import open_source
+from signal_miner.data.sources import DATA_DIRECTORY, open_source
 from signal_miner.errors import UserError, did_you_mean
-from signal_miner.experiment.experiment import Experiment
+from signal_miner.experiment.experiment import KEYS, Experiment, experiment_table, parse_experiment
 from signal_miner.experiment.grid import Axis, Grid
 from signal_miner.utils.validation import Value, shown
 
@@ -28,12 +30,10 @@ STUDY_FORMAT = 2
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """All that a study is, before anything is trained.
+    """A study before anything is trained.
 
     Attributes
     ----------
-    experiment : Experiment
-    dataset : Dataset
     study : str
         The experiment's name and the first 8 digits of `config_hash`.
     config_hash : str
@@ -45,14 +45,8 @@ class Plan:
         With ``target`` as its last axis.
     benchmark : mapping of str to value
         The benchmark configuration with its ``target``.
-    folds : mapping of str to tuple of Fold
+    folds, purge_eras : mapping of str to tuple of Fold, or to int
         By training target. The validation eras are the same for all.
-    purge_eras : mapping of str to int
-        By training target.
-    holdout_eras : tuple of int
-    numerai_benchmarks : tuple of str
-    warnings : tuple of str
-        What a person should know before it starts.
     """
 
     experiment: Experiment
@@ -80,17 +74,7 @@ class Plan:
 
 
 def make_plan(experiment: Experiment, dataset: Dataset) -> Plan:
-    """Lay an experiment over its data.
-
-    Parameters
-    ----------
-    experiment : Experiment
-    dataset : Dataset
-        Opened with the experiment's feature set and scoring target.
-
-    Returns
-    -------
-    Plan
+    """Resolve an experiment over its data, which was opened with its feature set and scoring target.
 
     Raises
     ------
@@ -142,7 +126,7 @@ def make_plan(experiment: Experiment, dataset: Dataset) -> Plan:
         "numerai_benchmarks": benchmarks,
         "seed": experiment.seed,
     }
-    if settings.train_era_step != 1:  # not named where it changes nothing: studies of before the option go on
+    if settings.train_era_step != 1:  # left out where it changes nothing, so that studies older than it resume
         identity["train_era_step"] = settings.train_era_step
     config_hash = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     return Plan(
@@ -178,37 +162,33 @@ def _purges(
     if embargo < needed[longest]:
         warning = (
             f"embargo_eras = {embargo} is below the {needed[longest]} that {longest} scored on "
-            f"{experiment.scoring_target} needs where eras are a week apart; raise it, unless yours lie further apart"
+            f"{experiment.scoring_target} needs where eras are a week apart; raise it, unless yours are further apart"
         )
         warnings = (warning,)
     return dict.fromkeys(needed, embargo), warnings
 
 
+_NOT_RECORDED = {"targets", "study_storage", "tracking_uri"}  # an axis of the recorded grid; this machine's places
+
+
 def plan_record(plan: Plan) -> dict[str, object]:
-    """Return all of a plan that another program needs to train or judge the same, as JSON takes it."""
+    """Return what another program needs to train or evaluate the same, as JSON takes it: ``plan.json``."""
     experiment, dataset = plan.experiment, plan.dataset
-    constraint = experiment.constraint
+    resolved = {
+        "grid": {axis.name: axis.values for axis in plan.grid.axes},
+        "benchmark": dict(plan.benchmark),
+        "numerai_benchmarks": plan.numerai_benchmarks,
+    }
+    settings: dict[str, object] = {}
+    for key, value in experiment_table(experiment).items():
+        if key not in _NOT_RECORDED:
+            settings[key] = resolved.get(key, value)
+        if key == "horizon_days":
+            settings["scoring_horizon_days"] = dataset.horizon_days(experiment.scoring_target, experiment.horizon_days)
     return {
         "study": plan.study,
         "config_hash": plan.config_hash,
-        "experiment": {
-            "name": experiment.name,
-            "data": experiment.data,
-            "feature_set": experiment.feature_set,
-            "scoring_target": experiment.scoring_target,
-            "horizon_days": experiment.horizon_days,
-            "scoring_horizon_days": dataset.horizon_days(experiment.scoring_target, experiment.horizon_days),
-            "trials": experiment.trials,
-            "jobs": experiment.jobs,
-            "memory_gb": experiment.memory_gb,
-            "cache_gb": experiment.cache_gb,
-            "seed": experiment.seed,
-            "constraint": constraint.expression if constraint else None,
-            "folds": asdict(experiment.folds),
-            "grid": {axis.name: axis.values for axis in plan.grid.axes},
-            "benchmark": dict(plan.benchmark),
-            "numerai_benchmarks": plan.numerai_benchmarks,
-        },
+        "experiment": settings,
         "data": {
             "digest": dataset.digest,
             "files": [str(path.resolve()) for path in dataset.source.paths],
@@ -224,49 +204,77 @@ def plan_record(plan: Plan) -> dict[str, object]:
     }
 
 
-def describe(plan: Plan) -> tuple[str, ...]:
-    """Return what will be mined, in lines for a person to read before it starts."""
-    dataset, experiment = plan.dataset, plan.experiment
-    eras = np.unique(dataset.eras)
-    plural = "s" * (len(plan.targets) > 1)
-    study = f"{experiment.trials} trials of {plan.grid.size:,} configurations, seed {experiment.seed}"
-    rows = f"{len(dataset):,} rows, eras {plan.span(eras.tolist())}, {len(dataset.features)} features"
-    targets = f"{len(plan.targets)} training target{plural}, scored on {experiment.scoring_target}"
-    lines = [f"Study {plan.study}: {study}", f"Data {dataset.name}: {rows}, {targets}"]
-    folds = plan.scored_folds
-    purge = plan.purge_eras[str(plan.benchmark["target"])]
-    step = experiment.folds.train_era_step
-    thinning = f", 1 era in {step}" if step > 1 else ""
-    for fold in folds:
-        part = "test" if fold is folds[-1] else "validation"
-        train, predict = plan.span(fold.train_eras), plan.span(fold.validation_eras)
-        gap = f"purge {purge} era{'s' * (purge != 1)}"
-        lines.append(f"Fold {fold.number} ({part}): train {train}{thinning}, {gap}, predict {predict}")
-    if plan.holdout_eras:
-        before = max(plan.purge_eras.values())
-        gap = f"a purge of {before} era{'s' * (before != 1)} before it"
-        lines.append(f"Holdout: {plan.span(plan.holdout_eras)}, not touched, with {gap}")
-    return tuple(lines)
+def restore_plan(record: Mapping[str, Any], data: str | None = None) -> Plan:
+    """Return the plan that a study was mined by.
+
+    Parameters
+    ----------
+    record : mapping
+        A ``plan.json``, of this version or an earlier one.
+    data : str, optional
+        Where the data are now, if they were moved.
+
+    Raises
+    ------
+    UserError
+        If the data are not there, or are not those that the study was mined on.
+    """
+    table = {key: value for key, value in record["experiment"].items() if key in KEYS}
+    grid = dict(table["grid"])
+    table |= {"targets": grid.pop("target"), "grid": grid, "data": data or table["data"]}
+    experiment = parse_experiment(table)
+    dataset = open_data(replace(experiment, data=data or _data_location(record)))
+    tracked = record["data"]["digest"]
+    if dataset.digest != tracked:
+        raise UserError(
+            f"the data {experiment.data!r} are not those that study {record['study']} was mined on (digest "
+            f"{dataset.digest}, then {tracked}); name those with -P data=…, or mine the new data first"
+        )
+    plan = make_plan(experiment, dataset)
+    if json.loads(json.dumps(plan_record(plan)))["targets"] != record["targets"]:
+        raise UserError(f"the folds are not those of study {record['study']}; mine it again")
+    return plan
+
+
+def _data_location(record: Mapping[str, Any]) -> str:
+    """Return the data as the study named them or, from another working directory, where its files were."""
+    named, files = str(record["experiment"]["data"]), [Path(file) for file in record["data"]["files"]]
+    found = Path(named).expanduser().exists() or (DATA_DIRECTORY / named).exists()
+    if found or not files or not all(file.is_file() for file in files):
+        return named
+    single = Path(named).suffix.lower() in {".parquet", ".pq", ".csv"}
+    return str(files[0] if single else files[0].parent)
+
+
+def tracked_configuration(plan: Plan, tracked: Mapping[str, str]) -> dict[str, Value]:
+    """Return a trial's parameters, without ``seed``, as the grid's own values for the texts that MLflow keeps.
+
+    Raises
+    ------
+    UserError
+        If a parameter is missing, or its value is not in the grid.
+    """
+    found: dict[str, Value] = {}
+    for axis in plan.grid.axes:
+        values = {str(value): value for value in axis.values}
+        text = tracked.get(axis.name)
+        if text not in values:
+            raise UserError(f"{axis.name} = {text} is not in the study's grid; the run was changed after mining")
+        found[axis.name] = values[text]
+    return found
 
 
 def open_data(experiment: Experiment) -> Dataset:
     """Open an experiment's data.
 
-    Parameters
-    ----------
-    experiment : Experiment
-
-    Returns
-    -------
-    Dataset
-
     Raises
     ------
     UserError
-        As `open_source`; or if it is no experiment.
+        As `open_source`; or if it is not an `Experiment`.
     """
     if not isinstance(experiment, Experiment):
         raise UserError(
-            f"experiment = {shown(experiment)} is no Experiment; give what load_experiment or make_experiment returned"
+            f"experiment = {shown(experiment)} is not an Experiment; "
+            "pass what load_experiment or make_experiment returned"
         )
     return open_source(experiment.data, experiment.feature_set, experiment.scoring_target, experiment.targets)

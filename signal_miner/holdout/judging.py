@@ -17,8 +17,7 @@ from rich.console import Console
 from signal_miner.data.folds import overlap_eras
 from signal_miner.engine.validation_rows import FoldRows, fold_rows, fold_scorers
 from signal_miner.errors import Stopped, UserError
-from signal_miner.experiment.plan import BENCHMARK, Plan
-from signal_miner.experiment.reopening import configuration
+from signal_miner.experiment.plan import BENCHMARK, Plan, tracked_configuration
 from signal_miner.experiment.study_files import sole_process
 from signal_miner.holdout.model import JudgedModel, blended, holdout_plan
 from signal_miner.holdout.record import TWICE, HoldoutScores, Opening, span
@@ -210,7 +209,7 @@ class Holdout:
                     f"{trial.name} in {self._model.name} is not as the study tracked it; the run was changed: make the "
                     "ensemble again"
                 )
-            params = configuration(plan, member.params)
+            params = tracked_configuration(plan, member.params)
             found.append(Configuration(trial_name(member.number), params, int(member.params["seed"]), member.trees))
         neutralization = self._model.ensemble.neutralization
         column = neutralization.numerai_column if neutralization else None

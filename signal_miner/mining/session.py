@@ -11,7 +11,7 @@ from rich.console import Console
 from signal_miner.engine.memory_plan import MemoryPlan
 from signal_miner.errors import Stopped, StoreError, UserError
 from signal_miner.experiment.plan import Plan, plan_record
-from signal_miner.experiment.study_files import sole_process, study_directory, taken
+from signal_miner.experiment.study_files import lock_message, sole_process, study_directory
 from signal_miner.mining.miner import Miner
 from signal_miner.mining.search import Search
 from signal_miner.mining.status import STOPPED
@@ -86,7 +86,7 @@ def mine(plan: Plan, memory: MemoryPlan, console: Console, announcement: Announc
             told.tell_stopping()
             console.print("Stopping; finished trials are kept …")
 
-        closing.enter_context(sole_process(experiment.study_storage, f"{plan.study}.lock", taken(plan.study)))
+        closing.enter_context(sole_process(experiment.study_storage, f"{plan.study}.lock", lock_message(plan.study)))
         stop = closing.enter_context(StopRequest(stopping))
         announcement.claim(plan.study, stop.ask)
         closing.callback(announcement.let_go)

@@ -18,8 +18,7 @@ from signal_miner.data.folds import thinned
 from signal_miner.ensemble.members import OWN_BENCHMARK, Ensemble
 from signal_miner.ensemble.runs import EnsembleRuns, TrackedEnsemble
 from signal_miner.errors import UserError
-from signal_miner.experiment.plan import Plan
-from signal_miner.experiment.reopening import configuration, reopen_plan
+from signal_miner.experiment.plan import Plan, restore_plan, tracked_configuration
 from signal_miner.models.live_rows import last_eras, live_like
 from signal_miner.models.portable import PortableModel, load_predict, write_predict
 from signal_miner.models.portable.hosted import HostedCheck, check_as_hosted
@@ -141,7 +140,7 @@ def pack(
     """
     tracked = runs.find(options.ensemble)
     study = Studies(options.tracking_uri).find(tracked.ensemble.study)
-    plan = reopen_plan(study.plan, options.data)
+    plan = restore_plan(study.plan, options.data)
     count = len(tracked.ensemble.members)
     console.print(f"{tracked.name} of study {study.name}: {count} members; data {plan.experiment.data}")
     if options.jobs is not None:
@@ -174,7 +173,7 @@ class _Packer:
         self._configurations = [
             Configuration(
                 trial_name(member.number),
-                configuration(plan, member.params),
+                tracked_configuration(plan, member.params),
                 int(member.params["seed"]),
                 member.trees,
             )

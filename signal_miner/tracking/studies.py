@@ -25,7 +25,7 @@ class TrackedStudy:
     ----------
     name, run_id, experiment_id, config_hash : str
     plan : mapping of str to object
-        Its ``plan.json``: see `plan.plan_record`.
+        Its ``plan.json``: see `experiment.plan.plan_record`.
     trials : tuple of TrackedTrial
         Finished and failed ones, by number.
     benchmark : TrackedTrial

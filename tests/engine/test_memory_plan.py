@@ -23,8 +23,10 @@ from signal_miner.data.sources import open_source
 from signal_miner.engine.memory_needs import BoosterShape, StudyShape, shape_of
 from signal_miner.engine.memory_plan import GROUP_BYTES, MemoryPlan, plan_memory
 from signal_miner.errors import UserError
-from signal_miner.experiment.experiment import load_experiment, parse_experiment
-from signal_miner.experiment.plan import Plan, describe, make_plan, plan_record
+from signal_miner.experiment.experiment import parse_experiment
+from signal_miner.experiment.loading import load_experiment
+from signal_miner.experiment.plan import Plan, make_plan, plan_record
+from signal_miner.report.sentences import describe_plan
 from tests.helpers.mining import ROOT, environment, write_experiment
 
 GB = 10**9
@@ -88,7 +90,7 @@ def v53(tmp_path_factory):
 
     @cache
     def plan(name: str, **changes: Any) -> Plan:
-        experiment = load_experiment(ROOT / "experiments" / f"{name}.toml", {"jobs": 2} | changes)
+        experiment = load_experiment(ROOT / "experiments" / f"{name}.toml", **{"jobs": 2} | changes)
         targets = experiment.targets or V53_TARGETS
         size = V53_SETS[experiment.feature_set]
         directory = tmp_path_factory.mktemp("v53")
@@ -239,8 +241,8 @@ def test_thinning_is_part_of_a_study_only_where_it_thins(tmp_path):
     assert plan().study == plan(train_era_step=1).study != plan(train_era_step=2).study
     assert plan_record(plan(train_era_step=2))["experiment"]["folds"]["train_era_step"] == 2
     assert plan().config_hash == a_plan(tmp_path, 10, 10, memory_gb=3, cache_gb=0).config_hash
-    assert "train 0001–0018, purge" in describe(plan())[2]
-    assert "train 0002–0018, 1 era in 4, purge" in describe(plan(train_era_step=4))[2]
+    assert "train 0001–0018, purge" in describe_plan(plan())[2]
+    assert "train 0002–0018, 1 era in 4, purge" in describe_plan(plan(train_era_step=4))[2]
     assert shape_of(plan(train_era_step=4)).datasets[0].train_rows == 50
 
 

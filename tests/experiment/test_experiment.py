@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from signal_miner.errors import UserError
-from signal_miner.experiment.experiment import load_experiment, parse_experiment
+from signal_miner.experiment.experiment import parse_experiment
+from signal_miner.experiment.loading import load_experiment
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 
@@ -64,10 +65,10 @@ def test_memory_cache_and_thinning_are_read():
     assert experiment.benchmark["device_type"] == "cuda"
 
 
-def test_overrides_reach_into_tables(tmp_path):
+def test_changes_reach_into_tables(tmp_path):
     path = tmp_path / "tiny.toml"
     path.write_text('name = "a"\ndata = "b"\n[grid]\nn_estimators = [1]\n[benchmark]\nn_estimators = 1\n')
-    experiment = load_experiment(path, {"trials": 7, "folds.embargo_eras": 3})
+    experiment = load_experiment(path, trials=7, folds={"embargo_eras": 3})
     assert (experiment.trials, experiment.folds.embargo_eras) == (7, 3)
 
 
@@ -75,8 +76,8 @@ def test_overrides_reach_into_tables(tmp_path):
     ("changes", "message"),
     [
         ({"trails": 10}, "unknown key 'trails'; did you mean 'trials'"),
-        ({"max_depth": [3]}, r"'max_depth' stands at the top of the file, but belongs in \[grid\]"),
-        ({"embargo_eras": 3}, r"'embargo_eras' stands at the top of the file, but belongs in \[folds\]"),
+        ({"max_depth": [3]}, r"'max_depth' is at the top of the file but belongs in \[grid\]"),
+        ({"embargo_eras": 3}, r"'embargo_eras' is at the top of the file but belongs in \[folds\]"),
         ({"name": ...}, "name is missing; add the line name ="),
         ({"name": "a/b"}, "name = 'a/b' is not a name"),
         ({"data": 5}, "data = 5 is not text; write it in quotes"),
@@ -89,9 +90,9 @@ def test_overrides_reach_into_tables(tmp_path):
         ({"memory_gb": 10**400}, r"memory_gb = about 1e400 is not a number above 0 and at most 1e\+09, in GB"),
         ({"folds": {"count": -(10**400)}}, "folds.count = about -1e400 is not an integer of at least 2"),
         ({"targets": [10**5000]}, r"targets = \[about 1e5000\] is neither"),
-        ({"name": "n" * 300}, "name = 'nnn.*nnn' is too long; use 100 letters at most"),
-        ({"name": "n" + "é" * 50}, "name = 'né.*é' is too long; use 100 letters at most, fewer of é"),
-        ({"data": "a\0b"}, r"data = 'a\\x00b' holds a null byte, which no name or place does; leave it out"),
+        ({"name": "n" * 300}, "name = 'nnn.*nnn' is too long; use at most 100 letters"),
+        ({"name": "n" + "é" * 50}, "name = 'né.*é' is too long; use at most 100 letters, fewer with accents such as é"),
+        ({"data": "a\0b"}, r"data = 'a\\x00b' holds a null byte, which no name or path can; remove it"),
         ({"study_storage": "a\0b"}, r"study_storage = 'a\\x00b' holds a null byte"),
         ({"study_storage": ["redis://me:hush@host"]}, r"study_storage = \['redis://\*\*\*@host'\] is not text"),
         ({"targets": []}, "targets = \\[\\] leaves nothing to train on"),
@@ -103,7 +104,7 @@ def test_overrides_reach_into_tables(tmp_path):
         ({"folds": {"count": 1}}, "folds.count = 1 is not an integer of at least 2"),
         ({"folds": {"embargo_eras": -3}}, "folds.embargo_eras = -3 is not an integer of at least 0"),
         ({"folds": {"train_era_step": 0}}, "folds.train_era_step = 0 is not an integer of at least 1"),
-        ({"train_era_step": 4}, r"'train_era_step' stands at the top of the file, but belongs in \[folds\]"),
+        ({"train_era_step": 4}, r"'train_era_step' is at the top of the file but belongs in \[folds\]"),
         ({"memory_gb": 0}, "memory_gb = 0 is not a number above 0 .*, in GB"),
         ({"memory_gb": "8"}, "memory_gb = '8' is not a number above 0 and at most .*, in GB"),
         ({"memory_gb": math.inf}, "memory_gb = inf is not a number above 0"),
@@ -127,7 +128,7 @@ def test_overrides_reach_into_tables(tmp_path):
         ({"grid": {"n_estimators": [5], "subsample": [0.5]}}, r"does nothing without subsample_freq; add"),
         (
             {"grid": {"n_estimators": [5], "max_depth": [-1, 3]}, "constraint": "max_depth < 3"},
-            r"cannot judge max_depth = -1",
+            r"cannot compare max_depth = -1",
         ),
         ({"constraint": 3}, "constraint = 3 is not text"),
         ({"constraint": "num_leaves <= 4"}, "'num_leaves' is not in the grid"),

@@ -11,7 +11,7 @@ from rich.console import Console
 from signal_miner.data.sources import open_source
 from signal_miner.engine.memory_plan import plan_memory
 from signal_miner.errors import UserError
-from signal_miner.experiment.experiment import load_experiment
+from signal_miner.experiment.loading import load_experiment
 from signal_miner.experiment.plan import make_plan
 from signal_miner.mining import training
 from signal_miner.mining.session import mine
@@ -31,7 +31,7 @@ def plan(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     put_store(tmp_path)
     path = write_experiment(tmp_path, write_numerai_directory(tmp_path / "numerai"), trials=6, jobs=2)
-    experiment = load_experiment(path, {"folds.embargo_eras": 9})
+    experiment = load_experiment(path, folds={"embargo_eras": 9})
     return make_plan(experiment, open_source(experiment.data, "all", "target", experiment.targets))
 
 

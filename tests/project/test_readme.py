@@ -10,8 +10,10 @@ import pytest
 import yaml
 
 from signal_miner.data.sources import open_source
-from signal_miner.experiment.experiment import load_experiment, parse_experiment
-from signal_miner.experiment.plan import describe, make_plan
+from signal_miner.experiment.experiment import parse_experiment
+from signal_miner.experiment.loading import load_experiment
+from signal_miner.experiment.plan import make_plan
+from signal_miner.report.sentences import describe_plan
 from tests.helpers.readme import PAGES, README, ROOT, all_blocks
 
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
@@ -21,7 +23,7 @@ ENTRY_POINTS = yaml.safe_load((ROOT / "MLproject").read_text(encoding="utf-8"))[
 def test_the_first_lines_of_the_demo_are_the_ones_shown(tmp_path):
     experiment = load_experiment(ROOT / "experiments" / "demo.toml")
     dataset = open_source("demo", experiment.feature_set, experiment.scoring_target, directory=tmp_path)
-    lines = describe(make_plan(experiment, dataset))
+    lines = describe_plan(make_plan(experiment, dataset))
     # The study's name contains LightGBM's version and the data's digest; the rest must match exactly.
     shown = re.sub(r"Study demo-[0-9a-f]{8}", lines[0].partition(":")[0], README.read_text(encoding="utf-8"))
     assert "\n".join(lines) in shown

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from signal_miner.experiment.experiment import Experiment, parse_experiment
-from signal_miner.experiment.from_code import experiment_table
+from signal_miner.experiment.experiment import Experiment, experiment_table, parse_experiment
 
 HANDED = "-"
 """In place of an experiment file: the miner reads what it is handed from its standard input."""

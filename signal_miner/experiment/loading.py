@@ -1,23 +1,18 @@
-"""Experiments built or changed in code: what a notebook holds made plain, and written as the file it stands for."""
+"""Experiments read from a file or built in code, changed, and written back as the file that says the same."""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
 import tomli_w
 
-from signal_miner.errors import UserError
-from signal_miner.experiment.experiment import (
-    TABLES,
-    Experiment,
-    parse_experiment,
-    read_experiment_file,
-    tables_of,
-    without_none,
-)
+from signal_miner.errors import UserError, did_you_mean
+from signal_miner.experiment.experiment import TABLES, Experiment, parse_experiment, tables_of, without_none
+from signal_miner.utils.redaction import reason_of_system
 from signal_miner.utils.validation import LARGEST_AXIS, as_path, shown
 
 _DEEPEST = 3
@@ -30,8 +25,7 @@ def make_experiment(**settings: Any) -> Experiment:
     ----------
     **settings
         The keys of an experiment file: ``name``, ``data``, ``grid``, ``benchmark``, ``folds``, …. Tables are mappings;
-        a list may as well be a tuple, a range or an array, a number one of numpy's, a place a `pathlib.Path`. None is
-        as if the key were not given.
+        lists may be tuples, ranges or arrays, numbers numpy's, paths `pathlib.Path`. None counts as not given.
 
     Returns
     -------
@@ -69,20 +63,20 @@ def make_experiment(**settings: Any) -> Experiment:
 
 
 def load_experiment(path: str | Path = "experiments/demo.toml", **changes: Any) -> Experiment:
-    """Read an experiment file, and change what is to be another.
+    """Read an experiment file, with changes.
 
     Parameters
     ----------
     path : str or Path, optional
-        The file; the invented market's if not given.
+        The file; the synthetic demo market's if not given.
     **changes
-        Values in place of the file's, as `make_experiment` takes them. Of a table, ``folds={"count": 3}``, the keys
-        that are named change and the others stay. None takes a key out, so that its default holds.
+        Values that replace the file's, as `make_experiment` takes them. Of a table, ``folds={"count": 3}``, only the
+        keys that are named change. None removes a key, so that its default holds.
 
     Returns
     -------
     Experiment
-        Its `text` is the file as written; where something has changed, what the changed file would say.
+        Its `text` is the file as written or, if something has changed, the changed file.
 
     Raises
     ------
@@ -90,12 +84,14 @@ def load_experiment(path: str | Path = "experiments/demo.toml", **changes: Any) 
         If the file is absent or not TOML, or a key, type or value is wrong.
     """
     path = as_path("path", path, "experiments/demo.toml")
-    table, text = read_experiment_file(path)
+    table, text = _read(path)
     changed = dict(table)
     for key, value in _keywords(changes).items():
         old = table.get(key)
-        inner = key in TABLES and isinstance(value, dict) and isinstance(old, dict)
-        changed[key] = old | value if inner else value
+        if key in TABLES and isinstance(value, dict) and old is not None:
+            changed[key] = old | value if isinstance(old, dict) else old  # which is refused below
+        else:
+            changed[key] = value
     try:
         experiment = parse_experiment(changed, text)
     except UserError as error:
@@ -104,50 +100,26 @@ def load_experiment(path: str | Path = "experiments/demo.toml", **changes: Any) 
     return experiment if changed == table else replace(experiment, text=_as_toml(changed))
 
 
-def experiment_table(experiment: Experiment) -> dict[str, object]:
-    """Return the table that `parse_experiment` makes the same experiment of.
-
-    Parameters
-    ----------
-    experiment : Experiment
-
-    Returns
-    -------
-    dict
-        As JSON takes it, axes in their order; without `text`.
-    """
-    constraint = experiment.constraint
-    return without_none(
-        {
-            "name": experiment.name,
-            "data": experiment.data,
-            "feature_set": experiment.feature_set,
-            "targets": _listed(experiment.targets),
-            "scoring_target": experiment.scoring_target,
-            "horizon_days": experiment.horizon_days,
-            "numerai_benchmarks": _listed(experiment.numerai_benchmarks),
-            "trials": experiment.trials,
-            "jobs": experiment.jobs,
-            "seed": experiment.seed,
-            "constraint": constraint.expression if constraint else None,
-            "memory_gb": experiment.memory_gb,
-            "cache_gb": experiment.cache_gb,
-            "study_storage": experiment.study_storage,
-            "tracking_uri": experiment.tracking_uri,
-            "folds": asdict(experiment.folds),
-            "grid": {name: list(values) for name, values in experiment.axes.items()},
-            "benchmark": dict(experiment.benchmark),
-        }
-    )
-
-
-def _listed(names: tuple[str, ...] | None) -> list[str] | None:
-    return None if names is None else list(names)
+def _read(path: Path) -> tuple[dict[str, Any], str]:
+    """Return an experiment file as TOML reads it, and as written."""
+    try:
+        text = path.read_text(encoding="utf-8") if path.is_file() else None
+        table = tomllib.loads(text or "")
+    except OSError as error:
+        raise UserError(
+            f"experiment file {shown(str(path))} cannot be read ({reason_of_system(error)}); name another"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not a TOML file: {error}") from error
+    if text is None:
+        folders = [folder for folder in (path.parent, Path("experiments")) if folder.is_dir()]
+        near = sorted({str(other) for folder in folders for other in folder.glob("*.toml")} - {"pyproject.toml"})
+        raise UserError(f"experiment file {str(path)!r} does not exist{did_you_mean(str(path), near)}")
+    return table, text
 
 
 def _as_toml(table: Mapping[str, Any]) -> str:
-    """Write a table that was found to be an experiment."""
-    # The order of the axes decides what is drawn, and tomli_w writes tables, as ranges are, behind everything else.
+    # The order of the axes decides what is drawn, but tomli_w moves tables, such as ranges, to the end.
     axes = [
         f"{name} = {{ {', '.join(tomli_w.dumps(axis).splitlines())} }}\n"
         if isinstance(axis, Mapping)
@@ -163,14 +135,14 @@ def _keywords(settings: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in table.items():
         if tables := tables_of(key):
             raise UserError(
-                f"{key} is no setting but a key of {' and '.join(tables)}; "
+                f"{key} is not a setting but a key of {' and '.join(tables)}; "
                 f'write {tables[0]}={{"{key}": {shown(value)}}}'
             )
     return table
 
 
 def _plain_table(table: Mapping[Any, Any], where: str = "", depth: int = 0) -> dict[str, Any]:
-    """Return a table as TOML reads it, with None still there for the keys that are not given."""
+    """Return a table of plain values; None stays, as a change that removes a key."""
     plain: dict[str, Any] = {}
     for key, value in table.items():
         if not isinstance(key, str):
@@ -182,8 +154,8 @@ def _plain_table(table: Mapping[Any, Any], where: str = "", depth: int = 0) -> d
 def _plain(key: str, value: Any, depth: int) -> Any:
     if isinstance(value, PurePath):
         bare = len(value.parts) == 1 and not value.is_absolute()
-        value = f"./{value}" if bare and key == "data" else str(value)  # "demo" would be the invented market
-    elif hasattr(value, "tolist") and not isinstance(value, type):  # numpy's and pandas' word for plain values
+        value = f"./{value}" if bare and key == "data" else str(value)  # "demo" would be the synthetic market
+    elif hasattr(value, "tolist") and not isinstance(value, type):  # numpy's and pandas' conversion to plain values
         value = value.tolist()
     if isinstance(value, Mapping | list | tuple) and depth > _DEEPEST:  # it may hold itself
         raise UserError(
@@ -196,7 +168,7 @@ def _plain(key: str, value: Any, depth: int) -> Any:
     if isinstance(value, list | tuple | range):
         return [_plain(key, item, depth + 1) for item in value]
     if value is None:
-        raise UserError(f"{key} holds None, which is no value; leave it out")
+        raise UserError(f"{key} holds None, which is not a value; leave it out")
     if not isinstance(value, bool | int | float | str):
         kind = type(value).__name__
         raise UserError(

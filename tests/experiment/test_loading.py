@@ -17,9 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from signal_miner.errors import UserError
-from signal_miner.experiment import experiment as files
-from signal_miner.experiment.experiment import Experiment, parse_experiment
-from signal_miner.experiment.from_code import experiment_table, load_experiment, make_experiment
+from signal_miner.experiment.experiment import Experiment, experiment_table, parse_experiment
+from signal_miner.experiment.loading import load_experiment, make_experiment
 from signal_miner.experiment.parameters import RULES
 from signal_miner.experiment.plan import open_data
 from signal_miner.mining.background.handoff import Handed
@@ -45,7 +44,7 @@ def nested(depth: int) -> list[Any]:
     return value
 
 
-def holding_itself(value: Any) -> Any:
+def self_referencing(value: Any) -> Any:
     if isinstance(value, list):
         value.append(value)
     else:
@@ -61,7 +60,7 @@ def same(one: Experiment, other: Experiment) -> bool:
 def mined_again(experiment: Experiment, directory: Path) -> Experiment:
     """Read an experiment's text as the command does."""
     (directory / "experiment.toml").write_text(experiment.text, encoding="utf-8")
-    return files.load_experiment(directory / "experiment.toml")
+    return load_experiment(directory / "experiment.toml")
 
 
 def values_of(name: str) -> st.SearchStrategy[Any]:
@@ -138,7 +137,7 @@ def test_an_experiments_table_and_its_text_make_the_same_experiment(table):
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_every_shipped_experiment_is_sent_and_changed_whole(path, tmp_path):
     shipped = load_experiment(path)
-    assert same(shipped, files.load_experiment(path))
+    assert same(shipped, load_experiment(path))
     assert shipped.text == path.read_text(encoding="utf-8")
     assert same(shipped, parse_experiment(json.loads(json.dumps(experiment_table(shipped))), shipped.text))
     changed = load_experiment(path, trials=7)
@@ -147,7 +146,7 @@ def test_every_shipped_experiment_is_sent_and_changed_whole(path, tmp_path):
     assert list(changed.axes) == list(shipped.axes)
 
 
-def test_what_a_notebook_holds_becomes_plain(tmp_path):
+def test_notebook_values_become_plain(tmp_path):
     experiment = made(
         data=tmp_path / "extract.parquet",
         study_storage=Path("studies") / "mine",
@@ -182,7 +181,7 @@ def test_what_a_notebook_holds_becomes_plain(tmp_path):
     assert same(mined_again(experiment, tmp_path), experiment)
 
 
-def test_a_path_is_never_the_invented_market():
+def test_a_path_is_never_the_synthetic_market():
     assert made(data=Path("demo")).data == "./demo"
     assert made(data="demo").data == "demo"
     assert made(data=Path("v5.3") / "all").data == str(Path("v5.3/all"))
@@ -226,7 +225,7 @@ def test_none_takes_a_key_out_of_a_file():
     assert "folds" not in changed.text
 
 
-def test_a_change_to_what_the_file_says_keeps_its_words():
+def test_a_change_to_the_same_value_keeps_the_text():
     shipped = load_experiment(str(DEMO))
     assert load_experiment(DEMO, trials=80, grid={"max_bin": np.array([3, 5])}, memory_gb=None) == shipped
 
@@ -236,12 +235,15 @@ def test_a_change_to_what_the_file_says_keeps_its_words():
     [
         ({"trails": 10}, "unknown key 'trails'; did you mean 'trials'"),
         ({"trails": None}, "unknown key 'trails'; did you mean 'trials'"),
-        ({"embargo_eras": 9}, r'^embargo_eras is no setting but a key of folds; write folds={"embargo_eras": 9}$'),
-        ({"max_depth": np.array([4])}, r'^max_depth is no setting .* and benchmark; write grid={"max_depth": \[4\]}$'),
-        ({"max_depth": None}, r'^max_depth is no setting .*; write grid={"max_depth": None}$'),
+        ({"embargo_eras": 9}, r'^embargo_eras is not a setting but a key of folds; write folds={"embargo_eras": 9}$'),
+        (
+            {"max_depth": np.array([4])},
+            r'^max_depth is not a setting .* and benchmark; write grid={"max_depth": \[4\]}$',
+        ),
+        ({"max_depth": None}, r'^max_depth is not a setting .*; write grid={"max_depth": None}$'),
         ({"targets": nested(5000)}, r"targets holds lists or tables more than 3 deep, which no experiment does; write"),
-        ({"grid": {"max_depth": holding_itself([])}}, r"grid.max_depth holds lists or tables more than 3 deep"),
-        ({"folds": holding_itself({})}, r"folds(.count)+ holds lists or tables more than 3 deep"),
+        ({"grid": {"max_depth": self_referencing([])}}, r"grid.max_depth holds lists or tables more than 3 deep"),
+        ({"folds": self_referencing({})}, r"folds(.count)+ holds lists or tables more than 3 deep"),
         ({"grid": {10**5000: [1]}}, "grid has the key about 1e5000, which is not text"),
         ({"folds": [10**5000]}, r"folds = \[about 1e5000\] is not a table"),
         ({"trials": np.array([range(9)])}, r"trials = \[\[0, 1, 2, 3, 4, 5, \.\.\.\]\] is not an integer"),
@@ -259,7 +261,7 @@ def test_a_change_to_what_the_file_says_keeps_its_words():
             {"targets": pd.DataFrame({"a": [1]})},
             "targets holds a value of type 'DataFrame', which no experiment file can",
         ),
-        ({"targets": ["target", None]}, "targets holds None, which is no value; leave it out"),
+        ({"targets": ["target", None]}, "targets holds None, which is not a value; leave it out"),
         ({"memory_gb": np.float64}, "memory_gb holds a value of type 'type', which no experiment file can"),
         (
             {"benchmark": {"max_depth": np.datetime64("2020-01-01")}},
@@ -314,7 +316,7 @@ def test_what_is_no_path_is_one_line(path, message):
 
 def test_data_that_no_experiment_names_are_one_line():
     with pytest.raises(
-        UserError, match=r"^experiment = 'tiny.toml' is no Experiment; give what load_experiment or make"
+        UserError, match=r"^experiment = 'tiny.toml' is not an Experiment; pass what load_experiment or make"
     ):
         open_data("tiny.toml")
     with pytest.raises(UserError, match=r"^data = '~nouser/x' begins with no user's home directory"):
