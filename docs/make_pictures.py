@@ -1,8 +1,8 @@
-"""Makes the README's pictures from a mined demo: run it in the project's folder after `mlflow run . -e mine`.
+"""Make the documentation's pictures from a mined demo: run it in the project's folder after `mlflow run . -e mine`.
 
     python docs/make_pictures.py
 
-Needs Chromium and ChromeDriver on the path, and what requirements-dev.txt brings.
+Needs Chromium and ChromeDriver on the path, and the packages of requirements-dev.txt.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _FLAGS = (
 )
 
 
-# Plotly shows its tools where there is no mouse to hover with.
+# Plotly always shows its toolbar if there is no mouse to hover with.
 _NO_TOOLBARS = "document.head.appendChild(document.createElement('style')).textContent = '.modebar {display: none}'"
 
 
@@ -71,7 +71,7 @@ def browser(width: int, height: int) -> Iterator[WebDriver]:
 
 @contextmanager
 def served(*command: str, health: str, **environment: str) -> Iterator[str]:
-    """Start a server and give its address; ``{port}`` in the command is a free one."""
+    """Start a server and yield its address; ``{port}`` in the command becomes a free one."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -139,7 +139,7 @@ def of_the_ui() -> None:
 
 
 def of_a_notebook() -> None:
-    """The walkthrough while it mines: a fresh copy, so that there is something to wait for."""
+    """The walkthrough during mining, in a fresh copy, where its study has not been mined yet."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         project = Path(directory) / "signal-miner"
         left_out = shutil.ignore_patterns(".git", "studies", "mlruns", "mlflow.db*", "__pycache__")
@@ -168,7 +168,7 @@ document.head.appendChild(document.createElement('style')).textContent = '.Toast
 
 
 def trials_of(driver: WebDriver) -> int:
-    """Return how many trials the bar says are done, as in ``23 of 60 trials``; 0 while there is no bar."""
+    """Return the number of finished trials in the bar, as in ``23 of 60 trials``; 0 while there is no bar."""
     text = driver.execute_script(f"return ({_BAR} || {{innerText: ''}}).innerText")
     found = re.search(r"(\d+) of \d+ trials", str(text))
     return int(found[1]) if found else 0

@@ -73,16 +73,6 @@ class Rule:
     aside: bool = False
 
 
-def _few_trials(found: re.Match[str], _directory: Path) -> str:
-    return f"trials={min(84, int(found[1]))}"
-
-
-def _study(found: re.Match[str], directory: Path) -> str:
-    """The newest study; for a holdout, the newest that has one."""
-    held = [run for run in studies(directory) if run.data.params["holdout_eras"] != "0"]
-    return f"study={(held if 'holdout' in found.string else studies(directory))[-1].data.tags['signal_miner.study']}"
-
-
 def _newest_ensemble(_found: re.Match[str], directory: Path) -> str:
     return f"ensemble={tracked(directory, 'ensemble')[-1].info.run_id}"
 
@@ -107,7 +97,6 @@ RULES = (
         "installed beside this environment, whose packages are shared with other tests, and without a network",
     ),
     Rule(r"(?:^|(?<=&& ))pytest\b", "pytest --collect-only --quiet", "this is pytest; it collects all tests"),
-    Rule(r"\btrials=(\d+)", _few_trials, "the demo's 80 are mined, and a few more where the page extends a study"),
     Rule(r"\bsignal-miner mine$", r"\g<0> --trials 5", "the demo's 80 trials are mined by the README's first command"),
     Rule(
         r"\bdata=path/to/\w+",
@@ -115,7 +104,6 @@ RULES = (
         "beside the other studies: it would become the newest study, and the newest `demo`",
         aside=True,
     ),
-    Rule(r"\bstudy=…", _study, "a name that the reader fills in"),
     Rule(
         r"""\bensemble=["']?(ensemble \d+)["']?""",
         _newest_ensemble,
@@ -127,7 +115,6 @@ RULES = (
         _live_of_champion,
         "the demo's live data fit a model mined on the demo; once real data are mined, the champion may be another",
     ),
-    Rule(r"\bNUMERAI_(PUBLIC_ID|SECRET_KEY)=\S+", r"NUMERAI_\1=$LOOPBACK_\1", "the key that the loopback server knows"),
     Rule(
         r"\b(mlflow ui|mlflow server|jupyter[ -]lab)\b(?:(.*?) --port[ =]\d+)?",
         r"\1 --port=$PORT\2",
@@ -193,15 +180,17 @@ def _replaced(replace: Callable[[re.Match[str], Path], str], directory: Path, fo
     return replace(found, directory)
 
 
+def at_top(folder: Path, *patterns: str) -> Callable[[str, list[str]], set[str]]:
+    """Return what `copytree` ignores: names that match a pattern, in the folder itself only."""
+    matching = shutil.ignore_patterns(*patterns)
+    return lambda path, names: set(matching(path, names)) if Path(path) == folder else set()
+
+
 def tracked(directory: Path, kind: str) -> list[Any]:
     """Return MLflow's runs of a kind, the newest last."""
     from tests.helpers.mining import runs_of
 
     return sorted(runs_of(directory, kind), key=lambda run: run.info.start_time)
-
-
-def studies(directory: Path) -> list[Any]:
-    return tracked(directory, "study")
 
 
 @dataclass
@@ -226,8 +215,9 @@ class Reader:
         served, directory = any(rule.served for rule in rules), self.directory
         if any(rule.aside for rule in rules):
             directory = self.scratch / "aside"
-            mined = shutil.ignore_patterns("data", "studies", "mlruns", "mlflow.db*")
-            shutil.copytree(self.directory, directory, ignore=mined, dirs_exist_ok=True)
+            shutil.copytree(
+                self.directory, directory, ignore=at_top(self.directory, "data", "studies", "mlruns", "mlflow.db*")
+            )
         state, output = self.scratch / "environment", self.scratch / "output"
         state.unlink(missing_ok=True)
         script = f"{command}\ncode=$?\nenv -0 > {state}\nexit $code\n"

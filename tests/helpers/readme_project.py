@@ -19,7 +19,7 @@ import pandas as pd
 import psutil
 
 from tests.conftest import FEATURES, make_frame, write_numerai_directory
-from tests.helpers.readme import ROOT, Reader, all_blocks
+from tests.helpers.readme import ROOT, Reader, all_blocks, at_top
 
 if TYPE_CHECKING:
     from tests.helpers.tournament import Tournament
@@ -92,7 +92,7 @@ def documentation_reader(base: Path) -> Iterator[Reader]:
             "NO_PROXY": "*",
             "no_proxy": "*",
         }
-        environment |= {f"{prefix}_{name}": key for name, key in keys.items() for prefix in ("NUMERAI", "LOOPBACK")}
+        environment |= {f"NUMERAI_{name}": key for name, key in keys.items()}
         yield Reader(project, scratch, environment)
 
 
@@ -116,8 +116,8 @@ def copy_project(target: Path) -> None:
     names = [Path(os.fsdecode(name)) for name in listed.stdout.split(b"\0") if name]
     if listed.returncode or Path("README.md") not in names:
         own = ["data", "studies", "submissions", "mlruns", "mlartifacts", "mlflow.db*"]
-        own += [".git", ".venv", ".*cache", "__pycache__"]
-        shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns(*own))
+        own += [".git", ".venv", ".*cache", "site"]
+        shutil.copytree(ROOT, target, ignore=at_top(ROOT, *own))
         return
     for name in names:
         if (ROOT / name).is_file():  # a deletion that is not committed is still listed

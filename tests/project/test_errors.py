@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def shown_by_ipython(cell: str, directory: Path) -> str:
-    # In a process of its own, as a shell takes __main__ and the hooks of the one it runs in.
+    # In a process of its own, as a shell replaces __main__ and the hooks of its process.
     program = f"from IPython.core.interactiveshell import InteractiveShell\nInteractiveShell().run_cell({cell!r})"
     environment = os.environ | {"IPYTHONDIR": str(directory), "PYTHONPATH": str(ROOT)}
     ran = subprocess.run(
@@ -39,7 +39,7 @@ def test_any_other_error_keeps_its_traceback(tmp_path):
     assert "Traceback" in shown_by_ipython("1 / 0", tmp_path)
 
 
-def test_a_kind_of_mistake_is_shown_under_its_own_name():
+def test_a_subclass_is_shown_under_its_own_name():
     class WrongKey(UserError):
         pass
 

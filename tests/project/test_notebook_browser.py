@@ -1,4 +1,4 @@
-"""The walkthrough as a person has it: JupyterLab in Chromium, the bar moving while further cells run."""
+"""The walkthrough in JupyterLab in Chromium: the progress bar moves while further cells run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ pytestmark = [
 ]
 
 TRIALS = 600
-"""So many that mining does not end before it was looked at, on whatever machine."""
+"""Enough that mining does not end before the test has checked it, on any machine."""
 
 SECONDS = 90.0
 SWITCHES = (
@@ -64,7 +64,7 @@ Found = TypeVar("Found")
 
 
 def until(look: Callable[[], Found], what: str) -> Found:
-    """Look until there is something, and return it."""
+    """Call repeatedly until the result is truthy, and return it."""
     end = time.monotonic() + SECONDS
     while not (found := look()):
         assert time.monotonic() < end, what
@@ -74,7 +74,7 @@ def until(look: Callable[[], Found], what: str) -> Found:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of the project, whose walkthrough mines for long; its miner does not outlive the test."""
+    """A copy of the project with a long walkthrough; its miner is killed after the test."""
     directory = tmp_path / "project"
     for name in ("signal_miner", "experiments"):
         shutil.copytree(ROOT / name, directory / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_*"))
@@ -91,7 +91,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @contextmanager
 def jupyterlab(project: Path) -> Iterator[str]:
-    """Serve a project by a JupyterLab without settings of its own but these; give the walkthrough's address."""
+    """Serve a project with a JupyterLab of default settings plus these; yield the walkthrough's address."""
     own = project.parent / "jupyter"
     for name, text in SETTINGS.items():
         path = own / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
@@ -139,7 +139,7 @@ def answers(port: int) -> bool:
 
 @contextmanager
 def chromium(directory: Path) -> Iterator[Any]:
-    """Give a browser with a profile of its own."""
+    """Yield a browser with a fresh profile."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
@@ -155,7 +155,7 @@ def chromium(directory: Path) -> Iterator[Any]:
 
 
 class Page:
-    """JupyterLab with a notebook open, as it is seen and clicked; elements are looked up anew each time."""
+    """JupyterLab with an open notebook; elements are looked up again each time."""
 
     def __init__(self, driver: Any) -> None:
         self.driver = driver
@@ -170,7 +170,7 @@ class Page:
         return found
 
     def click(self, path: str) -> None:
-        """Click on what an XPath leads to, once it can be seen."""
+        """Click on the element of an XPath once it is visible."""
         from selenium.webdriver.common.by import By
 
         def seen() -> Any:
@@ -186,7 +186,7 @@ class Page:
 
 @pytest.fixture
 def page(project: Path) -> Iterator[Page]:
-    """The walkthrough, opened and with a kernel that waits."""
+    """The walkthrough, open and with an idle kernel."""
     with ExitStack() as closing:
         address = closing.enter_context(jupyterlab(project))
         page = Page(closing.enter_context(chromium(project.parent)))
@@ -210,7 +210,7 @@ def width(cell: dict[str, Any]) -> float:
 
 
 def trials(cell: dict[str, Any]) -> int:
-    """Return how many trials the bar in a cell's output says are done."""
+    """Return how many finished trials the bar in a cell's output shows."""
     found = re.search(rf"(\d+) of {TRIALS} trials", " ".join(cell["html"]))
     return int(found[1]) if found else 0
 
@@ -218,17 +218,17 @@ def trials(cell: dict[str, Any]) -> int:
 def test_the_bar_moves_while_further_cells_run(project: Path, page: Page) -> None:
     page.click("//*[contains(@class, 'jp-Notebook')]//h2[contains(., 'Evaluate and compare')]")
     page.menu("Run", "Run All Above Selected Cell")
-    start, looked, board, end = "start_mining(", "miner.wait(timeout", "miner.leaderboard()", "miner.wait()"
+    start, waited, board, end = "start_mining(", "miner.wait(timeout", "miner.leaderboard()", "miner.wait()"
     until(lambda: ran(page.cell(board)), "the cells after the start do not run")
     assert ran(page.cell(start))
-    assert ran(page.cell(looked))
+    assert ran(page.cell(waited))
     assert page.cell(board)["html"]
-    assert page.cell(end)["prompt"] == "[*]:"  # it waits for the miner, which is at work
+    assert page.cell(end)["prompt"] == "[*]:"  # it waits for the running miner
     miner = signal_miner.attach("walkthrough")
     assert miner.progress().running
 
     before = until(lambda: trials(page.cell(start)) and page.cell(start), "no bar with trials is shown")
-    until(lambda: trials(page.cell(start)) > trials(before) + 1, "the bar's words do not move")
+    until(lambda: trials(page.cell(start)) > trials(before) + 1, "the number of trials in the bar does not change")
     assert width(page.cell(start)) > width(before) > 0
     assert page.cell(end)["prompt"] == "[*]:"
 

@@ -16,7 +16,7 @@ from tests.helpers.readme_project import copy_project
 NOTEBOOK = Path("experiments") / "walkthrough.ipynb"
 STEPS = 8
 LARGEST_OUTPUT = 400_000
-"""Characters: a figure of nine panels, and no more."""
+"""Characters: enough for a figure of nine panels."""
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +32,9 @@ def test_it_has_eight_steps_each_explained_and_each_with_code(committed: Any) ->
     heads = [cell for cell in committed.cells if cell.cell_type == "markdown" and cell.source.startswith("## ")]
     assert [head.source[3] for head in heads] == [str(step) for step in range(1, STEPS + 1)]
     for head in heads:
-        title, _, words = head.source.partition("\n\n")
+        title, _, text = head.source.partition("\n\n")
         assert re.fullmatch(r"## \d · [A-Z][a-z ]+", title)
-        assert len(re.findall(r"[.:](?=\s|$)", words)) >= 2, f"{title} is not explained"
+        assert len(re.findall(r"[.:](?=\s|$)", text)) >= 2, f"{title} is not explained"
         after = committed.cells[committed.cells.index(head) + 1]
         assert after.cell_type == "code"
 
@@ -50,7 +50,7 @@ def test_its_outputs_are_shown_and_small(committed: Any) -> None:
         assert output.get("name") != "stderr"
 
 
-def test_no_place_of_one_machine_stands_in_it() -> None:
+def test_it_contains_no_path_of_one_machine() -> None:
     assert not re.search(r"/(home|root|tmp|Users|work)/|[A-Z]:\\\\", (ROOT / NOTEBOOK).read_text(encoding="utf-8"))
 
 
@@ -63,7 +63,7 @@ def test_it_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = []
-    # Only what a reader has: the notebook's own first cell finds the project.
+    # As for a reader: the notebook's own first cell finds the project.
     kept = {name: value for name, value in environment().items() if name not in ("PYTHONPATH", "MPLBACKEND")}
     client = NotebookClient(
         notebook, timeout=280, kernel_name="python3", resources={"metadata": {"path": str(project / "experiments")}}
@@ -72,7 +72,7 @@ def test_it_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert len([output for output in outputs(notebook) if "image/png" in output.get("data", {})]) == 3
     assert not [output.text for output in outputs(notebook) if output.get("name") == "stderr"]
     (bar,) = [output for output in outputs(notebook) if output.output_type == "display_data"]
-    assert "finished · 60 of 60 trials" in bar.data["text/plain"]  # it was shown as it started, and went on
+    assert "finished · 60 of 60 trials" in bar.data["text/plain"]  # displayed at the start, then updated
     assert "60 of 60 trials" in bar.data["text/html"]
     (table,) = [
         output for output in outputs(notebook) if "ensemble 1</th>" in output.get("data", {}).get("text/html", "")
