@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 
 from rich.console import Console
 
@@ -24,6 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace, console: Console) -> int:
     """Register, and return the exit code."""
+    from signal_miner.data.sources import is_data_version
     from signal_miner.models.registration import register
     from signal_miner.models.registration_options import RegistrationOptions
 
@@ -53,7 +53,7 @@ def run(given: argparse.Namespace, console: Console) -> int:
         ("tracking_uri", given.tracking_uri or "", ""),
     ):
         submit += f" -P {option}={value}" if value != usual else ""
-    if re.fullmatch(r"v\d+(\.\d+)*", done.data):
+    if is_data_version(done.data):
         console.print(f"To submit with it: {submit} -P numerai_model=…  (first with -P dry_run=true)")
     else:
         console.print(f"To predict with it: {submit} -P dry_run=true -P live=…  (a parquet file, such as live.parquet)")

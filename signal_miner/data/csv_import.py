@@ -1,4 +1,4 @@
-"""A person's own CSV extract, turned into parquet once."""
+"""A CSV file in Numerai's layout, converted to parquet once."""
 
 from __future__ import annotations
 
@@ -16,27 +16,15 @@ _TEXT = ("era", "id", "data_type")
 
 
 def csv_as_parquet(path: Path, directory: Path) -> Path:
-    """Return a parquet file with the columns of a CSV file, written on first use.
+    """Return a parquet file with a CSV file's ``era``, ``feature*``, ``target*`` and id columns, written on first use.
 
-    Features become int8 where they are small integers, else float32; targets float32. The file is read in
-    blocks, never whole.
-
-    Parameters
-    ----------
-    path : Path
-        A CSV file with a header; ``era``, ``feature*`` and ``target*`` columns.
-    directory : Path
-        Where parquet files are kept.
-
-    Returns
-    -------
-    Path
-        Named after the CSV file, its size and its time of change.
+    Features become int8 where they are small integers, else float32; targets float32. The file is read in blocks,
+    never whole. The parquet file's name holds the CSV file's name, size and time of change.
 
     Raises
     ------
     UserError
-        If the file is no such CSV file.
+        If a value cannot be converted, or there is no column ``era``.
     """
     state = path.stat()
     target = directory / f"{path.stem}-{state.st_size}-{state.st_mtime_ns}.parquet"
@@ -55,7 +43,7 @@ def csv_as_parquet(path: Path, directory: Path) -> Path:
             failures.append(error)
         finally:
             partial.unlink(missing_ok=True)
-    raise UserError(f"{path} cannot be read as CSV ({reason_of(failures[-1])}); mend that value") from failures[-1]
+    raise UserError(f"{path} cannot be read as CSV ({reason_of(failures[-1])}); correct that value") from failures[-1]
 
 
 def _header(path: Path) -> list[str]:
@@ -71,7 +59,7 @@ def _convert(path: Path, partial: Path, names: list[str], feature_type: pa.DataT
     types |= {name: feature_type for name in names if name.startswith("feature")}
     types |= {name: pa.float32() for name in names if name.startswith("target")}
     options = pa.csv.ConvertOptions(column_types=types, include_columns=list(types))
-    # The header is ours to read: names may stand with blanks around them.
+    # The header is read by `_header`, as names may have blanks around them.
     header = pa.csv.ReadOptions(column_names=names, skip_rows=1)
     reader = pa.csv.open_csv(path, read_options=header, convert_options=options)
     with pq.ParquetWriter(partial, reader.schema) as writer:

@@ -16,8 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from signal_miner.data.eras import LIVE_ERA, era_number
-from signal_miner.data.feature_sets import features_of
-from signal_miner.data.feature_statistics import largest_level_count, nullable_features
+from signal_miner.data.features import features_of, largest_level_count, nullable_features
 from signal_miner.data.parquet_rows import ParquetRows, Rows, footer_digest, open_parquet
 from signal_miner.errors import UserError, did_you_mean
 
@@ -29,12 +28,10 @@ _HORIZON = re.compile(r"_(20|60)$")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """Resolved rows of Numerai's data, ordered by era. Holds eras; reads everything else as it is asked for.
+    """Resolved rows of Numerai's data, ordered by era. Holds the eras; reads everything else on demand.
 
     Attributes
     ----------
-    name : str
-        Name of the directory or file.
     digest : str
         16 hexadecimal digits over the files' footers, the rows and the scoring target.
     eras : ndarray of int32, shape (n_rows,)
@@ -44,17 +41,11 @@ class Dataset:
     features, targets : tuple of str
         The feature set's columns; all targets of the files.
     scoring_target : str
-        Rows of eras in which it is nowhere known are left out.
-    source : ParquetRows
-        Where columns are read from.
-    id_column : str or None
-        Column with the ids.
+        Eras without a known value of it are left out.
     feature_bytes : int
         Bytes of a stored feature value, the widest of the set.
-    benchmark_paths : tuple of Path
-        Files with Numerai's benchmark predictions.
-    benchmark_columns : tuple of str
-        Their columns.
+    benchmark_paths, benchmark_columns : tuple of Path, tuple of str
+        Files with Numerai's benchmark predictions, and their columns.
     """
 
     name: str
@@ -81,17 +72,7 @@ class Dataset:
         return f"Dataset({self.name}: {len(self):,} row{'s' * (len(self) != 1)}, {eras}, {columns})"
 
     def rows_of(self, eras: Sequence[int]) -> Rows:
-        """Return the rows of some eras.
-
-        Parameters
-        ----------
-        eras : sequence of int
-            Era numbers, neighbours or not.
-
-        Returns
-        -------
-        slice or ndarray of int64
-            A range where the eras are neighbours in these data, else the positions of all their rows, ascending.
+        """Return the rows of era numbers: a range if the eras are neighbours in these data, else ascending positions.
 
         Raises
         ------
@@ -130,7 +111,7 @@ class Dataset:
         return table.cast(pa.schema(list(zip(table.schema.names, wider, strict=True))))
 
     def read_target(self, name: str, rows: Rows = slice(None)) -> NDArray[np.float32]:
-        """Return a target as it is trained on, NaN where it is not known, shape (n_rows,)."""
+        """Return a target in training precision, NaN where it is not known, shape (n_rows,)."""
         return _floats(self.source.read([name], rows).column(name))
 
     def read_scoring_target(self, rows: Rows = slice(None)) -> NDArray[np.float64]:
@@ -156,7 +137,7 @@ class Dataset:
             with open_parquet(path) as file:
                 id_column = _id_column(file.schema_arrow.names)
                 if id_column is None:
-                    raise UserError(f"{path} has no column 'id'; download it again or take it away")
+                    raise UserError(f"{path} has no column 'id'; download it again or delete it")
                 table = file.read(columns=[id_column, *names])
             places = pc.index_in(wanted, table.column(id_column).cast(pa.string()).combine_chunks())
             places = places.fill_null(-1).to_numpy(zero_copy_only=False)
@@ -170,29 +151,19 @@ class Dataset:
         return nullable_features(self.source.paths, self.features)
 
     def largest_level_count(self) -> int | None:
-        """Return how many values an integer feature takes at most, by the files' statistics; None if not known."""
+        """Return the largest number of values of an integer feature, by the files' statistics; None if not known."""
         return largest_level_count(self.source.paths, self.features)
 
     def horizon_days(self, target: str, declared: int | None = None) -> int:
-        """Return a target's horizon in trading days.
+        """Return a target's horizon in trading days, 20 or 60.
 
-        The name says it (``target_ender_60``); one that does not is compared with the named targets.
-
-        Parameters
-        ----------
-        target : str
-        declared : int, optional
-            What the experiment file says of targets whose names do not.
-
-        Returns
-        -------
-        int
-            20 or 60.
+        It is read from the name (``target_ender_60``), else from a target with the same values whose name has it,
+        else it is `declared`, the experiment's ``horizon_days``.
 
         Raises
         ------
         UserError
-            If neither name, comparison nor file says it.
+            If none of these gives it.
         """
         match = _HORIZON.search(target)
         if match:
@@ -204,7 +175,7 @@ class Dataset:
             return declared
         raise UserError(
             f"the horizon of {target!r} in {self.name} is not known: it equals no target whose name ends in "
-            "_20 or _60; say horizon_days=20 (or 60), and embargo_eras=1 where eras are a month apart"
+            "_20 or _60; set horizon_days=20 (or 60), and embargo_eras=1 if eras are a month apart"
         )
 
     def _twin(self, target: str) -> str | None:
@@ -232,12 +203,9 @@ def open_dataset(source: Path, feature_set: str, scoring_target: str, targets: S
     feature_set : str
         Key of ``feature_sets`` in ``features.json``, or ``all``.
     scoring_target : str
+        Rows of eras without a known value of it are left out.
     targets : sequence of str, optional
         Training targets that the data must have.
-
-    Returns
-    -------
-    Dataset
 
     Raises
     ------
@@ -284,7 +252,7 @@ def open_dataset(source: Path, feature_set: str, scoring_target: str, targets: S
 
 
 def _check_columns(path: Path, schema: pa.Schema, columns: Sequence[str]) -> None:
-    """Refuse a file that lacks one of these columns, or has it in a type that is no number or not the first file's."""
+    """Refuse a file without one of these columns, or with another type than a number and the first file's."""
     own = open_parquet(path).schema_arrow
     held = set(own.names)
     for name in columns:
@@ -315,15 +283,15 @@ def _paths(source: Path) -> tuple[Path, ...]:
 
 
 def _check_ids(rows: ParquetRows, id_column: str | None) -> None:
-    """Refuse ids that stand twice: rows that are in two files would count twice."""
+    """Refuse duplicate ids: rows that are in two files would count twice."""
     if id_column is None:
         return
     counts = pc.value_counts(rows.read([id_column]).column(id_column))
     twice = counts.filter(pc.greater(counts.field("counts"), 1))
     if len(twice):
         raise UserError(
-            f"id {twice.field('values')[0].as_py()!r} stands twice in {' and '.join(str(path) for path in rows.paths)}"
-            f" ({len(twice)} such ids); an id may stand once"
+            f"id {twice.field('values')[0].as_py()!r} occurs twice in {' and '.join(str(path) for path in rows.paths)}"
+            f" ({len(twice)} such ids); keep one row of each id"
         )
 
 
@@ -352,7 +320,7 @@ def _resolved_rows(
         numbers.append(era)
         target = _floats(table.column(scoring_target))
         if np.isinf(target).any():
-            raise UserError(f"{path}: {scoring_target!r} holds infinite values; mend or drop those rows")
+            raise UserError(f"{path}: {scoring_target!r} holds infinite values; correct or drop those rows")
         known.append(np.isfinite(target))
     eras, finite = np.concatenate(numbers), np.concatenate(known)
     resolved = np.unique(eras[finite & (eras != LIVE_ERA)])

@@ -1,11 +1,9 @@
-"""The embedded default data: a small invented market in Numerai's layout, written once from a seed."""
+"""The default data: a small synthetic market in Numerai's layout, generated once from a seed."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -25,10 +23,10 @@ from signal_miner.errors import UserError
 __all__ = ["DEFAULT_MARKET", "DEMO_VERSION", "PAYOUT_TARGET", "Market", "ensure_demo", "write_market"]
 
 DEMO_VERSION = 2
-"""Raised whenever the invented data change, so that data of an older version are made again."""
+"""Raised whenever the synthetic data change, so that data of an older version are generated again."""
 
 DEFAULT_MARKET = Market()
-"""The embedded default."""
+"""The market that ``data = "demo"`` is."""
 
 PAYOUT_TARGET = "target_ender_60"
 """The named target that the column ``target`` equals."""
@@ -45,30 +43,18 @@ _THIRD = (
 
 
 def write_market(directory: Path, market: Market = DEFAULT_MARKET) -> Path:
-    """Invent a market and write it in Numerai's layout.
+    """Generate a synthetic market in Numerai's layout, and return its directory.
 
     The files are ``train.parquet``, ``validation.parquet`` and ``live.parquet`` (index ``id``; columns ``era``,
     ``data_type``, int8 features, float32 targets), the same three with ``_benchmark_models`` (index ``id``;
-    ``era`` and ridge predictions in (0, 1)), ``features.json``, and ``demo.json``, which says what they were made
-    from. All are written to a sibling folder that takes the name ``directory`` when it is whole; an earlier
-    invented market of that name is replaced. The same `market` gives the same values.
-
-    Parameters
-    ----------
-    directory : Path
-        Where the market goes; its parents are made.
-    market : Market
-        Sizes, seed and strength of signal.
-
-    Returns
-    -------
-    Path
-        `directory`.
+    ``era`` and ridge predictions in (0, 1)), ``features.json``, and ``demo.json`` with the `market` and the files'
+    sizes. All are written to a sibling folder that is renamed when complete; an earlier synthetic market is replaced.
+    The same `market` gives the same values.
 
     Raises
     ------
     UserError
-        If `directory` holds anything but an invented market, or cannot be written.
+        If `directory` holds anything but a synthetic market, or cannot be written.
     """
     directory = Path(directory)
     with _writing(directory):
@@ -77,27 +63,15 @@ def write_market(directory: Path, market: Market = DEFAULT_MARKET) -> Path:
 
 
 def ensure_demo(directory: Path, market: Market = DEFAULT_MARKET) -> Path:
-    """Return a directory that holds the invented market, made now if it is not there.
+    """Return the directory of a synthetic market, generated now if it is not there.
 
     One that is incomplete (a file missing or of another size), of another `DEMO_VERSION` or of another `market`
-    is made again. Of several processes at once the first makes it and the others wait.
-
-    Parameters
-    ----------
-    directory : Path
-        Where the market is or goes.
-    market : Market
-        What is wanted; the embedded default unless given.
-
-    Returns
-    -------
-    Path
-        `directory`.
+    is generated again. Of several processes at once the first generates it and the others wait.
 
     Raises
     ------
     UserError
-        If `directory` holds anything but an invented market, or cannot be written.
+        As `write_market`.
     """
     directory = Path(directory)
     if not _is_complete(directory, market):
@@ -128,7 +102,7 @@ def _read_marker(directory: Path) -> dict[str, Any] | None:
 
 @contextmanager
 def _writing(directory: Path) -> Iterator[None]:
-    """Hold the only right to write `directory`; a process that is killed loses it at once."""
+    """Hold the lock on writing `directory`; the system frees the lock of a killed process."""
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(directory.parent / f".{directory.name}.lock"):
@@ -140,31 +114,21 @@ def _writing(directory: Path) -> Iterator[None]:
 def _write(directory: Path, market: Market) -> None:
     if directory.exists() and not directory.is_dir():
         raise UserError(f"{directory} is a file; name a directory for the demo data")
-    # A marker, even a broken one, is what tells our own data from a person's.
+    # A marker, even a broken one, distinguishes our own data from the user's.
     if directory.is_dir() and not (directory / _MARKER).exists() and any(directory.iterdir()):
         raise UserError(f"{directory} holds other files than the demo data; choose a new or empty directory")
-    partial = f".{directory.name}.partial-"
-    for leftover in directory.parent.glob(f"{partial}*"):  # of writers that were killed
+    for leftover in directory.parent.glob(f".{directory.name}.partial-*"):  # of killed writers
         shutil.rmtree(leftover)
-    whole = Path(tempfile.mkdtemp(prefix=partial, dir=directory.parent))
+    new, old = (directory.parent / f".{directory.name}.partial-{age}" for age in ("new", "old"))
+    new.mkdir()
     try:
-        whole.chmod(0o777 & ~_umask())
-        _write_files(whole, market)
+        _write_files(new, market)
         if directory.exists():
-            old = Path(tempfile.mkdtemp(prefix=partial, dir=directory.parent))
-            directory.replace(old / "old")
-            whole.replace(directory)
-            shutil.rmtree(old)
-        else:
-            whole.replace(directory)
+            directory.replace(old)
+        new.replace(directory)
     finally:
-        shutil.rmtree(whole, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        for folder in (new, old):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_files(directory: Path, market: Market) -> None:
@@ -204,10 +168,10 @@ def _write_parquet(frame: pd.DataFrame, path: Path) -> None:
 
 
 def _feature_sets(panel: Panel) -> tuple[list[str], dict[str, list[str]]]:
-    """Return the name of each feature, and Numerai's nested sets and named groups, each in alphabetical order."""
+    """Return the features' names, and Numerai's nested sets and named groups, each in alphabetical order."""
     n_features = len(panel.features)
-    words = [f"feature_{'_'.join(name)}" for name in product(*(part.split() for part in (_FIRST, _SECOND, _THIRD)))]
-    names = [words[place] for place in np.random.default_rng(0).permutation(len(words))[:n_features]]
+    possible = [f"feature_{'_'.join(name)}" for name in product(*(part.split() for part in (_FIRST, _SECOND, _THIRD)))]
+    names = [possible[index] for index in np.random.default_rng(0).permutation(len(possible))[:n_features]]
     sets = {"small": sorted(names[: n_features // 5]), "medium": sorted(names[: n_features // 2]), "all": sorted(names)}
     for number, group in enumerate(_GROUPS):
         members = panel.characteristics % len(_GROUPS) == number
@@ -216,9 +180,9 @@ def _feature_sets(panel: Panel) -> tuple[list[str], dict[str, list[str]]]:
 
 
 def _ids(eras: NDArray[np.int64], seed: int) -> NDArray[np.object_]:
-    """Return an id a row, unique over all eras and in order within each: ``n`` and 15 hexadecimal digits."""
+    """Return an id a row, unique over all eras and ascending within each: ``n`` and 15 hexadecimal digits."""
     rng = np.random.default_rng([seed, 100])
-    # Sixteen too many leave enough after the doubles (one in about 10^8 markets has any) are gone.
+    # Sixteen more than needed: one market in about 10^8 has any duplicates to drop.
     drawn = np.unique(rng.integers(0, 16**15, len(eras) + 16))
     drawn = rng.permutation(drawn)[: len(eras)]
     drawn = drawn[np.lexsort((drawn, eras))]
@@ -229,12 +193,7 @@ def _benchmarks(panel: Panel, market: Market) -> dict[str, NDArray[np.float32]]:
     """Predict walk-forward with a ridge a horizon, ranked within each era to (0, 1).
 
     As Numerai's benchmark models: expanding windows, predicted in chunks of eras, purged by the target's
-    horizon. The first eras, which no purged window can precede, have no prediction.
-
-    Returns
-    -------
-    dict of str to ndarray of float32, shape (n_rows,)
-        Predictions a model; NaN where there is none.
+    horizon. Predictions by model, shape (n_rows,), are NaN in the first eras, which no purged window can precede.
     """
     first = max(2 * market.train_eras // 5, PURGE_ERAS[60] + 4) + 1
     chunk = max(1, market.resolved_eras // 6)
@@ -248,11 +207,11 @@ def _benchmarks(panel: Panel, market: Market) -> dict[str, NDArray[np.float32]]:
             weights = _ridge(panel.features[:, : offsets[newest]], target[: offsets[newest]])
             for era in range(start, min(start + chunk, market.eras + 1)):
                 rows = slice(offsets[era - 1], offsets[era])
-                # Rounded, so that the order of a sum's terms on another machine changes no rank.
+                # Rounded, so that another order of summation on another machine changes no rank.
                 raw = np.round(weights @ panel.features[:, rows], 10)
-                place = np.empty(len(raw))
-                place[np.argsort(raw, kind="stable")] = np.arange(len(raw))
-                prediction[rows] = (place + 0.5) / len(raw)
+                rank = np.empty(len(raw))
+                rank[np.argsort(raw, kind="stable")] = np.arange(len(raw))
+                prediction[rows] = (rank + 0.5) / len(raw)
         models[f"demo_ridge_ender{days}"] = prediction
     return models
 

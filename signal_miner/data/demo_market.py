@@ -1,4 +1,4 @@
-"""The invented market: persistent stocks, drifting premia, and what Numerai would show of them."""
+"""The synthetic market: persistent stocks, drifting premia, and what Numerai would show of them."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ TARGET_NAMES = ("cyrusd", "ender", "teager2b")
 BIN_EDGES = (0.05, 0.25, 0.75, 0.95)  # 5, 20, 50, 20 and 5% of each era, Numerai's proportions
 AUXILIARY_MISSING = {"cyrusd": 0.03, "teager2b": 0.05}
 CHARACTERISTICS = 12
-LATE_FEATURES = 0.05  # share of the features that come into being after a fifth of the training eras
+LATE_FEATURES = 0.05  # share of the features that start after a fifth of the training eras
 
 _WORLD = 9  # chosen among many, so that seed 0 shows weak but steady signal in both halves of its history
 
 # A characteristic's premium a week, in units of a stock's weekly noise. The last three pay nothing and swing widely:
-# risks that a model does better not to take, whose past gains tempt it.
+# risks with past gains that a model does better to avoid.
 _MEAN_PREMIUM = (0.016, -0.014, 0.012, 0.011, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 _SURPRISE = (0.008, 0.008, 0.008, 0.008, 0.008, 0.008, 0.008, 0.008, 0.008, 0.02, 0.02, 0.02)
 _RISKS = (9, 10, 11)
 _DRIFT = 0.002
-_LEAN_REGIME = 0.6  # what all premia shrink to while it lasts
+_LEAN_REGIME = 0.6  # factor on all premia in this regime
 _REGIME_CHANGE = 0.03  # probability a week
 _PERSISTENCE = (0.94, 0.98)  # of characteristics, from week to week
 _PRODUCTS = ((0, 3, 0.030), (2, 7, -0.030))
@@ -42,7 +42,7 @@ _GATE_SHARE = 0.31  # of stocks above the .5 at which a gate opens
 
 @dataclass(frozen=True)
 class Market:
-    """The sizes, the seed and the strength of an invented market.
+    """The sizes, the seed and the strength of a synthetic market.
 
     Parameters
     ----------
@@ -53,12 +53,12 @@ class Market:
         newest eras with data type ``test``, whose 60-day targets are not resolved. Eras are a week apart; the
         live era follows the last.
     rows_per_era : int
-        Stocks in a middling era; the number varies by about a fifth around it. At least 20.
+        Stocks in a typical era; the number varies by about a fifth around it. At least 20.
     features : int
-        Features in all; the set ``small`` is a fifth of them, ``medium`` a half. 5 to 4096.
+        All features, 5 to 4096; the set ``small`` is a fifth of them, ``medium`` a half.
     signal : float
-        Multiplier of what characteristics earn. 0.0 leaves noise alone, of which no feature knows anything;
-        1.0 is as weak and unsteady as Numerai's; 5.0 is a signal no one could miss.
+        Multiplier of what characteristics earn. 0.0 is noise that no feature predicts; 1.0 is as weak and unsteady
+        as Numerai's; 5.0 cannot be missed.
 
     Raises
     ------
@@ -120,23 +120,13 @@ class Panel:
 
 
 def simulate(market: Market) -> Panel:
-    """Let the market's weeks pass and cut its eras from them.
+    """Simulate the market's weeks and cut its eras from them, the live era last.
 
     Weekly returns are ``premium · characteristic + interactions + noise``, summed over the coming 4 weeks for
     a 20-day target and the coming 12 for a 60-day one, so that targets of neighbouring eras overlap. All of it
     is elementwise or sorted, never a matrix product, so that the number of threads changes no value.
-
-    Parameters
-    ----------
-    market : Market
-        Sizes, seed and strength.
-
-    Returns
-    -------
-    Panel
-        The rows of all eras, the live era last.
     """
-    # One stream a purpose: a change in one leaves what the others draw as it was.
+    # One random stream per purpose, so that a change in one does not change the draws of the others.
     streams = [np.random.default_rng([_WORLD, market.seed, purpose]) for purpose in range(6)]
     n_stocks = math.ceil(1.5 * market.rows_per_era)
     n_weeks = market.eras + max(HORIZON_WEEKS.values())
@@ -182,12 +172,12 @@ def simulate(market: Market) -> Panel:
 
 
 def _listings(market: Market, n_stocks: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """Yield for each era the stocks listed in it, in random order; who is listed changes slowly."""
-    standing = _autoregression(rng, market.eras, n_stocks, 0.99)
+    """Yield each era's listed stocks in random order; the listing changes slowly."""
+    size = _autoregression(rng, market.eras, n_stocks, 0.99)
     breadth = np.clip(1 + 0.1 * _autoregression(rng, market.eras, 1, 0.9)[:, 0], 0.8, 1.2)
     for week in range(market.eras):
         count = round(market.rows_per_era * float(breadth[week]))
-        yield rng.permutation(np.argsort(-standing[week], kind="stable")[:count])
+        yield rng.permutation(np.argsort(-size[week], kind="stable")[:count])
 
 
 def _autoregression(rng: np.random.Generator, n_weeks: int, width: int, phi: float) -> NDArray[np.float64]:
@@ -222,19 +212,19 @@ def _weekly_returns(
 
     volatility = np.exp(0.3 * rng.standard_normal(n_stocks))
     noise = rng.standard_normal((n_weeks, n_stocks)) * volatility
-    # Without signal not even surprises are left; with a strong one they grow no further, so that it shows.
+    # Surprises shrink with the signal, so that none leaves pure noise, but do not grow with a strong one and hide it.
     unforeseen = min(market.signal, 1.0)
     total = market.signal * expected + unforeseen * surprise + noise
     own = rng.standard_normal((n_weeks, n_stocks))
     return {
         "ender": total,
         "cyrusd": total - unforeseen * risk + 0.3 * own,  # neutral to the risks that pay nothing
-        "teager2b": total / volatility + unforeseen * risk + 2.0 * own[:, ::-1],  # full of them, and of its own
+        "teager2b": total / volatility + unforeseen * risk + 2.0 * own[:, ::-1],  # exposed to them, and noisier
     }
 
 
 def _ahead(returns: NDArray[np.float64], weeks: int) -> NDArray[np.float64]:
-    """Sum the returns of the coming weeks, from each week on; shape (n_weeks - weeks + 1, n_stocks)."""
+    """Sum the returns of the coming weeks from each week on, shape (n_weeks - weeks + 1, n_stocks)."""
     total = returns[: len(returns) - weeks + 1].copy()
     for week in range(1, weeks):
         total += returns[week : len(returns) - weeks + 1 + week]
@@ -245,7 +235,7 @@ def _binned(values: NDArray[np.float64], offsets: NDArray[np.int64], edges: tupl
     """Rank within each era and cut the ranks at ``edges``; shape (n_rows,), values 0 to ``len(edges)``."""
     binned = np.empty(len(values), dtype=np.int8)
     for start, stop in pairwise(offsets):
-        place = (np.arange(stop - start) + 0.5) / (stop - start)
+        quantile = (np.arange(stop - start) + 0.5) / (stop - start)
         order = np.argsort(values[start:stop], kind="stable")
-        binned[start:stop][order] = np.searchsorted(edges, place).astype(np.int8)
+        binned[start:stop][order] = np.searchsorted(edges, quantile).astype(np.int8)
     return binned

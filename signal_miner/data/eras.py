@@ -18,17 +18,7 @@ _LABEL = re.compile(r"(?:era)?_?(\d+)(?:\.0)?", re.IGNORECASE)
 
 
 def era_number(label: object) -> int:
-    """Return the number of one era label.
-
-    Parameters
-    ----------
-    label : object
-        ``"0575"``, ``"era575"``, ``575`` or ``"X"``.
-
-    Returns
-    -------
-    int
-        The era's number; `LIVE_ERA` for ``X``.
+    """Return the number of one era label; `LIVE_ERA` for ``X``.
 
     Raises
     ------
@@ -45,22 +35,7 @@ def era_number(label: object) -> int:
 
 
 def era_numbers(labels: ArrayLike | Iterable[Any]) -> NDArray[np.int64]:
-    """Return the era number of each row.
-
-    Parameters
-    ----------
-    labels : array_like, shape (n_rows,)
-        Era labels, strings or integers.
-
-    Returns
-    -------
-    ndarray of int64, shape (n_rows,)
-
-    Raises
-    ------
-    UserError
-        If a label holds no number.
-    """
+    """Return the era number of each row, shape (n_rows,), of labels that are strings or integers; see `era_number`."""
     values = np.asarray(labels if isinstance(labels, np.ndarray) else list(labels))  # type: ignore[arg-type]
     if np.issubdtype(values.dtype, np.integer):
         return values.astype(np.int64)

@@ -24,20 +24,15 @@ OVERLAP_ERAS = {20: 3, 60: 11}
 
 
 def overlap_eras(horizon_days: int, eras: ArrayLike, embargo_eras: int | None = None) -> int:
-    """Return how many of the eras after an era have targets that share returns with its own.
+    """Return how many of the eras after an era have scoring targets that share returns with its own.
 
     Parameters
     ----------
     horizon_days : int
-        Of the scoring target.
     eras : array_like of int
-        Numbers of the eras that are scored, ascending: of thinned data fewer overlap.
+        Numbers of the scored eras, ascending; fewer overlap where they are thinned.
     embargo_eras : int, optional
-        What a person gave in place of the purge; where eras lie further apart than a week it is the smaller.
-
-    Returns
-    -------
-    int
+        The experiment's own purge, an upper bound: users lower it where eras are more than a week apart.
     """
     numbers = OVERLAP_ERAS[horizon_days] if embargo_eras is None else min(OVERLAP_ERAS[horizon_days], embargo_eras)
     steps = np.diff(np.asarray(eras))
@@ -45,17 +40,7 @@ def overlap_eras(horizon_days: int, eras: ArrayLike, embargo_eras: int | None = 
 
 
 def purge_for(horizon_days: int) -> int:
-    """Return the eras to purge for targets that look `horizon_days` trading days ahead.
-
-    Parameters
-    ----------
-    horizon_days : int
-        Horizon of a target in trading days, 20 or 60.
-
-    Returns
-    -------
-    int
-        Eras, see `PURGE_ERAS`.
+    """Return the eras to purge for targets of a horizon of 20 or 60 trading days, see `PURGE_ERAS`.
 
     Raises
     ------
@@ -70,15 +55,7 @@ def purge_for(horizon_days: int) -> int:
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold: the eras trained on and the eras predicted.
-
-    Attributes
-    ----------
-    number : int
-        1 for the earliest.
-    train_eras, validation_eras : tuple of int
-        Era numbers, ascending.
-    """
+    """Era numbers trained on and predicted, ascending; number 1 is the earliest fold."""
 
     number: int
     train_eras: tuple[int, ...]
@@ -86,19 +63,7 @@ class Fold:
 
 
 def thinned(train_eras: Sequence[int], step: int) -> tuple[int, ...]:
-    """Return every so many training eras, by number and counted back from the newest.
-
-    Parameters
-    ----------
-    train_eras : sequence of int
-        Era numbers, ascending.
-    step : int
-        At least 1, which keeps all.
-
-    Returns
-    -------
-    tuple of int
-    """
+    """Return one in `step` of ascending training eras, by number and counted back from the newest."""
     return tuple(era for era in train_eras if (train_eras[-1] - era) % step == 0)
 
 
@@ -122,8 +87,8 @@ class WalkForward:
         Eras dropped between the last fold and the holdout, as targets overlap there too; `purge_eras` if
         not given, nothing where there is no holdout.
     train_era_step : int, default 1
-        A fold trains on every so many eras alone, counted back from its newest: those for which
-        ``(max(train_eras) - era) % train_era_step == 0``. The eras that are predicted are never thinned.
+        A fold trains on the eras for which ``(max(train_eras) - era) % train_era_step == 0``. The eras that are
+        predicted are never thinned.
 
     Raises
     ------
@@ -148,17 +113,7 @@ class WalkForward:
                 raise UserError(f"{name} = {getattr(self, name)} is below {low}; use {low} or more")
 
     def folds(self, eras: ArrayLike) -> tuple[Fold, ...]:
-        """Return the folds over these eras.
-
-        Parameters
-        ----------
-        eras : array_like
-            Era labels or numbers, in any order, repeated or not.
-
-        Returns
-        -------
-        tuple of Fold
-            `n_splits` folds, earliest first.
+        """Return the folds over era labels or numbers in any order, repeated or not; the earliest fold first.
 
         Raises
         ------
@@ -178,6 +133,7 @@ class WalkForward:
         for number in range(1, self.n_splits + 1):
             start = first + (number - 1) * window
             validation = kept[start : start + window]
+            # By number, not position: eras may be thinned or missing, but targets overlap in calendar time.
             train = kept[validation[0] - kept > self.purge_eras]
             if not len(train):
                 raise UserError(
@@ -210,7 +166,7 @@ class WalkForward:
         Parameters
         ----------
         X, y : object
-            Not looked at; scikit-learn's protocol passes them.
+            Ignored; part of scikit-learn's protocol.
         groups : array_like, shape (n_rows,)
             Era of each row.
 

@@ -21,13 +21,13 @@ Rows = slice | NDArray[np.int64]
 """Rows of a table: a range of step 1, or positions."""
 
 ROWS_AT_A_TIME = 2**20
-"""Rows of the row groups that are read together, before those asked for are picked from them."""
+"""Rows of the row groups that are read together, before the wanted ones are selected."""
 
 KEPT_FOOTERS = 8
-"""Parsed footers that are kept, of the files opened last."""
+"""Parsed footers held in memory, of the files opened last."""
 
 LARGE_FOOTER_BYTES = 32 * 2**20
-"""Bytes of a footer in its file beyond which it is not kept for good: parsed, it takes ten times as many."""
+"""A footer of more bytes in its file is dropped by `forget_large_footers`: parsed, it takes ten times as many."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,18 +49,7 @@ class ParquetRows:
         return len(self.positions)
 
     def read(self, columns: Sequence[str], rows: Rows = slice(None)) -> pa.Table:
-        """Return some columns of some rows.
-
-        Parameters
-        ----------
-        columns : sequence of str
-        rows : slice or ndarray of int64, optional
-            Range of this table's rows, step 1, or their positions in it.
-
-        Returns
-        -------
-        pyarrow.Table
-            These rows, in the order given. Only the row groups that hold them are read.
+        """Return some columns of some rows, in the order given; only the row groups that hold them are read.
 
         Raises
         ------
@@ -81,14 +70,14 @@ class ParquetRows:
         return table if order is None else table.take(pa.array(np.argsort(order)))
 
     def rows_held(self, rows: Rows = slice(None)) -> int:
-        """Return how many rows `read` holds at once: those asked for, and those that they are being picked from."""
+        """Return how many rows `read` holds at once: the wanted ones, and those they are selected from."""
         wanted = self.positions[rows]
         ascending = _ascending(wanted)
-        picked = 0
+        n_read = 0
         for path, inside in self._by_file(wanted if ascending else np.sort(wanted)):
             for batch in _batches(footer_of(path), inside):
-                picked = max(picked, 0 if batch.neighbours else batch.n_rows)
-        return len(wanted) + max(picked, 0 if ascending else len(wanted))
+                n_read = max(n_read, 0 if batch.neighbours else batch.n_rows)
+        return len(wanted) + max(n_read, 0 if ascending else len(wanted))
 
     def _by_file(self, wanted: NDArray[np.int64]) -> Iterator[tuple[Path, NDArray[np.int64]]]:
         """Yield each file and the ascending positions in it, of ascending positions in all of them."""
@@ -103,14 +92,7 @@ class ParquetRows:
 
 @dataclass(frozen=True, eq=False)
 class Footer:
-    """What a parquet file's footer says.
-
-    Attributes
-    ----------
-    metadata : pyarrow.parquet.FileMetaData
-    group_ends : ndarray of int64, shape (n_row_groups,)
-        Rows up to the end of each row group.
-    """
+    """A parquet file's parsed footer; `group_ends` counts the rows up to the end of each row group."""
 
     metadata: pq.FileMetaData
     group_ends: NDArray[np.int64]
@@ -122,7 +104,7 @@ class Footer:
 
 
 class _Footers:
-    """Parses each footer once, however many threads ask for it, until its file changes."""
+    """Parses each footer once for all threads, until its file changes."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -203,30 +185,24 @@ def footer_digest(path: Path) -> bytes:
 
 @dataclass(frozen=True, eq=False)
 class _Batch:
-    """Row groups to be read together, and the rows to be picked from them.
-
-    Attributes
-    ----------
-    groups : tuple of int
-        Numbers of the row groups.
-    n_rows : int
-        Their rows.
-    picked : ndarray of int64
-        Ascending positions in these rows.
-    """
+    """Row groups read together, their number of rows, and the ascending positions among them to select."""
 
     groups: tuple[int, ...]
     n_rows: int
-    picked: NDArray[np.int64]
+    selected: NDArray[np.int64]
 
     @property
     def neighbours(self) -> bool:
-        """Whether the picked rows are a range."""
-        return int(self.picked[-1] - self.picked[0]) + 1 == len(self.picked) and _ascending(self.picked)
+        """Whether the selected rows are a range."""
+        return int(self.selected[-1] - self.selected[0]) + 1 == len(self.selected) and _ascending(self.selected)
 
 
 def _batches(footer: Footer, positions: NDArray[np.int64]) -> Iterator[_Batch]:
-    """Yield the row groups that hold ascending positions, as many at a time as `ROWS_AT_A_TIME` lets."""
+    """Yield the row groups that hold ascending positions, with at most `ROWS_AT_A_TIME` rows at a time.
+
+    Few large reads are faster than many small ones; the bound keeps the rows that are read but not wanted from
+    filling the memory, as where one era in four is.
+    """
     ends = footer.group_ends
     sizes = np.diff(ends, prepend=0)
     cuts = np.searchsorted(positions, ends)  # of the positions, after each row group
@@ -236,7 +212,7 @@ def _batches(footer: Footer, positions: NDArray[np.int64]) -> Iterator[_Batch]:
         total = np.cumsum(sizes[needed[first:]])
         last = first + max(1, int(np.searchsorted(total, ROWS_AT_A_TIME, side="right")))
         groups = needed[first:last]
-        # What lies between row groups that are not neighbours is not read: positions move up by it.
+        # Row groups in between are not read, so positions shift down by their rows.
         moved = np.cumsum(sizes[groups]) - ends[groups]
         counts = np.diff(cuts, prepend=0)[groups]
         inside = positions[cuts[groups[0]] - counts[0] : cuts[groups[-1]]]
@@ -253,9 +229,9 @@ def _pieces(path: Path, columns: Sequence[str], positions: NDArray[np.int64]) ->
             except (pa.ArrowInvalid, OSError) as error:
                 raise UserError(f"{path} cannot be read ({reason_of(error)}); download or write it again") from error
             if batch.neighbours:
-                yield table.slice(int(batch.picked[0]), len(batch.picked))
+                yield table.slice(int(batch.selected[0]), len(batch.selected))
             else:
-                yield table.take(pa.array(batch.picked))
+                yield table.take(pa.array(batch.selected))
 
 
 def _ascending(positions: NDArray[np.int64]) -> bool:

@@ -1,4 +1,4 @@
-"""What an experiment's ``data`` stands for: the invented market, a Numerai version, a directory or a file."""
+"""What an experiment's ``data`` names: the synthetic demo market, a Numerai version, a directory or a file."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from signal_miner.data.csv_import import csv_as_parquet
 from signal_miner.data.dataset import Dataset, open_dataset
 from signal_miner.data.demo import ensure_demo
 from signal_miner.errors import UserError
+from signal_miner.utils.next_command import next_command
 from signal_miner.utils.redaction import reason_of_system
 from signal_miner.utils.validation import as_path, shown
 
 DATA_DIRECTORY = Path("data")
-"""Where downloads, the invented market and converted extracts lie, below the working directory."""
+"""Directory of downloads, the demo market, converted CSV files and caches, below the working directory."""
 
 DEMO = "demo"
-"""``data = "demo"`` is the invented market."""
+"""``data = "demo"`` is the synthetic demo market."""
 
-_VERSION = re.compile(r"v\d+(\.\d+)*")
+
+def is_data_version(text: str) -> bool:
+    """Return whether a text is a Numerai data version, such as ``v5.3``."""
+    return re.fullmatch(r"v\d+(\.\d+)*", text) is not None
 
 
 def open_source(
@@ -29,21 +33,16 @@ def open_source(
     targets: Sequence[str] | None = None,
     directory: Path = DATA_DIRECTORY,
 ) -> Dataset:
-    """Open the data that an experiment names; the invented market is made, a CSV file converted, on first use.
+    """Open the data that an experiment names; the demo market is generated, a CSV file converted, on first use.
 
     Parameters
     ----------
     data : str
         ``demo``, a version such as ``v5.3`` (downloaded before), a directory, or a parquet or CSV file.
-    feature_set, scoring_target : str
-    targets : sequence of str, optional
+    feature_set, scoring_target, targets
         See `open_dataset`.
     directory : Path, optional
-        Where the tool's own data lie.
-
-    Returns
-    -------
-    Dataset
+        Where downloads, the demo market and converted files are.
 
     Raises
     ------
@@ -53,17 +52,14 @@ def open_source(
     path = as_path("data", data, DEMO)
     try:
         exists = path.exists()
-    except OSError as error:  # too long a name, or a directory that may not be looked into
+    except OSError as error:  # too long a name, or a directory without permission
         raise UserError(f"data = {shown(data)} cannot be read ({reason_of_system(error)}); name another") from error
     if data == DEMO:
         path = ensure_demo(directory / DEMO)
-    elif _VERSION.fullmatch(data) and not exists:
+    elif is_data_version(data) and not exists:
         path = directory / data
         if not path.is_dir():
-            raise UserError(
-                f"data = {data!r} is not here yet; fetch it with: "
-                f"mlflow run . -e download --env-manager local -P version={data}"
-            )
+            raise UserError(f"data = {data!r} is not here yet; fetch it with: {next_command('download', version=data)}")
     elif path.suffix.lower() == ".csv" and path.is_file():
         converted = csv_as_parquet(path, directory / "converted")
         return open_dataset(converted, feature_set, scoring_target, targets)

@@ -203,7 +203,7 @@ def break_directory(directory, what):
         ("no json", "feature_set = 'small' needs a features.json"),
     ],
 )
-def test_broken_data_is_told_in_one_line(numerai_directory, what, message):
+def test_broken_data_is_one_line(numerai_directory, what, message):
     break_directory(numerai_directory, what)
     with pytest.raises(UserError, match=message) as caught:
         open_dataset(numerai_directory, "small", "target")
@@ -233,18 +233,18 @@ def test_a_wrong_name_gets_the_nearest_right_one(numerai_directory, call, messag
     ("text", "message"),
     [
         ("id,eraa,target\na,1,0.5\n", "has no column 'era'; did you mean 'eraa'"),
-        ("id,era,feature_a,target\na,1,high,0.5\n", "cannot be read as CSV .*high.*; mend that value"),
+        ("id,era,feature_a,target\na,1,high,0.5\n", "cannot be read as CSV .*high.*; correct that value"),
         ("id,era,feature_a,target\na,1,2,\n", "has a known 'target'"),
     ],
 )
-def test_a_broken_csv_is_told_in_one_line(tmp_path, text, message):
+def test_a_broken_csv_is_one_line(tmp_path, text, message):
     (tmp_path / "mine.csv").write_text(text)
     with pytest.raises(UserError, match=message):
         open_source(str(tmp_path / "mine.csv"), "all", "target", directory=tmp_path)
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_a_dataset_tells_what_it_holds(numerai_directory):
+def test_the_repr_names_rows_eras_and_columns(numerai_directory):
     dataset = open_dataset(numerai_directory, "small", "target")
     counts = f"{len(dataset.features)} features, {len(dataset.targets)} targets)"
     assert repr(dataset).endswith(counts)

@@ -1,4 +1,4 @@
-"""The invented market: Numerai's layout, weak signal, and a directory that is always whole."""
+"""The synthetic market: Numerai's layout, weak signal, and a directory that is always whole."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_benchmark_predictions_start_late_and_are_ranks(tiny: Path) -> None:
 
 
 @pytest.mark.parametrize(("days", "purge"), [(20, 8), (60, 16)])
-def test_benchmarks_know_nothing_from_within_the_purge(days: int, purge: int) -> None:
+def test_benchmarks_do_not_train_within_the_purge(days: int, purge: int) -> None:
     panel = simulate(TINY)
     first = 21
     chunk = (panel.eras >= first) & (panel.eras < first + 7)
@@ -209,7 +209,7 @@ def break_marker(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [spoil_file, truncate_file, age_version, break_marker])
-def test_a_spoiled_market_is_made_again(spoil: object, tiny: Path, tmp_path: Path) -> None:
+def test_a_spoiled_market_is_generated_again(spoil: object, tiny: Path, tmp_path: Path) -> None:
     directory = ensure_demo(tmp_path / "demo", TINY)
     assert callable(spoil)
     spoil(directory)
@@ -227,7 +227,7 @@ def test_a_whole_market_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [ensure_demo, write_market])
-def test_a_persons_own_files_are_never_replaced(make: object, tmp_path: Path) -> None:
+def test_the_users_own_files_are_never_replaced(make: object, tmp_path: Path) -> None:
     (tmp_path / "v5.3").mkdir()
     (tmp_path / "v5.3" / "train.parquet").write_bytes(b"PAR1")
     (tmp_path / "file").write_text("mine")
@@ -271,7 +271,7 @@ def test_a_killed_writer_leaves_nothing_in_the_way(tiny: Path, tmp_path: Path) -
     assert not list(tmp_path.glob(".demo.partial-*"))
 
 
-def test_several_processes_at_once_make_one_market(tiny: Path, tmp_path: Path) -> None:
+def test_several_processes_at_once_generate_one_market(tiny: Path, tmp_path: Path) -> None:
     writers = [start(tmp_path / "demo", repr(TINY)) for _ in range(3)]
     assert [writer.communicate(timeout=60) and writer.returncode for writer in writers] == [0, 0, 0]
     assert frames_equal(tmp_path / "demo", tiny)
@@ -317,7 +317,7 @@ def test_without_signal_nothing_is_predictable() -> None:
     assert np.std(corrs) < 0.05
 
 
-def test_a_strong_signal_is_plain_to_see() -> None:
+def test_a_strong_signal_cannot_be_missed() -> None:
     strong = Market(train_eras=40, validation_eras=30, rows_per_era=200, features=24, signal=6.0)
     assert 0.12 < benchmark_corr(strong) < 0.60
 

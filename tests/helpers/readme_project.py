@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import psutil
 
+from signal_miner.data.sources import is_data_version
 from tests.conftest import FEATURES, make_frame, write_numerai_directory
 from tests.helpers.readme import ROOT, Reader, all_blocks, at_top
 
@@ -128,7 +129,7 @@ def copy_project(target: Path) -> None:
 def experiments_of_numerai(project: Path) -> dict[Path, dict[str, Any]]:
     """Return the shipped experiments that mine a version of Numerai's data."""
     found = {path: tomllib.loads(path.read_text(encoding="utf-8")) for path in (project / "experiments").glob("*.toml")}
-    return {path: given for path, given in found.items() if re.fullmatch(r"v\d+(\.\d+)*", str(given.get("data")))}
+    return {path: given for path, given in found.items() if is_data_version(str(given.get("data")))}
 
 
 def shrink_experiments(project: Path) -> None:

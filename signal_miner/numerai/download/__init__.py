@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ import numerapi
 from filelock import FileLock, Timeout
 from rich.filesize import decimal
 
+from signal_miner.data.sources import is_data_version
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.numerai.api import anonymous_client, ask_numerai
 from signal_miner.numerai.download.checks import DamagedFile, agrees_with, check_contents, sha256_of
@@ -140,7 +140,7 @@ def _listing(client: numerapi.NumerAPI) -> dict[str, list[str]]:
     listing: dict[str, list[str]] = {}
     for full_name in answer if isinstance(answer, list) else []:
         version, _, name = str(full_name).partition("/")
-        if name and re.fullmatch(r"v\d+(\.\d+)*", version):
+        if name and is_data_version(version):
             listing.setdefault(version, []).append(name)
     if not listing:
         raise UserError("Numerai's API lists no data versions; try again later")

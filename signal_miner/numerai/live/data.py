@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from signal_miner.data.parquet_rows import open_parquet
+from signal_miner.data.sources import is_data_version
 from signal_miner.errors import UserError
 from signal_miner.models.registered_model import RegisteredModel
 from signal_miner.numerai.download import download_version
@@ -21,7 +21,6 @@ from signal_miner.numerai.download.checks import sha256_of
 from signal_miner.utils.redaction import reason_of
 
 LIVE, LIVE_BENCHMARKS = "live.parquet", "live_benchmark_models.parquet"
-_VERSION = re.compile(r"v\d+(\.\d+)*")
 
 
 @dataclass(frozen=True)
@@ -41,11 +40,6 @@ class LiveFiles:
     features: Path
     benchmarks: Path | None
     sha256: str
-
-
-def is_version(text: str) -> bool:
-    """Tell whether a text is written as a version of Numerai's data, such as ``v5.3``."""
-    return _VERSION.fullmatch(text) is not None
 
 
 def data_version(wanted: str | None, model: RegisteredModel) -> str:
@@ -69,7 +63,7 @@ def data_version(wanted: str | None, model: RegisteredModel) -> str:
         If neither is a version.
     """
     version = wanted or model.data
-    if is_version(version):
+    if is_data_version(version):
         return version
     if wanted:
         raise UserError(f"version={wanted!r} is not a version of Numerai's data; write one such as v5.3")

@@ -17,11 +17,12 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from rich.console import Console
 
+from signal_miner.data.sources import is_data_version
 from signal_miner.errors import UserError
 from signal_miner.models.registered_model import RegisteredModel
 from signal_miner.numerai.account import NumeraiAccount, RoundClosed
 from signal_miner.numerai.live.confirmation import confirm, predictions_file, settle
-from signal_miner.numerai.live.data import LiveFiles, data_version, fetch_live, is_version, local_live, read_live
+from signal_miner.numerai.live.data import LiveFiles, data_version, fetch_live, local_live, read_live
 from signal_miner.numerai.live.submission_file import as_csv, checked_submission
 from signal_miner.numerai.live.submission_runs import SubmissionRuns, TrackedSubmission
 from signal_miner.numerai.records import Round, Submission, clock
@@ -163,7 +164,7 @@ def _dry_run(options: SubmitOptions, model: RegisteredModel, console: Console) -
         path = options.directory / f"{name}_dry_run.csv"
         _write(_predict(model, frame), path, model, console)
     without = ""
-    if is_version(options.data_version or model.data):
+    if is_data_version(options.data_version or model.data):
         slot = f"to {options.numerai_model} " if options.numerai_model else ""
         without = f"; without it they would be submitted {slot}in the open round"
     console.print(f"Dry run: nothing uploaded{without}")

@@ -1,0 +1,114 @@
+"""Features of Numerai's files: the sets of ``features.json``, and what footers say of their values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from signal_miner.data.parquet_rows import open_parquet
+from signal_miner.errors import UserError, did_you_mean
+
+
+def features_of(source: Path, feature_set: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns of a feature set.
+
+    Parameters
+    ----------
+    source : Path
+        Data directory, or a single file.
+    feature_set : str
+        Key of ``feature_sets`` in ``features.json``; ``all`` where there is no such file.
+    names : sequence of str
+        Columns of the data.
+
+    Raises
+    ------
+    UserError
+        If there is no such set, or the data lack one of its features.
+    """
+    file = source / "features.json"
+    if not file.is_file():
+        if feature_set != "all":
+            raise UserError(f'feature_set = {feature_set!r} needs a features.json, and {source} has none; use "all"')
+        features = tuple(name for name in names if name.startswith("feature"))
+        if not features:
+            raise UserError(f"{source} has no column whose name starts with 'feature'; name the features so")
+        return features
+    try:
+        sets = json.loads(file.read_text(encoding="utf-8"))["feature_sets"]
+        listed = sets.get(feature_set)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file} is not Numerai's features.json ({error}); download it again") from error
+    if listed is None:
+        raise UserError(f"feature_set = {feature_set!r} is not in {file}{did_you_mean(feature_set, sets)}")
+    if not isinstance(listed, list) or not listed or not all(isinstance(name, str) for name in listed):
+        raise UserError(f"feature_set = {feature_set!r} in {file} is not a list of features; name another")
+    foreign = next((name for name in listed if not name.startswith("feature")), None)
+    if foreign is not None:
+        raise UserError(f"feature_set = {feature_set!r} in {file} holds {foreign!r}, which is not a feature; remove it")
+    known = set(names)
+    missing = [name for name in listed if name not in known]
+    if missing:
+        raise UserError(
+            f"{len(missing)} features of set {feature_set!r} are not in train.parquet, such as {missing[0]!r}; "
+            "download features.json and train.parquet of one version"
+        )
+    return tuple(listed)
+
+
+def largest_level_count(paths: Sequence[Path], features: Sequence[str]) -> int | None:
+    """Return the largest number of values of an integer feature; None if the statistics do not say."""
+    low, high = np.inf, -np.inf
+    for path in paths:
+        with open_parquet(path) as file:
+            metadata, schema = file.metadata, file.schema_arrow  # both are rebuilt at each access
+            if not all(pa.types.is_integer(schema.field(name).type) for name in features):
+                return None
+            indices = [schema.get_field_index(name) for name in features]
+            for group in range(metadata.num_row_groups):
+                for index in indices:
+                    statistics = metadata.row_group(group).column(index).statistics
+                    if statistics is None or not statistics.has_min_max:
+                        return None
+                    low, high = min(low, statistics.min), max(high, statistics.max)
+    return int(high - low + 1)
+
+
+def nullable_features(paths: Sequence[Path], features: Sequence[str]) -> tuple[str, ...]:
+    """Return the features that are missing or NaN in some row, in the order given.
+
+    Parquet's statistics count missing values but not NaN: only floating features, and those without statistics, are
+    read.
+    """
+    found = set()
+    for path in paths:
+        with open_parquet(path) as file:
+            metadata, schema = file.metadata, file.schema_arrow  # both are rebuilt at each access
+            for name in features:
+                count = _null_count(metadata, schema.get_field_index(name))
+                fraction = pa.types.is_floating(schema.field(name).type)
+                if count or ((count is None or fraction) and _has_nan(file, name)):
+                    found.add(name)
+    return tuple(name for name in features if name in found)
+
+
+def _null_count(metadata: pq.FileMetaData, index: int) -> int | None:
+    """Return the column's missing values by the statistics; None if they do not say."""
+    total = 0
+    for group in range(metadata.num_row_groups):
+        statistics = metadata.row_group(group).column(index).statistics
+        if statistics is None or not statistics.has_null_count:
+            return None
+        total += int(statistics.null_count)
+    return total
+
+
+def _has_nan(file: pq.ParquetFile, name: str) -> bool:
+    column = file.read(columns=[name]).column(name)
+    return bool(pc.any(pc.is_null(column, nan_is_null=True)).as_py())
