@@ -1,4 +1,4 @@
-"""The one error a user's mistake raises, and the words that help to repair it."""
+"""The error for a user's mistake, and the hint that helps to repair it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from difflib import get_close_matches
 
 
 class UserError(ValueError):
-    """A mistake that the person at the keyboard can repair.
+    """A mistake that the user can repair.
 
-    The message is one line: the value, the rule, the repair. The commands print it
-    as it is, without a traceback, and end with exit code 2; a notebook shows it alone, too.
+    The message is one line: the value, the rule, the repair. Commands print it without a traceback and exit with code
+    2; notebooks show it alone, too.
     """
 
     def _render_traceback_(self) -> list[str]:
@@ -19,28 +19,15 @@ class UserError(ValueError):
 
 
 class StoreError(UserError):
-    """A store that does not answer, or that the disk holds no more of."""
+    """A store that does not answer, or whose disk is full."""
 
 
 class Stopped(Exception):
-    """Raised inside long work that was asked to stop; what it was doing will be done again."""
+    """Raised inside long work that was asked to stop; the interrupted part is repeated later."""
 
 
 def did_you_mean(value: str, choices: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the nearest choice, else the choices themselves.
-
-    Parameters
-    ----------
-    value : str
-        What was written.
-    choices : iterable of str
-        What could have been written.
-
-    Returns
-    -------
-    str
-        A clause that starts with ``"; "``, or ``""`` where there are no choices.
-    """
+    """Return ``"; did you mean 'x'?"`` for the nearest choice, else ``"; known are …"``, or ``""`` without choices."""
     known = [str(choice) for choice in choices]
     near = get_close_matches(value, known, n=1, cutoff=0.6)
     if near:

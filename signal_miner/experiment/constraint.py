@@ -1,4 +1,4 @@
-"""A constraint between parameters, such as ``num_leaves <= 2**max_depth``, read without ``eval``."""
+"""A constraint between parameters, such as ``num_leaves <= 2**max_depth``, parsed and computed without ``eval``."""
 
 from __future__ import annotations
 
@@ -31,35 +31,24 @@ _OPERATIONS: dict[type, Callable[..., Any]] = {
 }
 _RULE = "use parameter names, numbers, + - * / // % **, comparisons, and, or, not"
 _LARGEST_POWER = 4096
-_LONGEST = 1000  # letters
+_LONGEST = 1000  # characters
 _DEEPEST = 100
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """A comparison that a configuration must satisfy.
-
-    Attributes
-    ----------
-    expression : str
-        As written, such as ``num_leaves <= 2**max_depth``.
-    """
+    """A comparison that a configuration must satisfy; `expression` is as written."""
 
     expression: str
     _tree: ast.expr = field(repr=False, compare=False)
 
     @property
     def names(self) -> frozenset[str]:
-        """The parameters it speaks of."""
+        """The parameters that it compares."""
         return frozenset(node.id for node in ast.walk(self._tree) if isinstance(node, ast.Name))
 
     def allows(self, params: Mapping[str, Any]) -> bool:
-        """Say whether a configuration satisfies the constraint.
-
-        Parameters
-        ----------
-        params : mapping of str to value
-            Must hold every name of the expression.
+        """Return whether a configuration, which must hold all `names`, satisfies the constraint.
 
         Raises
         ------
@@ -76,35 +65,25 @@ class Constraint:
 
 
 def parse_constraint(expression: str, known: Iterable[str]) -> Constraint:
-    """Read a constraint.
-
-    Parameters
-    ----------
-    expression : str
-        Python's comparison syntax over parameter names.
-    known : iterable of str
-        Names that it may use.
-
-    Returns
-    -------
-    Constraint
+    """Parse a constraint, written in Python's comparison syntax over the names in `known`.
 
     Raises
     ------
     UserError
-        If it is not such an expression, or names something unknown.
+        If it is not such an expression, or has another name.
     """
     if len(expression) > _LONGEST:
-        raise UserError(f"constraint = {shown(expression)} has more than {_LONGEST} letters; write a shorter one")
+        raise UserError(f"constraint = {shown(expression)} has more than {_LONGEST} characters; write a shorter one")
     try:
         tree = ast.parse(expression.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:  # the last three: a null byte, too deep
         raise UserError(f"constraint = {expression!r} is not an expression; {_RULE}") from error
+    # Its depth is measured level by level, as `_compute` recurses and Python bounds recursion.
     level: list[ast.AST] = [tree]
     depth = 0
     while level := [child for node in level for child in ast.iter_child_nodes(node)]:
         depth += 1
-    if depth > _DEEPEST:  # it is computed by recursion, which Python bounds
+    if depth > _DEEPEST:
         raise UserError(f"constraint = {shown(expression)} is nested more than {_DEEPEST} deep; write a flatter one")
     known = list(known)
     for node in ast.walk(tree):

@@ -1,4 +1,4 @@
-"""The categorical grid of LightGBM parameters, its constraint, and draws from it without repetition."""
+"""The categorical grid of LightGBM parameters, and draws from it without repetition."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENUMERATED_CELLS = 100_000
 """A grid of at most this many cells is shuffled whole; a larger one is drawn by rejection."""
 
 REJECTED_DRAWS = 20_000
-"""Draws in a row that a large grid may reject before it counts as exhausted."""
+"""Consecutive rejections after which a large grid counts as exhausted."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Grid:
-    """A categorical grid with an optional constraint.
-
-    Attributes
-    ----------
-    axes : tuple of Axis
-        Dimensions, in the order of the experiment file.
-    constraint : Constraint or None
-        What a cell must satisfy to be trained.
-    """
+    """A categorical grid: axes in the order of the experiment file, and what a cell must satisfy to be trained."""
 
     axes: tuple[Axis, ...]
     constraint: Constraint | None = None
@@ -53,17 +45,12 @@ class Grid:
         return {axis.name: axis.values[index] for axis, index in zip(self.axes, cell, strict=True)}
 
     def is_feasible(self, cell: tuple[int, ...]) -> bool:
-        """Say whether the constraint allows a cell."""
+        """Return whether the constraint allows a cell."""
         return self.constraint is None or self.constraint.allows(self.params(cell))
 
 
 class Draws:
-    """Uniform draws of distinct feasible cells: draw *k* depends on the seed and the draws before it alone.
-
-    Parameters
-    ----------
-    grid : Grid
-    seed : int
+    """Uniform draws of distinct feasible cells: draw *k* depends only on the seed and the draws before it.
 
     Raises
     ------
@@ -85,24 +72,17 @@ class Draws:
             raise UserError(f"constraint = {text!r} allows no configuration of the grid; loosen it")
 
     def draw(self, number: int, drawn: Set[tuple[int, ...]]) -> tuple[int, ...] | None:
-        """Return draw `number`, or None where the grid is exhausted.
+        """Return the cell of draw `number`, from 0, one index an axis; None if the grid is exhausted.
 
-        Parameters
-        ----------
-        number : int
-            Which draw, from 0.
-        drawn : set of tuple of int
-            The cells of all draws before it.
-
-        Returns
-        -------
-        tuple of int or None
-            One index an axis.
+        `drawn` holds the cells of all draws before it.
         """
         if self._shuffled is not None:
-            # In an undisturbed study the cell at `number` is free; in one that lost a line of its journal, a later one.
-            order = chain(range(number, len(self._shuffled)), range(min(number, len(self._shuffled))))
-            return next((self._shuffled[place] for place in order if self._shuffled[place] not in drawn), None)
+            # The cell at `number` is free, unless the study's journal lost a line; then the next free one is.
+            cells = self._shuffled
+            order = chain(range(number, len(cells)), range(min(number, len(cells))))
+            return next((cells[index] for index in order if cells[index] not in drawn), None)
+        # Too many cells to shuffle, and far more than are ever drawn: rejection is uniform and rarely repeats. A
+        # generator of its own for each draw, so that a resumed study draws the same without replaying earlier draws.
         generator = np.random.default_rng([self._seed, number])
         shape = [len(axis.values) for axis in self._grid.axes]
         for _ in range(REJECTED_DRAWS):

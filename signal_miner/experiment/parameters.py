@@ -1,4 +1,4 @@
-"""The LightGBM parameters that a grid may hold, how a file writes an axis, and what checks of any value share."""
+"""The LightGBM parameters that can be mined, and how a file writes an axis."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from signal_miner.errors import UserError, did_you_mean
-from signal_miner.utils.validation import _LARGEST_NUMBER, LARGEST_AXIS, LARGEST_INTEGER, Rule, Value, shown
+from signal_miner.utils.validation import LARGEST_AXIS, LARGEST_INTEGER, Rule, Value, shown
+
+_LARGEST_NUMBER = 1e30
 
 RULES: dict[str, Rule] = {
     "colsample_bytree": Rule(float, 0, 1, open_low=True),
@@ -32,7 +34,7 @@ RULES: dict[str, Rule] = {
     "device_type": Rule(str, choices=("cpu", "gpu", "cuda")),
     "target": Rule(str),
 }
-"""What a grid and a benchmark may set, by LightGBM's scikit-learn names, and ``target``."""
+"""Parameters of a grid and a benchmark, by LightGBM's scikit-learn names, and ``target``."""
 
 _ALIASES = {
     "feature_fraction": "colsample_bytree",
@@ -57,13 +59,7 @@ _ALIASES = {
 
 
 def check_name(name: str, where: str) -> Rule:
-    """Return the rule of a parameter.
-
-    Raises
-    ------
-    UserError
-        If a grid may not hold it.
-    """
+    """Return the rule of a parameter; raise a UserError if it cannot be mined."""
     if name in RULES:
         return RULES[name]
     if name in _ALIASES:
@@ -76,13 +72,7 @@ def check_name(name: str, where: str) -> Rule:
 
 
 def check_value(name: str, value: Any, where: str) -> Value:
-    """Return a value in its parameter's type.
-
-    Raises
-    ------
-    UserError
-        If it is of another type or out of range.
-    """
+    """Return a value in its parameter's type; raise a UserError if it has another type or is out of range."""
     rule = check_name(name, where)
     if rule.kind is int and isinstance(value, float) and value.is_integer():
         value = int(value)
@@ -95,24 +85,13 @@ def check_value(name: str, value: Any, where: str) -> Value:
 def parse_axis(name: str, written: Any, where: str = "grid") -> tuple[Value, ...]:
     """Return the values of one axis.
 
-    Parameters
-    ----------
-    name : str
-        Parameter.
-    written : object
-        A list of values; a single value; or a table ``{from, to, count}`` (evenly spaced, both ends included,
-        integers cut as ``numpy.linspace(..., dtype=int)`` cuts them) or, for integers, ``{from, to, step}``.
-    where : str
-        Table of the file, for errors.
-
-    Returns
-    -------
-    tuple of value
+    It is written as a list of values; a single value; or a table ``{from, to, count}`` (evenly spaced, both ends
+    included, integers truncated as by ``numpy.linspace(..., dtype=int)``) or, for integers, ``{from, to, step}``.
 
     Raises
     ------
     UserError
-        If it is none of these, a value breaks its parameter's rule, or a value is there twice.
+        If it is none of these, a value breaks its parameter's rule, or a value occurs twice.
     """
     rule = check_name(name, where)
     if isinstance(written, Mapping):
@@ -125,7 +104,7 @@ def parse_axis(name: str, written: Any, where: str = "grid") -> tuple[Value, ...
         raise UserError(f"{where}.{name} = [] has no values; list one or more, or leave the key out")
     if len(set(values)) < len(values):
         twice = next(value for value in values if values.count(value) > 1)
-        raise UserError(f"{where}.{name} holds {twice!r} twice; each value may stand once")
+        raise UserError(f"{where}.{name} holds {twice!r} twice; list each value once")
     return tuple(values)
 
 

@@ -18,16 +18,11 @@ from signal_miner.utils.redaction import without_passwords
 Value = bool | int | float | str
 """One value of a parameter."""
 
-
 LARGEST_AXIS = 1_000_000
-"""Values that one axis may have."""
-
+"""Maximum number of values of one axis."""
 
 LARGEST_INTEGER = 10**9
-"""Integers of a setting that has no nearer bound; what counts them holds 32 bits."""
-
-
-_LARGEST_NUMBER = 1e30
+"""Bound of integer settings without a nearer one, as counters have 32 bits."""
 
 
 class _Shown(reprlib.Repr):
@@ -36,7 +31,7 @@ class _Shown(reprlib.Repr):
         self.maxstring = self.maxother = 200
 
     def repr_int(self, x: int, level: int) -> str:
-        # Python writes no integer of more than 4300 digits, and nobody reads one of more than 40.
+        # Python refuses to write an integer of more than 4300 digits, and more than 40 are unreadable.
         return repr(x) if abs(x) < 10**40 else f"about {'-' * (x < 0)}1e{math.log10(abs(x)):.0f}"
 
     def repr_str(self, x: str, level: int) -> str:
@@ -47,42 +42,25 @@ _SHOWN = _Shown()
 
 
 def shown(value: object) -> str:
-    """Return a value as an error shows it: in one short line and without passwords, whatever it is or holds."""
+    """Return a value of any type as an error shows it: in one short line, without passwords."""
     return " ".join(_SHOWN.repr(value).split())
 
 
 def as_path(key: str, value: object, example: str) -> Path:
-    """Return a path that a person gave, with ``~`` for the home directory.
-
-    Raises
-    ------
-    UserError
-        If it is none.
-    """
+    """Return a path from the user, with ``~`` expanded; raise a UserError if it is not a path."""
     if not isinstance(value, str | os.PathLike) or "\0" in str(value):
         raise UserError(f"{key} = {shown(value)} is not a path; write one such as {example!r}")
     try:
         return Path(value).expanduser()
     except RuntimeError:
-        raise UserError(
-            f"{key} = {shown(value)} begins with no user's home directory; write it from the root"
-        ) from None
+        raise UserError(f"{key} = {shown(value)} names no user's home directory; write the absolute path") from None
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Type and range of a parameter.
+    """Type (`bool`, `int`, `float` or `str`) and range of a value; `open_low` excludes `low` itself.
 
-    Attributes
-    ----------
-    kind : type
-        `bool`, `int`, `float` or `str`.
-    low, high : float
-        Bounds.
-    open_low : bool
-        Whether `low` itself is excluded.
-    choices : tuple of str
-        For a `str`: what it may be; empty where anything may stand.
+    `choices` are the allowed texts, all if empty.
     """
 
     kind: type
@@ -92,7 +70,7 @@ class Rule:
     choices: tuple[str, ...] = ()
 
     def describe(self) -> str:
-        """Return the rule in words."""
+        """Return the rule in English, such as ``an integer of at least 1``."""
         if self.kind is bool:
             return "true or false"
         if self.kind is str:
@@ -117,13 +95,7 @@ class Rule:
         return bool(self.low <= value <= self.high) and not (self.open_low and value == self.low)
 
     def checked(self, key: str, value: Any, repair: str = "") -> Any:
-        """Return a value in the rule's type.
-
-        Raises
-        ------
-        UserError
-            If the rule does not admit it.
-        """
+        """Return a value in the rule's type; raise a UserError, with `repair`, if the rule does not admit it."""
         if not self.admits(value):
             raise UserError(f"{key} = {shown(value)} is not {self.describe()}{repair}")
         return self.kind(value)

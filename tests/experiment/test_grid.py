@@ -127,7 +127,8 @@ def test_a_constraint_that_cannot_be_computed_names_the_values():
 
 @pytest.mark.parametrize("expression", ["-" * 20_000 + "1", "(" * 900 + "max_bin" + ")" * 900])
 def test_a_constraint_that_is_too_long_is_refused(expression):
-    with pytest.raises(UserError, match=r"^constraint = '.*\.\.\..*' has more than 1000 letters; write a shorter one$"):
+    message = r"^constraint = '.*\.\.\..*' has more than 1000 characters; write a shorter one$"
+    with pytest.raises(UserError, match=message):
         parse_constraint(expression, ["max_bin"])
 
 

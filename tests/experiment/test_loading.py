@@ -304,7 +304,7 @@ def test_a_mistake_in_a_file_names_the_file(tmp_path, monkeypatch):
         (None, "path = None is not a path; write one such as 'experiments/demo.toml'"),
         (b"demo.toml", "path = b'demo.toml' is not a path"),
         ("a\0b", r"path = 'a\\x00b' is not a path"),
-        ("~nouser/x.toml", "path = '~nouser/x.toml' begins with no user's home directory; write it from the root"),
+        ("~nouser/x.toml", "path = '~nouser/x.toml' names no user's home directory; write the absolute path"),
         ("a" * 5000, r"cannot be read \(File name too long\); name another"),
     ],
 )
@@ -319,7 +319,7 @@ def test_data_that_no_experiment_names_are_one_line():
         UserError, match=r"^experiment = 'tiny.toml' is not an Experiment; pass what load_experiment or make"
     ):
         open_data("tiny.toml")
-    with pytest.raises(UserError, match=r"^data = '~nouser/x' begins with no user's home directory"):
+    with pytest.raises(UserError, match=r"^data = '~nouser/x' names no user's home directory"):
         open_data(made(data="~nouser/x"))
     with pytest.raises(UserError, match=r"^data = 'aa.*aa' cannot be read \(File name too long\); name another$"):
         open_data(made(data="a" * 5000))

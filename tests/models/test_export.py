@@ -156,7 +156,7 @@ def test_a_place_that_takes_no_file_is_told_before_the_work(
         (5, "path = 5 is not a path"),
         (b"predict.pkl", "path = b'predict.pkl' is not a path"),
         ("a\0b", r"path = 'a\\x00b' is not a path"),
-        ("~nouser/x", "path = '~nouser/x' begins with no user's home directory; write it from the root"),
+        ("~nouser/x", "path = '~nouser/x' names no user's home directory; write the absolute path"),
         ("/dev/null", "path = '/dev/null' is a device, a pipe or a socket; name a file"),
         ("pipe", "path = 'pipe' is a device, a pipe or a socket; name a file"),
         ("socket", "path = 'socket' is a device, a pipe or a socket; name a file"),
