@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,29 @@ def test_the_parameters_listed_for_a_command_are_those_declared():
         names = {name for row in rows.splitlines() for name in re.findall(r"`(\w+)`", row.split(" | ")[0])}
         listed |= dict.fromkeys(re.findall(r"`(\w+)`", head), names)
     assert listed == {name: set(command["parameters"]) for name, command in ENTRY_POINTS.items()}
+
+
+OTHERS = {"mlflow run", "No module named 'signal_miner'", "duplicate column name", "table … already exists"}
+"""Symptoms that are not messages of the project."""
+
+
+def strings(source: str) -> Iterator[str]:
+    """Yield the string literals, with … for each value of an f-string."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+
+
+def test_the_messages_of_troubleshooting_are_those_of_the_code():
+    rows = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8").splitlines()
+    quoted = {text for row in rows if row.startswith("| ") for text in re.findall(r"`([^`]+)`", row.split(" | ")[0])}
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "signal_miner").rglob("*.py")]
+    messages = "\n".join(text for source in sources for text in strings(source))
+    missing = [text for text in quoted - OTHERS if not re.search(".*".join(map(re.escape, text.split("…"))), messages)]
+    assert not missing
+    assert len(quoted) > len(OTHERS)
 
 
 @pytest.mark.parametrize(
