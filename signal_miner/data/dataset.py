@@ -74,10 +74,7 @@ class Dataset:
     def rows_of(self, eras: Sequence[int]) -> Rows:
         """Return the rows of era numbers: a range if the eras are neighbours in these data, else ascending positions.
 
-        Raises
-        ------
-        ValueError
-            If there are none, or the data lack one.
+        Raises a ValueError if there are none, or the data lack one.
         """
         wanted = np.unique(np.asarray(eras))
         starts = np.searchsorted(self.eras, wanted, side="left")
@@ -89,13 +86,7 @@ class Dataset:
         return np.concatenate([np.arange(start, stop) for start, stop in zip(starts, stops, strict=True)])
 
     def span_of(self, eras: Sequence[int]) -> slice:
-        """Return the range of rows of neighbouring eras.
-
-        Raises
-        ------
-        ValueError
-            If other eras lie between them, or the data lack one.
-        """
+        """Return the range of rows of eras; raise a ValueError if they are not neighbours or the data lack one."""
         rows = self.rows_of(eras)
         if isinstance(rows, slice):
             return rows
@@ -165,12 +156,9 @@ class Dataset:
         UserError
             If none of these gives it.
         """
-        match = _HORIZON.search(target)
+        match = _HORIZON.search(target) or _HORIZON.search(self._twin(target) or "")
         if match:
             return int(match.group(1))
-        twin = self._twin(target)
-        if twin is not None:
-            return int(_HORIZON.search(twin).group(1))  # type: ignore[union-attr]
         if declared is not None:
             return declared
         raise UserError(
@@ -179,6 +167,7 @@ class Dataset:
         )
 
     def _twin(self, target: str) -> str | None:
+        """Return a target of the same values whose name has a horizon; few rows rule out most without a whole read."""
         candidates = [name for name in self.targets if name != target and _HORIZON.search(name)]
         if not candidates:
             return None
@@ -229,8 +218,9 @@ def open_dataset(source: Path, feature_set: str, scoring_target: str, targets: S
         _check_columns(path, schema, (*features, *known))
     positions, eras, labels = _resolved_rows(paths, scoring_target)
     rows = ParquetRows(paths, positions)
-    _check_ids(rows, _id_column(names))
-    benchmark_paths = _benchmark_paths(source) if _id_column(names) else ()
+    id_column = _id_column(names)
+    _check_ids(rows, id_column)
+    benchmark_paths = tuple(source / name for name in BENCHMARK_FILES if (source / name).is_file() and id_column)
     digest = hashlib.sha256(b"".join(footer_digest(path) for path in (*paths, *benchmark_paths)))
     digest.update(json.dumps([features, scoring_target]).encode())
     digest.update(eras.tobytes())
@@ -244,7 +234,7 @@ def open_dataset(source: Path, feature_set: str, scoring_target: str, targets: S
         targets=known,
         scoring_target=scoring_target,
         source=rows,
-        id_column=_id_column(names),
+        id_column=id_column,
         feature_bytes=max(schema.field(name).type.bit_width for name in features) // 8 or 1,
         benchmark_paths=benchmark_paths,
         benchmark_columns=_benchmark_columns(benchmark_paths),
@@ -330,10 +320,6 @@ def _resolved_rows(
     order = np.argsort(eras[positions], kind="stable")
     positions = positions[order].astype(np.int64)
     return positions, eras[positions].astype(np.int32), {int(era): labels[int(era)] for era in resolved}
-
-
-def _benchmark_paths(source: Path) -> tuple[Path, ...]:
-    return tuple(source / name for name in BENCHMARK_FILES if (source / name).is_file())
 
 
 def _benchmark_columns(paths: Sequence[Path]) -> tuple[str, ...]:

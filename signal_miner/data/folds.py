@@ -163,17 +163,7 @@ class WalkForward:
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
         """Yield the row positions to train on and to predict, fold by fold.
 
-        Parameters
-        ----------
-        X, y : object
-            Ignored; part of scikit-learn's protocol.
-        groups : array_like, shape (n_rows,)
-            Era of each row.
-
-        Yields
-        ------
-        train, validation : ndarray of intp
-            Row positions.
+        `groups` is the era of each row; `X` and `y`, of scikit-learn's protocol, are ignored.
 
         Raises
         ------

@@ -32,15 +32,7 @@ LARGE_FOOTER_BYTES = 32 * 2**20
 
 @dataclass(frozen=True, eq=False)
 class ParquetRows:
-    """Chosen rows of parquet files, in a chosen order.
-
-    Attributes
-    ----------
-    paths : tuple of Path
-        Files, with the same columns.
-    positions : ndarray of int64, shape (n_rows,)
-        Position of each row in the files laid end to end.
-    """
+    """Chosen rows of files with the same columns; `positions`, shape (n_rows,), count through all files in order."""
 
     paths: tuple[Path, ...]
     positions: NDArray[np.int64]
@@ -49,13 +41,7 @@ class ParquetRows:
         return len(self.positions)
 
     def read(self, columns: Sequence[str], rows: Rows = slice(None)) -> pa.Table:
-        """Return some columns of some rows, in the order given; only the row groups that hold them are read.
-
-        Raises
-        ------
-        UserError
-            If a file cannot be read.
-        """
+        """Return some columns of some rows, in the order given; only the row groups that hold them are read."""
         wanted = self.positions[rows]
         order = None if _ascending(wanted) else np.argsort(wanted, kind="stable")
         pieces = [
@@ -103,48 +89,31 @@ class Footer:
         return int(self.metadata.num_rows)
 
 
-class _Footers:
-    """Parses each footer once for all threads, until its file changes."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[Path, tuple[tuple[int, int, int], Footer]] = OrderedDict()
-
-    def of(self, path: Path) -> Footer:
-        state = path.stat()
-        version = (state.st_size, state.st_mtime_ns, state.st_ino)
-        with self._lock:
-            if path not in self._kept or self._kept[path][0] != version:
-                with pq.ParquetFile(path, memory_map=False) as file:
-                    metadata = file.metadata
-                sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
-                self._kept[path] = version, Footer(metadata, np.cumsum(sizes, dtype=np.int64))
-            self._kept.move_to_end(path)
-            while len(self._kept) > KEPT_FOOTERS:
-                self._kept.popitem(last=False)
-            return self._kept[path][1]
-
-    def forget(self, larger_than: int) -> None:
-        with self._lock:
-            for path in [
-                path for path, (_, footer) in self._kept.items() if footer.metadata.serialized_size > larger_than
-            ]:
-                del self._kept[path]
-
-
-_FOOTERS = _Footers()
+_FOOTERS: OrderedDict[Path, tuple[tuple[int, int, int], Footer]] = OrderedDict()
+_FOOTERS_LOCK = threading.Lock()
 
 
 def footer_of(path: Path) -> Footer:
-    """Return a parquet file's footer, parsed at the first call and when the file has changed.
+    """Return a parquet file's footer, parsed once for all threads, and again when the file has changed.
 
     Raises
     ------
     UserError
-        If the file is absent, truncated or no parquet file.
+        If the file is absent, truncated or not a parquet file.
     """
     try:
-        return _FOOTERS.of(path)
+        state = path.stat()
+        version = (state.st_size, state.st_mtime_ns, state.st_ino)
+        with _FOOTERS_LOCK:
+            if path not in _FOOTERS or _FOOTERS[path][0] != version:
+                with pq.ParquetFile(path, memory_map=False) as file:
+                    metadata = file.metadata
+                sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+                _FOOTERS[path] = version, Footer(metadata, np.cumsum(sizes, dtype=np.int64))
+            _FOOTERS.move_to_end(path)
+            while len(_FOOTERS) > KEPT_FOOTERS:
+                _FOOTERS.popitem(last=False)
+            return _FOOTERS[path][1]
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; give a directory or file that does") from error
     except (pa.ArrowInvalid, OSError) as error:
@@ -154,18 +123,14 @@ def footer_of(path: Path) -> Footer:
 
 
 def forget_large_footers(larger_than: int = LARGE_FOOTER_BYTES) -> None:
-    """Forget parsed footers that take more than this many bytes in their files; they are parsed again when needed."""
-    _FOOTERS.forget(larger_than)
+    """Drop parsed footers of more than this many bytes in their files; they are parsed again when needed."""
+    with _FOOTERS_LOCK:
+        for path in [path for path, (_, each) in _FOOTERS.items() if each.metadata.serialized_size > larger_than]:
+            del _FOOTERS[path]
 
 
 def open_parquet(path: Path) -> pq.ParquetFile:
-    """Open a parquet file.
-
-    Raises
-    ------
-    UserError
-        If it is absent, truncated or no parquet file.
-    """
+    """Open a parquet file; raise a UserError if it is absent, truncated or not a parquet file."""
     footer = footer_of(path)
     try:
         return pq.ParquetFile(path, metadata=footer.metadata, memory_map=False)
