@@ -85,7 +85,7 @@ def numerai_directory(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def legacy_directory() -> Path:
-    """Real Numerai data of 2017, where it lies beside the checkout."""
+    """Real Numerai data of 2017, if it is beside the checkout."""
     directory = SHARED_DATA / "numerai_legacy"
     if not directory.is_dir():
         pytest.skip("real Numerai data are not beside this checkout")
@@ -95,7 +95,7 @@ def legacy_directory() -> Path:
 # MLflow and numerapi take seconds to import: a test that needs neither does not wait for them.
 @pytest.fixture(scope="session")
 def tiny_mining(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CompletedProcess[str]]:
-    """A directory in which the command, as a process, made a store and mined ten trials; and what it said."""
+    """A directory in which the command, as a process, created a store and mined ten trials; and its output."""
     from tests.helpers.mining import run_mining, write_experiment
 
     directory = tmp_path_factory.mktemp("tiny")
@@ -107,7 +107,7 @@ def tiny_mining(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Complet
 
 @pytest.fixture(scope="session")
 def tiny_study(tiny_mining: tuple[Path, CompletedProcess[str]]) -> Path:
-    """The directory of that study, to which nothing but ensembles is added; tests that change it take a copy."""
+    """The directory of that study, to which only ensembles are added; tests that change it use a copy."""
     return tiny_mining[0]
 
 
@@ -139,9 +139,9 @@ def experiment(store: str, tmp_path: Path) -> Iterator[str]:
     from signal_miner.tracking.store import open_client
 
     client = open_client(store)
-    made = client.create_experiment(tmp_path.name, artifact_location=(tmp_path / "artifacts").as_uri())
-    yield str(made)
-    client.delete_experiment(made)
+    experiment_id = client.create_experiment(tmp_path.name, artifact_location=(tmp_path / "artifacts").as_uri())
+    yield str(experiment_id)
+    client.delete_experiment(experiment_id)
 
 
 @pytest.fixture
