@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from signal_miner.report.fold_plan import scored_folds
 from signal_miner.report.measures import mean_over_eras
 from signal_miner.report.style import BENCHMARK, GREY, INK, LEADERS, MUTED, PURPLE, drawing, legend_below, new_figure
-from signal_miner.report.wording import shortened
 from signal_miner.scoring.series import sharpe
 from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
+from signal_miner.utils.formatting import shortened
 
 _CHARACTERS = 48  # that stand side by side over the axis
 

@@ -1,4 +1,4 @@
-"""All figures of a report, with their names, captions and what a reader is told who does not see them."""
+"""All figures of a report, with their names, captions and descriptions for readers who cannot see them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from signal_miner.report.fold_plan import fold_plan_figure
 from signal_miner.report.luck import intervals_figure, luck_figure
 from signal_miner.report.parameters import parameters_figure, varying_dimensions
 from signal_miner.report.scatters import contribution_figure, past_vs_future_figure
+from signal_miner.report.sentences import interval_text
 from signal_miner.report.uniqueness import correlations_figure
-from signal_miner.report.wording import interval_text, number_text, percent_text
+from signal_miner.utils.formatting import number_text, percent_text
 
-_ONE_COLUMN = 4  # panels of parameters that stand in one figure on a page
+_ONE_COLUMN = 4  # most panels of parameters in one figure on the page
 
 
 @dataclass(frozen=True, eq=False)
-class Plate:
+class PageFigure:
     """A figure of the report.
 
     Attributes
@@ -32,9 +33,9 @@ class Plate:
     caption : str
         What to look for in it.
     description : str
-        What it shows, for a reader who does not see it.
+        Text alternative.
     on_page, as_file : bool
-        Whether it stands on the page, and whether it is written as PNG.
+        Whether the page shows it, and whether it is written as PNG.
     """
 
     name: str
@@ -45,19 +46,19 @@ class Plate:
     as_file: bool = True
 
 
-def plates(contents: ReportContents) -> Iterator[Plate]:
+def page_figures(contents: ReportContents) -> Iterator[PageFigure]:
     """Draw the figures one after the other, in the page's order; those that would be empty are left out."""
     scores, judgement, chosen = contents.scores, contents.judgement, contents.chosen
     relation, deflation, overfitting = judgement.relation, judgement.deflation, judgement.overfitting
-    yield Plate(
+    yield PageFigure(
         "past_vs_future",
         past_vs_future_figure(scores, relation),
         "Every dot is a trial. On the dotted line test is as good as validation was; a flat fit means that validation "
-        "did not tell test.",
+        "did not predict test.",
         f"Scatter of test Sharpe against validation Sharpe of {relation.n_trials} trials: rank correlation "
         f"{interval_text(relation.rank_correlation)}, slope of the fit {number_text(relation.slope)}.",
     )
-    yield Plate(
+    yield PageFigure(
         "luck",
         luck_figure(scores, deflation, overfitting),
         "Above: a best trial left of the dashed line shows no more than luck alone would. "
@@ -65,7 +66,7 @@ def plates(contents: ReportContents) -> Iterator[Plate]:
         f"Histogram of validation Sharpe; luck's expected best is {number_text(deflation.expected_best_sharpe)}."
         + ("" if overfitting is None else f" Below, logits: {percent_text(overfitting.probability)} are under 0."),
     )
-    yield Plate(
+    yield PageFigure(
         "intervals",
         intervals_figure(scores, judgement.leaders),
         "Where an interval on the right crosses the orange line, the model may be no better than the benchmark.",
@@ -73,33 +74,33 @@ def plates(contents: ReportContents) -> Iterator[Plate]:
         f"test; the first is {chosen.name}, {interval_text(chosen.sharpe['validation'])} in validation.",
     )
     if contents.correlations is not None:
-        yield Plate(
+        yield PageFigure(
             "correlations",
             correlations_figure(contents.correlations),
             "Correlation of predictions; models that are alike stand side by side, so a block of strong "
             "colour is one idea, found several times.",
             f"Matrix of correlations of {len(contents.correlations.names)} models, clustered.",
         )
-    yield Plate(
+    yield PageFigure(
         "bmc_vs_benchmark_corr",
         contribution_figure(scores),
         "Right is close to the benchmark, up adds to it: the most useful trials are at the top, far to the left.",
         "Scatter of BMC against correlation with the benchmark in validation, a dot a trial.",
     )
-    yield Plate(
+    yield PageFigure(
         "cumulative_corr",
         cumulative_corr_figure(scores, contents.plan),
         "A model with skill climbs in test as it did in validation. Hatched: eras that the fold after them did not "
         "train on, as their targets overlap its own.",
         "Cumulative CORR by era of the first five trials and the benchmark, with the folds' borders.",
     )
-    yield Plate(
+    yield PageFigure(
         "corr_by_trees",
         corr_by_trees_figure(scores),
         "The marked number of trees is the best in validation; in test it is shown, not chosen.",
         "Mean CORR against number of trees of the first five trials, in validation and in test.",
     )
-    yield Plate(
+    yield PageFigure(
         "fold_plan",
         fold_plan_figure(contents.plan),
         "For the benchmark's target; targets of another horizon have another purge.",
@@ -108,7 +109,7 @@ def plates(contents: ReportContents) -> Iterator[Plate]:
     yield from _parameters(contents)
 
 
-def _parameters(contents: ReportContents) -> Iterator[Plate]:
+def _parameters(contents: ReportContents) -> Iterator[PageFigure]:
     count = len(varying_dimensions(contents.trials, contents.plan))
     if not count:
         return
@@ -116,7 +117,7 @@ def _parameters(contents: ReportContents) -> Iterator[Plate]:
     described = f"Medians and quartiles of validation and test Sharpe by {count} parameters."
     caption = "What helps in validation but not in test was fitted to validation."
     scores, trials, plan = contents.scores, contents.trials, contents.plan
-    yield Plate("parameters", parameters_figure(scores, trials, plan), caption, described, on_page=parts == 1)
+    yield PageFigure("parameters", parameters_figure(scores, trials, plan), caption, described, on_page=parts == 1)
     if parts > 1:
         for part in range(1, parts + 1):
             figure = parameters_figure(scores, trials, plan, (part, parts))
@@ -125,4 +126,4 @@ def _parameters(contents: ReportContents) -> Iterator[Plate]:
                 if part == 1
                 else "Numbers of more than eight values are binned; a bin is labelled by its median."
             )
-            yield Plate(f"parameters_{part}", figure, said, described, as_file=False)
+            yield PageFigure(f"parameters_{part}", figure, said, described, as_file=False)

@@ -22,8 +22,8 @@ from signal_miner.report.style import (
     legend_below,
     new_figure,
 )
-from signal_miner.report.wording import number_text, percent_text, shortened
 from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
+from signal_miner.utils.formatting import number_text, percent_text, shortened
 
 _SECTIONS = (VALIDATION, TEST)
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from signal_miner.overfitting.records import FEWEST_TRIALS, STRONG
 from signal_miner.report.contents import ReportContents
-from signal_miner.report.gallery import plates
+from signal_miner.report.gallery import page_figures
 from signal_miner.report.style import THEME, png, svg
 from signal_miner.report.summary import headline, others_text, relation_facts, summary_lines, uniqueness_sentence
 from signal_miner.report.tables import COLUMNS, SECTIONS, findings, leaderboard_rows
@@ -19,7 +19,7 @@ from signal_miner.utils.files import write_whole
 
 PAGE = "report.html"
 
-_SECTION_NOTES = {"validation": "chosen by", "test": "looked at", "whole": "contains both"}
+_SECTION_NOTES = {"validation": "chosen by", "test": "shown only", "whole": "contains both"}
 
 
 def write_report(contents: ReportContents, sources: Mapping[str, str], directory: Path) -> tuple[Path, ...]:
@@ -45,15 +45,15 @@ def write_report(contents: ReportContents, sources: Mapping[str, str], directory
     """
     drawn: dict[str, Mapping[str, str | Markup]] = {}
     paths = [directory / PAGE]
-    for plate in plates(contents):
-        if plate.as_file:
-            path = directory / f"{plate.name}.png"
-            write_whole(path, png(plate.figure))
+    for each in page_figures(contents):
+        if each.as_file:
+            path = directory / f"{each.name}.png"
+            write_whole(path, png(each.figure))
             paths.append(path)
-            plate.figure.set_layout_engine("none")  # where all stands is known by now; to find it takes long
-        if plate.on_page:
-            markup = Markup(svg(plate.figure, plate.name, plate.description))
-            drawn[plate.name] = {"svg": markup, "caption": plate.caption}
+            each.figure.set_layout_engine("none")  # the layout is known by now, and computing it again takes long
+        if each.on_page:
+            markup = Markup(svg(each.figure, each.name, each.description))
+            drawn[each.name] = {"svg": markup, "caption": each.caption}
     write_whole(directory / PAGE, render_page(contents, sources, drawn).encode())
     return tuple(paths)
 

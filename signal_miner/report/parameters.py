@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from signal_miner.report.measures import trial_sharpe
 from signal_miner.report.style import SECTION, drawing, new_figure
-from signal_miner.report.wording import shortened
 from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
 from signal_miner.tracking.records import TrackedTrial
+from signal_miner.utils.formatting import shortened
 
 _MOST_BINS = 8
 _TITLE, _ROW = 0.45, 1.7  # inches

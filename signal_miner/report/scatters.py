@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from signal_miner.overfitting.records import Relation
 from signal_miner.report.measures import beats_benchmark, benchmark_sharpe, mean_over_eras, trial_sharpe
+from signal_miner.report.sentences import interval_text
 from signal_miner.report.style import (
     BENCHMARK,
     BLUE,
@@ -21,8 +22,8 @@ from signal_miner.report.style import (
     legend_below,
     new_figure,
 )
-from signal_miner.report.wording import interval_text, number_text
 from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
+from signal_miner.utils.formatting import number_text
 
 _N_LEADERS = 5
 _FEW = 500  # dots that do not hide a line
@@ -42,7 +43,7 @@ def past_vs_future_figure(scores: StudyScores, relation: Relation) -> Figure:
     -------
     Figure
     """
-    figure = new_figure(5.3, "Past against future: did validation tell test?")
+    figure = new_figure(5.3, "Did validation predict test?")
     axes = figure.add_subplot()
     past, future = trial_sharpe(scores, VALIDATION), trial_sharpe(scores, TEST)
     reference = benchmark_sharpe(scores, VALIDATION), benchmark_sharpe(scores, TEST)

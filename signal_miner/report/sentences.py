@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from signal_miner.experiment.plan import Plan
+from signal_miner.overfitting.records import INTERVAL_LEVEL, Estimate
+from signal_miner.utils.formatting import UNKNOWN, number_text
 
 
 def describe_plan(plan: Plan) -> tuple[str, ...]:
@@ -33,3 +35,11 @@ def describe_plan(plan: Plan) -> tuple[str, ...]:
         gap = f"a purge of {before} era{'s' * (before != 1)} before it"
         lines.append(f"Holdout: {plan.span(plan.holdout_eras)}, not touched, with {gap}")
     return tuple(lines)
+
+
+def interval_text(estimate: Estimate, digits: int = 2) -> str:
+    """Return an estimate with its interval, such as ``0.31 (90% interval 0.02 to 0.55)``."""
+    value, low, high = (number_text(part, digits) for part in (estimate.value, estimate.low, estimate.high))
+    if UNKNOWN in (low, high):
+        return value
+    return f"{value} ({INTERVAL_LEVEL:.0%} interval {low} to {high})"

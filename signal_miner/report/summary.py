@@ -8,10 +8,11 @@ import numpy as np
 
 from signal_miner.overfitting.records import INTERVAL_LEVEL, Estimate, Verdict
 from signal_miner.report.contents import ReportContents
-from signal_miner.report.wording import UNKNOWN, interval_text, number_text, percent_text
+from signal_miner.report.sentences import interval_text
 from signal_miner.scoring.study_scores import TEST, VALIDATION
 from signal_miner.tracking.leaderboard import below_benchmark, make_leaderboard
 from signal_miner.tracking.tags import BENCHMARK_KIND
+from signal_miner.utils.formatting import UNKNOWN, number_text, percent_text
 
 _HEADLINES = {
     Verdict.SKILL: "{name} looks like skill",

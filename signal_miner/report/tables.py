@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from signal_miner.overfitting.records import INTERVAL_LEVEL, Estimate, ModelJudgement
 from signal_miner.report.contents import ReportContents
-from signal_miner.report.wording import UNKNOWN, number_text, percent_text, probability_text
 from signal_miner.scoring.study_scores import TEST, VALIDATION, WHOLE
 from signal_miner.tracking.leaderboard import Place, make_leaderboard
+from signal_miner.utils.formatting import UNKNOWN, number_text, percent_text, probability_text
 
 SECTIONS = (VALIDATION, TEST, WHOLE)
 COLUMNS = {

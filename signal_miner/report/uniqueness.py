@@ -10,9 +10,9 @@ from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
 from scipy.spatial.distance import squareform
 
 from signal_miner.report.style import BLUE, INK, PAPER, PURPLE, WIDTH, drawing, new_figure
-from signal_miner.report.wording import number_text, shortened
 from signal_miner.scoring.study_scores import Correlations
 from signal_miner.tracking.tags import BENCHMARK_KIND
+from signal_miner.utils.formatting import number_text, shortened
 
 _MOST_WITH_NUMBERS = 13
 _DARK = 0.7  # squared correlation: from here on a cell's colour hides ink, in both themes

@@ -1,4 +1,4 @@
-"""Numbers as a reader sees them, in sentences of what was concluded."""
+"""Numbers as text, for sentences, tables and figures."""
 
 from __future__ import annotations
 
@@ -22,3 +22,17 @@ def probability_text(probability: float) -> str:
     if probability > 0.999:
         return "above 99.9%"
     return "below 0.1%" if probability < 0.001 else f"{math.floor(1000 * probability + 1e-9) / 10:.1f}%"
+
+
+def percent_text(share: float) -> str:
+    """Return a share in percent; a dash where it is not defined."""
+    if not math.isfinite(share):
+        return UNKNOWN
+    if 0 < share < 0.01:
+        return "below 1%"
+    return "above 99%" if 0.99 < share < 1 else f"{share:.0%}"
+
+
+def shortened(text: str, length: int) -> str:
+    """Return a text of at most `length` characters, its end replaced by an ellipsis."""
+    return text if len(text) <= length else text[: length - 1] + "…"

@@ -24,7 +24,7 @@ from signal_miner.overfitting.records import Verdict
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.curves import corr_by_trees_figure, cumulative_corr_figure
 from signal_miner.report.fold_plan import fold_plan_figure
-from signal_miner.report.gallery import plates
+from signal_miner.report.gallery import page_figures
 from signal_miner.report.luck import intervals_figure, luck_figure
 from signal_miner.report.measures import beats_benchmark, benchmark_sharpe, trial_sharpe
 from signal_miner.report.parameters import parameters_figure, varying_dimensions
@@ -234,7 +234,7 @@ def test_hardly_any_input_still_makes_every_figure(case: object) -> None:
 
 
 def test_labels_stay_within_their_figure_and_off_one_another(contents: ReportContents) -> None:
-    figures = {plate.name: plate.figure for plate in plates(contents)}
+    figures = {each.name: each.figure for each in page_figures(contents)}
     folds = make_contents(30, n_eras=20, n_folds=8, n_leaders=12)
     figures |= {
         f"{name} of eight folds": FIGURES[name](folds) for name in ("intervals", "cumulative_corr", "fold_plan")

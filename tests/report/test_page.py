@@ -17,9 +17,10 @@ import pytest
 from signal_miner.overfitting.records import Estimate, Verdict
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.page import render_page, write_report
+from signal_miner.report.sentences import interval_text
 from signal_miner.report.summary import headline, summary_lines
 from signal_miner.report.tables import findings, leaderboard_rows
-from signal_miner.report.wording import interval_text, number_text, percent_text, probability_text
+from signal_miner.utils.formatting import number_text, percent_text, probability_text
 from tests.helpers.report import SOURCES, bare, make_contents, undefined
 
 NASTY = '<script>alert("1")</script> & <b>' + "x" * 150
