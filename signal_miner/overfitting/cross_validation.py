@@ -78,9 +78,7 @@ def probability_of_overfitting(
         return None
     logits = _logits(_BlockSums(scores, n_blocks, overlap_eras), n_blocks)
     probability = float((logits < 0).mean())
-    return Overfitting(
-        probability, n_blocks, len(logits), n_eras // n_blocks, logits, _sentence(probability, len(logits), n_eras)
-    )
+    return Overfitting(probability, n_blocks, len(logits), n_eras // n_blocks, logits, n_eras)
 
 
 def _most_blocks(n_eras: int, overlap_eras: int) -> int:
@@ -147,20 +145,3 @@ def _rank_logits(inside: NDArray[np.float64], outside: NDArray[np.float64]) -> N
     omega = (below + (tied + 1) / 2) / (outside.shape[1] + 1)
     logit: NDArray[np.float64] = np.log(omega / (1 - omega))
     return logit
-
-
-def _sentence(probability: float, n_splits: int, n_eras: int) -> str:
-    share = f"In {probability:.0%} of {n_splits:,} ways to halve the {n_eras} validation and test eras"
-    few = n_splits < FEW_SPLITS
-    if probability < 0.25:
-        meaning = "choosing the best trial mostly paid off on eras it had not seen"
-    elif probability < 0.4:
-        meaning = "choosing the best trial paid off more often than not"
-    elif probability <= 0.6:
-        meaning = "choosing the best trial was about as good as choosing any"
-    elif few:
-        meaning = "choosing the best trial did not pay off more often than not"
-    else:
-        meaning = "choosing the best trial was worse than choosing any"
-    meaning += ", but so few splits tell little" * few
-    return f"{share} the best trial of one half was below the median of the other: {meaning}."

@@ -90,7 +90,8 @@ class Overfitting:
         Blocks that the eras were cut into, ways to halve them, and eras of a block.
     logits : ndarray of float64, shape (n_splits,)
         Of the best trial's relative rank in the other half.
-    sentence : str
+    n_eras : int
+        Validation and test eras that were halved.
     """
 
     probability: float
@@ -98,7 +99,7 @@ class Overfitting:
     n_splits: int
     block_eras: int
     logits: NDArray[np.float64]
-    sentence: str
+    n_eras: int
 
 
 @dataclass(frozen=True)
@@ -110,14 +111,12 @@ class Superiority:
     p_lower, p_consistent, p_upper : float
         Of the hypothesis that none does; the upper one is White's reality check.
     n_trials : int
-    sentence : str
     """
 
     p_lower: float
     p_consistent: float
     p_upper: float
     n_trials: int
-    sentence: str
 
 
 @dataclass(frozen=True)

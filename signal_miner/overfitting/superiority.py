@@ -70,12 +70,12 @@ def superior_predictive_ability(
     limit = math.sqrt(2 * math.log(math.log(len(differences))))
     best = float(means.max())
     if best <= 0:  # Hansen's statistic is never below 0: nothing better was seen
-        return Superiority(1.0, 1.0, 1.0, n_trials, _sentence(1.0, n_trials))
+        return Superiority(1.0, 1.0, 1.0, n_trials)
     exceeded = [
         float(((values >= best).sum() + 1) / (len(values) + 1))
         for values in null_values(means + widening * (drawn - means), means, means >= -limit * errors)
     ]
-    return Superiority(exceeded[0], exceeded[1], exceeded[2], n_trials, _sentence(exceeded[1], n_trials))
+    return Superiority(exceeded[0], exceeded[1], exceeded[2], n_trials)
 
 
 def null_values(
@@ -105,11 +105,3 @@ def null_values(
         (drawn - centre).max(axis=1) for centre in (np.maximum(means, 0.0), np.where(near, means, 0.0), means)
     )
     return lower, consistent, upper
-
-
-def _sentence(p_value: float, n_trials: int) -> str:
-    none = "the trial does not beat" if n_trials == 1 else f"none of the {n_trials:,} trials beats"
-    luck = f"if {none} the benchmark, the best would look as good in {p_value:.1%} of the cases"
-    if p_value <= SIGNIFICANT:
-        return f"Validation shows a trial that beats the benchmark's CORR by more than luck: {luck}."
-    return f"Validation does not show that any trial beats the benchmark's CORR: {luck}."

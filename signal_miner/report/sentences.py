@@ -8,7 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from signal_miner.experiment.plan import Plan
-from signal_miner.overfitting.records import INTERVAL_LEVEL, Estimate
+from signal_miner.overfitting.cross_validation import FEW_SPLITS
+from signal_miner.overfitting.records import INTERVAL_LEVEL, Estimate, Overfitting, Superiority
+from signal_miner.overfitting.superiority import SIGNIFICANT
 from signal_miner.utils.formatting import UNKNOWN, number_text
 
 
@@ -43,3 +45,32 @@ def interval_text(estimate: Estimate, digits: int = 2) -> str:
     if UNKNOWN in (low, high):
         return value
     return f"{value} ({INTERVAL_LEVEL:.0%} interval {low} to {high})"
+
+
+def overfitting_sentence(found: Overfitting) -> str:
+    """Return how often the best trial of one half of the eras failed in the other, and what that means."""
+    share = (
+        f"In {found.probability:.0%} of {found.n_splits:,} ways to halve the {found.n_eras} validation and test eras"
+    )
+    few = found.n_splits < FEW_SPLITS
+    if found.probability < 0.25:
+        meaning = "choosing the best trial mostly paid off on eras it had not seen"
+    elif found.probability < 0.4:
+        meaning = "choosing the best trial paid off more often than not"
+    elif found.probability <= 0.6:
+        meaning = "choosing the best trial was about as good as choosing any"
+    elif few:
+        meaning = "choosing the best trial did not pay off more often than not"
+    else:
+        meaning = "choosing the best trial was worse than choosing any"
+    meaning += ", but so few splits tell little" * few
+    return f"{share} the best trial of one half was below the median of the other: {meaning}."
+
+
+def superiority_sentence(found: Superiority) -> str:
+    """Return whether validation shows a trial that beats the benchmark's CORR by more than luck."""
+    none = "the trial does not beat" if found.n_trials == 1 else f"none of the {found.n_trials:,} trials beats"
+    luck = f"if {none} the benchmark, the best would look as good in {found.p_consistent:.1%} of the cases"
+    if found.p_consistent <= SIGNIFICANT:
+        return f"Validation shows a trial that beats the benchmark's CORR by more than luck: {luck}."
+    return f"Validation does not show that any trial beats the benchmark's CORR: {luck}."

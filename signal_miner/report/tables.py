@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from signal_miner.overfitting.records import INTERVAL_LEVEL, Estimate, ModelJudgement
 from signal_miner.report.contents import ReportContents
+from signal_miner.report.sentences import overfitting_sentence, superiority_sentence
 from signal_miner.scoring.study_scores import TEST, VALIDATION, WHOLE
 from signal_miner.tracking.leaderboard import Place, make_leaderboard
 from signal_miner.utils.formatting import UNKNOWN, number_text, percent_text, probability_text
@@ -104,7 +105,7 @@ def findings(contents: ReportContents, sources: Mapping[str, str]) -> tuple[Find
         else Finding(
             "Probability of backtest overfitting",
             percent_text(overfitting.probability),
-            f"{overfitting.sentence} Of {overfitting.n_blocks} blocks of {overfitting.block_eras} eras.",
+            f"{overfitting_sentence(overfitting)} Of {overfitting.n_blocks} blocks of {overfitting.block_eras} eras.",
             sources.get("overfitting", ""),
         ),
         Finding("Superior predictive ability", UNKNOWN, _UNTESTED, sources.get("superiority", ""))
@@ -112,7 +113,7 @@ def findings(contents: ReportContents, sources: Mapping[str, str]) -> tuple[Find
         else Finding(
             "Superior predictive ability",
             f"p = {number_text(superiority.p_consistent, 3)}",
-            f"{superiority.sentence} Bounds of p: {number_text(superiority.p_lower, 3)} and "
+            f"{superiority_sentence(superiority)} Bounds of p: {number_text(superiority.p_lower, 3)} and "
             f"{number_text(superiority.p_upper, 3)}, the upper one that of White's reality check.",
             sources.get("superiority", ""),
         ),

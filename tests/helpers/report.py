@@ -258,11 +258,9 @@ def _judgement(scores: StudyScores, n_leaders: int, random: np.random.Generator)
             924,
             12,
             logits,
-            "The best trial of one half of the eras was below the median of the other in this share of the splits.",
+            len(scores.eras),
         ),
-        superiority=Superiority(
-            0.041, 0.048, 0.092, len(past), "That no trial beats the benchmark is hard to uphold."
-        ),
+        superiority=Superiority(0.041, 0.048, 0.092, len(past)),
         notes=("Validation has 52 eras, which are worth about 21 independent ones.",),
     )  # fmt: skip
 
