@@ -32,7 +32,7 @@ def names(text: str) -> Iterator[str]:
 
 
 def found(dotted: str) -> bool:
-    """Tell whether a dotted name is a module of the project, or a class, function or constant in one."""
+    """Return whether a dotted name is a module of the project, or a class, function or constant in one."""
     parts = dotted.removeprefix("signal_miner.").split(".")
     for length in range(len(parts), 0, -1):
         for base in (PACKAGE, ROOT):
