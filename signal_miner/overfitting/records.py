@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FEWEST_TRIALS = 10
-"""Of fewer trials no relation is told."""
+"""With fewer trials no relation is claimed."""
 
 STRONG = 0.5
 """Rank correlation from which a relation is strong, where its interval is above the half of it."""
@@ -28,6 +27,14 @@ class Verdict(StrEnum):
     LUCK = "luck"
 
 
+class Strength(StrEnum):
+    """Of the relation between validation and test Sharpe."""
+
+    STRONG = "strong"
+    WEAK = "weak"
+    NO = "no"
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A value and the interval that covers its truth with a probability of `INTERVAL_LEVEL`; NaN where not known."""
@@ -39,7 +46,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Relation:
-    """How validation Sharpe told test Sharpe, over all trials.
+    """How well validation Sharpe predicted test Sharpe, over all trials.
 
     Attributes
     ----------
@@ -49,33 +56,15 @@ class Relation:
         Spearman's, over trials; the interval is of eras, drawn anew in blocks.
     n_trials : int
         Trials with both.
-    strength : str
-        ``strong``, ``weak`` or ``no``: see `signal_miner.overfitting.relation.relation`.
-    sentence : str
+    strength : Strength
+        See `signal_miner.overfitting.relation.relation`.
     """
 
     slope: float
     intercept: float
     rank_correlation: Estimate
     n_trials: int
-    strength: str
-    sentence: str
-
-    @property
-    def meaning(self) -> str:
-        """What the interval says, by the rule that makes a relation strong, weak or none."""
-        interval = self.rank_correlation
-        if self.n_trials < FEWEST_TRIALS:
-            return f"fewer than {FEWEST_TRIALS} trials tell nothing"
-        if not math.isfinite(interval.low):
-            return "without an interval it tells nothing"
-        if self.strength == "strong":
-            return f"{STRONG:g} or more and the interval above {STRONG / 2:g}, so the past told much"
-        if self.strength == "weak":
-            return "above 0, so the past told something"
-        if interval.high < 0:
-            return "below 0, so what was better before was worse in test"
-        return "0 is within it, so it is not shown that the past told anything"
+    strength: Strength
 
 
 @dataclass(frozen=True, eq=False)

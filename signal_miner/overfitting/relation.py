@@ -1,4 +1,4 @@
-"""How well validation told test: the relation of Sharpe ratios over all trials.
+"""How well validation predicted test: the relation of Sharpe ratios over all trials.
 
 Source
 ------
@@ -9,7 +9,6 @@ Spearman, C. (1904), "The Proof and Measurement of Association between Two Thing
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,20 +16,19 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 
 from signal_miner.overfitting.bootstrap import FEWEST_ERAS, block_length, block_weights, weighted_sharpe
-from signal_miner.overfitting.records import FEWEST_TRIALS, INTERVAL_LEVEL, STRONG, Estimate, Relation
+from signal_miner.overfitting.records import FEWEST_TRIALS, INTERVAL_LEVEL, STRONG, Estimate, Relation, Strength
 from signal_miner.scoring.series import sharpe
 from signal_miner.scoring.sharpe_ratio import effective_observations
 from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
-from signal_miner.utils.formatting import number_text
 
 _CHUNK = 100  # bootstrap samples worked on at a time
 _HIGHEST = 0.999999  # Fisher's transformation of 1 is infinite
 
 
 def relation(scores: StudyScores, seed: int) -> Relation:
-    """Return how validation Sharpe told test Sharpe, over all trials.
+    """Return how well validation Sharpe predicted test Sharpe, over all trials.
 
-    Trials of one study resemble each other, so that their number says little of how sure the rank correlation is.
+    Trials of one study resemble each other, so that their number says little about how certain the rank correlation is.
     Its interval therefore draws eras anew, in blocks, in validation and test separately, and takes the standard
     deviation of Fisher's transformation ``artanh`` of the rank correlations that result, widened by what samples of
     blocks vary too little in short series, as the intervals of `signal_miner.overfitting.bootstrap` are.
@@ -53,12 +51,10 @@ def relation(scores: StudyScores, seed: int) -> Relation:
     n_trials = int(both.sum())
     if n_trials < 2 or np.ptp(validation) == 0 or np.ptp(test) == 0:
         unknown = Estimate(math.nan, math.nan, math.nan)
-        sentence = f"There is no relation to tell: {_trials(n_trials)} with a Sharpe ratio in validation and test."
-        return Relation(math.nan, math.nan, unknown, n_trials, "no", sentence)
+        return Relation(math.nan, math.nan, unknown, n_trials, Strength.NO)
     slope, intercept = (float(value) for value in np.polyfit(validation, test, 1))
     rank = _rank_correlation([section[:, both] for section in sections], ratios[:, both], scores.overlap_eras, seed)
-    found = Relation(slope, intercept, rank, n_trials, _strength(rank, n_trials), "")
-    return replace(found, sentence=_sentence(found))
+    return Relation(slope, intercept, rank, n_trials, _strength(rank, n_trials))
 
 
 def _rank_correlation(
@@ -104,26 +100,7 @@ def _spearman(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[n
     return correlation
 
 
-def _strength(rank: Estimate, n_trials: int) -> str:
+def _strength(rank: Estimate, n_trials: int) -> Strength:
     if n_trials < FEWEST_TRIALS or not rank.low > 0:
-        return "no"
-    return "strong" if rank.value >= STRONG and rank.low >= STRONG / 2 else "weak"
-
-
-def _sentence(found: Relation) -> str:
-    if found.n_trials < FEWEST_TRIALS:
-        return f"No relation can be told from {_trials(found.n_trials)}."
-    rank, strength = found.rank_correlation, found.strength
-    value, low, high = (number_text(part) for part in (rank.value, rank.low, rank.high))
-    interval = f", {INTERVAL_LEVEL:.0%} interval {low} to {high}" if math.isfinite(rank.low) else ""
-    figures = f"over {_trials(found.n_trials)}, rank correlation {value}{interval}: {found.meaning}"
-    if strength == "no" and rank.high < 0:
-        return f"Trials that were better in validation were worse in test ({figures})."
-    if strength == "no":
-        return f"No relation is shown: a better validation Sharpe did not tell a better test Sharpe ({figures})."
-    much = "much" if strength == "strong" else "something"
-    return f"A {strength} relation: validation Sharpe told {much} of which trials are better in test ({figures})."
-
-
-def _trials(count: int) -> str:
-    return f"{count:,} trial" + ("" if count == 1 else "s")
+        return Strength.NO
+    return Strength.STRONG if rank.value >= STRONG and rank.low >= STRONG / 2 else Strength.WEAK

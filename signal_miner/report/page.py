@@ -12,6 +12,7 @@ from markupsafe import Markup
 from signal_miner.overfitting.records import FEWEST_TRIALS, STRONG
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.gallery import page_figures
+from signal_miner.report.sentences import relation_sentence
 from signal_miner.report.style import THEME, png, svg
 from signal_miner.report.summary import headline, others_text, relation_facts, summary_lines, uniqueness_sentence
 from signal_miner.report.tables import COLUMNS, SECTIONS, findings, leaderboard_rows
@@ -84,6 +85,7 @@ def render_page(
         headline=headline(contents),
         lines=summary_lines(contents),
         uniqueness=uniqueness_sentence(contents),
+        relation_sentence=relation_sentence(contents.judgement.relation),
         relation_facts=relation_facts(contents),
         rows=leaderboard_rows(contents),
         findings=found,

@@ -5,11 +5,22 @@ The packages below return numbers; a message is reworded here and nowhere else.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from signal_miner.experiment.plan import Plan
 from signal_miner.overfitting.cross_validation import FEW_SPLITS
-from signal_miner.overfitting.records import INTERVAL_LEVEL, Estimate, Overfitting, Superiority
+from signal_miner.overfitting.records import (
+    FEWEST_TRIALS,
+    INTERVAL_LEVEL,
+    STRONG,
+    Estimate,
+    Overfitting,
+    Relation,
+    Strength,
+    Superiority,
+)
 from signal_miner.overfitting.superiority import SIGNIFICANT
 from signal_miner.utils.formatting import UNKNOWN, number_text
 
@@ -74,3 +85,48 @@ def superiority_sentence(found: Superiority) -> str:
     if found.p_consistent <= SIGNIFICANT:
         return f"Validation shows a trial that beats the benchmark's CORR by more than luck: {luck}."
     return f"Validation does not show that any trial beats the benchmark's CORR: {luck}."
+
+
+def relation_meaning(relation: Relation) -> str:
+    """Return what the rank correlation's interval says, by the rule that makes a relation strong, weak or none."""
+    interval = relation.rank_correlation
+    if relation.n_trials < FEWEST_TRIALS:
+        return f"fewer than {FEWEST_TRIALS} trials show nothing"
+    if not math.isfinite(interval.low):
+        return "without an interval it shows nothing"
+    if relation.strength is Strength.STRONG:
+        return f"{STRONG:g} or more and the interval above {STRONG / 2:g}, so validation predicted test well"
+    if relation.strength is Strength.WEAK:
+        return "above 0, so validation predicted test to some extent"
+    if interval.high < 0:
+        return "below 0, so what was better in validation was worse in test"
+    return "0 is within it, so it is not shown that validation predicted test"
+
+
+def rank_correlation_text(relation: Relation) -> str:
+    """Return the rank correlation, its interval and its meaning."""
+    rank = relation.rank_correlation
+    value, low, high = (number_text(part) for part in (rank.value, rank.low, rank.high))
+    interval = f", {INTERVAL_LEVEL:.0%} interval {low} to {high}" if math.isfinite(rank.low) else ""
+    return f"rank correlation {value}{interval}: {relation_meaning(relation)}"
+
+
+def relation_sentence(relation: Relation) -> str:
+    """Return whether a better validation Sharpe went with a better test Sharpe."""
+    trials = trials_text(relation.n_trials)
+    if not math.isfinite(relation.rank_correlation.value):
+        return f"There is no relation to report: {trials} with a Sharpe ratio in validation and test."
+    if relation.n_trials < FEWEST_TRIALS:
+        return f"{trials} are too few to show a relation."
+    figures = f"over {trials}, {rank_correlation_text(relation)}"
+    if relation.strength is not Strength.NO:
+        much = "well" if relation.strength is Strength.STRONG else "to some extent"
+        return f"A {relation.strength} relation: validation Sharpe predicted test Sharpe {much} ({figures})."
+    if relation.rank_correlation.high < 0:
+        return f"Trials that were better in validation were worse in test ({figures})."
+    return f"No relation is shown: a better validation Sharpe did not predict a better test Sharpe ({figures})."
+
+
+def trials_text(count: int) -> str:
+    """Return a number of trials, such as ``1,200 trials``."""
+    return f"{count:,} trial" + ("" if count == 1 else "s")

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from signal_miner.overfitting.records import INTERVAL_LEVEL, Estimate, Verdict
+from signal_miner.overfitting.records import Estimate, Verdict
 from signal_miner.report.contents import ReportContents
-from signal_miner.report.sentences import interval_text
+from signal_miner.report.sentences import interval_text, rank_correlation_text, relation_sentence, trials_text
 from signal_miner.scoring.study_scores import TEST, VALIDATION
 from signal_miner.tracking.leaderboard import below_benchmark, make_leaderboard
 from signal_miner.tracking.tags import BENCHMARK_KIND
@@ -75,14 +75,10 @@ def _chosen(contents: ReportContents) -> str:
 def _relation(contents: ReportContents) -> str:
     relation = contents.judgement.relation
     if not math.isfinite(relation.rank_correlation.value):
-        return f"Past against future: {relation.strength} relation. {relation.sentence}"
-    trials = f"{relation.n_trials:,} trial{'s' * (relation.n_trials != 1)}"
-    rank = relation.rank_correlation
-    value, low, high = (number_text(part) for part in (rank.value, rank.low, rank.high))
-    interval = f", {INTERVAL_LEVEL:.0%} interval {low} to {high}" if math.isfinite(rank.low) else ""
+        return f"Past against future: {relation.strength} relation. {relation_sentence(relation)}"
     return (
-        f"Past against future: {relation.strength} relation over {trials} (rank correlation {value}{interval}: "
-        f"{relation.meaning}), slope {number_text(relation.slope)}."
+        f"Past against future: {relation.strength} relation over {trials_text(relation.n_trials)} "
+        f"({rank_correlation_text(relation)}), slope {number_text(relation.slope)}."
     )
 
 

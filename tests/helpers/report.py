@@ -16,6 +16,7 @@ from signal_miner.overfitting.records import (
     ModelJudgement,
     Overfitting,
     Relation,
+    Strength,
     Superiority,
     Verdict,
 )
@@ -138,7 +139,7 @@ def undefined(contents: ReportContents) -> ReportContents:
     judgement = replace(
         contents.judgement,
         leaders=leaders,
-        relation=Relation(np.nan, np.nan, none, 0, "no", "There is nothing to relate."),
+        relation=Relation(np.nan, np.nan, none, 0, Strength.NO),
         deflation=Deflation(1, np.nan, np.nan, np.nan, np.nan, "Luck is not estimated."),
     )
     return replace(
@@ -248,9 +249,7 @@ def _judgement(scores: StudyScores, n_leaders: int, random: np.random.Generator)
             float(intercept),
             Estimate(0.31, 0.02, 0.55),
             len(past),
-            "weak",
-            "Validation told test only weakly: of two trials, the one that was better in validation was better in "
-            "test somewhat more often than not.",
+            Strength.WEAK,
         ),
         overfitting=Overfitting(
             probability,

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from signal_miner.overfitting.judgement import SOURCES, judge
-from signal_miner.overfitting.records import Estimate, Relation, Verdict
+from signal_miner.overfitting.records import Estimate, Relation, Strength, Verdict
 from signal_miner.overfitting.relation import relation
+from signal_miner.report.sentences import relation_meaning, relation_sentence
 from signal_miner.scoring.series import sharpe
 from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
 
@@ -107,7 +108,11 @@ def test_verdicts_are_those_of_the_deflated_sharpe_and_the_test_sharpe():
 def test_below_zero_is_written_with_a_minus_everywhere():
     judged = judge(study(11, skill=-3.0))
     assert judged.leaders[0].reason.startswith("Its validation Sharpe of −")
-    words = [judged.deflation.sentence, judged.relation.sentence, *(leader.reason for leader in judged.leaders)]
+    words = [
+        judged.deflation.sentence,
+        relation_sentence(judged.relation),
+        *(leader.reason for leader in judged.leaders),
+    ]
     assert not any(re.search(r"-\d", text) for text in words)
 
 
@@ -172,26 +177,28 @@ def test_the_relation_over_trials():
     assert found.strength == "strong"
     assert found.rank_correlation.low > 0
     assert found.slope > 0.5
-    assert "(over 60 trials, rank correlation 0." in found.sentence
-    assert found.sentence.endswith(": 0.5 or more and the interval above 0.25, so the past told much).")
+    assert "(over 60 trials, rank correlation 0." in relation_sentence(found)
+    assert relation_sentence(found).endswith(
+        ": 0.5 or more and the interval above 0.25, so validation predicted test well)."
+    )
     few = relation(first(study(5, spread=1.5), 9), 0)
     assert few.strength == "no"
-    assert few.sentence == "No relation can be told from 9 trials."
+    assert relation_sentence(few) == "9 trials are too few to show a relation."
     assert math.isfinite(few.slope)
 
 
 @pytest.mark.parametrize(
     ("strength", "low", "high", "said"),
     [
-        ("weak", 0.18, 0.77, "above 0, so the past told something"),
-        ("strong", 0.3, 0.8, "0.5 or more and the interval above 0.25, so the past told much"),
-        ("no", -0.1, 0.5, "0 is within it, so it is not shown that the past told anything"),
-        ("no", -0.6, -0.1, "below 0, so what was better before was worse in test"),
-        ("no", math.nan, math.nan, "without an interval it tells nothing"),
+        ("weak", 0.18, 0.77, "above 0, so validation predicted test to some extent"),
+        ("strong", 0.3, 0.8, "0.5 or more and the interval above 0.25, so validation predicted test well"),
+        ("no", -0.1, 0.5, "0 is within it, so it is not shown that validation predicted test"),
+        ("no", -0.6, -0.1, "below 0, so what was better in validation was worse in test"),
+        ("no", math.nan, math.nan, "without an interval it shows nothing"),
     ],
 )
 def test_a_relation_says_its_rule(strength, low, high, said):
-    assert Relation(0.5, 0.1, Estimate(0.54, low, high), 60, strength, "").meaning == said
+    assert relation_meaning(Relation(0.5, 0.1, Estimate(0.54, low, high), 60, Strength(strength))) == said
 
 
 def test_one_trial_is_judged_by_its_own_checkpoints():
