@@ -18,7 +18,6 @@ from signal_miner.scoring.sharpe_ratio import (
     probabilistic_sharpe_ratio,
 )
 from signal_miner.scoring.study_scores import VALIDATION, StudyScores
-from signal_miner.utils.formatting import number_text
 
 _LEAST_FREEDOM = 1.0
 _NORMAL_KURTOSIS = 3.0
@@ -62,9 +61,9 @@ def deflate(scores: StudyScores, leaders: int) -> tuple[Deflation, NDArray[np.fl
     validation = scores.rows(VALIDATION)
     n_trials, n_columns = len(scores.names), scores.candidates.shape[1]
     n_candidates = round(n_columns * scores.tries / n_trials) if n_trials else scores.tries
+    lost = scores.tries > n_trials
     if n_trials == 0 or not validation.any():
-        sentence = "Without finished trials and validation eras there is no luck to measure."
-        nothing = Deflation(n_candidates, math.nan, math.nan, math.nan, math.nan, sentence)
+        nothing = Deflation(n_candidates, math.nan, math.nan, math.nan, math.nan, lost, math.nan)
         return nothing, np.full(min(leaders, n_trials), np.nan)
     rho = mean_correlation(scores.candidates[validation])
     n_effective = effective_trials(rho, max(n_candidates, 1))
@@ -76,8 +75,8 @@ def deflate(scores: StudyScores, leaders: int) -> tuple[Deflation, NDArray[np.fl
         _own_eras(corr[:, place], independent, scores.overlap_eras) for place in range(min(max(leaders, 1), n_trials))
     ]
     deflated = np.array([_deflated(corr[:, place], own[place], expected) for place in range(min(leaders, n_trials))])
-    sentence = _sentence(n_candidates, scores.tries > n_trials, n_effective, expected, float(sharpe(corr[:, 0])))
-    return Deflation(n_candidates, n_effective, own[0], deviation, expected, sentence), deflated
+    best = float(sharpe(corr[:, 0]))
+    return Deflation(n_candidates, n_effective, own[0], deviation, expected, lost, best), deflated
 
 
 def _own_eras(own: NDArray[np.float64], independent: float, overlap_eras: int) -> float:
@@ -91,13 +90,3 @@ def _deflated(own: NDArray[np.float64], independent: float, expected: float) -> 
         return math.nan
     skewness, weight = min(float(skew(own)), 0.0), max(float(kurtosis(own, fisher=False)), _NORMAL_KURTOSIS)
     return probabilistic_sharpe_ratio(ratio, independent, skewness, weight, expected)
-
-
-def _sentence(n_candidates: int, lost: bool, n_effective: float, expected: float, best: float) -> str:
-    others = ", and as many for trials that did not finish" if lost else ""
-    tries = f"{n_candidates:,} candidates (trials at each of their checkpoints{others})"
-    if n_candidates == 1:
-        return "There is one candidate, so nothing is to be deflated: no luck comes from choosing."
-    luck = f"without any skill the best would reach a validation Sharpe of about {number_text(expected)}"
-    reached = f"; the leader reached {number_text(best)}" if math.isfinite(best) else ""
-    return f"The study tried {tries}, worth about {n_effective:,.0f} independent ones: {luck}{reached}."

@@ -124,7 +124,10 @@ class Deflation:
         Standard deviation of the Sharpe of candidates without skill.
     expected_best_sharpe : float
         Highest validation Sharpe that luck alone is expected to give.
-    sentence : str
+    has_unfinished : bool
+        Whether some of the candidates are those of trials that did not finish.
+    best_sharpe : float
+        Validation Sharpe of the first trial.
     """
 
     n_candidates: int
@@ -132,7 +135,8 @@ class Deflation:
     effective_eras: float
     deviation: float
     expected_best_sharpe: float
-    sentence: str
+    has_unfinished: bool
+    best_sharpe: float
 
 
 @dataclass(frozen=True)

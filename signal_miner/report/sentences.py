@@ -15,6 +15,7 @@ from signal_miner.overfitting.records import (
     FEWEST_TRIALS,
     INTERVAL_LEVEL,
     STRONG,
+    Deflation,
     Estimate,
     Overfitting,
     Relation,
@@ -130,3 +131,17 @@ def relation_sentence(relation: Relation) -> str:
 def trials_text(count: int) -> str:
     """Return a number of trials, such as ``1,200 trials``."""
     return f"{count:,} trial" + ("" if count == 1 else "s")
+
+
+def deflation_sentence(found: Deflation) -> str:
+    """Return how many tries there were, and what luck alone gives the best of them."""
+    if not math.isfinite(found.expected_best_sharpe):
+        return "Without finished trials and validation eras there is no luck to measure."
+    if found.n_candidates == 1:
+        return "There is one candidate, so nothing is to be deflated: no luck comes from choosing."
+    others = ", and as many for trials that did not finish" if found.has_unfinished else ""
+    tries = f"{found.n_candidates:,} candidates (trials at each of their checkpoints{others})"
+    expected = number_text(found.expected_best_sharpe)
+    luck = f"without any skill the best would reach a validation Sharpe of about {expected}"
+    reached = f"; the leader reached {number_text(found.best_sharpe)}" if math.isfinite(found.best_sharpe) else ""
+    return f"The study tried {tries}, worth about {found.effective_trials:,.0f} independent ones: {luck}{reached}."

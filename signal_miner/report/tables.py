@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from signal_miner.overfitting.records import INTERVAL_LEVEL, Estimate, ModelJudgement
 from signal_miner.report.contents import ReportContents
-from signal_miner.report.sentences import overfitting_sentence, superiority_sentence
+from signal_miner.report.sentences import deflation_sentence, overfitting_sentence, superiority_sentence
 from signal_miner.scoring.study_scores import TEST, VALIDATION, WHOLE
 from signal_miner.tracking.leaderboard import Place, make_leaderboard
 from signal_miner.utils.formatting import UNKNOWN, number_text, percent_text, probability_text
@@ -96,7 +96,7 @@ def findings(contents: ReportContents, sources: Mapping[str, str]) -> tuple[Find
         Finding(
             "Luck's expected best",
             number_text(deflation.expected_best_sharpe),
-            f"{deflation.sentence} The {n_eras} validation eras are worth "
+            f"{deflation_sentence(deflation)} The {n_eras} validation eras are worth "
             f"{number_text(deflation.effective_eras, 1)} independent ones, as their targets overlap.",
             sources.get("deflation", ""),
         ),

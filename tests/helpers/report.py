@@ -140,7 +140,7 @@ def undefined(contents: ReportContents) -> ReportContents:
         contents.judgement,
         leaders=leaders,
         relation=Relation(np.nan, np.nan, none, 0, Strength.NO),
-        deflation=Deflation(1, np.nan, np.nan, np.nan, np.nan, "Luck is not estimated."),
+        deflation=Deflation(1, np.nan, np.nan, np.nan, np.nan, False, np.nan),
     )
     return replace(
         contents,
@@ -242,7 +242,8 @@ def _judgement(scores: StudyScores, n_leaders: int, random: np.random.Generator)
             effective_eras=21.5,
             deviation=0.22,
             expected_best_sharpe=luck,
-            sentence="The study tried many candidates: without any skill the best would reach about this.",
+            has_unfinished=True,
+            best_sharpe=float(past[0]),
         ),
         relation=Relation(
             float(slope),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from signal_miner.overfitting.judgement import SOURCES, judge
 from signal_miner.overfitting.records import Estimate, Relation, Strength, Verdict
 from signal_miner.overfitting.relation import relation
-from signal_miner.report.sentences import relation_meaning, relation_sentence
+from signal_miner.report.sentences import deflation_sentence, relation_meaning, relation_sentence
 from signal_miner.scoring.series import sharpe
 from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
 
@@ -109,7 +109,7 @@ def test_below_zero_is_written_with_a_minus_everywhere():
     judged = judge(study(11, skill=-3.0))
     assert judged.leaders[0].reason.startswith("Its validation Sharpe of −")
     words = [
-        judged.deflation.sentence,
+        deflation_sentence(judged.deflation),
         relation_sentence(judged.relation),
         *(leader.reason for leader in judged.leaders),
     ]
@@ -132,8 +132,8 @@ def test_more_tries_ask_for_more():
     assert judge(scores, leaders=0).deflation.n_candidates == 240
     failed = judge(replace(scores, failed=20, unfinished=10), leaders=0).deflation
     assert failed.n_candidates == 360  # a trial that did not finish counts with an average trial's checkpoints
-    assert "checkpoints, and as many for trials that did not finish)" in failed.sentence
-    assert "did not finish" not in judge(scores, leaders=0).deflation.sentence
+    assert "checkpoints, and as many for trials that did not finish)" in deflation_sentence(failed)
+    assert "did not finish" not in deflation_sentence(judge(scores, leaders=0).deflation)
     assert failed.expected_best_sharpe > judge(scores, leaders=0).deflation.expected_best_sharpe
     assert (
         judge(first(scores, 6), leaders=0).deflation.expected_best_sharpe
