@@ -18,7 +18,7 @@ from signal_miner.mining.search import Draw
 _LOG = logging.getLogger(__name__)
 
 
-class KeptFolds:
+class FoldResultStore:
     """A directory of fold results, of one study.
 
     Parameters

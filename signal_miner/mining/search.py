@@ -234,7 +234,7 @@ def _open_storage(storage: str, name: str) -> BaseStorage:
     path = Path(storage) / f"{name}.journal"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _mend_journal(path)
+        _repair_journal(path)
         return JournalStorage(JournalFileBackend(str(path), JournalFileOpenLock(str(path))))
     except OSError as error:
         raise UserError(
@@ -242,7 +242,7 @@ def _open_storage(storage: str, name: str) -> BaseStorage:
         ) from error
 
 
-def _mend_journal(path: Path) -> None:
+def _repair_journal(path: Path) -> None:
     """Remove what a killed process leaves: a lock that would stall us for 30 s, a half-written last line."""
     path.with_name(path.name + ".lock").unlink(missing_ok=True)
     if path.is_file() and path.stat().st_size:

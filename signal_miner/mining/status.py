@@ -29,9 +29,9 @@ ENDED = (FINISHED, STOPPED, FAILED)
 
 STATES = (STARTING, BENCHMARK, MINING, REPORT, *ENDED)
 
-_STATUS, _WISH = ".status.json", ".stop"
+_STATUS, _STOP_REQUEST = ".status.json", ".stop"
 _HEARTBEAT_LOST = 60.0
-"""Seconds without a word after which a miner of another machine counts as gone; see `announcement`."""
+"""Seconds without an update after which a miner of another machine counts as gone; see `status_writer`."""
 
 _READS, _SECONDS_BETWEEN_READS = 5, 0.05
 
@@ -170,23 +170,23 @@ def all_statuses(directory: Path) -> tuple[MinerStatus, ...]:
     return tuple(sorted(found, key=lambda status: status.updated, reverse=True))
 
 
-def wish_to_stop(directory: Path, status: MinerStatus) -> None:
+def request_stop(directory: Path, status: MinerStatus) -> None:
     """Ask a miner to stop; raise `UserError` where the disk does not take it."""
-    write_whole(directory / f"{status.study}{_WISH}", status.token.encode())
+    write_whole(directory / f"{status.study}{_STOP_REQUEST}", status.token.encode())
 
 
-def is_wished_to_stop(directory: Path, status: MinerStatus) -> bool:
+def is_stop_requested(directory: Path, status: MinerStatus) -> bool:
     """Return whether this miner was asked to stop."""
     try:
-        return (directory / f"{status.study}{_WISH}").read_text(encoding="utf-8") == status.token
+        return (directory / f"{status.study}{_STOP_REQUEST}").read_text(encoding="utf-8") == status.token
     except (OSError, ValueError):
         return False
 
 
-def forget_wish(directory: Path, study: str) -> None:
-    """Remove a wish that was heard."""
+def clear_stop_request(directory: Path, study: str) -> None:
+    """Remove a request that was acted on."""
     with suppress(OSError):
-        (directory / f"{study}{_WISH}").unlink(missing_ok=True)
+        (directory / f"{study}{_STOP_REQUEST}").unlink(missing_ok=True)
 
 
 def own_process() -> Process:

@@ -16,8 +16,8 @@ from signal_miner.mining.status import (
     FINISHED,
     STOPPED,
     MinerStatus,
-    forget_wish,
-    is_wished_to_stop,
+    clear_stop_request,
+    is_stop_requested,
     new_token,
     own_process,
     read_status,
@@ -115,8 +115,8 @@ class Announcement:
             last = {"state": FAILED, "message": reason if expected else f"{type(error).__name__}: {reason}"}
         self.tell(**last, at="")
         self._write()
-        if is_wished_to_stop(self._directory, self._status):  # too late to be heard
-            forget_wish(self._directory, self._status.study)
+        if is_stop_requested(self._directory, self._status):  # too late to be heard
+            clear_stop_request(self._directory, self._status.study)
 
     def _run(self) -> None:
         while not self._over.wait(_SECONDS_BETWEEN_LOOKS):
@@ -128,12 +128,12 @@ class Announcement:
     def _listen(self) -> None:
         with self._lock:
             on_wish, status = self._on_wish, self._status
-        if on_wish is not None and is_wished_to_stop(self._directory, status):
+        if on_wish is not None and is_stop_requested(self._directory, status):
             with self._lock:
                 self._on_wish = None
             self.tell_stopping()
             self._write()  # before the wish is gone: who starts a miner looks for one of the two
-            forget_wish(self._directory, status.study)
+            clear_stop_request(self._directory, status.study)
             on_wish()
 
     def _write(self) -> None:

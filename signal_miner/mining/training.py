@@ -30,7 +30,7 @@ from signal_miner.engine.trial import FoldCurve, TrialAssembly, TrialResult, max
 from signal_miner.errors import Stopped, UserError
 from signal_miner.experiment.plan import Plan
 from signal_miner.experiment.study_files import study_directory
-from signal_miner.mining.fold_store import KeptFolds
+from signal_miner.mining.fold_store import FoldResultStore
 from signal_miner.mining.search import Draw
 from signal_miner.scoring.scorer import Scorer
 from signal_miner.utils.validation import Value
@@ -184,11 +184,11 @@ class InBlocks(Training):
 
     Attributes
     ----------
-    kept : KeptFolds
+    kept : FoldResultStore
         Where results of folds wait on disk until their trial is whole.
     """
 
-    kept: KeptFolds
+    kept: FoldResultStore
 
     def outcomes(self, draws: Iterator[Draw]) -> Iterator[Outcome]:
         """Train draws block by block and yield what became of them, as they end."""
@@ -313,4 +313,4 @@ def make_training(
     if memory.together:
         return SideBySide(plan, binned, memory.jobs, should_stop, scorers)
     directory = study_directory(experiment.study_storage) / f"{plan.study}.folds"
-    return InBlocks(plan, binned, memory.jobs, should_stop, scorers, KeptFolds(directory))
+    return InBlocks(plan, binned, memory.jobs, should_stop, scorers, FoldResultStore(directory))

@@ -100,9 +100,9 @@ def test_a_killed_miner_is_an_error_and_goes_on(study: Path, capsys: pytest.Capt
     kill(miner)
     progress = wait_for_end(miner)
     assert progress.state == "failed"
-    assert "is gone without a word while mining: it was killed, or had no memory left" in progress.error
+    assert "the miner exited unexpectedly while mining (killed or out of memory; " in progress.error
     assert "start_mining" in progress.error
-    with pytest.raises(UserError, match=r"failed: the miner is gone without a word"):
+    with pytest.raises(UserError, match=r"failed: the miner exited unexpectedly"):
         miner.wait()
     assert command(Path.cwd(), "status") == 0
     assert "failed: the miner" in capsys.readouterr().out
@@ -198,7 +198,7 @@ def test_a_miner_that_is_stopping_is_waited_for_and_followed_by_another(study: P
     assert again.stop().state == "stopped"
 
 
-def test_a_wish_to_stop_reaches_whoever_has_the_study(study: Path) -> None:
+def test_a_stop_request_reaches_the_process_that_mines_the_study(study: Path) -> None:
     terminal = start_mining(Path.cwd())
     end = time.monotonic() + 60
     while not (running := list(Path("studies").glob("*.status.json"))):

@@ -25,8 +25,8 @@ from signal_miner.mining.status import (
     all_statuses,
     own_process,
     read_status,
+    request_stop,
     studies_of,
-    wish_to_stop,
     write_status,
 )
 from signal_miner.mining.status_writer import Announcement
@@ -82,10 +82,8 @@ def test_a_process_that_is_gone_is_no_miner() -> None:
     assert not status.alive
     progress = progress_of(status)
     assert progress.state == "failed"
-    assert progress.error.startswith(
-        "the miner is gone without a word while mining: it was killed, or had no memory left"
-    )
-    assert f"(process {gone.pid} on {socket.gethostname()})" in progress.error
+    assert progress.error.startswith("the miner exited unexpectedly while mining (killed or out of memory; ")
+    assert f"process {gone.pid} on {socket.gethostname()})" in progress.error
     assert "failed" in progress._repr_html_()
 
 
@@ -161,9 +159,9 @@ def test_a_wish_is_heard_by_the_miner_it_is_meant_for(tmp_path: Path) -> None:
         while (status := read_status(tmp_path, "demo-1")) is None or status.state != MINING:
             assert time.monotonic() < end
             time.sleep(0.02)
-        wish_to_stop(tmp_path, replace(status, token="of another"))
+        request_stop(tmp_path, replace(status, token="of another"))
         assert not heard.wait(0.6)
-        wish_to_stop(tmp_path, status)
+        request_stop(tmp_path, status)
         assert heard.wait(5)
     assert not (tmp_path / "demo-1.stop").exists()
     assert announced(tmp_path).state == "finished"

@@ -19,8 +19,8 @@ from signal_miner.mining.status import (
     MinerStatus,
     all_statuses,
     read_status,
+    request_stop,
     studies_of,
-    wish_to_stop,
 )
 from signal_miner.tracking.address import absolute
 from signal_miner.utils.redaction import HIDDEN, without_passwords
@@ -136,7 +136,7 @@ class BackgroundMiner:
         asked: MinerStatus | None = None
         for status in self._until_it_ends(timeout):
             if asked is None or (status.token != asked.token and asked.state == STARTING):
-                wish_to_stop(self._directory, status)  # the one that was starting lost the study to another
+                request_stop(self._directory, status)  # the one that was starting lost the study to another
             elif status.token != asked.token:
                 break
             asked = status

@@ -113,7 +113,7 @@ def progress_of(status: MinerStatus, now: float | None = None) -> Progress:
     Returns
     -------
     Progress
-        ``failed`` where its process is gone without a last word: killed, or out of memory.
+        ``failed`` where its process exited unexpectedly: killed, or out of memory.
     """
     standing = status.standing
     lost = not status.ended and not status.alive
@@ -121,9 +121,9 @@ def progress_of(status: MinerStatus, now: float | None = None) -> Progress:
     error = status.message
     if lost:
         error = (
-            f"the miner is gone without a word while {_WORDS[status.state]}: it was killed, or had no memory left "
-            f"(process {status.process.pid} on {status.process.host}). What it finished is kept, and start_mining, or "
-            f"the same command, goes on{f'. Its log: {status.log}' if status.log else ''}"
+            f"the miner exited unexpectedly while {_WORDS[status.state]} (killed or out of memory; "
+            f"process {status.process.pid} on {status.process.host}). Finished trials are kept; call start_mining or "
+            f"rerun the command to resume{f'. Its log: {status.log}' if status.log else ''}"
         )
     current = status.updated if state in (FINISHED, STOPPED, FAILED) else now or time.time()
     rate = standing.rate(current)

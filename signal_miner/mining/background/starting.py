@@ -25,8 +25,8 @@ from signal_miner.mining.status import (
     STOPPED,
     MinerStatus,
     Process,
-    forget_wish,
-    is_wished_to_stop,
+    clear_stop_request,
+    is_stop_requested,
     new_token,
     own_process,
     read_status,
@@ -80,7 +80,7 @@ def start_mining(
                 _warn_of_another_number(status, experiment)
                 return miner
             plan_memory(plan, joblib.cpu_count())
-            forget_wish(directory, plan.study)
+            clear_stop_request(directory, plan.study)
             _start(experiment, plan.study, report, directory)
     except Timeout as error:
         raise UserError(f"study {plan.study} is being started by another process, or stops; try again") from error
@@ -98,7 +98,7 @@ def _settled(directory: Path, study: str) -> MinerStatus | None:
     end = time.monotonic() + _SECONDS_FOR_ANOTHER_START
     while True:
         before = read_status(directory, study)
-        wished = before is not None and is_wished_to_stop(directory, before)
+        wished = before is not None and is_stop_requested(directory, before)
         status = read_status(directory, study)  # after the wish was looked for, see `announcement`
         if status is None or status.starter or not status.alive:
             return None
