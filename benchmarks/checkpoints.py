@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from benchmarks.engine import SEED, plain_model
-from benchmarks.setting import (
+from benchmarks.common import (
     Measured,
     add_size,
     alone,
@@ -29,6 +28,7 @@ from benchmarks.setting import (
     run_in_scratch,
     write_large,
 )
+from benchmarks.engine import SEED, plain_model
 from signal_miner.engine.binning import BinnedFolds
 from signal_miner.engine.trial import FoldCurve, checkpoints, max_bin_of, train_fold
 from signal_miner.engine.validation_rows import fold_scorers

@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
+from benchmarks.common import alone, measured, peak_bytes, plan_over, ratio_table, run_in_scratch
 from benchmarks.engine import MAX_BIN, SEED
 from benchmarks.full_size import write
-from benchmarks.setting import alone, measured, peak_bytes, plan_over, ratio_table, run_in_scratch
 from signal_miner.engine.binning import BinnedFolds
 from signal_miner.engine.column_groups import return_free_memory
 from signal_miner.engine.trial import grow, start_booster

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from benchmarks.setting import (
+from benchmarks.common import (
     Measured,
     add_size,
     alone,

@@ -13,8 +13,7 @@ from typing import Any
 import joblib
 from rich.console import Console
 
-from benchmarks.engine import MAX_BIN, SEED
-from benchmarks.setting import (
+from benchmarks.common import (
     add_size,
     alone,
     measured,
@@ -24,6 +23,7 @@ from benchmarks.setting import (
     usual_configurations,
     write_large,
 )
+from benchmarks.engine import MAX_BIN, SEED
 from signal_miner.engine.binning import BinnedFold, BinnedFolds
 from signal_miner.engine.trial import train_fold
 

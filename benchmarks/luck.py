@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from benchmarks.setting import measured, ratio_table
+from benchmarks.common import measured, ratio_table
 from signal_miner.data.demo import Market, write_market
 from signal_miner.data.folds import OVERLAP_ERAS
 from signal_miner.data.sources import open_source

@@ -15,7 +15,7 @@ from statistics import median
 
 from rich.console import Console
 
-from benchmarks.setting import add_size, measured, ratio_table, run_in_scratch, write_large
+from benchmarks.common import add_size, measured, ratio_table, run_in_scratch, write_large
 from signal_miner.data.sources import open_source
 from signal_miner.engine.binning import BinnedFolds
 from signal_miner.engine.metrics import trial_metrics

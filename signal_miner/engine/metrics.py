@@ -122,10 +122,15 @@ def score_metrics(
         if undefined:
             values[f"{name}/undefined_eras"] = undefined
         if name in (VALIDATION, TEST):
-            beats[name] = not undefined and mine["corr"] > other["corr"] and mine["sharpe"] > other["sharpe"]
+            beats[name] = beats_benchmark(mine, other, undefined)
         if name in (VALIDATION, TEST, WHOLE):
             values |= _against_numerai(name, part, column)
     return RunMetrics(_defined(values), beats, _sentence(values, beats))
+
+
+def beats_benchmark(model: Mapping[str, float], benchmark: Mapping[str, float], undefined_eras: int) -> bool:
+    """Return whether CORR and Sharpe are above the benchmark's, with CORR defined in every era it has."""
+    return not undefined_eras and model["corr"] > benchmark["corr"] and model["sharpe"] > benchmark["sharpe"]
 
 
 def _sentence(values: Mapping[str, float], beats: Mapping[str, bool]) -> str:

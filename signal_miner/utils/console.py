@@ -29,7 +29,7 @@ def plain_console() -> Console:
     return Console(force_jupyter=False, force_terminal=False, highlight=False, soft_wrap=True, markup=False)
 
 
-class _Fitting(Progress):
+class FittingProgress(Progress):
     """A bar that shows the first of several choices of columns that its terminal is wide enough for.
 
     Parameters
@@ -65,7 +65,7 @@ class _Shown:
     ) -> None:
         self._console = console
         self._on_words = on_words
-        self._bar = _Fitting(choices, console)
+        self._bar = FittingProgress(choices, console)
         self._started = self._printed = time.monotonic()
         self._fields: tuple[str, ...] = ("at",)  # of the bar, where words stand
 
