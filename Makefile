@@ -1,5 +1,5 @@
 PYTHON ?= python
-.PHONY: help install test quick docs site lint format types mine ui walkthrough benchmarks ci
+.PHONY: help install test quick docs site wheel lint format types mine ui walkthrough benchmarks ci
 
 help: ; @awk -F ': ; ' '/^[a-z]+: ;/ && !/^help/ {printf "make %-12s %s\n", $$1, $$2}' Makefile
 install: ; $(PYTHON) -m pip install -r requirements-dev.txt
@@ -7,6 +7,7 @@ test: ; $(PYTHON) -m pytest
 quick: ; $(PYTHON) -m pytest -m "not slow"
 docs: ; $(PYTHON) -m pytest -m docs
 site: ; NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict
+wheel: ; $(PYTHON) -m build
 lint: ; $(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check . && lint-imports
 format: ; $(PYTHON) -m ruff check --fix --exit-zero . && $(PYTHON) -m ruff format .
 types: ; $(PYTHON) -m mypy signal_miner

@@ -13,6 +13,8 @@ import warnings
 
 import lazy_loader
 
+__version__ = "0.1.0"
+
 # MLflow and matplotlib take seconds to import, and a worker needs neither: names are imported on first use.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 

@@ -15,3 +15,5 @@ from .report.notebook import plot_folds as plot_folds
 from .report.notebook import plot_parameters as plot_parameters
 from .tracking.frames import compare_to_benchmark as compare_to_benchmark
 from .tracking.frames import leaderboard as leaderboard
+
+__version__: str

@@ -9,6 +9,7 @@ from types import ModuleType
 
 from rich.console import Console
 
+from signal_miner import __version__
 from signal_miner.cli import (
     INTERRUPTED,
     USER_ERROR,
@@ -16,7 +17,9 @@ from signal_miner.cli import (
     deploy,
     download,
     ensemble,
+    experiments,
     holdout,
+    init,
     mine,
     register,
     report,
@@ -28,6 +31,8 @@ from signal_miner.errors import Stopped, UserError
 
 _COMMANDS: dict[str, ModuleType] = {
     "download": download,
+    "experiments": experiments,
+    "init": init,
     "mine": mine,
     "status": status,
     "stop": stop,
@@ -55,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     console = Console(highlight=False, soft_wrap=True, markup=False)
     try:
-        given = _parser().parse_args(arguments)
+        given = _parse(sys.argv[1:] if arguments is None else arguments)
         return int(given.run(given, console))
     except UserError as error:
         print(f"signal-miner: {' '.join(str(error).split())}", file=sys.stderr)
@@ -68,8 +73,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    given, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        # argparse may have used the value of an unknown option as the experiment: quote both.
+        pairs = zip(["", *arguments], arguments, strict=False)
+        shown = [text for before, text in pairs if text in unknown or (before in unknown and text[:1] != "-")]
+        raise UserError(f"unrecognized arguments: {' '.join(shown)}")
+    return given
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m signal_miner", description="Mine models for the Numerai Classic tournament.")
+    parser.add_argument("--version", action="version", version=f"signal-miner {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=Parser)
     for name, module in _COMMANDS.items():
         summary = str(module.__doc__).partition(": ")[2].strip().rstrip(".")

@@ -17,6 +17,7 @@ from signal_miner.cli import ALL_FAILED, INTERRUPTED, integer, report, truth
 from signal_miner.cli.ui_address import print_address
 from signal_miner.errors import UserError
 from signal_miner.experiment.experiment import Experiment
+from signal_miner.experiment.library import DEFAULT_EXPERIMENT, find_experiment
 from signal_miner.experiment.loading import load_experiment
 from signal_miner.experiment.study_files import lock_message, study_directory
 from signal_miner.mining.background.handoff import HANDED, Handed
@@ -29,7 +30,10 @@ _NUMBERS = ("trials", "jobs", "seed", "horizon_days", "embargo_eras")
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("--experiment", default="experiments/demo.toml", help="experiment file (%(default)s)")
+    parser.add_argument(
+        "path", nargs="?", metavar="EXPERIMENT", help="experiment file, or the name of one of `experiments`"
+    )
+    parser.add_argument("--experiment", help=f"the same, as an option ({DEFAULT_EXPERIMENT})")
     parser.add_argument(
         "--name", help="name of the MLflow experiment and the beginning of the study's, in place of the file's"
     )
@@ -58,10 +62,12 @@ def run(given: argparse.Namespace, console: Console) -> int:
             value = integer(option, text)
             changes |= {"folds": {option: value}} if option == "embargo_eras" else {option: value}
     reported = truth("report", given.report or "true")
-    path = Path(given.experiment or "experiments/demo.toml")
+    if given.path and given.experiment:
+        raise UserError(f"experiment = {given.experiment!r} and {given.path!r} are both given; leave one out")
+    path = find_experiment(Path(given.path or given.experiment or DEFAULT_EXPERIMENT))
     experiment = load_experiment(path, **changes)
     # The run keeps the file as its author wrote it, comments included; plan.json holds what the options changed.
-    experiment = replace(experiment, text=path.expanduser().read_text(encoding="utf-8"))
+    experiment = replace(experiment, text=path.read_text(encoding="utf-8"))
     with Announcement(study_directory(experiment.study_storage)) as announcement:
         return _mine(experiment, reported, announcement, console)
 

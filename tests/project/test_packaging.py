@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,11 @@ def test_conda_installs_the_runtime_lock() -> None:
     assert pins(conda_pins()) == pins(lock), "replace what stands under pip: in conda.yaml by\n" + "\n".join(
         f"      - {line}" for line in lock
     )
+
+
+def test_the_package_depends_on_what_requirements_in_lists() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    assert declared == entries("requirements.in")
 
 
 def test_conda_has_nothing_but_python_and_pip_from_its_channel() -> None:
