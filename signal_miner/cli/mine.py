@@ -91,7 +91,7 @@ def _mine(
     from signal_miner.data.sources import DATA_DIRECTORY, DEMO
     from signal_miner.engine.memory_plan import plan_memory
     from signal_miner.experiment.plan import make_plan, open_data
-    from signal_miner.report.sentences import describe_plan
+    from signal_miner.report.sentences import describe_plan, memory_lines
 
     if experiment.data == DEMO and not (DATA_DIRECTORY / DEMO).is_dir():
         console.print("Generating the synthetic demo market …")
@@ -104,7 +104,7 @@ def _mine(
     for line in describe_plan(plan):
         console.print(line)
     memory = plan_memory(plan, joblib.cpu_count())
-    for line in memory.lines:
+    for line in memory_lines(memory):
         console.print(line)
     for warning in plan.warnings:
         console.print(f"Warning: {warning}", style="yellow")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count, takewhile
@@ -13,6 +12,7 @@ from signal_miner.engine.available_memory import available_bytes as free_bytes
 from signal_miner.engine.memory_needs import PACKED_BINS, StudyShape, shape_of
 from signal_miner.errors import UserError
 from signal_miner.experiment.plan import Plan
+from signal_miner.utils.formatting import bytes_text, gigabytes_rounded_up
 
 GROUP_BYTES = tuple(megabytes * 2**20 for megabytes in (256, 128, 64, 32))
 """Raw bytes of a column group that are tried, the quickest first."""
@@ -24,22 +24,24 @@ _LARGEST_STEP = 52
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """What the miner will hold.
+    """What the miner will hold in memory.
 
     Attributes
     ----------
-    budget_bytes, needed_bytes : int
-        What may be used in all, and what will be at most, by the count of `StudyShape`.
-    jobs : int
-        Trials trained at a time, at most the experiment's.
+    needed_bytes : int
+        The peak, as `StudyShape` estimates it; at most `budget_bytes`.
+    jobs, wanted_jobs : int
+        Trials trained at a time, and how many the experiment asks for.
     kept_bytes : int
-        What binned datasets may take together: theirs, and what the budget leaves.
+        Limit for binned datasets: what they need, and what the budget leaves.
     together : bool
         Whether all datasets of the study are held at once; else trials are grouped by fold, ``max_bin`` and target.
     group_bytes : int
         Raw bytes of a column group, read and binned at a time.
-    lines : tuple of str
-        What it will hold and why, for a person: one to three.
+    available_bytes : int
+        What was free for this process when the plan was made.
+    memory_gb : float or None
+        The experiment's ``memory_gb``.
     """
 
     budget_bytes: int
@@ -48,7 +50,15 @@ class MemoryPlan:
     kept_bytes: int
     together: bool
     group_bytes: int
-    lines: tuple[str, ...]
+    available_bytes: int
+    memory_gb: float | None
+    wanted_jobs: int
+    shape: StudyShape
+
+    @property
+    def wanted_jobs_bytes(self) -> int:
+        """The least memory that `wanted_jobs` trials at a time would need."""
+        return self.shape.needed_bytes(self.wanted_jobs, GROUP_BYTES[-1], together=False)
 
 
 def plan_memory(plan: Plan, cores: int, available_bytes: int | None = None) -> MemoryPlan:
@@ -84,13 +94,18 @@ def plan_memory(plan: Plan, cores: int, available_bytes: int | None = None) -> M
         needed = shape.needed_bytes(jobs, group_bytes, together)
         if needed <= budget:
             datasets = shape.together_bytes if together else shape.largest_bytes
-            lines = [_first_line(shape, budget, needed, jobs, together)]
-            if jobs < wanted:
-                all_jobs = shape.needed_bytes(wanted, GROUP_BYTES[-1], together=False)
-                lines.append(f"Memory: {wanted} trials at a time, as asked for, would take {_up(all_jobs)} GB")
-            if given is not None and budget > available:
-                lines.append(f"Memory: memory_gb = {given:g} is more than the {available / _GB:.1f} GB that are free")
-            return MemoryPlan(budget, needed, jobs, budget - needed + datasets, together, group_bytes, tuple(lines))
+            return MemoryPlan(
+                budget_bytes=budget,
+                needed_bytes=needed,
+                jobs=jobs,
+                kept_bytes=budget - needed + datasets,
+                together=together,
+                group_bytes=group_bytes,
+                available_bytes=available,
+                memory_gb=given,
+                wanted_jobs=wanted,
+                shape=shape,
+            )
     raise UserError(_refusal(plan, shape, budget))
 
 
@@ -109,26 +124,12 @@ def _choices(wanted_jobs: int) -> Iterator[tuple[bool, int, int]]:
     yield True, 1, GROUP_BYTES[-1]  # of tiny data the block takes more than all datasets
 
 
-def _first_line(shape: StudyShape, budget: int, needed: int, jobs: int, together: bool) -> str:
-    largest = _gigabytes(shape.largest_bytes)
-    trials = f"{jobs} trial{'s' * (jobs > 1)} at a time of {_gigabytes(shape.trial_bytes(shape.trial))}"
-    total = f"Memory: {_up(needed)} of {budget / _GB:.1f} GB"
-    if together:
-        kept, number = _gigabytes(shape.together_bytes), len(shape.datasets)
-        return f"{total}: {number} binned datasets of at most {largest}, kept together in {kept}; {trials}"
-    grouped = ["fold"]
-    grouped += ["max_bin"] if len({need.max_bin for need in shape.datasets}) > 1 else []
-    grouped += ["target"] if len({need.target for need in shape.datasets}) > 1 else []
-    by = " and ".join((", ".join(grouped[:-1]), grouped[-1]) if len(grouped) > 1 else grouped)
-    return f"{total}: trials are grouped by {by}, one dataset of at most {largest} at a time; {trials}"
-
-
 def _refusal(plan: Plan, shape: StudyShape, budget: int) -> str:
-    needed = _least(shape)
+    least = gigabytes_rounded_up(_least(shape))
     name = f"memory_gb = {budget / _GB:.3g}" if plan.experiment.memory_gb is not None else f"{budget / _GB:.1f} GB"
-    fitting = [*_what_fits(plan, shape, budget), f"memory_gb = {_up(needed)} where there is as much"]
+    fitting = [*_what_fits(plan, shape, budget), f"memory_gb = {least} where there is as much"]
     return (
-        f"{name} cannot hold one binned dataset of {_gigabytes(shape.largest_bytes)} and one trial, {_up(needed)} GB "
+        f"{name} cannot hold one binned dataset of {bytes_text(shape.largest_bytes)} and one trial, {least} GB "
         f"with all that belongs to them; what fits: {', or '.join(fitting)}"
     )
 
@@ -170,12 +171,3 @@ def _feature_sets(plan: Plan) -> dict[str, int]:
         return {}
     sets = json.loads(file.read_text(encoding="utf-8"))["feature_sets"]
     return {name: len(listed) for name, listed in sets.items() if isinstance(listed, list) and listed}
-
-
-def _up(n_bytes: int) -> str:
-    """Return GB in one decimal, never less than they are."""
-    return f"{math.ceil(n_bytes / _GB * 10) / 10:.1f}"
-
-
-def _gigabytes(n_bytes: int) -> str:
-    return f"{n_bytes / _GB:.1f} GB" if n_bytes >= _GB / 10 else f"{max(1, round(n_bytes / 1e6))} MB"

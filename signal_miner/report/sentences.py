@@ -6,6 +6,7 @@ The packages below return numbers; a message is reworded here and nowhere else.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,7 +24,10 @@ from signal_miner.overfitting.records import (
     Superiority,
 )
 from signal_miner.overfitting.superiority import SIGNIFICANT
-from signal_miner.utils.formatting import UNKNOWN, number_text
+from signal_miner.utils.formatting import UNKNOWN, bytes_text, gigabytes_rounded_up, number_text
+
+if TYPE_CHECKING:  # it imports LightGBM, which reports do not need
+    from signal_miner.engine.memory_plan import MemoryPlan
 
 
 def describe_plan(plan: Plan) -> tuple[str, ...]:
@@ -48,6 +52,31 @@ def describe_plan(plan: Plan) -> tuple[str, ...]:
         before = max(plan.purge_eras.values())
         gap = f"a purge of {before} era{'s' * (before != 1)} before it"
         lines.append(f"Holdout: {plan.span(plan.holdout_eras)}, not touched, with {gap}")
+    return tuple(lines)
+
+
+def memory_lines(memory: MemoryPlan) -> tuple[str, ...]:
+    """Return the one to three lines that `mine` prints about memory: what is held, and what limits it."""
+    shape, jobs = memory.shape, memory.jobs
+    largest = bytes_text(shape.largest_bytes)
+    if memory.together:
+        total = bytes_text(shape.together_bytes)
+        held = f"{len(shape.datasets)} binned datasets of at most {largest}, kept together in {total}"
+    else:
+        grouped = ["fold"]
+        grouped += ["max_bin"] if len({need.max_bin for need in shape.datasets}) > 1 else []
+        grouped += ["target"] if len({need.target for need in shape.datasets}) > 1 else []
+        by = " and ".join((", ".join(grouped[:-1]), grouped[-1]) if len(grouped) > 1 else grouped)
+        held = f"trials are grouped by {by}, one dataset of at most {largest} at a time"
+    trials = f"{jobs} trial{'s' * (jobs > 1)} at a time of {bytes_text(shape.trial_bytes(shape.trial))}"
+    needed, budget = gigabytes_rounded_up(memory.needed_bytes), f"{memory.budget_bytes / 1e9:.1f} GB"
+    lines = [f"Memory: {needed} of {budget}: {held}; {trials}"]
+    if jobs < memory.wanted_jobs:
+        all_jobs = gigabytes_rounded_up(memory.wanted_jobs_bytes)
+        lines.append(f"Memory: {memory.wanted_jobs} trials at a time, as asked for, would take {all_jobs} GB")
+    if memory.memory_gb is not None and memory.budget_bytes > memory.available_bytes:
+        free = f"{memory.available_bytes / 1e9:.1f} GB"
+        lines.append(f"Memory: memory_gb = {memory.memory_gb:g} is more than the {free} that are free")
     return tuple(lines)
 
 

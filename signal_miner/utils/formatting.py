@@ -36,3 +36,13 @@ def percent_text(share: float) -> str:
 def shortened(text: str, length: int) -> str:
     """Return a text of at most `length` characters, its end replaced by an ellipsis."""
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def bytes_text(n_bytes: int) -> str:
+    """Return bytes in GB with one decimal, below 0.1 GB in whole MB."""
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e8 else f"{max(1, round(n_bytes / 1e6))} MB"
+
+
+def gigabytes_rounded_up(n_bytes: int) -> str:
+    """Return bytes in GB with one decimal and no unit, rounded up: a limit set to this is never too low."""
+    return f"{math.ceil(n_bytes / 1e9 * 10) / 10:.1f}"

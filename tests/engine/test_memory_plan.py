@@ -26,7 +26,7 @@ from signal_miner.errors import UserError
 from signal_miner.experiment.experiment import parse_experiment
 from signal_miner.experiment.loading import load_experiment
 from signal_miner.experiment.plan import Plan, make_plan, plan_record
-from signal_miner.report.sentences import describe_plan
+from signal_miner.report.sentences import describe_plan, memory_lines
 from tests.helpers.mining import ROOT, environment, write_experiment
 
 GB = 10**9
@@ -154,7 +154,7 @@ def test_a_plan_keeps_its_budget_and_more_memory_never_gives_less(scratch, study
         assert made.needed_bytes <= made.budget_bytes == int(budget * GB)
         assert 1 <= made.jobs <= study["jobs"]
         assert made.group_bytes in GROUP_BYTES
-        assert 1 <= len(made.lines) <= 3
+        assert 1 <= len(memory_lines(made)) <= 3
         shape = shape_of(plan)
         datasets = shape.together_bytes if made.together else shape.largest_bytes
         assert made.kept_bytes >= datasets
@@ -196,7 +196,7 @@ def test_all_of_v53_is_grouped_on_22_gb(v53):
     assert re.fullmatch(
         r"Memory: [\d.]+ of 22\.0 GB: trials are grouped by fold and target, "
         r"one dataset of at most [\d.]+ GB at a time; 2 trials at a time of [\d.]+ GB",
-        made.lines[0],
+        memory_lines(made)[0],
     )
     (largest,) = {need.bytes for need in shape_of(plan).datasets if need.fold == 2 and need.target == "target"}
     assert 0.5 < largest / (3555 * 6.2e6) < 0.7
@@ -207,7 +207,7 @@ def test_medium_and_small_on_8_gb(v53):
     assert (medium.together, medium.jobs) == (False, 2)
     small = plan_memory(v53("numerai_small"), 2, available_bytes=8 * GB)
     assert (small.together, small.jobs) == (True, 2)
-    assert "kept together" in small.lines[0]
+    assert "kept together" in memory_lines(small)[0]
 
 
 def test_all_of_v53_on_8_gb_is_refused_with_what_fits(v53):
@@ -226,7 +226,7 @@ def test_fewer_jobs_are_said_with_what_all_would_take(tmp_path):
     made = plan_memory(a_plan(tmp_path, 2000, 2000, jobs=8, memory_gb=enough / GB + 0.001), 2)
     assert made.jobs == 3
     assert made.group_bytes == GROUP_BYTES[-1]
-    assert re.fullmatch(r"Memory: 8 trials at a time, as asked for, would take [\d.]+ GB", made.lines[1])
+    assert re.fullmatch(r"Memory: 8 trials at a time, as asked for, would take [\d.]+ GB", memory_lines(made)[1])
 
 
 @pytest.mark.parametrize(("available", "budget"), [(2, 1), (4, 2.5), (20, 18), (100, 90)])
@@ -248,7 +248,7 @@ def test_thinning_is_part_of_a_study_only_where_it_thins(tmp_path):
 
 def test_more_than_the_machine_has_is_said(tmp_path):
     made = plan_memory(a_plan(tmp_path, 10, 10, memory_gb=64), 2, available_bytes=8 * GB)
-    assert made.lines[-1] == "Memory: memory_gb = 64 is more than the 8.0 GB that are free"
+    assert memory_lines(made)[-1] == "Memory: memory_gb = 64 is more than the 8.0 GB that are free"
 
 
 def test_a_target_with_gaps_in_training_rows_is_counted_with_a_dataset_of_its_own(tmp_path):
