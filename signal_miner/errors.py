@@ -26,13 +26,17 @@ class Stopped(Exception):
     """Raised inside long work that was asked to stop; the interrupted part is repeated later."""
 
 
+def nearest(value: str, choices: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the nearest choice, ``""`` where none is near."""
+    near = get_close_matches(value, [str(choice) for choice in choices], n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
 def did_you_mean(value: str, choices: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest choice, else ``"; known are …"``, or ``""`` without choices."""
     known = [str(choice) for choice in choices]
-    near = get_close_matches(value, known, n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean {near[0]!r}?"
-    if not known:
-        return ""
+    near = nearest(value, known)
+    if near or not known:
+        return near
     shown = ", ".join(known[:8]) + (", …" if len(known) > 8 else "")
     return f"; known are {shown}"

@@ -1,58 +1,55 @@
-"""The commands, a module each: its options, and what it does with them."""
+"""The command line: a module for each command, with its options and what it prints."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from signal_miner.errors import UserError
+from rich.console import Console
+
+from signal_miner.errors import Stopped, UserError
+from signal_miner.utils.option import option
 
 USER_ERROR, ALL_FAILED, INTERRUPTED = 2, 1, 130
 
 
-def integer(option: str, text: str) -> int:
-    """Return an option's integer; raise `UserError` where it is none."""
-    try:
-        return int(text)
-    except ValueError as error:
-        raise UserError(f"{option} = {text!r} is not an integer; write one such as {option}=100") from error
-
-
-def number(option: str, text: str) -> float:
-    """Return an option's number; raise `UserError` where it is none."""
-    try:
-        return float(text)
-    except ValueError as error:
-        raise UserError(f"{option} = {text!r} is not a number; write one such as {option}=0.5") from error
-
-
-def truth(option: str, text: str | None) -> bool:
-    """Return an option's yes or no; no where it is not given. Raise `UserError` where it is neither."""
-    said = (text or "false").strip().lower()
-    if said in {"true", "yes", "1"}:
-        return True
-    if said in {"false", "no", "0"}:
-        return False
-    raise UserError(f"{option} = {text!r} is neither true nor false; write {option}=true")
-
-
-def listed(text: str | None) -> tuple[str, ...]:
-    """Return the items of a list that commas separate."""
-    return tuple(item.strip() for item in (text or "").split(",") if item.strip())
-
-
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are ours: one line, exit code 2; options are written out."""
+    """A parser that raises our error, one line with exit code 2; options cannot be abbreviated."""
 
     def __init__(self, **settings: object) -> None:
         super().__init__(**settings, allow_abbrev=False)  # type: ignore[arg-type]
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        """Raise the mistake as ours."""
+        """Raise the mistake as a `UserError`."""
         raise UserError(message)
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name a registered model."""
-    parser.add_argument("--model", help="name of the registered model (signal-miner)")
-    parser.add_argument("--alias", help="alias or version of it (champion)")
-    parser.add_argument("--tracking-uri", help="MLflow tracking store")
+@dataclass(frozen=True, kw_only=True)
+class StoreOptions:
+    """The option that every command has which reads or writes runs."""
+
+    tracking_uri: str | None = option("MLflow tracking store", None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(StoreOptions):
+    """The options that name a registered model."""
+
+    model: str = option("name of the registered model (signal-miner)", "signal-miner")
+    alias: str = option("its alias or version (champion)", "champion")
+
+
+def run_reporting_errors(work: Callable[[Console], int]) -> int:
+    """Run a command and return its exit code; a user's mistake and an interruption are one line on standard error."""
+    try:
+        return work(Console(highlight=False, soft_wrap=True, markup=False))
+    except UserError as error:
+        message, code = " ".join(str(error).split()), USER_ERROR
+    except OSError as error:  # a full disk, missing permissions, or a closed pipe
+        message, code = f"{error}; fix this and rerun the command to resume", USER_ERROR
+    except (KeyboardInterrupt, Stopped):
+        message, code = "interrupted; rerun the command to resume", INTERRUPTED
+    sys.stderr.write(f"signal-miner: {message}\n")
+    return code

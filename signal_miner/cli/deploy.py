@@ -1,40 +1,34 @@
-"""``deploy``: hand a registered model's ``predict.pkl`` to Numerai's model upload and follow its validation."""
+"""``deploy``: upload a registered model's ``predict.pkl`` to Numerai and follow its validation."""
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 
 from rich.console import Console
 
-from signal_miner.cli import add_model_options, truth
+from signal_miner.cli import ModelOptions
+from signal_miner.utils.option import option
+
+EXAMPLE = "signal-miner deploy --numerai-model my_model"
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
-    parser.add_argument("--numerai-model", help="name of the model slot in your Numerai account")
-    add_model_options(parser)
-    parser.add_argument("--version", help="of the live data; the one the model was mined on if not given")
-    parser.add_argument("--image", help="such as 'Python 3.12'; the newest tested one if not given")
-    parser.add_argument("--again", help="true: upload anew what is uploaded already")
+@dataclass(frozen=True, kw_only=True)
+class Options(ModelOptions):
+    """What to upload, and where."""
+
+    numerai_model: str = option("name of the model slot in your Numerai account", "")
+    version: str | None = option("version of the live data (the one that the model was mined on)", None)
+    image: str | None = option("such as 'Python 3.12' (the newest tested one)", None)
+    again: bool = option("true: upload again what is uploaded already", False)
 
 
-def run(given: argparse.Namespace, console: Console) -> int:
+def run(options: Options, console: Console) -> int:
     """Deploy, and return the exit code."""
-    again = truth("again", given.again)
-
     from signal_miner.models.registry import Registry
     from signal_miner.numerai.live.deployment import DeployOptions, deploy
     from signal_miner.utils.files import temporary_directory
 
-    options = DeployOptions(
-        numerai_model=given.numerai_model or "",
-        data_version=given.version or None,
-        image=given.image or None,
-        again=again,
-    )
     with temporary_directory() as directory:
-        model = Registry(given.tracking_uri or None).load(
-            given.model or "signal-miner", given.alias or "champion", directory
-        )
-        deploy(options, model, console)
+        model = Registry(options.tracking_uri).load(options.model, options.alias, directory)
+        deploy(DeployOptions(options.numerai_model, options.version, options.image, options.again), model, console)
     return 0

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 
 from rich.console import Console
 
-from signal_miner.experiment.library import describe, library
+from signal_miner.experiment.library import description_of, shipped_experiments
+from signal_miner.utils.next_command import next_command
+
+EXAMPLE = "signal-miner experiments"
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add no options: the command has none."""
+@dataclass(frozen=True)
+class Options:
+    """It has none."""
 
 
-def run(_given: argparse.Namespace, console: Console) -> int:
-    """Print a line per experiment, and return the exit code."""
-    files = library()
-    width = max(map(len, files), default=0)
-    for name, path in files.items():
-        console.print(f"{name:<{width}}  {describe(path)}")
+def run(_options: Options, console: Console) -> int:
+    """Print a line for each experiment, and return the exit code."""
+    shipped = shipped_experiments()
+    width = max(map(len, shipped), default=0)
+    for name, path in shipped.items():
+        console.print(f"{name:{width}}  {description_of(path)}")
+    console.print(f"To mine one: {next_command('mine', experiment='demo')}; to edit a copy: signal-miner init demo")
     return 0

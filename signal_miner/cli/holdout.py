@@ -1,23 +1,25 @@
-"""``holdout``: open a study's holdout, once, for one model, and judge the model there."""
+"""``holdout``: open a study's holdout, once, for one model, and evaluate the model there."""
 
 from __future__ import annotations
 
-import argparse
-import shlex
 from collections.abc import Container, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from signal_miner.cli import integer, truth
+from signal_miner.cli import StoreOptions
 from signal_miner.cli.ui_address import MODEL_TRAINING, print_address
 from signal_miner.errors import UserError
-from signal_miner.utils.redaction import without_passwords
+from signal_miner.utils.next_command import next_command
+from signal_miner.utils.option import option
 
 if TYPE_CHECKING:
     from signal_miner.holdout.judging import HoldoutResult
     from signal_miner.holdout.model import JudgedModel
     from signal_miner.tracking.studies import TrackedStudy
+
+EXAMPLE = "signal-miner holdout --study demo --trial 19"
 
 _SCORES = {
     "CORR": ("corr", 4),
@@ -42,81 +44,78 @@ _LEAST_FIRST = (
 )
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
-    parser.add_argument("--ensemble", help="run id, name or STUDY/name of an ensemble, or a study: its newest")
-    parser.add_argument("--study", help="of --trial: a study's name or its beginning; the newest if not given")
-    parser.add_argument("--trial", help="in place of an ensemble: number or run id of a trial, at its best checkpoint")
-    parser.add_argument("--open", help="true: open the holdout; without it nothing is touched")
-    parser.add_argument("--jobs", help="models trained at a time; as the study was mined if not given")
-    parser.add_argument("--data", help="where the study's data lie now")
-    parser.add_argument("--tracking-uri", help="MLflow tracking store")
+@dataclass(frozen=True, kw_only=True)
+class Options(StoreOptions):
+    """Which model to evaluate on the holdout, and whether to do it."""
+
+    ensemble: str | None = option("run id, name or STUDY/name of an ensemble, or a study: its newest", None)
+    study: str | None = option("with trial: name of a study, or the start of it (the newest study)", None)
+    trial: str | None = option("instead of an ensemble: number or run id of a trial, at its best checkpoint", None)
+    open: bool = option("true: open the holdout; without it nothing is touched", False)
+    jobs: int | None = option("models trained at a time; -1 for one per core (as the study was mined)", None)
+    data: str | None = option("where the study's data are now", None)
+
+    def __post_init__(self) -> None:
+        if self.jobs is not None and self.jobs != -1 and self.jobs < 1:
+            raise UserError(f"jobs = {self.jobs} is not 1 or more, nor -1 (one per core)")
+        if self.ensemble and (self.trial or self.study):
+            raise UserError("ensemble names the model already; leave out study and trial, or leave out ensemble")
+        if not (self.ensemble or self.trial):
+            raise UserError("the holdout is opened for one model; name it with ensemble=…, or with study=… and trial=…")
 
 
-def run(given: argparse.Namespace, console: Console) -> int:
-    """Open the holdout, or say what would be done, and return the exit code."""
-    opens = truth("open", given.open)
-    jobs = integer("jobs", given.jobs) if given.jobs else None
-    if jobs is not None and jobs != -1 and jobs < 1:
-        raise UserError(f"jobs = {jobs} is not 1 or more, nor -1 (one a core)")
-    if given.ensemble and (given.trial or given.study):
-        raise UserError("ensemble names the model already; leave out study and trial, or leave out ensemble")
-    if not (given.ensemble or given.trial):
-        raise UserError("the holdout is opened for one model; name it with ensemble=…, or with study=… and trial=…")
-
-    from dataclasses import replace
-
+def run(options: Options, console: Console) -> int:
+    """Open the holdout, or preview it, and return the exit code."""
     from signal_miner.experiment.plan import restore_plan
     from signal_miner.holdout.judging import Holdout
     from signal_miner.holdout.runs import HoldoutRuns
     from signal_miner.utils.interruption import StopRequest
 
-    study, model = _find(given)
-    runs = HoldoutRuns(given.tracking_uri or None)
+    study, model = _find(options)
+    runs = HoldoutRuns(options.tracking_uri)
     holdout = Holdout(study, model, runs)
     judgement = holdout.stored()
     if judgement is None:
-        plan = restore_plan(study.plan, given.data or None)
-        if jobs is not None:
-            plan = replace(plan, experiment=replace(plan.experiment, jobs=jobs))
+        plan = restore_plan(study.plan, options.data)
+        if options.jobs is not None:
+            plan = replace(plan, experiment=replace(plan.experiment, jobs=options.jobs))
         for line in holdout.describe(plan):
             console.print(line)
-        if not opens:
-            console.print(f"Nothing was done. To open it: {_command(given, study, model)}")
+        if not options.open:
+            console.print(f"Nothing was done. To open it: {_command(options, study, model)}")
             return 0
         with StopRequest(lambda: console.print("Stopping; models trained so far are kept …")) as stop:
             judgement = holdout.open(plan, stop, console)
     else:
-        console.print(f"Opened on {judgement.opening.when} for this model; nothing is trained or looked at again")
+        console.print(f"Opened on {judgement.opening.when} for this model; nothing is trained or evaluated again")
     _print(judgement, study, model, console)
     page = f"/#/experiments/{study.experiment_id}/runs/{study.run_id}?{MODEL_TRAINING}"
     print_address(console, runs.tracking_uri, page, "To look at it")
     return 0
 
 
-def _find(given: argparse.Namespace) -> tuple[TrackedStudy, JudgedModel]:
+def _find(options: Options) -> tuple[TrackedStudy, JudgedModel]:
+    from signal_miner.ensemble.options import RUNS, SelectionRule
     from signal_miner.ensemble.runs import EnsembleRuns
-    from signal_miner.ensemble.selection import RUNS, SelectionRule, ranked_trials
+    from signal_miner.ensemble.selection import ranked_trials
     from signal_miner.holdout.model import JudgedModel
     from signal_miner.tracking.studies import Studies
 
-    studies = Studies(given.tracking_uri or None)
-    if given.ensemble:
-        tracked = EnsembleRuns(given.tracking_uri or None).find(given.ensemble)
+    studies = Studies(options.tracking_uri)
+    if options.ensemble:
+        tracked = EnsembleRuns(options.tracking_uri).find(options.ensemble)
         return studies.find(tracked.ensemble.study), JudgedModel.of_ensemble(tracked)
-    study = studies.find(given.study or None)
-    (trial,) = ranked_trials(SelectionRule(select=RUNS, runs=(given.trial,)), study.trials)
+    study = studies.find(options.study)
+    (trial,) = ranked_trials(SelectionRule(select=RUNS, runs=(str(options.trial),)), study.trials)
     return study, JudgedModel.of_trial(study, trial)
 
 
-def _command(given: argparse.Namespace, study: TrackedStudy, model: JudgedModel) -> str:
-    """Return the command that opens the holdout for this very model, whatever is the newest then."""
+def _command(options: Options, study: TrackedStudy, model: JudgedModel) -> str:
+    """Return the command that opens the holdout for this very model, whichever is the newest by then."""
     named = {"study": study.name, "trial": str(model.ensemble.members[0].number)}
-    chosen = (named if model.single else {"ensemble": model.run_id}) | {
-        option: getattr(given, option) for option in ("jobs", "data", "tracking_uri") if getattr(given, option)
-    }
-    parameters = [f"-P {shlex.quote(f'{option}={without_passwords(value)}')}" for option, value in chosen.items()]
-    return " ".join(["mlflow run . -e holdout --env-manager local", *parameters, "-P open=true"])
+    chosen: dict[str, object] = dict(named) if model.single else {"ensemble": model.run_id}
+    given = {"jobs": options.jobs, "data": options.data, "tracking_uri": options.tracking_uri}
+    return next_command("holdout", **chosen, **given, open="true")
 
 
 def _print(judgement: HoldoutResult, study: TrackedStudy, model: JudgedModel, console: Console) -> None:

@@ -1,32 +1,32 @@
-"""``init``: copy an experiment file that comes with the package, to edit it."""
+"""``init``: copy an experiment file of the package to be edited."""
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
-from signal_miner.errors import UserError, did_you_mean
-from signal_miner.experiment.library import library
+from signal_miner.experiment.library import DEFAULT, copy_experiment
+from signal_miner.utils.next_command import next_command
+from signal_miner.utils.option import option
+
+EXAMPLE = "signal-miner init numerai_small my_experiment.toml"
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
-    parser.add_argument("name", nargs="?", default="demo", help="name of an experiment (%(default)s)")
-    parser.add_argument("path", nargs="?", help="the new file (NAME.toml)")
+@dataclass(frozen=True)
+class Options:
+    """What to copy where."""
+
+    experiment: str = option("name of an experiment (demo)", DEFAULT, positional=True)
+    path: Path | None = field(
+        default=None,
+        metadata={"help": "new file, or directory for it (the experiment's name here)", "positional": True},
+    )
 
 
-def run(given: argparse.Namespace, console: Console) -> int:
-    """Copy the file, and return the exit code."""
-    files = library()
-    if given.name not in files:
-        raise UserError(f"no experiment {given.name!r}{did_you_mean(given.name, files)}")
-    path = Path(given.path or f"{given.name}.toml").expanduser()
-    try:
-        with path.open("xb") as file:
-            file.write(files[given.name].read_bytes())
-    except FileExistsError as error:
-        raise UserError(f"{str(path)!r} exists and is not overwritten; name another file") from error
-    console.print(f"Wrote {path}; edit it, then mine it")
+def run(options: Options, console: Console) -> int:
+    """Copy, and return the exit code."""
+    path = copy_experiment(options.experiment, options.path)
+    console.print(f"Copied {options.experiment} to {path}. Edit it, then: {next_command('mine', experiment=path)}")
     return 0

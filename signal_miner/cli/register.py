@@ -2,61 +2,40 @@
 
 from __future__ import annotations
 
-import argparse
-
 from rich.console import Console
 
-from signal_miner.cli import integer
 from signal_miner.cli.ui_address import MODEL_TRAINING, print_address
+from signal_miner.data.sources import is_data_version
+from signal_miner.models.options import RegistrationOptions
+from signal_miner.utils.next_command import next_command, option_text
+
+EXAMPLE = 'signal-miner register --ensemble "ensemble 1"'
+Options = RegistrationOptions
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
-    parser.add_argument("--ensemble", help="run id, name or STUDY/name, or a study: its newest; else the newest of all")
-    parser.add_argument("--model", help="name of the registered model (signal-miner)")
-    parser.add_argument("--trees", help="kept (default): those of the best checkpoint; scaled: more, as eras are more")
-    parser.add_argument("--promote", help="to champion: if_better (default) on validation, always or never")
-    parser.add_argument("--jobs", help="members trained at a time; as the study was mined if not given")
-    parser.add_argument("--data", help="where the study's data lie now")
-    parser.add_argument("--tracking-uri", help="MLflow tracking store")
-
-
-def run(given: argparse.Namespace, console: Console) -> int:
+def run(options: Options, console: Console) -> int:
     """Register, and return the exit code."""
-    from signal_miner.data.sources import is_data_version
     from signal_miner.models.registration import register
-    from signal_miner.models.registration_options import RegistrationOptions
 
-    plain = RegistrationOptions()
-    done = register(
-        RegistrationOptions(
-            ensemble=given.ensemble or None,
-            model=given.model or plain.model,
-            trees=given.trees or plain.trees,
-            promote=given.promote or plain.promote,
-            jobs=integer("jobs", given.jobs) if given.jobs else None,
-            data=given.data or None,
-            tracking_uri=given.tracking_uri or None,
-        ),
-        console,
-    )
-    made = done.version
-    console.print(f"Registered {made.name} version {made.version}")
+    done = register(options, console)
+    version = done.version
+    console.print(f"Registered {version.name} version {version.version}")
     if done.champion:
-        console.print(f"It is champion now ({done.reason}): models:/{made.name}@champion")
+        console.print(f"It is champion now ({done.reason}): models:/{version.name}@champion")
     else:
-        console.print(f"It is not champion ({done.reason}); -P promote=always makes it so")
-    submit = "mlflow run . -e submit --env-manager local"
-    for option, value, usual in (
-        ("model", made.name, plain.model),
-        ("alias", "champion" if done.champion else made.version, "champion"),
-        ("tracking_uri", given.tracking_uri or "", ""),
-    ):
-        submit += f" -P {option}={value}" if value != usual else ""
+        console.print(f"It is not champion ({done.reason}); {option_text('promote', 'always')} makes it so")
+    named = {
+        "model": version.name if version.name != RegistrationOptions.model else None,
+        "alias": None if done.champion else version.version,
+        "tracking_uri": options.tracking_uri,
+    }
+    submit = next_command("submit", **named)
+    dry_run = option_text("dry_run", "true")
     if is_data_version(done.data):
-        console.print(f"To submit with it: {submit} -P numerai_model=…  (first with -P dry_run=true)")
+        console.print(f"To submit with it: {submit} {option_text('numerai_model', '…')}  (first with {dry_run})")
     else:
-        console.print(f"To predict with it: {submit} -P dry_run=true -P live=…  (a parquet file, such as live.parquet)")
-    page = f"/#/models/{made.name}/versions/{made.version}?{MODEL_TRAINING}"
+        live = option_text("live", "…")
+        console.print(f"To predict with it: {submit} {dry_run} {live}  (a parquet file, such as live.parquet)")
+    page = f"/#/models/{version.name}/versions/{version.version}?{MODEL_TRAINING}"
     print_address(console, done.tracking_uri, page, "To look at it")
     return 0

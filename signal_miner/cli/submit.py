@@ -1,45 +1,46 @@
-"""``submit``: predict the newest live data with a registered model and submit them, once a round."""
+"""``submit``: predict the newest live data with a registered model and submit the predictions, once a round."""
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from signal_miner.cli import add_model_options, truth
+from signal_miner.cli import ModelOptions
+from signal_miner.utils.option import option
+
+EXAMPLE = "signal-miner submit --dry-run true --live data/demo/live.parquet"
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
-    parser.add_argument("--numerai-model", help="name of the model slot in your Numerai account")
-    add_model_options(parser)
-    parser.add_argument("--dry-run", help="true: write the file of predictions and stop; needs no keys")
-    parser.add_argument("--version", help="of the live data; the one the model was mined on if not given")
-    parser.add_argument("--live", help="of a dry run: a parquet file in place of Numerai's newest")
-    parser.add_argument("--live-benchmarks", help="of a dry run: benchmark predictions that belong to --live")
-    parser.add_argument("--again", help="true: replace a submission of the same round")
+@dataclass(frozen=True, kw_only=True)
+class Options(ModelOptions):
+    """What to submit, and where."""
+
+    numerai_model: str = option("name of the model slot in your Numerai account", "")
+    dry_run: bool = option("true: write the predictions and stop; needs no keys", False)
+    version: str | None = option("version of the live data (the one that the model was mined on)", None)
+    live: Path | None = option("for a dry run: a parquet file instead of Numerai's newest", None)
+    live_benchmarks: Path | None = option("for a dry run: benchmark predictions that belong to --live", None)
+    again: bool = option("true: replace a submission of the same round", False)
 
 
-def run(given: argparse.Namespace, console: Console) -> int:
+def run(options: Options, console: Console) -> int:
     """Submit, and return the exit code."""
-    dry_run, again = truth("dry_run", given.dry_run), truth("again", given.again)
-
     from signal_miner.models.registry import Registry
     from signal_miner.numerai.live.submission import SubmitOptions, submit
     from signal_miner.numerai.live.submission_runs import SubmissionRuns
     from signal_miner.utils.files import temporary_directory
 
-    options = SubmitOptions(
-        numerai_model=given.numerai_model or "",
-        dry_run=dry_run,
-        data_version=given.version or None,
-        live=Path(given.live) if given.live else None,
-        live_benchmarks=Path(given.live_benchmarks) if given.live_benchmarks else None,
-        again=again,
+    submission = SubmitOptions(
+        numerai_model=options.numerai_model,
+        dry_run=options.dry_run,
+        data_version=options.version,
+        live=options.live,
+        live_benchmarks=options.live_benchmarks,
+        again=options.again,
     )
     with temporary_directory() as directory:
-        registry = Registry(given.tracking_uri or None)
-        model = registry.load(given.model or "signal-miner", given.alias or "champion", directory)
-        submit(options, model, SubmissionRuns(given.tracking_uri or None, model.experiment_id), console)
+        model = Registry(options.tracking_uri).load(options.model, options.alias, directory)
+        submit(submission, model, SubmissionRuns(options.tracking_uri, model.experiment_id), console)
     return 0

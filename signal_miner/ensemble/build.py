@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 
 import pandas as pd
 from rich.console import Console
 
 from signal_miner.ensemble.maker import EnsembleMaker, EnsembleSummary, make_neutralization
+from signal_miner.ensemble.options import EnsembleOptions, SelectionRule
 from signal_miner.ensemble.runs import EnsembleRuns
-from signal_miner.ensemble.selection import GREEDY, SelectionRule
 from signal_miner.ensemble.table import as_shown, ensemble_frame
 from signal_miner.errors import UserError
 from signal_miner.experiment.plan import Plan, restore_plan
@@ -19,74 +19,6 @@ from signal_miner.tracking.studies import Studies, StudyReference, TrackedStudy,
 from signal_miner.utils.console import plain_console
 from signal_miner.utils.redaction import KeptWithoutPasswords
 from signal_miner.utils.validation import LARGEST_INTEGER, Rule, shown
-
-_ALL = 1.0  # proportion of a neutralisation
-
-
-@dataclass(frozen=True)
-class EnsembleOptions:
-    """Which ensemble to make; what is None is as `SelectionRule` has it.
-
-    Attributes
-    ----------
-    study : str or None
-        Its name or the beginning of it; the newest study if None.
-    select : str or None
-    members : int or None
-    metric : str or None
-    max_correlation : float or None
-        Of ``greedy`` alone.
-    max_benchmark_correlation : float or None
-    pool : int or None
-        Of ``greedy`` alone.
-    runs : tuple of str
-    weights : str or None
-    neutralize : str or None
-        ``features``, ``benchmark``, or a column of Numerai's benchmark predictions; nothing if None.
-    proportion : float or None
-        Of the neutralisation, from 0 to 1; all of it if None.
-    data : str or None
-        Where the study's data lie now.
-    tracking_uri : str or None
-    rule : SelectionRule
-        What the options come to.
-
-    Raises
-    ------
-    UserError
-        If a value is not one of these, or has nothing to act on.
-    """
-
-    study: str | None = None
-    select: str | None = None
-    members: int | None = None
-    metric: str | None = None
-    max_correlation: float | None = None
-    max_benchmark_correlation: float | None = None
-    pool: int | None = None
-    runs: tuple[str, ...] = ()
-    weights: str | None = None
-    neutralize: str | None = None
-    proportion: float | None = None
-    data: str | None = None
-    tracking_uri: str | None = None
-    rule: SelectionRule = field(init=False)
-
-    def __post_init__(self) -> None:
-        if self.neutralize is not None:
-            Rule(str).checked("neutralize", self.neutralize)
-        if self.proportion is not None:
-            proportion = Rule(float).checked("proportion", self.proportion, "; use one such as 0.5")
-            object.__setattr__(self, "proportion", proportion)
-        if (self.select or SelectionRule.select) != GREEDY:
-            for name, value in (("max_correlation", self.max_correlation), ("pool", self.pool)):
-                if value is not None:
-                    raise UserError(f"{name} belongs to select=greedy, not to select={self.select}; leave it out")
-        if self.proportion is not None and not self.neutralize:
-            raise UserError("proportion says how much of a neutralisation, and none is asked for; add neutralize=…")
-        names = ("select", "members", "metric", "max_correlation", "max_benchmark_correlation", "pool", "weights")
-        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        object.__setattr__(self, "rule", SelectionRule(**given, runs=self.runs))
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,10 +66,9 @@ def make_ensemble(
     study = Studies(options.tracking_uri).find(options.study)
     plan = restore_plan(study.plan, options.data)
     on_study(study, plan)
-    proportion = _ALL if options.proportion is None else options.proportion
-    neutralization = make_neutralization(options.neutralize or "", proportion, plan)
+    neutralization = make_neutralization(options.neutralize or "", options.proportion, plan)
     runs = EnsembleRuns(options.tracking_uri)
-    summary = EnsembleMaker(study, plan, runs, console).make(options.rule, neutralization)
+    summary = EnsembleMaker(study, plan, runs, console).make(options, neutralization)
     return MadeEnsemble(summary, study, runs.tracking_uri)
 
 
@@ -252,7 +183,7 @@ def build_ensemble(
         If there is no such study, an option is wrong, the data are gone, no trial fits, or predictions cannot be read.
     """
     name, uri = referenced(study, tracking_uri)
-    options = EnsembleOptions(
+    options = EnsembleOptions.given(
         study=name,
         select=select,
         members=members,

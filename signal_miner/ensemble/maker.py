@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,9 @@ from signal_miner.engine.trial import FoldResult
 from signal_miner.engine.validation_rows import fold_rows, fold_scorers
 from signal_miner.ensemble.members import FEATURES, OWN_BENCHMARK, Ensemble, Member, Neutralization
 from signal_miner.ensemble.neutralization import neutralizers_of
+from signal_miner.ensemble.options import GREEDY, SelectionRule
 from signal_miner.ensemble.runs import EnsembleRuns, TrackedEnsemble, members_note
-from signal_miner.ensemble.selection import GREEDY, SelectionRule, grow, ranked_trials, scores_of, weights_of
+from signal_miner.ensemble.selection import grow, ranked_trials, scores_of, weights_of
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.experiment.plan import BENCHMARK, Plan
 from signal_miner.scoring.blending import gaussianised, mean_correlations, neutralized, uniform_ranks
@@ -129,7 +130,7 @@ class EnsembleMaker:
             Member(trial.run_id, int(trial.number or 0), dict(trial.params), _trees(trial), weight)
             for trial, weight in zip(trials, weights, strict=True)
         )
-        ensemble = Ensemble(self._study.name, members, neutralization, asdict(rule))
+        ensemble = Ensemble(self._study.name, members, neutralization, rule.record)
         blends, correlations = self._blend(trials, weights, neutralization)
         folds = tuple(
             FoldResult(fold, blend, self._scorers[fold.number].score(blend), np.empty((len(fold.validation_eras), 0)))

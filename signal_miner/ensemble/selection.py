@@ -3,141 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from signal_miner.errors import UserError, did_you_mean
+from signal_miner.ensemble.options import BEATING, EQUAL, GREEDY, RUNS, SelectionRule
+from signal_miner.errors import UserError, nearest
 from signal_miner.tracking.records import TrackedTrial
-from signal_miner.utils.validation import LARGEST_INTEGER, Rule
-
-GREEDY, TOP, BEATING, RUNS = "greedy", "top", "beating", "runs"
-RULES = (GREEDY, TOP, BEATING, RUNS)
-
-OBJECTIVES = {
-    "sharpe": "best/validation_sharpe",
-    "corr": "best/validation_corr",
-    "bmc": "best/validation_bmc",
-}
-"""Scores by which trials are ranked and an ensemble is grown, and the metric of a trial at its best checkpoint."""
-
-EQUAL, BY_RANK = "equal", "rank"
-WEIGHTS = (EQUAL, BY_RANK)
 
 _LESS_IS_BETTER = ("max_drawdown", "benchmark_corr", "undefined_eras")
 
 _LEAST_GAIN = 1e-6  # below it a step is rounding
-
-
-@dataclass(frozen=True)
-class SelectionRule:
-    """How members are chosen.
-
-    Attributes
-    ----------
-    select : str
-        ``greedy``, ``top``, ``beating`` (the benchmark) or ``runs``.
-    members : int
-        Members at most.
-    metric : str
-        ``sharpe``, ``corr`` or ``bmc``, in validation at the best checkpoint: what trials are ranked by, and of
-        ``greedy`` what the ensemble maximises. ``top`` also takes any other validation metric, such as
-        ``max_drawdown`` or ``validation/max_drawdown``; of drawdown and correlation with a benchmark less is better.
-    max_correlation : float
-        Of ``greedy``: highest correlation between two members.
-    max_benchmark_correlation : float
-        Trials whose correlation with the benchmark is higher, in validation, take no part; not looked at for ``runs``.
-    weights : str
-        ``equal``; or ``rank``: the best of k members by `metric` gets the weight k, the next k - 1, and so on.
-    pool : int
-        Of ``greedy``: how many trials, best first by `metric`, are candidates.
-    runs : tuple of str
-        Of ``runs``: MLflow run ids, or numbers of trials.
-
-    Raises
-    ------
-    UserError
-        If a value is not one of these.
-    """
-
-    select: str = GREEDY
-    members: int = 5
-    metric: str = "sharpe"
-    max_correlation: float = 0.9
-    max_benchmark_correlation: float = 1.0
-    weights: str = EQUAL
-    pool: int = 100
-    runs: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        for name in ("select", "weights", "metric"):
-            Rule(str).checked(name, getattr(self, name))
-        for name in ("members", "pool"):
-            number = Rule(int, high=LARGEST_INTEGER).checked(name, getattr(self, name), "; use 1 or more")
-            if number < 1:
-                raise UserError(f"{name} = {number} is below 1; use 1 or more")
-            object.__setattr__(self, name, number)
-        for name in ("max_correlation", "max_benchmark_correlation"):
-            cap = getattr(self, name)
-            if not 0 < Rule(float).checked(name, cap, "; use one such as 0.9") <= 1:
-                raise UserError(f"{name} = {cap} is not in (0, 1]; use one such as 0.9")
-            object.__setattr__(self, name, float(cap))
-        for name, value, known in (("select", self.select, RULES), ("weights", self.weights, WEIGHTS)):
-            if value not in known:
-                raise UserError(f"{name} = {value!r} is not one of {', '.join(known)}{_near(value, known)}")
-        if self.runs and self.select != RUNS:
-            raise UserError(f"runs are given, but select = {self.select!r} chooses by itself; add select=runs")
-        if self.select == RUNS and not self.runs:
-            raise UserError("select = 'runs' needs runs: MLflow run ids or trial numbers, separated by commas")
-        if self.metric not in OBJECTIVES:
-            self._check_metric_name()
-
-    def _check_metric_name(self) -> None:
-        if self.metric.startswith(("test/", "whole/", "best/test", "fold_")) or "/test_" in self.metric:
-            raise UserError(
-                f"metric = {self.metric!r} looks at test eras; members are chosen on validation alone: "
-                f"use {', '.join(OBJECTIVES)} or a metric such as validation/corr"
-            )
-        if self.select == GREEDY:
-            raise UserError(
-                f"metric = {self.metric!r} is no score of an ensemble{_near(self.metric, OBJECTIVES)}; greedy "
-                f"maximises {', '.join(OBJECTIVES)}: use one of them, or select=top"
-            )
-
-    def metric_name(self, known: Collection[str]) -> str:
-        """Return the name of the tracked metric that trials are ranked by.
-
-        Parameters
-        ----------
-        known : collection of str
-            The names that are tracked.
-
-        Raises
-        ------
-        UserError
-            If it is not among them, or not of validation.
-        """
-        column, _, score = self.metric.rpartition("_")
-        candidates = (
-            OBJECTIVES.get(self.metric),
-            self.metric,
-            f"validation/{self.metric}",
-            f"{column}/validation_{score}",
-        )
-        of_validation = [name for name in known if "validation" in name]
-        for name in candidates:
-            if name in of_validation:
-                return name
-        near = did_you_mean(self.metric, of_validation)
-        near = near if near.startswith("; did") else f"; known are {', '.join(sorted(of_validation))}"
-        raise UserError(f"metric = {self.metric!r} is no tracked validation metric{near}")
-
-
-def _near(value: str, known: Sequence[str] | dict[str, str]) -> str:
-    near = did_you_mean(value, known)
-    return near if near.startswith("; did") else ""
 
 
 def ranked_trials(rule: SelectionRule, trials: Sequence[TrackedTrial]) -> tuple[TrackedTrial, ...]:
@@ -213,7 +90,7 @@ def _named(names: Sequence[str], trials: Sequence[TrackedTrial]) -> tuple[Tracke
     for name in names:
         trial = known.get(name.strip())
         if trial is None:
-            raise UserError(f"run {name!r} is no trial of the study{_near(name, [t.run_id for t in trials])}")
+            raise UserError(f"run {name!r} is no trial of the study{nearest(name, [t.run_id for t in trials])}")
         if not trial.finished:
             raise UserError(f"{trial.name} did not finish; leave it out")
         if trial in chosen:

@@ -12,7 +12,7 @@ import tomli_w
 
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.experiment.experiment import TABLES, Experiment, parse_experiment, tables_of, without_none
-from signal_miner.experiment.library import DEFAULT_EXPERIMENT, find_experiment
+from signal_miner.experiment.library import DEFAULT, find_experiment
 from signal_miner.utils.redaction import reason_of_system
 from signal_miner.utils.validation import LARGEST_AXIS, as_path, shown
 
@@ -63,7 +63,7 @@ def make_experiment(**settings: Any) -> Experiment:
     return replace(parse_experiment(table), text=_as_toml(without_none(table)))
 
 
-def load_experiment(path: str | Path = DEFAULT_EXPERIMENT, **changes: Any) -> Experiment:
+def load_experiment(path: str | Path = DEFAULT, **changes: Any) -> Experiment:
     """Read an experiment file, with changes.
 
     Parameters
@@ -84,7 +84,7 @@ def load_experiment(path: str | Path = DEFAULT_EXPERIMENT, **changes: Any) -> Ex
     UserError
         If the file is absent or not TOML, or a key, type or value is wrong.
     """
-    path = find_experiment(as_path("path", path, DEFAULT_EXPERIMENT))
+    path = find_experiment(as_path("path", path, "experiments/demo.toml"))
     table, text = _read(path)
     changed = dict(table)
     for key, value in _keywords(changes).items():

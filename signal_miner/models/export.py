@@ -11,7 +11,8 @@ from rich.filesize import decimal
 
 from signal_miner.ensemble.runs import EnsembleRuns
 from signal_miner.errors import Stopped, UserError
-from signal_miner.models.packing import KEPT, PREDICT, PackedEnsemble, PackingOptions, pack
+from signal_miner.models.options import KEPT, PackingOptions
+from signal_miner.models.packing import PREDICT, PackedEnsemble, pack
 from signal_miner.utils.console import plain_console
 from signal_miner.utils.files import temporary_directory, write_whole
 from signal_miner.utils.interruption import StopRequest

@@ -20,6 +20,7 @@ from signal_miner.ensemble.runs import EnsembleRuns, TrackedEnsemble
 from signal_miner.errors import UserError
 from signal_miner.experiment.plan import Plan, restore_plan, tracked_configuration
 from signal_miner.models.live_rows import last_eras, live_like
+from signal_miner.models.options import SCALED, PackingOptions
 from signal_miner.models.portable import PortableModel, load_predict, write_predict
 from signal_miner.models.portable.hosted import HostedCheck, check_as_hosted
 from signal_miner.models.retraining import TOLERANCE, Configuration, Replica, Retraining
@@ -29,50 +30,11 @@ from signal_miner.tracking.tags import BENCHMARK_KIND
 from signal_miner.utils.console import TreesProgress
 from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.interruption import StopRequest
-from signal_miner.utils.validation import LARGEST_INTEGER, Rule, shown
-
-KEPT, SCALED = "kept", "scaled"
 
 PREDICT = "predict.pkl"
 
 _NEARLY_THE_SAME = 0.999
 _COMPARED_ERAS = 4
-
-
-@dataclass(frozen=True)
-class PackingOptions:
-    """Which ensemble to pack, and how.
-
-    Attributes
-    ----------
-    ensemble : str or None
-        Run id, name, or study; the newest ensemble if None.
-    trees : str
-        ``kept``: members are refitted with the trees of their best checkpoint. ``scaled``: with more, as the refit
-        has more eras than the validation folds had.
-    jobs : int or None
-        Members trained at a time; -1 for one a core; as the study was mined if None.
-    data : str or None
-        Where the study's data lie now.
-    tracking_uri : str or None
-
-    Raises
-    ------
-    UserError
-        If a value is not one of these.
-    """
-
-    ensemble: str | None = None
-    trees: str = KEPT
-    jobs: int | None = None
-    data: str | None = None
-    tracking_uri: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.trees not in (KEPT, SCALED):
-            raise UserError(f"trees = {shown(self.trees)} is not one of {KEPT}, {SCALED}; use one of them")
-        if self.jobs is not None and not (Rule(int, -1, LARGEST_INTEGER).admits(self.jobs) and self.jobs):
-            raise UserError(f"jobs = {shown(self.jobs)} is not 1 or more (an integer), nor -1 (one a core)")
 
 
 @dataclass(frozen=True, eq=False)

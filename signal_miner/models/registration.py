@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,8 @@ from rich.console import Console
 from signal_miner.ensemble.runs import ENSEMBLE, EnsembleRuns, members_note
 from signal_miner.errors import Stopped, UserError
 from signal_miner.models.champion import compare
-from signal_miner.models.packing import PREDICT, SCALED, PackedEnsemble, pack
-from signal_miner.models.registration_options import ALWAYS, IF_BETTER, Registration, RegistrationOptions
+from signal_miner.models.options import ALWAYS, IF_BETTER, SCALED, RegistrationOptions
+from signal_miner.models.packing import PREDICT, PackedEnsemble, pack
 from signal_miner.models.registry import CHAMPION, ModelVersion, Registry, check_name
 from signal_miner.models.registry.package import ModelRecord
 from signal_miner.tracking.artifacts import ERA_SCORES
@@ -27,6 +28,27 @@ SCORING_TARGET, DIGEST = "signal_miner.scoring_target", "signal_miner.data_diges
 """Tags of a version: what its ensemble was judged on, and the digest of the data it was mined on."""
 
 _EXAMPLE_ROWS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """How a registration ended.
+
+    Attributes
+    ----------
+    champion : bool
+        Whether the version is champion now.
+    reason : str
+        Why, in a few words.
+    data : str
+        What the study was mined on.
+    """
+
+    version: ModelVersion
+    champion: bool
+    reason: str
+    data: str
+    tracking_uri: str
 
 
 def register(options: RegistrationOptions, console: Console) -> Registration:
@@ -125,7 +147,7 @@ def _judge(
     if champion is None:
         return True, "there was none"
     if options.trees == SCALED:
-        return False, "nobody has judged its scaled numbers of trees"
+        return False, "scaled tree counts were never validated"
     if champion.run_id == packed.tracked.run_id:
         return True, "it is the same ensemble, refitted"
     if any(champion.tags.get(tag) != value for tag, value in _judged_on(packed).items()):

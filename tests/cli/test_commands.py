@@ -99,7 +99,7 @@ def test_a_mistake_in_the_file_is_one_line_and_leaves_nothing(place, tmp_path, m
         (["mine", "--experiment", "tiny.toml", "--jobs", "-3"], "jobs = -3 is not an integer from 1"),
         (["mine", "--experiment", "tiny.toml", "--data", "v8.8"], "data = 'v8.8' is not here yet; fetch it with"),
         (["mine", "--experiment", "tiny.toml", "--horizon-days", "7"], "horizon_days = 7 is not a horizon"),
-        (["mine", "--experiment", "tiny.toml", "--trails", "7"], "unrecognized arguments: --trails 7"),
+        (["mine", "--experiment", "tiny.toml", "--trails=7"], "unrecognized arguments: --trails=7"),
         (["mien"], "invalid choice: 'mien'"),
         ([], "the following arguments are required: COMMAND"),
         (["download"], "the following arguments are required: --version"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import pickle
 from copy import copy
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from signal_miner.ensemble.build import BuiltEnsemble, build_ensemble
-from signal_miner.ensemble.selection import SelectionRule
+from signal_miner.ensemble.options import EnsembleOptions, SelectionRule
 from signal_miner.errors import UserError
+from signal_miner.models.options import RegistrationOptions
 from signal_miner.tracking.studies import referenced
 from tests.helpers.mining import runs_of
 from tests.helpers.study import command, copy_study, members_of, newest_ensemble
@@ -105,6 +106,12 @@ def test_the_defaults_are_the_commands(study: Path, uri: str, capsys: pytest.Cap
         assert parameters[name].default == getattr(SelectionRule(), name)
 
 
+def test_the_options_are_declared_once() -> None:
+    declared = {each.name: each for each in fields(EnsembleOptions)}
+    assert set(inspect.signature(build_ensemble).parameters) == set(declared)
+    assert all(each.metadata["help"] for each in (*declared.values(), *fields(RegistrationOptions)))
+
+
 def test_every_option_arrives(study: Path, uri: str) -> None:
     options: dict[str, Any] = {"members": 2, "metric": "corr", "max_correlation": 0.95, "pool": 4, "weights": "rank"}
     options |= {"max_benchmark_correlation": 0.99, "neutralize": "features", "proportion": 0.5}
@@ -166,7 +173,7 @@ def test_numbers_may_be_numpys_and_runs_none(study: Path, uri: str) -> None:
         ({"select": "best"}, "select = 'best' is not one of greedy, top, beating, runs"),
         ({"select": "top", "max_correlation": 0.5}, "max_correlation belongs to select=greedy, not to select=top"),
         ({"select": "beating", "pool": 3}, "pool belongs to select=greedy, not to select=beating; leave it out"),
-        ({"proportion": 0.5}, "none is asked for; add neutralize"),
+        ({"proportion": 0.5}, "none is set; add neutralize"),
         ({"neutralize": "features", "proportion": 2.0}, r"proportion = 2\.0 is not from 0 to 1"),
         ({"members": "5"}, "members = '5' is not an integer of at most 1000000000; use 1 or more"),
         ({"members": 2.5}, "members = 2.5 is not an integer"),

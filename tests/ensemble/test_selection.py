@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signal_miner.ensemble.members import Ensemble, Member, Neutralization
-from signal_miner.ensemble.selection import SelectionRule, grow, ranked_trials, weights_of
+from signal_miner.ensemble.options import SelectionRule
+from signal_miner.ensemble.selection import grow, ranked_trials, weights_of
 from signal_miner.errors import UserError
 from signal_miner.models.champion import compare
 from signal_miner.scoring.blending import mean_correlations

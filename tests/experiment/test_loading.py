@@ -21,7 +21,7 @@ from signal_miner.experiment.experiment import Experiment, experiment_table, par
 from signal_miner.experiment.loading import load_experiment, make_experiment
 from signal_miner.experiment.parameters import RULES
 from signal_miner.experiment.plan import open_data
-from signal_miner.mining.background.handoff import Handed
+from signal_miner.mining.background.handoff import MiningJob
 
 EXPERIMENTS = sorted((Path(__file__).resolve().parents[2] / "experiments").glob("*.toml"))
 DEMO = next(path for path in EXPERIMENTS if path.stem == "demo")
@@ -289,8 +289,8 @@ def test_a_mistake_is_one_line_with_the_repair(build, changes, message):
 
 def test_a_mistake_in_a_file_names_the_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"experiment file 'experiments/demo.toml' does not exist"):
-        load_experiment()
+    with pytest.raises(UserError, match=r"experiment file 'experiments/none.toml' does not exist"):
+        load_experiment("experiments/none.toml")
     (tmp_path / "wrong.toml").write_text('name = "wrong"\ntrails = 3')
     with pytest.raises(UserError, match=r"^wrong.toml: unknown key 'trails'"):
         load_experiment("wrong.toml")
@@ -346,7 +346,7 @@ def test_what_stays_in_the_process_or_goes_to_the_miner_keeps_the_password():
         assert copied == experiment
         assert copied.text == experiment.text
     assert deepcopy(experiment).axes is not experiment.axes
-    handed = Handed.from_json(Handed(experiment, "tiny-1", "token", True, "log").to_json())
+    handed = MiningJob.from_json(MiningJob(experiment, "tiny-1", "token", True, "log").to_json())
     assert handed.experiment == experiment
     plain = made(tracking_uri="sqlite:///mlflow.db")
     assert pickle.loads(pickle.dumps(plain)) == plain

@@ -337,7 +337,7 @@ def test_opened_for_a_trial_it_is_read_again_and_refused_to_others(study, capsys
         for further in ((), ("--open", "true")):
             assert command(study, "holdout", "--trial", "2", *further) == 0
             again = capsys.readouterr().out
-            assert "nothing is trained or looked at again" in again
+            assert "nothing is trained or evaluated again" in again
             assert first[first.index("Trial 0002 at") :] == again[again.index("Trial 0002 at") :]
     for arguments in (("--trial", "3"), ("--ensemble", "ensemble 1")):
         assert opening(study, *arguments) == 2
@@ -361,7 +361,7 @@ def test_ctrl_c_keeps_what_is_trained(study, capsys, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(HoldoutRuns, "keep", interrupted(HoldoutRuns.keep))
         assert opening(study, "--ensemble", "ensemble 1", "--jobs", "1") == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "rerun the command to resume" in capsys.readouterr().err
     assert "result" not in holdout_tags(study)
     assert opening(study, "--ensemble", "ensemble 1") == 0
     said = capsys.readouterr().out

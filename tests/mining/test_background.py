@@ -107,7 +107,7 @@ def test_a_killed_miner_is_an_error_and_goes_on(study: Path, capsys: pytest.Capt
     assert command(Path.cwd(), "status") == 0
     assert "failed: the miner" in capsys.readouterr().out
     assert command(Path.cwd(), "stop") == 0
-    assert "No miner is at work here." in capsys.readouterr().out
+    assert "No miner is running here." in capsys.readouterr().out
 
     again = signal_miner.start_mining(study, report=False)
     wait_until(again, lambda each: each.done >= progress.done + 1)

@@ -10,10 +10,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import sysconfig
+from collections.abc import Mapping
 from pathlib import Path
 
 from signal_miner.errors import UserError
+from signal_miner.utils.next_command import FORM_VARIABLE, current_form
 
 _PACKAGE = Path(__file__).parents[3]
 _COLORS = ("CLICOLOR", "CLICOLOR_FORCE", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
@@ -24,19 +26,19 @@ its colours, by which a file would count as a terminal and fill with moving bars
 _FROM_THE_PATH = "-P"
 """Python's option to import nothing from the working directory: another's ``random.py`` may lie there."""
 
+_WORKER = "signal_miner.cli.worker"  # by name: the command line imports this package, not the other way round
 _SECONDS_TO_START = 60.0
 
 
-def start_detached(arguments: Sequence[str], handed: str, log: Path) -> int:
-    """Start ``python -m signal_miner`` with these arguments, and return at once.
+def start_detached(job: str, log: Path) -> int:
+    """Start a miner, and return at once.
 
     Parameters
     ----------
-    arguments : sequence of str
-    handed : str
+    job : str
         What it reads from its standard input.
     log : Path
-        File to which what it prints is added.
+        File to which its output is appended.
 
     Returns
     -------
@@ -48,7 +50,7 @@ def start_detached(arguments: Sequence[str], handed: str, log: Path) -> int:
     UserError
         If it cannot be started.
     """
-    order = {"arguments": list(arguments), "handed": handed, "log": str(log)}
+    order = {"job": job, "log": str(log)}
     try:
         between = subprocess.run(
             [sys.executable, _FROM_THE_PATH, "-m", "signal_miner.mining.background.detached"],
@@ -73,19 +75,23 @@ def _not_started(reason: str) -> UserError:
 
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:
     kept = {name: value for name, value in variables.items() if name not in _OF_THE_STARTER}
-    paths = [str(_PACKAGE), *filter(None, [kept.get("PYTHONPATH")])]  # a notebook may have put us on its own path
-    return kept | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+    kept |= {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", FORM_VARIABLE: current_form().value}
+    if str(_PACKAGE) not in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+        # Run from its folder, which only this process may have on its path. An installed package is found anyway, and
+        # site-packages in PYTHONPATH could hide modules of the standard library.
+        kept["PYTHONPATH"] = os.pathsep.join([str(_PACKAGE), *filter(None, [kept.get("PYTHONPATH")])])
+    return kept
 
 
 def _start_and_end() -> None:
-    """Be the process in between."""
+    """Run as the intermediate launcher process."""
     order = json.load(sys.stdin)
     flags = 0
     if sys.platform == "win32":
         flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
     with Path(order["log"]).open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, _FROM_THE_PATH, "-m", "signal_miner", *order["arguments"]],
+            [sys.executable, _FROM_THE_PATH, "-m", _WORKER],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -93,7 +99,7 @@ def _start_and_end() -> None:
             creationflags=flags,
         )
         if process.stdin is not None:
-            process.stdin.write(order["handed"].encode("utf-8"))
+            process.stdin.write(order["job"].encode("utf-8"))
             process.stdin.close()
     sys.stdout.write(str(process.pid))
 

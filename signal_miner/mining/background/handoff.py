@@ -1,4 +1,4 @@
-"""What a miner in the background is handed on its standard input, which leaves no trace of a store's password."""
+"""What a miner in the background reads from its standard input, which leaves no trace of a store's password."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from dataclasses import dataclass
 
 from signal_miner.experiment.experiment import Experiment, experiment_table, parse_experiment
 
-HANDED = "-"
-"""In place of an experiment file: the miner reads what it is handed from its standard input."""
-
 
 @dataclass(frozen=True)
-class Handed:
+class MiningJob:
     """An experiment to be mined by another process.
 
     Attributes
@@ -40,7 +37,7 @@ class Handed:
         return json.dumps(own | {"experiment": experiment_table(self.experiment), "text": self.experiment.text})
 
     @classmethod
-    def from_json(cls, text: str) -> Handed:
+    def from_json(cls, text: str) -> MiningJob:
         """Return what `to_json` wrote.
 
         Raises

@@ -18,7 +18,7 @@ from signal_miner.experiment.loading import load_experiment
 from signal_miner.experiment.plan import make_plan, open_data
 from signal_miner.experiment.study_files import study_directory
 from signal_miner.mining.background.detached import start_detached
-from signal_miner.mining.background.handoff import HANDED, Handed
+from signal_miner.mining.background.handoff import MiningJob
 from signal_miner.mining.background.miner_handle import BackgroundMiner
 from signal_miner.mining.status import (
     FAILED,
@@ -40,9 +40,7 @@ _SECONDS_FOR_ANOTHER_START = 60.0
 _SECONDS_BETWEEN_LOOKS = 0.2
 
 
-def start_mining(
-    experiment: Experiment | str | Path = "experiments/demo.toml", *, report: bool = True
-) -> BackgroundMiner:
+def start_mining(experiment: Experiment | str | Path = "demo", *, report: bool = True) -> BackgroundMiner:
     """Start to mine an experiment in the background, and return at once.
 
     The miner is a process of its own that outlives this one. Where the study is being mined already, whoever started
@@ -113,12 +111,12 @@ def _settled(directory: Path, study: str) -> MinerStatus | None:
 
 def _start(experiment: Experiment, study: str, report: bool, directory: Path) -> None:
     log = directory / f"{study}.log"
-    handed = Handed(experiment, study, new_token(), report, str(log))
+    job = MiningJob(experiment, study, new_token(), report, str(log))
     standing = Standing(experiment.trials)
-    status = MinerStatus(study, handed.token, own_process(), standing=standing, starter=True, log=str(log))
+    status = MinerStatus(study, job.token, own_process(), standing=standing, starter=True, log=str(log))
     try:
         write_status(directory, status)  # first, as the miner speaks only if it finds its name there
-        pid = start_detached(["mine", "--experiment", HANDED], handed.to_json(), log)
+        pid = start_detached(job.to_json(), log)
     except BaseException as error:  # or this process would count as the miner for a while
         if _is_unspoken(directory, status):
             state = STOPPED if isinstance(error, KeyboardInterrupt) else FAILED

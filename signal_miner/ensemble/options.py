@@ -1,0 +1,169 @@
+"""The options of `ensemble`, declared once: Python's call, the command line and MLproject follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from signal_miner.errors import UserError, nearest
+from signal_miner.utils.validation import LARGEST_INTEGER, Rule
+
+GREEDY, TOP, BEATING, RUNS = "greedy", "top", "beating", "runs"
+RULES = (GREEDY, TOP, BEATING, RUNS)
+
+OBJECTIVES = {
+    "sharpe": "best/validation_sharpe",
+    "corr": "best/validation_corr",
+    "bmc": "best/validation_bmc",
+}
+"""Scores by which trials are ranked and an ensemble is grown, and the metric of a trial at its best checkpoint."""
+
+EQUAL, BY_RANK = "equal", "rank"
+WEIGHTS = (EQUAL, BY_RANK)
+
+_OF_GREEDY = ("max_correlation", "pool")
+
+
+@dataclass(frozen=True)
+class SelectionRule:
+    """How members are chosen and weighted; the help of each field says what it means.
+
+    Raises
+    ------
+    UserError
+        If a value is not allowed.
+    """
+
+    select: str = field(default=GREEDY, metadata={"help": "greedy (default), top, beating or runs"})
+    members: int = field(default=5, metadata={"help": "members at most (5)"})
+    metric: str = field(
+        default="sharpe",
+        metadata={"help": "sharpe (default), corr or bmc, in validation; with top any validation metric"},
+    )
+    max_correlation: float = field(
+        default=0.9, metadata={"help": "with greedy: highest correlation between two members (0.9)"}
+    )
+    max_benchmark_correlation: float = field(
+        default=1.0, metadata={"help": "excludes trials that correlate more with the benchmark (1)"}
+    )
+    weights: str = field(default=EQUAL, metadata={"help": "equal (default) or rank"})
+    pool: int = field(
+        default=100, metadata={"help": "with greedy: number of candidates, the best trials by metric (100)"}
+    )
+    runs: tuple[str, ...] = field(
+        default=(), metadata={"help": "with runs: run ids or trial numbers, separated by commas"}
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("select", "weights", "metric"):
+            Rule(str).checked(name, getattr(self, name))
+        for name in ("members", "pool"):
+            number = Rule(int, high=LARGEST_INTEGER).checked(name, getattr(self, name), "; use 1 or more")
+            if number < 1:
+                raise UserError(f"{name} = {number} is below 1; use 1 or more")
+            object.__setattr__(self, name, number)
+        for name in ("max_correlation", "max_benchmark_correlation"):
+            cap = getattr(self, name)
+            if not 0 < Rule(float).checked(name, cap, "; use one such as 0.9") <= 1:
+                raise UserError(f"{name} = {cap} is not in (0, 1]; use one such as 0.9")
+            object.__setattr__(self, name, float(cap))
+        for name, value, known in (("select", self.select, RULES), ("weights", self.weights, WEIGHTS)):
+            if value not in known:
+                raise UserError(f"{name} = {value!r} is not one of {', '.join(known)}{nearest(value, known)}")
+        if self.runs and self.select != RUNS:
+            raise UserError(f"runs are given, but select = {self.select!r} chooses by itself; add select=runs")
+        if self.select == RUNS and not self.runs:
+            raise UserError("select = 'runs' needs runs: MLflow run ids or trial numbers, separated by commas")
+        if self.metric not in OBJECTIVES:
+            self._check_metric_name()
+
+    def _check_metric_name(self) -> None:
+        if self.metric.startswith(("test/", "whole/", "best/test", "fold_")) or "/test_" in self.metric:
+            raise UserError(
+                f"metric = {self.metric!r} looks at test eras; members are chosen on validation alone: "
+                f"use {', '.join(OBJECTIVES)} or a metric such as validation/corr"
+            )
+        if self.select == GREEDY:
+            raise UserError(
+                f"metric = {self.metric!r} is no score of an ensemble{nearest(self.metric, OBJECTIVES)}; greedy "
+                f"maximises {', '.join(OBJECTIVES)}: use one of them, or select=top"
+            )
+
+    def metric_name(self, known: Collection[str]) -> str:
+        """Return the name of the tracked metric that trials are ranked by.
+
+        Parameters
+        ----------
+        known : collection of str
+            The names that are tracked.
+
+        Raises
+        ------
+        UserError
+            If it is not among them, or not of validation.
+        """
+        column, _, score = self.metric.rpartition("_")
+        candidates = (
+            OBJECTIVES.get(self.metric),
+            self.metric,
+            f"validation/{self.metric}",
+            f"{column}/validation_{score}",
+        )
+        of_validation = [name for name in known if "validation" in name]
+        for name in candidates:
+            if name in of_validation:
+                return name
+        near = nearest(self.metric, of_validation) or f"; known are {', '.join(sorted(of_validation))}"
+        raise UserError(f"metric = {self.metric!r} is no tracked validation metric{near}")
+
+    @property
+    def record(self) -> dict[str, object]:
+        """The rule as ``ensemble.json`` stores it."""
+        return {each.name: getattr(self, each.name) for each in fields(SelectionRule)}
+
+
+@dataclass(frozen=True)
+class EnsembleOptions(SelectionRule):
+    """All options of `ensemble`: how members are chosen, of which study, and what the blend is neutralised to.
+
+    Raises
+    ------
+    UserError
+        If a value is not allowed.
+    """
+
+    study: str | None = field(
+        default=None, metadata={"help": "a study's name or its beginning; the newest if not given"}
+    )
+    neutralize: str | None = field(
+        default=None, metadata={"help": "features, benchmark, or a column of Numerai's benchmark predictions"}
+    )
+    proportion: float = field(default=1.0, metadata={"help": "of the neutralisation, from 0 to 1 (1)"})
+    data: str | None = field(default=None, metadata={"help": "where the study's data are now"})
+    tracking_uri: str | None = field(default=None, metadata={"help": "MLflow tracking store"})
+
+    def __post_init__(self) -> None:
+        if self.neutralize is not None:
+            Rule(str).checked("neutralize", self.neutralize)
+        proportion = Rule(float).checked("proportion", self.proportion, "; use one such as 0.5")
+        object.__setattr__(self, "proportion", proportion)
+        super().__post_init__()
+
+    @classmethod
+    def given(cls, **options: Any) -> EnsembleOptions:
+        """Return the options of a caller who leaves some out; None means not given.
+
+        Raises
+        ------
+        UserError
+            If a value is not allowed, or an option has no effect beside the others.
+        """
+        options = {name: value for name, value in options.items() if value is not None}
+        select = options.get("select") or cls.select
+        for name in _OF_GREEDY:
+            if select != GREEDY and name in options:
+                raise UserError(f"{name} belongs to select=greedy, not to select={select}; leave it out")
+        if "proportion" in options and not options.get("neutralize"):
+            raise UserError("proportion is the share of a neutralisation, and none is set; add neutralize=…")
+        return cls(**options)
