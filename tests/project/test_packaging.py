@@ -1,4 +1,4 @@
-"""The lock files, the projects' own files and the commands say the same."""
+"""The lock files, the projects' own files and the commands agree."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 LOCKS = ("requirements.txt", "requirements-dev.txt")
-MOST_LINES = 400
 
 
 def entries(name: str) -> list[str]:
@@ -34,7 +33,7 @@ def pins(lines: list[str]) -> dict[str, str]:
     for requirement in map(Requirement, lines):
         name = canonicalize_name(requirement.name)
         if name in found:
-            raise ValueError(f"{name} stands twice; lock with --fork-strategy fewest")
+            raise ValueError(f"{name} appears twice; lock with --fork-strategy fewest")
         found[name] = f"{requirement.specifier} ; {requirement.marker}"
     return found
 
@@ -68,7 +67,7 @@ def test_a_lock_pins_every_package_to_one_version(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*LOCKS, "requirements.in", "requirements-dev.in", "conda.yaml"])
-def test_no_address_and_no_path_stands_in_a_requirements_file(name: str) -> None:
+def test_requirements_files_contain_no_address_and_no_path(name: str) -> None:
     text = (ROOT / name).read_text()
     assert not re.search(r"://|--(extra-)?index-url|--find-links|\s@\s", text)
     assert not re.search(r"(^|[\s=\"'])[/~]\w", text)
@@ -82,7 +81,7 @@ def test_every_direct_dependency_is_locked_within_its_bounds(source: str, lock: 
     locked = {canonicalize_name(r.name): next(iter(r.specifier)).version for r in map(Requirement, entries(lock))}
     for requirement in map(Requirement, entries(source)):
         version = locked.get(canonicalize_name(requirement.name))
-        assert version is not None, f"{requirement.name} is not in {lock}; refresh it as its first lines say"
+        assert version is not None, f"{requirement.name} is not in {lock}; refresh it as its first lines describe"
         assert requirement.specifier.contains(version), f"{requirement} is locked at {version}"
 
 
@@ -96,18 +95,18 @@ def test_every_library_that_the_package_imports_is_a_direct_dependency() -> None
                 imported.add(node.module.split(".")[0])
     direct = {canonicalize_name(requirement.name) for requirement in map(Requirement, entries("requirements.in"))}
     providers = packages_distributions()
-    strangers = {
+    undeclared = {
         name
         for name in imported - set(sys.stdlib_module_names) - {"signal_miner"}
         if not direct & {canonicalize_name(provider) for provider in providers.get(name, [])}
     }
-    assert strangers == set(), "add them to requirements.in and refresh the locks"
+    assert undeclared == set(), "add them to requirements.in and refresh the locks"
 
 
 @pytest.mark.parametrize("implementation", ["CPython", "PyPy"])
 @pytest.mark.parametrize(("system", "os_name"), [("linux", "posix"), ("darwin", "posix"), ("win32", "nt")])
 def test_the_development_lock_installs_the_whole_runtime_lock(implementation: str, system: str, os_name: str) -> None:
-    # By what is installed, not by the markers' words: a tool may need a package on more systems than what mines does.
+    # Compare what is installed, not the markers: a tool may need a package on more systems than mining does.
     environment = {
         "sys_platform": system,
         "os_name": os_name,
@@ -120,7 +119,7 @@ def test_the_development_lock_installs_the_whole_runtime_lock(implementation: st
 
 def test_conda_installs_the_runtime_lock() -> None:
     lock = entries("requirements.txt")
-    assert pins(conda_pins()) == pins(lock), "replace what stands under pip: in conda.yaml by\n" + "\n".join(
+    assert pins(conda_pins()) == pins(lock), "replace the entries under pip: in conda.yaml with\n" + "\n".join(
         f"      - {line}" for line in lock
     )
 
@@ -136,16 +135,8 @@ def test_conda_has_nothing_but_python_and_pip_from_its_channel() -> None:
     assert [entry for entry in conda["dependencies"] if isinstance(entry, str)] == ["python=3.11", "pip"]
 
 
-def test_no_module_is_too_long_to_read() -> None:
-    lines = {
-        path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / "signal_miner").rglob("*.py")
-    }
-    assert lines
-    assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
-
-
 @pytest.mark.parametrize("entry_point", sorted(project_file("MLproject")["entry_points"]))
-def test_an_entry_point_passes_its_parameters_to_options_that_its_command_knows(entry_point: str) -> None:
+def test_entry_points_pass_their_parameters_to_options_of_their_command(entry_point: str) -> None:
     specification = project_file("MLproject")["entry_points"][entry_point]
     words = shlex.split(specification["command"])
     assert words[:4] == ["python", "-m", "signal_miner", entry_point]
