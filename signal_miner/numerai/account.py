@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NoReturn, TypeVar
@@ -27,13 +26,11 @@ from signal_miner.numerai.records import (
     read_time,
     same_file,
 )
+from signal_miner.numerai.retries import look_until_listed
 from signal_miner.numerai.storage import StorageLink, get_file, put_file
 
 PUBLIC_ID, SECRET_KEY = "NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY"
 """The environment variables that hold an API key."""
-
-READ_BACK_DELAYS_SECONDS: tuple[float, ...] = (0.0, 2.0, 4.0, 8.0)
-"""Pauses before each look at Numerai's list for what was just made."""
 
 _KEYS_PAGE = "https://numer.ai/account"
 _ROUND_HOURS = "rounds open on weekdays at about 13:00 UTC for an hour, run the same command then"
@@ -286,18 +283,21 @@ class NumeraiAccount:
         return str(made["id"]) if isinstance(made, dict) and made.get("id") else ""
 
     def _look_for(self, filename: str, before: set[str], listing: Callable[[], tuple[T, ...]]) -> T:
-        """Find what a lost answer was about."""
-        for delay in READ_BACK_DELAYS_SECONDS:
-            time.sleep(delay)
-            try:
-                found = [each for each in listing() if each.id not in before and same_file(each.filename, filename)]
-            except NumeraiUnreachable as error:
-                raise NumeraiUnreachable(
-                    f"Numerai's answer to the upload was lost, and it is not known whether it counts ({error}); "
-                    "run the same command again, it looks there first"
-                ) from None
-            if found:
-                return found[-1]
+        """Find what was uploaded when Numerai's answer to the upload was lost."""
+
+        def look() -> T | None:
+            found = [each for each in listing() if each.id not in before and same_file(each.filename, filename)]
+            return found[-1] if found else None
+
+        try:
+            found = look_until_listed(look)
+        except NumeraiUnreachable as error:
+            raise NumeraiUnreachable(
+                f"Numerai's answer to the upload was lost, and it is not known whether it counts ({error}); "
+                "run the same command again, it looks there first"
+            ) from None
+        if found is not None:
+            return found
         raise UserError(
             "Numerai's answer to the upload was lost and its list does not show it; "
             "run the same command again, it looks there first"

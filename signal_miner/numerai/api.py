@@ -18,10 +18,9 @@ import numerapi
 import numerapi.base_api
 
 from signal_miner.errors import UserError
+from signal_miner.numerai import retries
 
 ANSWER_SECONDS = 90.0
-RETRIES = 3
-RETRY_DELAY_SECONDS = 1
 
 _ASKING = threading.Lock()  # the quiet below changes loggers that the whole process shares
 
@@ -160,12 +159,14 @@ def _answer(
 ) -> Any:
     """Call ``raw_query`` in a thread of its own, since numerapi would wait for ever."""
     outcome: list[Any] = []
-    retries = RETRIES if repeatable else 1
+    attempts = retries.API_ATTEMPTS if repeatable else 1
 
     def call() -> None:
         try:
             outcome.append(
-                client.raw_query(query, variables, authorization, retries=retries, delay=RETRY_DELAY_SECONDS, backoff=2)
+                client.raw_query(
+                    query, variables, authorization, retries=attempts, delay=retries.API_DELAY_SECONDS, backoff=2
+                )
             )
         except Exception as error:  # noqa: BLE001 - handed to the caller's thread, which sorts it
             outcome.append(error)

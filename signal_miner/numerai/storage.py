@@ -8,7 +8,6 @@ gives a checksum, confirmed it.
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -17,10 +16,11 @@ from typing import TypeVar
 import requests
 
 from signal_miner.errors import UserError
+from signal_miner.numerai import retries
 from signal_miner.numerai.remote import RemoteObject
+from signal_miner.numerai.retries import Attempts, Interrupted, LinkRefused
 from signal_miner.numerai.signed_links import quiet_urllib3, reason_of_request, without_credentials, without_query
 
-RETRY_DELAYS_SECONDS: tuple[float, ...] = (1.0, 2.0, 4.0)
 TIMEOUT_SECONDS = (15.0, 300.0)  # to connect, between two bytes
 T = TypeVar("T")
 
@@ -43,14 +43,6 @@ class StorageLink:
 
 class StorageRefused(UserError):
     """The storage did not take or give a file, also with a new link."""
-
-
-class _Refused(Exception):
-    """The link was not accepted: expired, or forbidden. A new one may be."""
-
-
-class _Again(Exception):
-    """An attempt that failed; another may not."""
 
 
 def put_file(label: str, body: bytes, find_link: Callable[[], StorageLink]) -> StorageLink:
@@ -86,7 +78,7 @@ def put_file(label: str, body: bytes, find_link: Callable[[], StorageLink]) -> S
             _check_status(answer)
             checksum = RemoteObject.of(answer).checksum
         if checksum and "-" not in checksum and checksum != hashlib.md5(body, usedforsecurity=False).hexdigest():
-            raise _Again("the storage reports another checksum than the file's")
+            raise Interrupted("the storage reports another checksum than the file's")
 
     link, _ = _try(f"{label} could not be uploaded", find_link, send)
     return link
@@ -121,31 +113,30 @@ def get_file(label: str, find_link: Callable[[], StorageLink]) -> bytes:
             _check_status(answer)
             size, body = RemoteObject.of(answer).size, answer.content
         if size is not None and size != len(body):
-            raise _Again(f"{len(body)} of {size} bytes came")
+            raise Interrupted(f"{len(body)} of {size} bytes came")
         return body
 
     return _try(f"{label} could not be read back", find_link, receive)[1]
 
 
 def _try(what: str, find_link: Callable[[], StorageLink], attempt: Callable[[StorageLink], T]) -> tuple[StorageLink, T]:
-    """Make attempts until one succeeds; a refusal twice, or too many failures, end it."""
-    refusals = failures = 0
-    while True:
+    """Make attempts, each by a new link, until one succeeds."""
+    link = StorageLink("", "")
+
+    def once() -> T:
+        nonlocal link
         link = find_link()
         try:
             with quiet_urllib3():
-                return link, attempt(link)
-        except _Refused as error:
-            refusals += 1
-            problem = f"answered {error}, also with a new link"
-        except _Again as error:
-            problem = str(error)
+                return attempt(link)
         except requests.RequestException as error:
-            problem = reason_of_request(error)
-        failures += 1
-        if refusals > 1 or failures > len(RETRY_DELAYS_SECONDS):
-            raise StorageRefused(f"{what} ({without_query(link.url)}: {problem}); try again later")
-        time.sleep(RETRY_DELAYS_SECONDS[failures - 1])
+            raise Interrupted(reason_of_request(error)) from None
+
+    try:
+        result = Attempts(retries.STORAGE_DELAYS_SECONDS).run(once)
+    except Interrupted as problem:
+        raise StorageRefused(f"{what} ({without_query(link.url)}: {problem}); try again later") from None
+    return link, result
 
 
 def _check_status(answer: requests.Response) -> None:
@@ -155,4 +146,4 @@ def _check_status(answer: requests.Response) -> None:
         return
     said = f"{status} {answer.reason or ''}".strip()
     passing = status >= 500 or status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
-    raise _Again(f"answered {said}") if passing else _Refused(said)
+    raise Interrupted(f"answered {said}") if passing else LinkRefused(f"answered {said}, also with a new link")

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from signal_miner.errors import UserError
-from signal_miner.numerai import api as numerai_api
+from signal_miner.numerai import retries
 from signal_miner.numerai.download import DEFAULT_FILES, DownloadedFile, download_version, transfer
 from tests.helpers.numerai_server import NumeraiServer
 
@@ -47,8 +47,8 @@ def serve_numerai(monkeypatch: pytest.MonkeyPatch) -> Iterator[NumeraiServer]:
     """The fixture's body: a Numerai on loopback that numerapi talks to, and retries without a pause."""
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "*")
-    monkeypatch.setattr(transfer, "RETRY_DELAYS_SECONDS", (0.0, 0.01, 0.01))
-    monkeypatch.setattr(numerai_api, "RETRY_DELAY_SECONDS", 0)
+    monkeypatch.setattr(retries, "DOWNLOAD_DELAYS_SECONDS", (0.0, 0.01, 0.01))
+    monkeypatch.setattr(retries, "API_DELAY_SECONDS", 0)
     with NumeraiServer() as server:
         monkeypatch.setattr(numerapi.base_api, "API_TOURNAMENT_URL", server.url)
         small = parquet(7, n_rows=50)

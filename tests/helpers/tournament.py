@@ -18,12 +18,7 @@ from rich.console import Console
 
 from signal_miner.errors import UserError
 from signal_miner.models.registered_model import RegisteredModel
-from signal_miner.numerai import account as numerai_account
-from signal_miner.numerai import api as numerai_api
-from signal_miner.numerai import storage as numerai_storage
-from signal_miner.numerai.download import transfer
-from signal_miner.numerai.live import confirmation as submission_confirmation
-from signal_miner.numerai.live import deployment
+from signal_miner.numerai import retries
 from signal_miner.numerai.live.submission import SubmitOptions, submit
 from signal_miner.numerai.live.submission_runs import SubmissionRuns
 from tests.helpers.numerai_server import GraphQLError, NumeraiServer
@@ -230,12 +225,11 @@ def serve_tournament(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tournament]:
         monkeypatch.setenv(name, "*")
     monkeypatch.setenv("NUMERAI_PUBLIC_ID", PUBLIC_ID)
     monkeypatch.setenv("NUMERAI_SECRET_KEY", SECRET_KEY)
-    monkeypatch.setattr(transfer, "RETRY_DELAYS_SECONDS", (0.0, 0.01, 0.01))
-    monkeypatch.setattr(numerai_storage, "RETRY_DELAYS_SECONDS", (0.0, 0.01, 0.01))
-    monkeypatch.setattr(numerai_account, "READ_BACK_DELAYS_SECONDS", (0.0, 0.01))
-    monkeypatch.setattr(submission_confirmation, "LISTING_DELAYS_SECONDS", (0.0, 0.01))
-    monkeypatch.setattr(numerai_api, "RETRY_DELAY_SECONDS", 0)
-    monkeypatch.setattr(deployment, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(retries, "DOWNLOAD_DELAYS_SECONDS", (0.0, 0.01, 0.01))
+    monkeypatch.setattr(retries, "STORAGE_DELAYS_SECONDS", (0.0, 0.01, 0.01))
+    monkeypatch.setattr(retries, "LISTING_DELAYS_SECONDS", (0.01,))
+    monkeypatch.setattr(retries, "API_DELAY_SECONDS", 0)
+    monkeypatch.setattr(retries, "POLL_SECONDS", 0.01)
     with NumeraiServer() as server:
         monkeypatch.setattr(numerapi.base_api, "API_TOURNAMENT_URL", server.url)
         yield Tournament(server)

@@ -11,7 +11,6 @@ import errno
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,22 +21,15 @@ import requests
 from rich.filesize import decimal
 
 from signal_miner.errors import UserError
+from signal_miner.numerai import retries
 from signal_miner.numerai.api import NumeraiUnreachable
 from signal_miner.numerai.remote import RemoteObject
+from signal_miner.numerai.retries import Attempts, Interrupted, LinkRefused
 from signal_miner.numerai.signed_links import reason_of_request, without_credentials, without_query
 
-RETRY_DELAYS_SECONDS: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
 TIMEOUT_SECONDS = (15.0, 60.0)  # to connect, between two bytes
 CHUNK_BYTES = 64 * 1024  # what a broken connection may cost: requests drops the chunk it was filling
 SPARE_DISK_BYTES = 16 * 1024 * 1024
-
-
-class Interrupted(Exception):
-    """An attempt that ended early; another may succeed."""
-
-
-class _Refused(Interrupted):
-    """The link was not accepted: expired, or forbidden."""
 
 
 @dataclass(frozen=True)
@@ -90,45 +82,55 @@ def run_transfer(transfer: Transfer) -> RemoteObject | None:
     Raises
     ------
     UserError
-        The storage refuses, has no such object, or broke off once more than ``len(RETRY_DELAYS_SECONDS)``
-        times without a new byte; or the disk is too small.
+        The storage refuses, has no such object, or broke off too often without a new byte; or the disk is
+        too small.
     """
-    known, failures, refusals = transfer.partial, 0, 0
+    known, url = transfer.partial, ""
     furthest = _resume_point(transfer.part, known)
-    while True:
-        start = _resume_point(transfer.part, known)
-        url = ""
-        try:
-            url = transfer.find_url()
-            with _answer(url, _conditions(start, known, transfer.here), transfer) as response:
-                refusals = 0
-                if response.status_code == HTTPStatus.NOT_MODIFIED:
+    attempts = Attempts(retries.DOWNLOAD_DELAYS_SECONDS)
+
+    def fetch() -> RemoteObject | None:
+        nonlocal known, url
+        url, start = "", _resume_point(transfer.part, known)
+        url = transfer.find_url()
+        with _answer(url, _conditions(start, known, transfer.here), transfer) as response:
+            attempts.link_accepted()
+            if response.status_code == HTTPStatus.NOT_MODIFIED:
+                return None
+            remote = RemoteObject.of(response)
+            if response.status_code == HTTPStatus.OK:
+                if transfer.is_here(remote):
                     return None
-                remote = RemoteObject.of(response)
-                if response.status_code == HTTPStatus.OK:
-                    if transfer.is_here(remote):
-                        return None
-                    start = 0
-                    transfer.part.write_bytes(b"")
-                    transfer.on_start(remote)
-                elif not _continues(response, remote, start, known):
-                    raise _discarding(transfer.part, "the object changed on the way")
-                known = remote
-                _receive(response, remote, start, transfer)
-                return remote
+                start = 0
+                transfer.part.write_bytes(b"")
+                transfer.on_start(remote)
+            elif not _continues(response, remote, start, known):
+                raise _discarding(transfer.part, "the object changed on the way")
+            known = remote
+            _receive(response, remote, start, transfer)
+            return remote
+
+    def attempt() -> RemoteObject | None:
+        nonlocal furthest
+        try:
+            return fetch()
         except (Interrupted, NumeraiUnreachable) as problem:
-            refusals += isinstance(problem, _Refused)
             gathered = _resume_point(transfer.part, known)
             if gathered > furthest:
-                furthest, failures = gathered, 0
-            failures += 1
-            if refusals > 1 or failures > len(RETRY_DELAYS_SECONDS):
-                raise UserError(_farewell(transfer, url, problem, gathered)) from None
-            time.sleep(RETRY_DELAYS_SECONDS[failures - 1])
+                furthest = gathered
+                attempts.progressed()
+            if isinstance(problem, NumeraiUnreachable):
+                raise Interrupted(str(problem)) from None
+            raise
+
+    try:
+        return attempts.run(attempt)
+    except Interrupted as problem:
+        raise UserError(_farewell(transfer, url, problem, _resume_point(transfer.part, known))) from None
 
 
 def _farewell(transfer: Transfer, url: str, problem: Exception, gathered: int) -> str:
-    if isinstance(problem, _Refused):
+    if isinstance(problem, LinkRefused):
         return f"{transfer.label}: {without_query(url)} {problem}, also with a new link; try again later"
     where = f" from {without_query(url)}" if url else ""
     return (
@@ -174,7 +176,7 @@ def _answer(url: str, headers: dict[str, str], transfer: Transfer) -> Iterator[r
     except requests.RequestException as error:
         raise Interrupted(reason_of_request(error)) from None
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        raise _Refused(said)
+        raise LinkRefused(said)
     if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         raise _discarding(transfer.part, said)
     if status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS) or status >= 500 or status < 400:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,9 +10,7 @@ from signal_miner.numerai.account import NumeraiAccount
 from signal_miner.numerai.live.submission_file import same_predictions
 from signal_miner.numerai.live.submission_runs import SubmissionRuns, TrackedSubmission
 from signal_miner.numerai.records import Submission, same_file
-
-LISTING_DELAYS_SECONDS: tuple[float, ...] = (0.0, 2.0, 4.0, 8.0)
-"""Pauses before each look whether Numerai lists a submission that it acknowledged."""
+from signal_miner.numerai.retries import look_until_listed
 
 
 def predictions_file(directory: Path, numerai_model: str, round_number: int) -> Path:
@@ -114,8 +111,7 @@ def settle(
 
 
 def _is_listed(account: NumeraiAccount, model_id: str, submission_id: str) -> bool:
-    for delay in LISTING_DELAYS_SECONDS:
-        time.sleep(delay)
-        if any(each.id == submission_id for each in account.submissions(model_id)):
-            return True
-    return False
+    def look() -> Submission | None:
+        return next((each for each in account.submissions(model_id) if each.id == submission_id), None)
+
+    return look_until_listed(look) is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -16,12 +15,12 @@ from signal_miner.numerai.api import NumeraiUnreachable
 from signal_miner.numerai.download.checks import sha256_of
 from signal_miner.numerai.live.data import data_version
 from signal_miner.numerai.records import UploadedPickle
+from signal_miner.numerai.retries import poll
 from signal_miner.utils.redaction import reason_of_system
 
 IMAGES: tuple[str, ...] = ("Python 3.13", "Python 3.12", "Python 3.11", "Python 3.10")
 """Numerai's environments in which ``predict.pkl`` predicts identically, newest first."""
 
-POLL_SECONDS = 15.0
 TIMEOUT_SECONDS = 3600.0
 
 _VALIDATED, _FAILED = "validated", "failed"
@@ -177,13 +176,15 @@ def _uploaded_before(
 def _follow(
     account: NumeraiAccount, model_id: str, pickle_id: str, options: DeployOptions, console: Console
 ) -> UploadedPickle:
-    """Wait until the upload is validated, a line a change."""
-    end, shown = time.monotonic() + options.timeout_seconds, ""
-    while True:
+    """Wait until the upload is validated; print its status when it changes."""
+    status = shown = ""
+
+    def look() -> UploadedPickle | None:
+        nonlocal status, shown
         try:
             listed = {each.id: each for each in account.pickles(model_id)}.get(pickle_id)
             status = listed.status if listed else "not listed yet"
-        except NumeraiUnreachable:  # the next look may find it up again
+        except NumeraiUnreachable:
             listed, status = None, "not known, Numerai's API does not answer"
         if listed is not None and status == _VALIDATED:
             return listed
@@ -192,12 +193,15 @@ def _follow(
         if status != shown:
             console.print(f"Validation: {status}")
             shown = status
-        if time.monotonic() + POLL_SECONDS > end:
-            raise UserError(
-                f"the upload {pickle_id} is not validated after {options.timeout_seconds / 60:g} minutes ({status}); "
-                "it stays at Numerai, the same command looks at it again"
-            )
-        time.sleep(POLL_SECONDS)
+        return None
+
+    validated = poll(look, options.timeout_seconds)
+    if validated is None:
+        raise UserError(
+            f"the upload {pickle_id} is not validated after {options.timeout_seconds / 60:g} minutes ({status}); "
+            "it stays at Numerai, the same command looks at it again"
+        )
+    return validated
 
 
 def _failure(account: NumeraiAccount, failed: UploadedPickle) -> str:
