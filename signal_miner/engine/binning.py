@@ -33,14 +33,14 @@ from signal_miner.engine.dataset_cache import DatasetCache, entry_key
 from signal_miner.errors import UserError
 
 PACKED_BINS = 16
-"""LightGBM packs a feature with fewer bins than this in half a byte a value."""
+"""A feature with fewer bins than this takes LightGBM half a byte a value; from here on, its level count matters."""
 
-_SURROUNDINGS = 1.1
+_OVERHEAD = 1.1
 """Resident bytes of a dataset over those of its bins: labels, bin boundaries, what the allocator cannot give back."""
 
 
 class _DebugLogger:
-    """Sends what LightGBM says to `logging`, where nobody listens unless asked to."""
+    """Sends LightGBM's messages to `logging`, at a level that is off by default."""
 
     def info(self, message: str) -> None:
         logging.getLogger("lightgbm").debug(message)
@@ -53,105 +53,88 @@ lgb.register_logger(_DebugLogger())
 
 
 def dataset_params(max_bin: int, seed: int) -> dict[str, Any]:
-    """Return LightGBM's parameters for a dataset.
-
-    ``feature_pre_filter`` is off, as one dataset serves every ``min_child_samples``; one thread, as the setting
-    is global to the process and trials run beside the build. ``enable_bundle`` is off, as LightGBM reorders the
-    features of training rows where two parts that are merged both have bundles of sparse ones, such as features that
-    did not exist yet in early eras, but not those of the validation rows: predictions would be of other features.
-    """
+    """Return LightGBM's parameters for a dataset."""
     return {
         "max_bin": max_bin,
         "random_state": seed,
+        # One dataset serves every min_child_samples; the filter would drop features by the first trial's.
         "feature_pre_filter": False,
+        # Where two merged parts both have bundles of sparse features, such as those that did not exist in early eras,
+        # LightGBM reorders the features of the training rows but not of the validation rows: predictions would read
+        # other features' values.
         "enable_bundle": False,
         "force_col_wise": True,
+        # The setting is global to the process, and other trials train while a dataset is built.
         "num_threads": 1,
         "verbosity": -1,
     }
 
 
 def dataset_bytes(n_values: int, max_bin: int) -> int:
-    """Estimate what a binned dataset takes in memory.
+    """Estimate the resident bytes of a binned dataset of `n_values` = rows × features.
 
-    Parameters
-    ----------
-    n_values : int
-        Rows × features.
-    max_bin : int
-        Where no feature has as many values, their number tells more.
-
-    Returns
-    -------
-    int
-        Bytes. LightGBM packs a feature of fewer than 16 bins in half a byte a value, one of fewer than 256 in a byte.
+    A value takes half a byte below 16 bins, one byte below 256, two above. Where features have fewer levels than
+    `max_bin`, pass their number of levels instead.
     """
     value = 0.5 if max_bin < PACKED_BINS else 1 if max_bin < 256 else 2
-    return int(n_values * value * _SURROUNDINGS)
+    return int(n_values * value * _OVERHEAD)
 
 
 @dataclass(frozen=True, eq=False)
 class BinnedFold:
-    """What a booster needs of one fold.
-
-    Attributes
-    ----------
-    train : lightgbm.Dataset
-        Rows of the training eras whose target is known, with that target as label.
-    validation : lightgbm.Dataset or None
-        Rows of the validation eras, binned as `train`; None for a fold that has none.
-    """
+    """The training rows whose target is known, labelled, and the validation rows, if any, in the same bins."""
 
     train: lgb.Dataset
     validation: lgb.Dataset | None
 
     @property
     def n_rows(self) -> int:
-        """Rows of both."""
+        """Training and validation rows together."""
         return int(self.train.num_data()) + (int(self.validation.num_data()) if self.validation else 0)
 
 
 @dataclass(eq=False)
-class _Kept:
-    """A binned fold that is kept, and the target that a shared one carries as label."""
-
+class _Held:
     fold: BinnedFold
-    label: str | None = None
+    label: str | None = None  # the current target of a dataset that serves several in turn
 
 
 class BinnedFolds:
-    """Builds and keeps `BinnedFold` objects; several threads may ask at once.
+    """Builds `BinnedFold` objects and holds them for reuse, the least recently used dropped first; thread-safe.
 
     Parameters
     ----------
-    dataset : Dataset
     targets : tuple of str
         All training targets of the experiment.
     seed : int
-        LightGBM's seed, which also samples rows for the bins.
+        LightGBM's seed, which also samples the rows that bins are found on.
     memory_bytes : int, optional
-        What may be kept for reuse, those in building included; half of the memory that is free now, if not given.
-        Datasets in use beyond it live until their trial ends.
+        Limit for the datasets held and those being built; by default half of the memory that is free now. A dataset
+        that is dropped while trials train on it lives until they end.
     should_stop : callable, optional
-        Asked before each column group; a build that is told to stop raises `Stopped`.
+        Called before each column group; a build stops with `Stopped` where it returns true.
     group_bytes : int, default GROUP_BYTES
         Bytes that are read at a time. A build needs two to three times as many beside its result.
     cache : DatasetCache, optional
-        Where datasets that took long to build are kept on disk.
+        On disk, for datasets that took long to build.
     exclusive : bool, default False
-        Whether the caller sees to it that all who train on one fold's dataset at one time train on one target. It
-        then serves each target that is known in all rows in turn; else each has a copy.
+        Whether the caller ensures that trials which train at the same time on one fold train on one target. Targets
+        that are known in all rows then share one dataset, relabelled in turn; otherwise each has a copy.
 
     Attributes
     ----------
     on_features : callable
-        Called from any thread while a dataset is built: the fold's number, features binned so far, features in all.
+        Called from any thread while a dataset is built: fold number, features binned so far, features in all.
 
     Notes
     -----
-    A target with NaN is trained on the rows where it is known. Where every feature value has a bin of its own and
-    memory holds both, those rows are taken as a subset of the fold's dataset, which costs a twentieth of a build;
-    elsewhere the dataset is built from them.
+    Bins depend on the training rows and ``max_bin`` and on no other parameter of a trial, so one dataset per fold and
+    ``max_bin`` serves all trials. A booster reads the label from its dataset while it trains: two targets at the
+    same time need two datasets.
+
+    A target with NaN is trained on the rows where it is known. They can be copied out of the fold's dataset, at a
+    twentieth of the cost of a build, only if binning them anew would give the same bins, which is sure where every
+    feature value has a bin of its own (`_same_bins_on_subset`). Elsewhere their dataset is built from the data.
     """
 
     def __init__(
@@ -175,9 +158,13 @@ class BinnedFolds:
         self._cache = cache
         self._several_targets = len(targets) > 1
         self._shared = exclusive or not self._several_targets
-        self._kept: OrderedDict[tuple[Any, ...], _Kept] = OrderedDict()
-        self._in_building = 0  # bytes
-        self._building: dict[tuple[Any, ...], threading.Lock] = {}
+        # Keys: (train eras, validation eras, max_bin), and the target too where a dataset is of one target alone.
+        self._held: OrderedDict[tuple[Any, ...], _Held] = OrderedDict()
+        self._bytes_in_build = 0
+        # `_lock` guards the fields here and is held only briefly. A key's own lock is held during its build, so that
+        # threads that need the same dataset wait for one build while others build theirs. A thread that holds a
+        # target's lock may wait for its fold's, never the reverse: no deadlock.
+        self._build_locks: dict[tuple[Any, ...], threading.Lock] = {}
         self._lock = threading.Lock()
 
     def get(self, fold: Fold, max_bin: int, target: str) -> BinnedFold:
@@ -188,24 +175,24 @@ class BinnedFolds:
         UserError
             If the target is known in no training row of the fold.
         Stopped
-            If `should_stop` said so during a build.
+            If `should_stop` returned true during a build.
         """
         whole = (fold.train_eras, fold.validation_eras, max_bin)
-        with self._alone((*whole, target)):
-            kept = self._find((*whole, target))
-            if kept is None:
+        with self._build_lock((*whole, target)):
+            held = self._find((*whole, target))
+            if held is None:
                 shared = self._find(whole)
-                kept = shared if shared is not None and shared.label == target else None
-            return kept.fold if kept is not None else self._labelled(fold, max_bin, target)
+                held = shared if shared is not None and shared.label == target else None
+            return held.fold if held is not None else self._for_target(fold, max_bin, target)
 
     def release(self) -> None:
-        """Let go of all that is kept; what is in use lives until its trial ends."""
+        """Drop all datasets held; those in use live until their trial ends."""
         with self._lock:
-            self._kept.clear()
+            self._held.clear()
         forget_large_footers()
         return_free_memory()
 
-    def _labelled(self, fold: Fold, max_bin: int, target: str) -> BinnedFold:
+    def _for_target(self, fold: Fold, max_bin: int, target: str) -> BinnedFold:
         rows = self._dataset.rows_of(fold.train_eras)
         label = self._dataset.read_target(target, rows)
         known = np.isfinite(label)
@@ -214,47 +201,52 @@ class BinnedFolds:
             raise UserError(f"{target!r} is known in no training row of fold {fold.number}; leave it out of targets")
         whole = (fold.train_eras, fold.validation_eras, max_bin)
         if count == len(label) and self._shared:
-            with self._alone(whole):
-                kept = self._find(whole) or self._keep(whole, self._built(fold, max_bin, None, None))
-                if kept.label != target:
-                    kept.fold.train.set_label(label)
-                    kept.label = target
-                return kept.fold
-        built = self._copied(fold, max_bin, known)
-        built.train.set_label(label[known])
-        return self._keep((*whole, target), built).fold
+            with self._build_lock(whole):
+                held = self._find(whole) or self._hold(whole, self._load_or_build(fold, max_bin, None, None))
+                if held.label != target:
+                    held.fold.train.set_label(label)
+                    held.label = target
+                return held.fold
+        own = self._unlabelled(fold, max_bin, known)
+        own.train.set_label(label[known])
+        return self._hold((*whole, target), own).fold
 
-    def _copied(self, fold: Fold, max_bin: int, known: NDArray[np.bool_]) -> BinnedFold:
-        """Return a fold with a label of its own: another on one dataset would change the boosters in training on it."""
+    def _unlabelled(self, fold: Fold, max_bin: int, known: NDArray[np.bool_]) -> BinnedFold:
+        """Return a dataset of its own for a target that is known in some training rows."""
         whole = (fold.train_eras, fold.validation_eras, max_bin)
         count = int(np.count_nonzero(known))
-        if count < len(known) and not self._bins_hold_for_subsets(count, max_bin):
-            return self._built(fold, max_bin, known, None)
+        if count < len(known) and not self._same_bins_on_subset(count, max_bin):
+            return self._load_or_build(fold, max_bin, known, None)
         rows = None if count == len(known) else np.flatnonzero(known)
-        copy = self._bytes(count, max(max_bin, PACKED_BINS))  # not merged, it keeps its slack
+        copy = self._bytes(count, max(max_bin, PACKED_BINS))  # a copy keeps LightGBM's slack, as it is not merged
         base = self._bytes(len(known) + self._n_rows(fold.validation_eras), max_bin)
+        # The fold's whole dataset is worth holding beside the copy only if a further target is copied from it.
         if not self._several_targets or base + copy > self._memory_bytes:
-            return self._built(fold, max_bin, None, rows)
-        with self._alone(whole):
-            kept = (self._find(whole) or self._keep(whole, self._built(fold, max_bin, None, None))).fold
-        with self._room_for(copy, whole):
+            return self._load_or_build(fold, max_bin, None, rows)
+        with self._build_lock(whole):
+            base_fold = (self._find(whole) or self._hold(whole, self._load_or_build(fold, max_bin, None, None))).fold
+        with self._reserved(copy, whole):
             params = dataset_params(max_bin, self._seed)
-            return BinnedFold(*of_rows((kept.train, kept.validation), np.flatnonzero(known), params))
+            return BinnedFold(*of_rows((base_fold.train, base_fold.validation), np.flatnonzero(known), params))
 
-    def _bins_hold_for_subsets(self, n_rows: int, max_bin: int) -> bool:
-        """Say whether the bins found on fewer rows are sure to be the same."""
+    def _same_bins_on_subset(self, n_rows: int, max_bin: int) -> bool:
+        """Return whether bins found on `n_rows` of a fold's rows are sure to be those found on all.
+
+        LightGBM's sample is then of full size in both, and every level has a bin, however often it was sampled.
+        """
         return n_rows >= LIGHTGBM_SAMPLE_ROWS and self._levels is not None and self._levels <= max_bin
 
     @cached_property
     def _levels(self) -> int | None:
         return self._dataset.largest_level_count()
 
-    def _built(
+    def _load_or_build(
         self, fold: Fold, max_bin: int, known: NDArray[np.bool_] | None, rows: NDArray[np.int64] | None
     ) -> BinnedFold:
-        """Load or build a fold with labels of 0.
+        """Load a fold from the cache or build it, labelled 0.
 
-        `known` says on which training rows the bins are found, None for all; `rows` are positions of those to take.
+        `known` masks the training rows that are read and binned, None for all. `rows` are positions in the binned
+        training rows, taken as a subset once bins are found.
         """
         if not self._dataset.features:
             raise UserError("the feature set has no features; name one that has")
@@ -263,9 +255,9 @@ class BinnedFolds:
         if known is not None:
             train_rows = np.arange(len(self._dataset))[train_rows][known]
         validation_rows = self._dataset.rows_of(fold.validation_eras) if fold.validation_eras else None
-        taken = self._n_rows(fold.train_eras) if known is None else int(np.count_nonzero(known))
-        taken = taken if rows is None else len(rows)
-        with self._room_for(self._bytes(taken + self._n_rows(fold.validation_eras), max_bin)):
+        n_train = self._n_rows(fold.train_eras) if known is None else int(np.count_nonzero(known))
+        n_train = n_train if rows is None else len(rows)
+        with self._reserved(self._bytes(n_train + self._n_rows(fold.validation_eras), max_bin)):
             key = entry_key(self._dataset, fold, known, params) if self._cache else ""
             stored = self._cache.load(key, params, rows) if self._cache else None
             if stored is not None:
@@ -273,14 +265,14 @@ class BinnedFolds:
             read = [train_rows] if validation_rows is None else [train_rows, validation_rows]
             groups = column_groups(self._dataset, read, self._group_bytes)
             parts = binned_groups(self._dataset, groups, train_rows, validation_rows, params, self._should_stop)
-            parts = self._told(fold, groups, parts)
+            parts = self._reporting(fold, groups, parts)
             if self._cache:
                 parts = self._cache.storing(key, parts, len(groups))
             return BinnedFold(
                 *merged(parts if rows is None else map(partial(of_rows, rows=rows, params=params), parts))
             )
 
-    def _told(self, fold: Fold, groups: Sequence[Sequence[str]], parts: Iterator[Part]) -> Iterator[Part]:
+    def _reporting(self, fold: Fold, groups: Sequence[Sequence[str]], parts: Iterator[Part]) -> Iterator[Part]:
         done, total = 0, sum(map(len, groups))
         for group, part in zip(groups, parts, strict=True):
             done += len(group)
@@ -293,46 +285,45 @@ class BinnedFolds:
     def _bytes(self, n_rows: int, max_bin: int) -> int:
         return dataset_bytes(n_rows * len(self._dataset.features), max_bin)
 
-    def _alone(self, key: tuple[Any, ...]) -> threading.Lock:
-        """Return the lock under which one thread makes what a key stands for, while others go on with other keys."""
+    def _build_lock(self, key: tuple[Any, ...]) -> threading.Lock:
         with self._lock:
-            return self._building.setdefault(key, threading.Lock())
+            return self._build_locks.setdefault(key, threading.Lock())
 
-    def _find(self, key: tuple[Any, ...]) -> _Kept | None:
+    def _find(self, key: tuple[Any, ...]) -> _Held | None:
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-            return self._kept.get(key)
+            if key in self._held:
+                self._held.move_to_end(key)
+            return self._held.get(key)
 
-    def _keep(self, key: tuple[Any, ...], built: BinnedFold) -> _Kept:
+    def _hold(self, key: tuple[Any, ...], built: BinnedFold) -> _Held:
         with self._lock:
-            self._kept[key] = _Kept(built)
-            self._make_room(key)
-            return self._kept[key]
+            self._held[key] = _Held(built)
+            self._evict(key)
+            return self._held[key]
 
     @contextmanager
-    def _room_for(self, n_bytes: int, needed: tuple[Any, ...] = ()) -> Iterator[None]:
-        """Let go of what would not fit beside a dataset in building, but for the one that it is made from."""
+    def _reserved(self, n_bytes: int, needed: tuple[Any, ...] = ()) -> Iterator[None]:
+        """Drop what does not fit beside a dataset being built, except the one with key `needed`."""
         with self._lock:
-            self._in_building += n_bytes
-            self._make_room(needed)
+            self._bytes_in_build += n_bytes
+            self._evict(needed)
         try:
             yield
         finally:
             with self._lock:
-                self._in_building -= n_bytes
+                self._bytes_in_build -= n_bytes
 
-    def _make_room(self, needed: tuple[Any, ...]) -> None:
-        for key in [key for key in self._kept if key != needed]:
-            if self._kept_bytes() + self._in_building <= self._memory_bytes:
+    def _evict(self, needed: tuple[Any, ...]) -> None:
+        """Drop datasets, the least recently used first, until the rest fit; `_lock` is held."""
+        for key in [key for key in self._held if key != needed]:
+            if self._held_bytes() + self._bytes_in_build <= self._memory_bytes:
                 return
-            del self._kept[key]
+            del self._held[key]
 
-    def _kept_bytes(self) -> int:
-        """Bytes of the datasets that are kept; a copy shares its validation rows with the dataset it is from."""
-        sizes: dict[int, int] = {}
-        for (_, _, max_bin, *_), kept in self._kept.items():
-            for part in (kept.fold.train, kept.fold.validation):
+    def _held_bytes(self) -> int:
+        sizes: dict[int, int] = {}  # by identity, as a copy shares its validation rows with its base
+        for (_, _, max_bin, *_), held in self._held.items():
+            for part in (held.fold.train, held.fold.validation):
                 if part is not None:
                     sizes[id(part)] = self._bytes(int(part.num_data()), max_bin)
         return sum(sizes.values())

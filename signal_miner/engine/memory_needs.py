@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from signal_miner.data.folds import Fold
-from signal_miner.engine.binning import dataset_bytes
+from signal_miner.engine.binning import PACKED_BINS, dataset_bytes
 from signal_miner.engine.column_groups import LIGHTGBM_SAMPLE_ROWS, SAMPLE_BYTES
 from signal_miner.engine.trial import CHECKPOINTS, max_bin_of
 from signal_miner.experiment.plan import Plan
@@ -18,9 +18,6 @@ from signal_miner.utils.validation import Value
 
 WAITING_FOR_EACH_JOB = 2
 """Results that may wait to be tracked, for each trial in training."""
-
-PACKED_BINS = 16
-"""Fewer bins than this take half a byte a value; from here on it matters how many values a feature has."""
 
 PROCESS_BYTES = 650_000_000
 """The process with its libraries, tracking and a study at work: 545 to 615 MB."""

@@ -64,7 +64,7 @@ def test_blocks_give_the_same_study_and_hold_at_most_one_dataset(side_by_side, s
 
     def get(self, fold, max_bin, target):
         data = real(self, fold, max_bin, target)
-        held.append(len({key[:3] for key in self._kept}))
+        held.append(len({key[:3] for key in self._held}))
         return data
 
     monkeypatch.setattr(training.BinnedFolds, "get", get)
