@@ -154,8 +154,6 @@ class ModelJudgement:
     deflated_sharpe : float
         Probability that the true validation Sharpe is above what luck alone gives the best of so many tries.
     verdict : Verdict
-    reason : str
-        One plain sentence.
     """
 
     name: str
@@ -164,7 +162,6 @@ class ModelJudgement:
     sharpe_over_benchmark: Mapping[str, Estimate]
     deflated_sharpe: float
     verdict: Verdict
-    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,8 +178,6 @@ class Judgement:
         None where the eras are too few for blocks longer than the targets' overlap, or there is one trial.
     superiority : Superiority or None
         None where no trial is defined in all validation eras.
-    notes : tuple of str
-        What limits all this, such as too few eras: one sentence each.
     """
 
     leaders: tuple[ModelJudgement, ...]
@@ -190,4 +185,3 @@ class Judgement:
     relation: Relation
     overfitting: Overfitting | None
     superiority: Superiority | None
-    notes: tuple[str, ...]

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from signal_miner.overfitting.records import FEWEST_TRIALS, STRONG
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.gallery import page_figures
-from signal_miner.report.sentences import relation_sentence
+from signal_miner.report.sentences import judgement_notes, relation_sentence, verdict_sentence
 from signal_miner.report.style import THEME, png, svg
 from signal_miner.report.summary import headline, others_text, relation_facts, summary_lines, uniqueness_sentence
 from signal_miner.report.tables import COLUMNS, SECTIONS, findings, leaderboard_rows
@@ -82,6 +82,8 @@ def render_page(
         contents=contents,
         chosen=contents.chosen,
         judgement=contents.judgement,
+        notes=judgement_notes(contents.scores, contents.judgement),
+        verdict_sentence=verdict_sentence,
         headline=headline(contents),
         lines=summary_lines(contents),
         uniqueness=uniqueness_sentence(contents),

@@ -12,22 +12,30 @@ import numpy as np
 
 from signal_miner.experiment.plan import Plan
 from signal_miner.overfitting.cross_validation import FEW_SPLITS
+from signal_miner.overfitting.judgement import LUCK_LEVEL, SKILL_LEVEL
 from signal_miner.overfitting.records import (
     FEWEST_TRIALS,
     INTERVAL_LEVEL,
     STRONG,
     Deflation,
     Estimate,
+    Judgement,
+    ModelJudgement,
     Overfitting,
     Relation,
     Strength,
     Superiority,
+    Verdict,
 )
 from signal_miner.overfitting.superiority import SIGNIFICANT
-from signal_miner.utils.formatting import UNKNOWN, bytes_text, gigabytes_rounded_up, number_text
+from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
+from signal_miner.utils.formatting import UNKNOWN, bytes_text, gigabytes_rounded_up, number_text, probability_text
 
 if TYPE_CHECKING:  # it imports LightGBM, which reports do not need
     from signal_miner.engine.memory_plan import MemoryPlan
+
+FEW_EFFECTIVE_ERAS = 10
+"""Independent eras below which a note warns."""
 
 
 def describe_plan(plan: Plan) -> tuple[str, ...]:
@@ -174,3 +182,63 @@ def deflation_sentence(found: Deflation) -> str:
     luck = f"without any skill the best would reach a validation Sharpe of about {expected}"
     reached = f"; the leader reached {number_text(found.best_sharpe)}" if math.isfinite(found.best_sharpe) else ""
     return f"The study tried {tries}, worth about {found.effective_trials:,.0f} independent ones: {luck}{reached}."
+
+
+def verdict_sentence(leader: ModelJudgement, deflation: Deflation) -> str:
+    """Return why a model's verdict is skill, unclear or luck."""
+    validation, test, deflated = leader.sharpe[VALIDATION].value, leader.sharpe[TEST].value, leader.deflated_sharpe
+    if not math.isfinite(deflated):
+        if leader.verdict is Verdict.LUCK:
+            return f"Its test Sharpe of {number_text(test)} is not above 0."
+        return "Its validation scores are too few or too alike to tell skill from luck."
+    own, best = f"Its validation Sharpe of {number_text(validation)} is", number_text(deflation.expected_best_sharpe)
+    expected = f"above the {best} that the best of so many tries reaches by luck alone"
+    figures = f"deflated Sharpe {probability_text(deflated)}"
+    if deflated < LUCK_LEVEL:
+        return f"{own} not {expected} ({figures})."
+    if leader.verdict is Verdict.LUCK:
+        return f"{own} {expected} ({figures}), but it did not hold: in test it is {number_text(test)}."
+    if not math.isfinite(test):
+        return f"{own} {expected} ({figures}), but it has no Sharpe in test."
+    if leader.verdict is Verdict.UNCLEAR:
+        return f"{own} {expected}, but not clearly: {figures}, and skill needs {SKILL_LEVEL:.0%}."
+    return f"{own} {expected} ({figures}), and in test it is {number_text(test)}."
+
+
+def judgement_notes(scores: StudyScores, judgement: Judgement) -> tuple[str, ...]:
+    """Return what limits the conclusions, such as too few eras, one sentence each."""
+    notes = []
+    deflation, overfitting = judgement.deflation, judgement.overfitting
+    n_trials, n_validation = len(scores.names), int(scores.rows(VALIDATION).sum())
+    if n_trials == 0:
+        notes.append("No trial has finished, so there is nothing to judge.")
+    elif n_trials == 1:
+        notes.append("There is one trial: nothing was chosen among, so only its checkpoints deflate its Sharpe.")
+    if n_validation == 0:
+        notes.append("There is one fold, which is test: without validation eras no trial can be chosen.")
+    elif n_trials and deflation.effective_eras < FEW_EFFECTIVE_ERAS:
+        worth = f", worth {number_text(deflation.effective_eras, 1)} independent ones, as the targets of "
+        worth += f"{scores.overlap_eras + 1} neighbouring eras overlap"
+        has = f"Validation has {_eras(n_validation)}{worth if scores.overlap_eras else ''}"
+        notes.append(f"{has}: only a very high Sharpe can be told from luck.")
+    if n_trials >= 2 and overfitting is None:
+        notes.append(
+            f"The {_eras(len(scores.eras))} are too few for four blocks longer than twice the overlap of "
+            f"{_eras(scores.overlap_eras)}, or trials have undefined eras: there is no probability of overfitting."
+        )
+    elif overfitting is not None and overfitting.n_splits < FEW_SPLITS:
+        notes.append(f"The probability of overfitting is coarse: {overfitting.n_splits} splits, as the eras are few.")
+    if n_trials and n_validation and judgement.superiority is None:
+        notes.append("No trial differs from the benchmark over enough defined validation eras to be tested against it.")
+    undefined = int(np.isnan(scores.corr).any(axis=0).sum())
+    if undefined:
+        trials = "trial has" if undefined == 1 else "trials have"
+        notes.append(
+            f"{undefined:,} {trials} eras in which all predictions were equal. Such eras count for nothing, and such a "
+            "trial is left out of overfitting and of the test against the benchmark if others are defined there."
+        )
+    return tuple(notes)
+
+
+def _eras(count: int) -> str:
+    return f"{count:,} era" + ("" if count == 1 else "s")

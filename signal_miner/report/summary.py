@@ -8,7 +8,13 @@ import numpy as np
 
 from signal_miner.overfitting.records import Estimate, Verdict
 from signal_miner.report.contents import ReportContents
-from signal_miner.report.sentences import interval_text, rank_correlation_text, relation_sentence, trials_text
+from signal_miner.report.sentences import (
+    interval_text,
+    rank_correlation_text,
+    relation_sentence,
+    trials_text,
+    verdict_sentence,
+)
 from signal_miner.scoring.study_scores import TEST, VALIDATION
 from signal_miner.tracking.leaderboard import below_benchmark, make_leaderboard
 from signal_miner.tracking.tags import BENCHMARK_KIND
@@ -47,8 +53,9 @@ def summary_lines(contents: ReportContents) -> tuple[str, ...]:
 
 
 def _trials(contents: ReportContents) -> str:
-    summary = make_leaderboard(contents.trials, contents.benchmark).summary
-    return summary.replace(" finished;", f" finished{others_text(contents)};", 1)
+    n_trials = len(contents.trials)
+    finished = f"{n_trials} trial{'s' * (n_trials != 1)} finished{others_text(contents)}"
+    return f"{finished}; {make_leaderboard(contents.trials, contents.benchmark).against_benchmark}"
 
 
 def others_text(contents: ReportContents) -> str:
@@ -68,7 +75,8 @@ def _chosen(contents: ReportContents) -> str:
     below = _below(contents)
     return (
         f"Chosen by validation Sharpe: {chosen.name}, Sharpe {past} in validation and {future} in test. "
-        f"Verdict: {chosen.verdict}. {chosen.reason}{f' I{below[1:]}.' if below else ''}"
+        f"Verdict: {chosen.verdict}. "
+        f"{verdict_sentence(chosen, contents.judgement.deflation)}{f' I{below[1:]}.' if below else ''}"
     )
 
 
@@ -129,7 +137,7 @@ def relation_facts(contents: ReportContents) -> dict[str, str]:
         "Rank correlation": interval_text(relation.rank_correlation),
         "Slope": number_text(relation.slope),
         "Trials": f"{relation.n_trials:,}",
-        "Benchmark": _trials(contents).partition("; ")[2],
+        "Benchmark": make_leaderboard(contents.trials, contents.benchmark).against_benchmark,
     }
 
 

@@ -48,16 +48,20 @@ class Leaderboard:
         return tuple(place for place in self.places if place.trial.beats_benchmark["validation"])
 
     @property
+    def against_benchmark(self) -> str:
+        """How many trials beat the benchmark in validation, and how many of them in test too."""
+        if not self.beating:
+            return "none beats the benchmark in validation (CORR and Sharpe)."
+        held = sum(place.trial.beats_benchmark["test"] for place in self.beating)
+        beat = f"{len(self.beating)} beat{'s' * (len(self.beating) == 1)} the benchmark in validation"
+        return f"{beat} (CORR and Sharpe), of which {held} held in test."
+
+    @property
     def summary(self) -> str:
         """Counts, in one sentence."""
         finished = sum(place.trial.number is not None for place in self.places)
-        held = sum(place.trial.beats_benchmark["test"] for place in self.beating)
         failed = f", {self.failed} failed" if self.failed else ""
-        counted = f"{finished} trial{'s' * (finished != 1)} finished{failed}"
-        if not self.beating:
-            return f"{counted}; none beats the benchmark in validation (CORR and Sharpe)."
-        beat = f"{len(self.beating)} beat{'s' * (len(self.beating) == 1)} the benchmark in validation"
-        return f"{counted}; {beat} (CORR and Sharpe), of which {held} held in test."
+        return f"{finished} trial{'s' * (finished != 1)} finished{failed}; {self.against_benchmark}"
 
 
 def ranked(trials: Iterable[TrackedTrial]) -> list[TrackedTrial]:

@@ -119,7 +119,7 @@ def make_contents(
 def bare(contents: ReportContents) -> ReportContents:
     """Return the same without all that may be absent, and one configuration for all trials."""
     params = dict(contents.trials[0].params)
-    nothing = replace(contents.judgement, overfitting=None, superiority=None, notes=("Too few eras for blocks.",))
+    nothing = replace(contents.judgement, overfitting=None, superiority=None)
     trials = tuple(replace(trial, params=params) for trial in contents.trials)
     return replace(contents, correlations=None, judgement=nothing, trials=trials)
 
@@ -228,7 +228,6 @@ def _judgement(scores: StudyScores, n_leaders: int, random: np.random.Generator)
                 over,
                 float(np.clip(0.97 - 0.07 * place, 0, 1)),
                 verdict,
-                "Its validation Sharpe is above what the best of so many tries reaches by luck alone.",
             )
         )
     logits = np.log(np.clip(random.beta(2.6, 2.1, 924), 0.01, 0.99))
@@ -261,7 +260,6 @@ def _judgement(scores: StudyScores, n_leaders: int, random: np.random.Generator)
             len(scores.eras),
         ),
         superiority=Superiority(0.041, 0.048, 0.092, len(past)),
-        notes=("Validation has 52 eras, which are worth about 21 independent ones.",),
     )  # fmt: skip
 
 

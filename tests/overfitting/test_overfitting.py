@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from signal_miner.overfitting.judgement import SOURCES, judge
 from signal_miner.overfitting.records import Estimate, Relation, Strength, Verdict
 from signal_miner.overfitting.relation import relation
-from signal_miner.report.sentences import deflation_sentence, relation_meaning, relation_sentence
+from signal_miner.report.sentences import (
+    deflation_sentence,
+    judgement_notes,
+    relation_meaning,
+    relation_sentence,
+    verdict_sentence,
+)
 from signal_miner.scoring.series import sharpe
 from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
 
@@ -91,27 +97,29 @@ def test_planted_skill_is_skill():
 def test_verdicts_are_those_of_the_deflated_sharpe_and_the_test_sharpe():
     seen = set()
     for seed in range(8):
-        for best in judge(study(seed, skill=0.4 * (seed % 4), spread=0.3), leaders=4).leaders:
+        judged = judge(study(seed, skill=0.4 * (seed % 4), spread=0.3), leaders=4)
+        for best in judged.leaders:
+            sentence = verdict_sentence(best, judged.deflation)
             seen.add(best.verdict)
             held = best.sharpe[TEST].value > 0
             assert (best.verdict is Verdict.SKILL) == (best.deflated_sharpe >= 0.95 and held)
             assert (best.verdict is Verdict.LUCK) == (best.deflated_sharpe < 0.5 or not held)
-            assert best.reason.endswith(".")
-            assert f"{best.sharpe[VALIDATION].value:.2f}" in best.reason
-            assert "luck alone" in best.reason
+            assert sentence.endswith(".")
+            assert f"{best.sharpe[VALIDATION].value:.2f}" in sentence
+            assert "luck alone" in sentence
             if best.verdict is Verdict.UNCLEAR:
-                assert best.reason.endswith("%, and skill needs 95%.")
-                assert "but not clearly: deflated Sharpe " in best.reason
+                assert sentence.endswith("%, and skill needs 95%.")
+                assert "but not clearly: deflated Sharpe " in sentence
     assert seen == set(Verdict)
 
 
 def test_below_zero_is_written_with_a_minus_everywhere():
     judged = judge(study(11, skill=-3.0))
-    assert judged.leaders[0].reason.startswith("Its validation Sharpe of −")
+    assert verdict_sentence(judged.leaders[0], judged.deflation).startswith("Its validation Sharpe of −")
     words = [
         deflation_sentence(judged.deflation),
         relation_sentence(judged.relation),
-        *(leader.reason for leader in judged.leaders),
+        *(verdict_sentence(leader, judged.deflation) for leader in judged.leaders),
     ]
     assert not any(re.search(r"-\d", text) for text in words)
 
@@ -202,25 +210,30 @@ def test_a_relation_says_its_rule(strength, low, high, said):
 
 
 def test_one_trial_is_judged_by_its_own_checkpoints():
-    judged = judge(first(study(6, skill=2.5), 1))
+    scores = first(study(6, skill=2.5), 1)
+    judged = judge(scores)
     assert judged.leaders[0].verdict is Verdict.SKILL
     assert judged.overfitting is None
     assert judged.relation.strength == "no"
-    assert "There is one trial" in judged.notes[0]
+    assert "There is one trial" in judgement_notes(scores, judged)[0]
 
 
 def test_no_trial_one_fold_and_few_eras_are_said():
-    nothing = judge(replace(first(study(7), 0), failed=3))
+    scores = replace(first(study(7), 0), failed=3)
+    nothing = judge(scores)
     assert nothing.leaders == ()
-    assert nothing.notes[0] == "No trial has finished, so there is nothing to judge."
-    alone = judge(study(7, folds=1))
+    assert judgement_notes(scores, nothing)[0] == "No trial has finished, so there is nothing to judge."
+    scores = study(7, folds=1)
+    alone = judge(scores)
     assert {best.verdict for best in alone.leaders} <= {Verdict.UNCLEAR, Verdict.LUCK}
-    assert "one fold" in alone.notes[0]
-    few = judge(study(7, n_eras=16, n_trials=12))
+    assert "one fold" in judgement_notes(scores, alone)[0]
+    scores = study(7, n_eras=16, n_trials=12)
+    few = judge(scores)
+    notes = judgement_notes(scores, few)
     assert few.overfitting is None
     assert math.isfinite(few.leaders[0].deflated_sharpe)
-    assert any("worth" in note and "the targets of 12 neighbouring eras overlap" in note for note in few.notes)
-    assert any("too few for four blocks" in note for note in few.notes)
+    assert any("worth" in note and "the targets of 12 neighbouring eras overlap" in note for note in notes)
+    assert any("too few for four blocks" in note for note in notes)
 
 
 def test_several_validation_folds_are_judged_together():
