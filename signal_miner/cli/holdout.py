@@ -15,8 +15,8 @@ from signal_miner.utils.next_command import next_command
 from signal_miner.utils.option import option
 
 if TYPE_CHECKING:
-    from signal_miner.holdout.judging import HoldoutResult
-    from signal_miner.holdout.model import JudgedModel
+    from signal_miner.holdout.evaluation import HoldoutResult
+    from signal_miner.holdout.model import EvaluatedModel
     from signal_miner.tracking.studies import TrackedStudy
 
 EXAMPLE = "signal-miner holdout --study demo --trial 19"
@@ -67,7 +67,7 @@ class Options(StoreOptions):
 def run(options: Options, console: Console) -> int:
     """Open the holdout, or preview it, and return the exit code."""
     from signal_miner.experiment.plan import restore_plan
-    from signal_miner.holdout.judging import Holdout
+    from signal_miner.holdout.evaluation import Holdout
     from signal_miner.holdout.runs import HoldoutRuns
     from signal_miner.utils.interruption import StopRequest
 
@@ -94,23 +94,23 @@ def run(options: Options, console: Console) -> int:
     return 0
 
 
-def _find(options: Options) -> tuple[TrackedStudy, JudgedModel]:
+def _find(options: Options) -> tuple[TrackedStudy, EvaluatedModel]:
     from signal_miner.ensemble.options import RUNS, SelectionRule
     from signal_miner.ensemble.runs import EnsembleRuns
     from signal_miner.ensemble.selection import ranked_trials
-    from signal_miner.holdout.model import JudgedModel
+    from signal_miner.holdout.model import EvaluatedModel
     from signal_miner.tracking.studies import Studies
 
     studies = Studies(options.tracking_uri)
     if options.ensemble:
         tracked = EnsembleRuns(options.tracking_uri).find(options.ensemble)
-        return studies.find(tracked.ensemble.study), JudgedModel.of_ensemble(tracked)
+        return studies.find(tracked.ensemble.study), EvaluatedModel.of_ensemble(tracked)
     study = studies.find(options.study)
     (trial,) = ranked_trials(SelectionRule(select=RUNS, runs=(str(options.trial),)), study.trials)
-    return study, JudgedModel.of_trial(study, trial)
+    return study, EvaluatedModel.of_trial(study, trial)
 
 
-def _command(options: Options, study: TrackedStudy, model: JudgedModel) -> str:
+def _command(options: Options, study: TrackedStudy, model: EvaluatedModel) -> str:
     """Return the command that opens the holdout for this very model, whichever is the newest by then."""
     named = {"study": study.name, "trial": str(model.ensemble.members[0].number)}
     chosen: dict[str, object] = dict(named) if model.single else {"ensemble": model.run_id}
@@ -118,7 +118,7 @@ def _command(options: Options, study: TrackedStudy, model: JudgedModel) -> str:
     return next_command("holdout", **chosen, **given, open="true")
 
 
-def _print(judgement: HoldoutResult, study: TrackedStudy, model: JudgedModel, console: Console) -> None:
+def _print(judgement: HoldoutResult, study: TrackedStudy, model: EvaluatedModel, console: Console) -> None:
     """Print the model beside the benchmark in validation, test and holdout, and the result in a sentence."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table

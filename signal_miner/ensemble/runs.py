@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,11 @@ from numpy.typing import NDArray
 from signal_miner.engine.metrics import RunMetrics
 from signal_miner.ensemble.members import Ensemble
 from signal_miner.errors import UserError, did_you_mean
+from signal_miner.tracking.artifact_cache import ArtifactCache
 from signal_miner.tracking.artifacts import PREDICTIONS, read_predictions
 from signal_miner.tracking.comparison_view import RUN_COLOR, order, run_color
 from signal_miner.tracking.records import trial_name
-from signal_miner.tracking.run_store import FAILED, FINISHED, RunStore, told
+from signal_miner.tracking.run_store import FAILED, FINISHED, told
 from signal_miner.tracking.store import NOTE
 from signal_miner.tracking.tags import CONFIG_HASH, ENSEMBLE_KIND, KIND, ORDER, STUDY
 from signal_miner.utils.files import temporary_directory
@@ -62,7 +62,7 @@ class TrackedEnsemble:
     params: Mapping[str, str]
 
 
-class EnsembleRuns(RunStore):
+class EnsembleRuns(ArtifactCache):
     """The ensembles of a tracking store."""
 
     @told
@@ -181,11 +181,9 @@ class EnsembleRuns(RunStore):
             raise UserError("the tracking store has no ensemble yet; make one with: mlflow run . -e ensemble")
         return self._tracked(_chosen(runs, which or ""))
 
-    @told
     def log_refit(self, run_id: str, file: Path) -> None:
-        """Keep a refitted member among a run's artifacts, and what its bytes came to in a tag."""
-        self._client.log_artifact(run_id, str(file), REFIT)
-        self._set_tags(run_id, {f"{REFIT_TAG}{file.name}": sha256(file.read_bytes()).hexdigest()})
+        """Keep a refitted member among a run's artifacts."""
+        self.keep_file(run_id, file, REFIT, REFIT_TAG)
 
     @told
     def log_values(self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
@@ -193,18 +191,10 @@ class EnsembleRuns(RunStore):
         self._write(run_id, {}, metrics)
         self._set_tags(run_id, tags)
 
-    @told
     def refit(self, run_id: str, name: str) -> str | None:
-        """Return a refitted member's text by its file's name; None where none is kept, or not as it was written."""
-        tag = self._client.get_run(run_id).data.tags.get(f"{REFIT_TAG}{name}")
-        if tag is None:
-            return None
-        try:
-            with temporary_directory() as directory:
-                body = self.download(run_id, f"{REFIT}/{name}", directory).read_bytes()
-        except (UserError, OSError):
-            return None
-        return body.decode("utf-8") if sha256(body).hexdigest() == tag else None
+        """Return a refitted member's text by its file's name; None where no intact one is kept."""
+        body = self.kept_file(run_id, name, REFIT, REFIT_TAG)
+        return None if body is None else body.decode("utf-8")
 
     def _tracked(self, run: Run) -> TrackedEnsemble:
         try:

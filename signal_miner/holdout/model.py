@@ -24,7 +24,7 @@ from signal_miner.tracking.tags import BENCHMARK_KIND
 
 
 @dataclass(frozen=True, eq=False)
-class JudgedModel:
+class EvaluatedModel:
     """The ensemble, or the single trial, that a holdout is opened for.
 
     Attributes
@@ -47,12 +47,12 @@ class JudgedModel:
     single: bool
 
     @classmethod
-    def of_ensemble(cls, tracked: TrackedEnsemble) -> JudgedModel:
+    def of_ensemble(cls, tracked: TrackedEnsemble) -> EvaluatedModel:
         """Return a tracked ensemble as the model."""
         return cls(tracked.name, tracked.run_id, tracked.ensemble, tracked.metrics, single=False)
 
     @classmethod
-    def of_trial(cls, study: TrackedStudy, trial: TrackedTrial) -> JudgedModel:
+    def of_trial(cls, study: TrackedStudy, trial: TrackedTrial) -> EvaluatedModel:
         """Return a finished trial, cut at its best checkpoint as in an ensemble, as the model.
 
         Raises
@@ -102,14 +102,14 @@ def holdout_plan(plan: Plan) -> Plan:
 
 
 def blended(
-    ensemble: Ensemble, judging: Plan, predictions: Mapping[str, NDArray[np.floating[Any]]]
+    ensemble: Ensemble, fold_plan: Plan, predictions: Mapping[str, NDArray[np.floating[Any]]]
 ) -> NDArray[np.float64]:
     """Return an ensemble's ranks in the holdout, blended and neutralised as in the study's folds.
 
     Parameters
     ----------
     ensemble : Ensemble
-    judging : Plan
+    fold_plan : Plan
         What `holdout_plan` returned.
     predictions : mapping of str to ndarray of float, shape (n_rows,)
         Of each member, and of the benchmark, by name.
@@ -119,13 +119,13 @@ def blended(
     ndarray of float64, shape (n_rows,)
         In (0, 1).
     """
-    rows = judging.dataset.span_of(judging.holdout_eras)
-    eras = judging.dataset.eras[rows]
+    rows = fold_plan.dataset.span_of(fold_plan.holdout_eras)
+    eras = fold_plan.dataset.eras[rows]
     names = [trial_name(member.number) for member in ensemble.members]
     columns = gaussianised(eras, np.column_stack([predictions[name] for name in names]))
     blend = columns @ np.array([member.weight for member in ensemble.members])
     neutralization = ensemble.neutralization
     if neutralization is not None:
-        taken_out = neutralizers_of(neutralization.to, judging.dataset, rows, predictions[BENCHMARK_KIND])
+        taken_out = neutralizers_of(neutralization.to, fold_plan.dataset, rows, predictions[BENCHMARK_KIND])
         blend = neutralized(eras, blend[:, np.newaxis], taken_out, neutralization.proportion)[:, 0]
     return uniform_ranks(eras, blend)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from signal_miner.errors import UserError
 from signal_miner.holdout.record import TWICE, HoldoutScores, Opening, span
-from signal_miner.tracking.run_store import RunStore, told
+from signal_miner.tracking.artifact_cache import ArtifactCache
+from signal_miner.tracking.run_store import told
 from signal_miner.tracking.tags import HOLDOUT_RESULT, KIND, STUDY, STUDY_KIND
 from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.redaction import reason_of
@@ -37,7 +38,7 @@ _KEPT_TAG = "signal_miner.holdout.kept."
 _CLAIM = "holdout_opened_for"  # a parameter: no store lets it be changed, so one process alone can be the first
 
 
-class HoldoutRuns(RunStore):
+class HoldoutRuns(ArtifactCache):
     """The opened holdouts of a tracking store."""
 
     @told
@@ -80,28 +81,18 @@ class HoldoutRuns(RunStore):
             opening = holder
         self._set_tags(study_run_id, opening.tags)
 
-    @told
     def keep(self, study_run_id: str, file: Path) -> None:
-        """Keep a model's predictions among the study's artifacts, and what their bytes came to in a tag."""
-        self._client.log_artifact(study_run_id, str(file), KEPT)
-        self._set_tags(study_run_id, {f"{_KEPT_TAG}{file.name}": sha256(file.read_bytes()).hexdigest()})
+        """Keep a model's predictions among the study's artifacts."""
+        self.keep_file(study_run_id, file, KEPT, _KEPT_TAG)
 
-    @told
     def kept(self, study_run_id: str, name: str) -> NDArray[np.floating[Any]] | None:
-        """Return a model's predictions by their file's name, shape (n_rows,).
-
-        None where none are kept, or not as they were written.
-        """
-        tag = self._client.get_run(study_run_id).data.tags.get(f"{_KEPT_TAG}{name}")
-        if tag is None:
+        """Return a model's predictions by their file's name, shape (n_rows,); None where no intact ones are kept."""
+        body = self.kept_file(study_run_id, name, KEPT, _KEPT_TAG)
+        if body is None:
             return None
         try:
-            with temporary_directory() as directory:
-                path = self.download(study_run_id, f"{KEPT}/{name}", directory)
-                if sha256(path.read_bytes()).hexdigest() != tag:
-                    return None
-                predictions: NDArray[np.floating[Any]] = pq.read_table(path).column("prediction").to_numpy()
-        except (UserError, OSError):
+            predictions: NDArray[np.floating[Any]] = pq.read_table(BytesIO(body)).column("prediction").to_numpy()
+        except OSError:
             return None
         return predictions
 

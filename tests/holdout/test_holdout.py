@@ -26,8 +26,8 @@ from signal_miner.data.dataset import Dataset, open_dataset
 from signal_miner.errors import UserError
 from signal_miner.experiment.experiment import parse_experiment
 from signal_miner.experiment.plan import make_plan
-from signal_miner.holdout import judging as holdout_room
-from signal_miner.holdout.model import JudgedModel, holdout_plan
+from signal_miner.holdout import evaluation
+from signal_miner.holdout.model import EvaluatedModel, holdout_plan
 from signal_miner.holdout.record import HoldoutScores, Opening, opened
 from signal_miner.holdout.runs import HoldoutRuns
 from signal_miner.scoring.scorer import Scorer
@@ -44,9 +44,9 @@ FIRST = ERAS - HOLDOUT + 1
 
 KILLED_BEFORE_IT_SCORES = """
 import os, signal, sys
-from signal_miner.holdout import judging
+from signal_miner.holdout import evaluation
 from signal_miner.__main__ import main
-judging.blended = lambda *_arguments: os.kill(os.getpid(), signal.SIGKILL)
+evaluation.blended = lambda *_arguments: os.kill(os.getpid(), signal.SIGKILL)
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -302,7 +302,7 @@ def test_the_fact_is_written_before_anything_is_predicted_or_scored(study, monke
 
         return watching
 
-    monkeypatch.setattr(holdout_room.Retraining, "predict", watched("predict", holdout_room.Retraining.predict))
+    monkeypatch.setattr(evaluation.Retraining, "predict", watched("predict", evaluation.Retraining.predict))
     monkeypatch.setattr(Scorer, "_evaluate", watched("score", Scorer._evaluate))
     assert opening(study, "--trial", "1") == 0
     assert set(seen) == {("predict", True, False), ("score", True, False)}
@@ -332,8 +332,8 @@ def test_opened_for_a_trial_it_is_read_again_and_refused_to_others(study, capsys
         raise AssertionError("it was trained or looked at again")
 
     with monkeypatch.context() as patched:
-        patched.setattr(holdout_room, "Retraining", never)
-        patched.setattr(holdout_room, "fold_scorers", never)
+        patched.setattr(evaluation, "Retraining", never)
+        patched.setattr(evaluation, "fold_scorers", never)
         for further in ((), ("--open", "true")):
             assert command(study, "holdout", "--trial", "2", *further) == 0
             again = capsys.readouterr().out
@@ -380,7 +380,7 @@ def test_two_at_once_are_one(study, capsys):
     trial = runs_of(study)[1].info.run_id
     assert runs.opening(run_id) is None
     tracked = Studies(f"sqlite:///{study / 'mlflow.db'}").find()
-    model = JudgedModel.of_trial(tracked, next(each for each in tracked.trials if each.number == 1))
+    model = EvaluatedModel.of_trial(tracked, next(each for each in tracked.trials if each.number == 1))
     own = Opening.now(model.name, model.run_id, model.digest, ["0089", "0100"])
     client_of(study).log_param(run_id, "holdout_opened_for", json.dumps(own.tags))  # elsewhere, before its tags
     assert runs.opening(run_id) == own

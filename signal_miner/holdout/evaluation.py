@@ -19,7 +19,7 @@ from signal_miner.engine.validation_rows import FoldRows, fold_rows, fold_scorer
 from signal_miner.errors import Stopped, UserError
 from signal_miner.experiment.plan import BENCHMARK, Plan, tracked_configuration
 from signal_miner.experiment.study_files import sole_process
-from signal_miner.holdout.model import JudgedModel, blended, holdout_plan
+from signal_miner.holdout.model import EvaluatedModel, blended, holdout_plan
 from signal_miner.holdout.record import TWICE, HoldoutScores, Opening, span
 from signal_miner.holdout.runs import HOLDOUT_PREDICTIONS, HOLDOUT_SCORES, HoldoutRuns
 from signal_miner.models.retraining import Configuration, Retraining
@@ -52,7 +52,7 @@ class Holdout:
     Parameters
     ----------
     study : TrackedStudy
-    model : JudgedModel
+    model : EvaluatedModel
     runs : HoldoutRuns
         The store that the study is in.
 
@@ -62,7 +62,7 @@ class Holdout:
         If the study has no holdout.
     """
 
-    def __init__(self, study: TrackedStudy, model: JudgedModel, runs: HoldoutRuns) -> None:
+    def __init__(self, study: TrackedStudy, model: EvaluatedModel, runs: HoldoutRuns) -> None:
         eras = study.plan.get("holdout_eras")
         if not eras:
             raise UserError(
@@ -114,13 +114,13 @@ class Holdout:
 
     def describe(self, plan: Plan) -> tuple[str, ...]:
         """Return what would be done, in lines for a person to read before it is."""
-        opening, judging = self.opening(), holdout_plan(plan)
+        opening, fold_plan = self.opening(), holdout_plan(plan)
         state = f"was opened on {opening.when} for this model and not finished" if opening else "was not opened yet"
         count = f"{len(self._labels)} era{'s' * (len(self._labels) > 1)}"
         targets = {str(each.params["target"]) for each in self._configurations(plan)}
         trained = {
             f"{plan.span(fold.train_eras)} (purge {purge} era{'s' * (purge != 1)})"
-            for target, (fold,) in judging.folds.items()
+            for target, (fold,) in fold_plan.folds.items()
             for purge in (plan.purge_eras[target],)
             if target in targets
         }
@@ -176,10 +176,10 @@ class Holdout:
                 return stored
             configurations = self._configurations(plan)
             earlier = self._earlier()
-            judging = holdout_plan(plan)
-            (rows,) = fold_rows(judging).values()
+            fold_plan = holdout_plan(plan)
+            (rows,) = fold_rows(fold_plan).values()
             files = {each.name: _file_name(each) for each in configurations}
-            predictions = self._kept(judging, files)
+            predictions = self._kept(fold_plan, files)
             missing = [each for each in configurations if each.name not in predictions]
             if predictions:
                 console.print(f"{len(predictions)} of {len(configurations)} models were trained before")
@@ -187,7 +187,7 @@ class Holdout:
             if stop.is_set():
                 raise Stopped
             with TreesProgress(console, "Training on the eras before", sum(each.trees for each in missing)) as progress:
-                retraining = Retraining(judging, missing, stop, progress.advance) if missing else None
+                retraining = Retraining(fold_plan, missing, stop, progress.advance) if missing else None
                 self._runs.open(self._study.run_id, opening)  # the last moment at which nothing is known
                 if retraining is not None:
 
@@ -196,7 +196,7 @@ class Holdout:
                         predictions[each.name] = predicted
 
                     retraining.predict(keep)
-            return self._judge(judging, rows, opening, predictions, earlier, stop)
+            return self._evaluate(fold_plan, rows, opening, predictions, earlier, stop)
 
     def _configurations(self, plan: Plan) -> list[Configuration]:
         """Return what is to be trained, the benchmark last; raise where it is not what the study tracked."""
@@ -218,8 +218,8 @@ class Holdout:
         trees = int(plan.benchmark["n_estimators"])
         return [*found, Configuration(BENCHMARK_KIND, plan.benchmark, plan.experiment.seed, trees)]
 
-    def _kept(self, judging: Plan, files: Mapping[str, str]) -> dict[str, NDArray[np.floating[Any]]]:
-        span_of = judging.dataset.span_of(judging.holdout_eras)
+    def _kept(self, fold_plan: Plan, files: Mapping[str, str]) -> dict[str, NDArray[np.floating[Any]]]:
+        span_of = fold_plan.dataset.span_of(fold_plan.holdout_eras)
         found = {name: self._runs.kept(self._study.run_id, file) for name, file in files.items()}
         rows = span_of.stop - span_of.start
         return {name: values for name, values in found.items() if values is not None and len(values) == rows}
@@ -229,9 +229,9 @@ class Holdout:
             _write(directory / file, {"id": rows.ids, "era": rows.eras, "prediction": pa.array(predicted)})
             self._runs.keep(self._study.run_id, directory / file)
 
-    def _judge(
+    def _evaluate(
         self,
-        judging: Plan,
+        fold_plan: Plan,
         rows: FoldRows,
         opening: Opening,
         predictions: Mapping[str, NDArray[np.floating[Any]]],
@@ -239,8 +239,8 @@ class Holdout:
         stop: StopRequest,
     ) -> HoldoutResult:
         benchmark = predictions[BENCHMARK_KIND]
-        blend = blended(self._model.ensemble, judging, predictions)
-        (scorer,) = fold_scorers(judging).values()
+        blend = blended(self._model.ensemble, fold_plan, predictions)
+        (scorer,) = fold_scorers(fold_plan).values()
         own = scorer.with_benchmark(BENCHMARK, benchmark).score(blend)
         scores = HoldoutScores(
             self._labels,
@@ -249,7 +249,7 @@ class Holdout:
             own.benchmark_corr[BENCHMARK][:, 0],
             scorer.corr(benchmark)[:, 0],
         )
-        result = "; ".join([scores.result(_overlap_eras(judging)), *map(_uncapitalised, earlier)])
+        result = "; ".join([scores.result(_overlap_eras(fold_plan)), *map(_uncapitalised, earlier)])
         if stop.is_set():
             raise Stopped
         stop.ignore_signals()  # the last words to the store

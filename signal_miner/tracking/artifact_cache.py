@@ -1,0 +1,36 @@
+"""Files kept among a run's artifacts with a checksum each, so that interrupted work resumes from them."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+
+from signal_miner.errors import UserError
+from signal_miner.tracking.run_store import RunStore, told
+from signal_miner.utils.files import temporary_directory
+
+
+class ArtifactCache(RunStore):
+    """A tracking store whose runs keep intermediate files.
+
+    A file that was cut off or replaced does not match the checksum in its tag and counts as absent.
+    """
+
+    @told
+    def keep_file(self, run_id: str, file: Path, folder: str, tag_prefix: str) -> None:
+        """Log a file to an artifact folder of a run, then its checksum as the tag ``tag_prefix`` + its name."""
+        self._client.log_artifact(run_id, str(file), folder)
+        self._set_tags(run_id, {f"{tag_prefix}{file.name}": sha256(file.read_bytes()).hexdigest()})
+
+    @told
+    def kept_file(self, run_id: str, name: str, folder: str, tag_prefix: str) -> bytes | None:
+        """Return a kept file's bytes; None where it is absent, unreadable or does not match its checksum."""
+        checksum = self._client.get_run(run_id).data.tags.get(f"{tag_prefix}{name}")
+        if checksum is None:
+            return None
+        try:
+            with temporary_directory() as directory:
+                body = self.download(run_id, f"{folder}/{name}", directory).read_bytes()
+        except (UserError, OSError):
+            return None
+        return body if sha256(body).hexdigest() == checksum else None
