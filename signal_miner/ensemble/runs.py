@@ -23,6 +23,7 @@ from signal_miner.tracking.run_store import FAILED, FINISHED, told
 from signal_miner.tracking.store import NOTE
 from signal_miner.tracking.tags import CONFIG_HASH, ENSEMBLE_KIND, KIND, ORDER, STUDY
 from signal_miner.utils.files import temporary_directory
+from signal_miner.utils.next_command import next_command
 from signal_miner.utils.redaction import reason_of
 
 ENSEMBLE = "ensemble.json"
@@ -178,7 +179,7 @@ class EnsembleRuns(ArtifactCache):
         ]
         runs.sort(key=lambda run: run.info.start_time, reverse=True)
         if not runs:
-            raise UserError("the tracking store has no ensemble yet; make one with: mlflow run . -e ensemble")
+            raise UserError(f"the tracking store has no ensemble yet; make one with: {next_command('ensemble')}")
         return self._tracked(_chosen(runs, which or ""))
 
     def log_refit(self, run_id: str, file: Path) -> None:

@@ -175,7 +175,7 @@ def test_mistakes_are_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         signal_miner.start_mining(signal_miner.load_experiment(path, memory_gb=0.001))
     with pytest.raises(
         UserError,
-        match=r"no miner of any study has its files in .*; mlflow run \. -e mine .* starts one",
+        match=r"no miner of any study has its files in .*; start one with: mlflow run \. -e mine ",
     ):
         signal_miner.attach()
     assert mine_here(tmp_path, "--trials", "2").returncode == 0

@@ -23,6 +23,7 @@ from signal_miner.mining.status import (
     studies_of,
 )
 from signal_miner.tracking.address import absolute
+from signal_miner.utils.next_command import next_command
 from signal_miner.utils.redaction import HIDDEN, without_passwords
 
 if TYPE_CHECKING:
@@ -266,7 +267,6 @@ def find_statuses(directory: Path, study: str | None) -> tuple[MinerStatus, ...]
         hint = did_you_mean(study, known) if study else ""
         wanted = f"study {study!r}" if study else "any study"
         raise UserError(
-            f"no miner of {wanted} has its files in {directory}"
-            f"{hint or '; mlflow run . -e mine --env-manager local starts one'}"
+            f"no miner of {wanted} has its files in {directory}{hint or '; start one with: ' + next_command('mine')}"
         )
     return tuple(sorted(found, key=lambda status: status.alive, reverse=True))
