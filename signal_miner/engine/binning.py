@@ -232,7 +232,7 @@ class BinnedFolds:
     def _same_bins_on_subset(self, n_rows: int, max_bin: int) -> bool:
         """Return whether bins found on `n_rows` of a fold's rows are sure to be those found on all.
 
-        LightGBM's sample is then of full size in both, and every level has a bin, however often it was sampled.
+        LightGBM then samples equally many rows of either, and has enough bins for every level.
         """
         return n_rows >= LIGHTGBM_SAMPLE_ROWS and self._levels is not None and self._levels <= max_bin
 

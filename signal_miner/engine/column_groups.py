@@ -16,7 +16,7 @@ from signal_miner.data.parquet_rows import Rows, forget_large_footers
 from signal_miner.errors import Stopped
 
 GROUP_BYTES = 256 * 2**20
-"""Bytes of the column group that is read and binned at a time: its raw values, and LightGBM's sample of them."""
+"""Bytes of a column group, read and binned at a time: its raw values and LightGBM's sample of them."""
 
 LIGHTGBM_SAMPLE_ROWS = 200_000
 """Rows that LightGBM samples to find its bins (``bin_construct_sample_cnt``)."""
@@ -29,19 +29,10 @@ Part = tuple[lgb.Dataset, lgb.Dataset | None]
 
 
 def column_groups(dataset: Dataset, rows: Sequence[Rows], group_bytes: int = GROUP_BYTES) -> list[tuple[str, ...]]:
-    """Cut a dataset's features into groups that are read at a time.
+    """Split a dataset's features into groups of about `group_bytes`, of at least one column each.
 
-    Parameters
-    ----------
-    dataset : Dataset
-    rows : sequence of slice or ndarray of int64
-        What will be read of each group, one after the other.
-    group_bytes : int, default GROUP_BYTES
-        Bytes to be read at a time; at least one column is. LightGBM needs up to twice as many.
-
-    Returns
-    -------
-    list of tuple of str
+    `rows` are the selections that will be read of each group, one after the other. LightGBM needs up to twice
+    `group_bytes` more.
     """
     held = max(dataset.source.rows_held(each) for each in rows)
     column = held * dataset.feature_bytes + min(held, LIGHTGBM_SAMPLE_ROWS) * SAMPLE_BYTES
@@ -57,33 +48,16 @@ def binned_groups(
     params: dict[str, Any],
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Part]:
-    """Bin column groups, one after the other.
+    """Yield each column group binned, labelled 0; bins are found on the training rows.
 
-    Parameters
-    ----------
-    dataset : Dataset
-    groups : sequence of sequence of str
-        By `column_groups`.
-    train_rows : slice or ndarray of int64
-        Rows that the bins are found on.
-    validation_rows : slice or ndarray of int64, optional
-        Rows to be put in the same bins.
-    params : dict
-        LightGBM's parameters of a dataset.
-    should_stop : callable, optional
-        Asked before each group.
-
-    Yields
-    ------
-    Part
-        With labels of 0. Not held here: a group's memory is free as soon as its taker lets go of it.
+    No group is held here: its memory is free as soon as the consumer drops it.
 
     Raises
     ------
     UserError
         If a file cannot be read.
     Stopped
-        If `should_stop` said so.
+        If `should_stop`, called before each group, returned true.
     """
     for group in groups:
         if should_stop():
@@ -93,40 +67,31 @@ def binned_groups(
 
 
 def of_rows(part: Part, rows: NDArray[np.int64], params: dict[str, Any]) -> Part:
-    """Return a part with some of its training rows, in the same bins; labels are for the caller to set.
+    """Return a part with some of its training rows, in the same bins; the caller sets the labels.
 
-    LightGBM leaves half a byte a value of slack in it, which is gone once it is merged.
+    LightGBM leaves slack of half a byte a value in it, which merging removes.
     """
     whole, validation = part
     picked = whole.subset([], params)
-    picked.used_indices = rows.astype(np.int32)  # type: ignore[assignment]  # subset() would make a list of them
+    picked.used_indices = rows.astype(np.int32)  # type: ignore[assignment]  # subset() would make it a list
     picked.construct()
     picked.used_indices = None
-    picked.reference = None  # or the whole would live as long as the subset
+    picked.reference = None  # or the whole dataset would live as long as the subset
     return picked, validation
 
 
 def merged(parts: Iterable[Part]) -> Part:
-    """Return parts as one, with all their features.
-
-    Parameters
-    ----------
-    parts : iterable of Part
-        At least one; each is let go of before the next is asked for.
-
-    Returns
-    -------
-    Part
+    """Return parts as one, with all their features; each is dropped before the next is requested.
 
     Raises
     ------
     ValueError
-        If there are none.
+        If there are no parts.
     """
     train: lgb.Dataset | None = None
     validation: lgb.Dataset | None = None
     for part, aligned in parts:
-        # What LightGBM adds is a copy without the slack that a new dataset has.
+        # LightGBM adds a copy, without the slack that a new dataset has.
         train = part if train is None else train.add_features_from(part)
         if aligned is not None:
             validation = aligned if validation is None else validation.add_features_from(aligned)
@@ -138,9 +103,9 @@ def merged(parts: Iterable[Part]) -> Part:
 
 
 def return_free_memory() -> None:
-    """Return to the system what Arrow's and C's allocators have free; they would keep it for a next time."""
+    """Return to the system the free memory that Arrow's and C's allocators would keep for reuse."""
     pa.default_memory_pool().release_unused()
-    trim = getattr(_C_LIBRARY, "malloc_trim", None)  # glibc's alone
+    trim = getattr(_C_LIBRARY, "malloc_trim", None)  # glibc only
     if trim is not None:
         trim(0)
 
@@ -173,5 +138,5 @@ def _binned_rows(
 ) -> lgb.Dataset:
     table = dataset.read_features(group, rows)  # free when this returns
     part = lgb.Dataset(table, reference=reference, params=params).construct()
-    part.reference = None  # it is aligned by now, and would keep what is no longer used
+    part.reference = None  # its bins are aligned by now, and the reference would stay in memory
     return part

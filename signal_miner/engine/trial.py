@@ -1,4 +1,4 @@
-"""One trial: a configuration trained on each fold, read off at checkpoints, and scored. Pure: no files, no tracking."""
+"""One trial: a configuration trained on each fold and scored at checkpoints. Pure: no files, no tracking."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from signal_miner.scoring.series import sharpe
 from signal_miner.utils.validation import Value
 
 Booster = lgb.Booster
-"""What is trained; named here for rooms that do not know LightGBM."""
+"""Named here for packages that do not import LightGBM."""
 
 CHECKPOINTS = 20
 """Points of a learning curve."""
@@ -37,10 +37,8 @@ class FoldResult:
 
     Attributes
     ----------
-    fold : Fold
-    predictions : ndarray of float, shape (n_rows, n_models)
-        Validation predictions. Of a trial, float32: at the drawn number of trees and at the best checkpoint; of an
-        ensemble, float64: one column.
+    predictions : ndarray of float, shape (n_rows, n_columns)
+        Validation predictions. Of a trial: float32, columns `DRAWN` and `BEST`; of an ensemble: float64, one column.
     scores : EraScores
         Of these columns.
     curve : ndarray of float64, shape (n_eras, n_checkpoints)
@@ -60,7 +58,7 @@ class TrialResult:
     Attributes
     ----------
     params : mapping of str to value
-        The configuration, with its ``target``.
+        With ``target``.
     checkpoints : tuple of int
         Numbers of trees at which the curve was read; the last is the drawn one.
     best : int
@@ -79,7 +77,7 @@ class TrialResult:
 
 
 def max_bin_of(params: Mapping[str, Value]) -> int:
-    """Return a configuration's ``max_bin``, LightGBM's own where it does not say."""
+    """Return a configuration's ``max_bin``, by default LightGBM's own."""
     return int(params.get("max_bin", _DEFAULT_MAX_BIN))
 
 
@@ -90,18 +88,9 @@ def checkpoints(n_estimators: int) -> tuple[int, ...]:
 
 
 def booster_params(params: Mapping[str, Value], seed: int) -> dict[str, Any]:
-    """Return LightGBM's parameters for a configuration.
+    """Return LightGBM's parameters to train as ``lightgbm.LGBMRegressor(**params)``: one thread, deterministic.
 
-    Parameters
-    ----------
-    params : mapping of str to value
-        By scikit-learn's names, with or without ``target`` and ``n_estimators``.
-    seed : int
-
-    Returns
-    -------
-    dict
-        As ``lightgbm.LGBMRegressor(**params)`` would train, one thread, deterministic.
+    `params` may contain ``target`` and ``n_estimators``, which are left out.
     """
     own = {name: value for name, value in params.items() if name not in {"target", "n_estimators", "max_bin"}}
     shared = dataset_params(max_bin_of(params), seed)
@@ -109,23 +98,12 @@ def booster_params(params: Mapping[str, Value], seed: int) -> dict[str, Any]:
 
 
 def start_booster(data: BinnedFold, params: Mapping[str, Value], seed: int) -> lgb.Booster:
-    """Return a booster without a tree, over a binned fold.
-
-    Parameters
-    ----------
-    data : BinnedFold
-        For the configuration's target and ``max_bin``.
-    params : mapping of str to value
-    seed : int
-
-    Returns
-    -------
-    lightgbm.Booster
+    """Return a booster without trees, over a fold binned for the configuration's target and ``max_bin``.
 
     Raises
     ------
     lightgbm.basic.LightGBMError
-        If LightGBM refuses the configuration.
+        If LightGBM rejects the configuration.
     """
     booster = lgb.Booster(booster_params(params, seed), data.train)
     if data.validation is not None:
@@ -134,19 +112,12 @@ def start_booster(data: BinnedFold, params: Mapping[str, Value], seed: int) -> l
 
 
 def grow(booster: lgb.Booster, trees: int, should_stop: Callable[[], bool] = lambda: False) -> None:
-    """Train a booster on by some trees.
-
-    Parameters
-    ----------
-    booster : lightgbm.Booster
-    trees : int
-        Trees to add. Where LightGBM finds no split it adds none, as in its own training.
-    should_stop : callable, optional
+    """Add trees to a booster; where LightGBM finds no split it adds none, as in its own training.
 
     Raises
     ------
     Stopped
-        If `should_stop`, asked before each tree, said so.
+        If `should_stop`, called before each tree, returned true.
     """
     for _ in range(trees):
         if should_stop():
@@ -155,11 +126,9 @@ def grow(booster: lgb.Booster, trees: int, should_stop: Callable[[], bool] = lam
 
 
 def validation_predictions(booster: lgb.Booster) -> NDArray[np.float32]:
-    """Return a booster's predictions of its fold's validation rows, rounded as they are tracked, shape (n_rows,).
-
-    These are LightGBM's own running predictions, which it keeps up to date at each tree and has no public name for;
-    `test_trial` holds them to ``Booster.predict``.
-    """
+    """Return a booster's predictions of its fold's validation rows, rounded as they are tracked, shape (n_rows,)."""
+    # LightGBM updates these at each tree but has no public name for them; test_trial compares them with
+    # Booster.predict, which would walk all trees again at every checkpoint.
     predictions: NDArray[np.float64] = booster._Booster__inner_predict(data_idx=1)  # type: ignore[attr-defined]
     return predictions.astype(np.float32)
 
@@ -177,13 +146,8 @@ def train_fold(
     ----------
     data : BinnedFold
         For the configuration's target and ``max_bin``.
-    params : mapping of str to value
-        Configuration with ``n_estimators``.
-    seed : int
-    should_stop : callable, optional
-        Asked before each tree.
     on_checkpoint : callable, optional
-        Told the number of trees at each checkpoint.
+        Called with the number of trees.
 
     Returns
     -------
@@ -193,9 +157,9 @@ def train_fold(
     Raises
     ------
     Stopped
-        If `should_stop` said so.
+        If `should_stop`, called before each tree, returned true.
     lightgbm.basic.LightGBMError
-        If LightGBM refuses the configuration.
+        If LightGBM rejects the configuration.
     ValueError
         If the fold has no validation eras.
     """
@@ -226,27 +190,17 @@ def run_trial(
 
     Parameters
     ----------
-    binned : BinnedFolds
     folds : sequence of Fold
         For the configuration's target, earliest first.
     scorers : mapping of int to Scorer
         By fold number, over the rows of the fold's validation eras.
-    params : mapping of str to value
-        Configuration with ``n_estimators`` and ``target``.
-    seed : int
-    should_stop : callable, optional
-        Asked before each tree.
     on_checkpoint : callable, optional
-        Told fold and number of trees at each checkpoint.
-
-    Returns
-    -------
-    TrialResult
+        Called with the fold and the number of trees.
 
     Raises
     ------
     Stopped
-        If `should_stop` said so.
+        If `should_stop`, called before each tree, returned true.
     """
     assembly = TrialAssembly(params, folds)
     for fold in folds:
@@ -268,7 +222,7 @@ class FoldCurve:
     curve : ndarray of float64, shape (n_eras, n_checkpoints)
         CORR of each era at each checkpoint.
     seconds : float
-        Wall-clock seconds of the training.
+        Wall-clock time of training.
     """
 
     predictions: NDArray[np.float32]
@@ -282,17 +236,10 @@ class FoldCurve:
 
 
 class TrialAssembly:
-    """A trial that is put together fold by fold, earliest first.
+    """A trial that is assembled fold by fold, earliest first.
 
-    Once the last validation fold is there, its best checkpoint is known, and of each fold's predictions only two
-    columns are held.
-
-    Parameters
-    ----------
-    params : mapping of str to value
-        Configuration with ``n_estimators`` and ``target``.
-    folds : sequence of Fold
-        For the configuration's target, earliest first.
+    Once the last validation fold is added, the best checkpoint is known, and only two columns of each fold's
+    predictions are held.
     """
 
     def __init__(self, params: Mapping[str, Value], folds: Sequence[Fold]) -> None:
@@ -304,7 +251,7 @@ class TrialAssembly:
 
     @property
     def next_fold(self) -> Fold | None:
-        """The fold to be added next; None where all are there."""
+        """The fold to add next; None once all are added."""
         return self.folds[len(self._parts)] if len(self._parts) < len(self.folds) else None
 
     def add(self, part: FoldCurve) -> None:
@@ -318,9 +265,9 @@ class TrialAssembly:
             self._parts = [_drawn_and_best(each, self._best) for each in self._parts]
 
     def result(self, scorers: Mapping[int, Scorer]) -> TrialResult:
-        """Return the whole trial, scored by the scorers of each fold's number."""
+        """Return the finished trial; `scorers` are by fold number."""
         if self._best is None or self.next_fold is not None:
-            raise ValueError("the trial is not whole")
+            raise ValueError("the trial has folds that were not added")
         results = tuple(
             FoldResult(fold, part.predictions, scorers[fold.number].score(part.predictions), part.curve)
             for fold, part in zip(self.folds, self._parts, strict=True)
@@ -330,27 +277,19 @@ class TrialAssembly:
 
 
 def rescore(result: TrialResult, scorers: Mapping[int, Scorer]) -> TrialResult:
-    """Return a trial scored again, against the benchmarks of other scorers."""
+    """Return a trial with its predictions scored by other scorers, such as those with further benchmarks."""
     folds = tuple(replace(part, scores=scorers[part.fold.number].score(part.predictions)) for part in result.folds)
     return replace(result, folds=folds)
 
 
 def best_checkpoint(curve: NDArray[np.float64]) -> int:
-    """Return the checkpoint with the highest Sharpe.
+    """Return the index of the checkpoint with the highest Sharpe; the last where none has a Sharpe.
 
-    Parameters
-    ----------
-    curve : ndarray of float64, shape (n_eras, n_checkpoints)
-        CORR of the validation eras. A checkpoint whose predictions are constant in some era (NaN) counts only
-        where all others are so too.
-
-    Returns
-    -------
-    int
-        Index of the checkpoint; the last where none has a Sharpe.
+    `curve` is the CORR of the validation eras, shape (n_eras, n_checkpoints). A checkpoint whose predictions are
+    constant in some era (NaN) is chosen only if all are.
     """
     sharpes = sharpe(curve, axis=0)
-    scorable = np.isfinite(curve).any(axis=1)  # an era of one row is scored for nobody
+    scorable = np.isfinite(curve).any(axis=1)  # an era of one row has no CORR at any checkpoint
     whole = np.isfinite(curve[scorable]).all(axis=0) & np.isfinite(sharpes)
     candidates = whole if whole.any() else np.isfinite(sharpes)
     if not candidates.any():
