@@ -15,7 +15,8 @@ import pytest
 
 from signal_miner.errors import UserError
 from signal_miner.numerai import retries
-from signal_miner.numerai.download import DEFAULT_FILES, DownloadedFile, download_version, transfer
+from signal_miner.numerai.download import transfer
+from signal_miner.numerai.download.versions import DEFAULT_FILES, DownloadedFile, download_version
 from tests.helpers.numerai_server import NumeraiServer
 
 VERSION = "v5.3"
@@ -70,7 +71,7 @@ def bring(directory: Path) -> DownloadedFile:
 def interrupt(numerai: NumeraiServer, directory: Path, n_bytes: int = 100_000) -> None:
     """Leave a part of `n_bytes` or a little less behind."""
     numerai.faults.cut_after = [n_bytes] + [0] * 8
-    with pytest.raises(UserError, match="running the same command again resumes there"):
+    with pytest.raises(UserError, match="run the same command again to resume there"):
         bring(directory)
     numerai.faults.cut_after = []
     numerai.served.clear()

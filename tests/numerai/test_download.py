@@ -14,9 +14,9 @@ import pytest
 
 from signal_miner.__main__ import main
 from signal_miner.errors import UserError
-from signal_miner.numerai.download import DEFAULT_FILES, download_version, list_versions
 from signal_miner.numerai.download.checks import DamagedFile, agrees_with, check_contents
 from signal_miner.numerai.download.manifest import MANIFEST_NAME
+from signal_miner.numerai.download.versions import DEFAULT_FILES, download_version, list_versions
 from tests.helpers.download import BODY, FEATURES, NEWER, TRAIN, VERSION, bring, left_over, serve_numerai
 from tests.helpers.numerai_server import NumeraiServer
 
@@ -134,7 +134,8 @@ def test_bytes_changed_on_the_way_are_fetched_again(numerai: NumeraiServer, tmp_
 
 def test_bytes_changed_every_time_never_get_the_name(numerai: NumeraiServer, tmp_path: Path) -> None:
     numerai.faults.flip_byte = [True] * 9
-    with pytest.raises(UserError, match=r"v5.3/train.parquet came twice and both times it did not have the checksum"):
+    match = r"v5.3/train.parquet was fetched twice and both times it did not have the checksum"
+    with pytest.raises(UserError, match=match):
         bring(tmp_path)
     assert not (tmp_path / "train.parquet").exists()
     assert not left_over(tmp_path)
@@ -143,12 +144,12 @@ def test_bytes_changed_every_time_never_get_the_name(numerai: NumeraiServer, tmp
 @pytest.mark.parametrize(
     ("name", "body", "reason"),
     [
-        ("train.parquet", BODY[:100_000], "no readable parquet file"),
-        ("train.parquet", BODY[:4] + BODY[50_000:], "no readable parquet file|lies outside of it"),
-        ("train.parquet", b"<html>", "no readable parquet file"),
+        ("train.parquet", BODY[:100_000], "not a readable parquet file"),
+        ("train.parquet", BODY[:4] + BODY[50_000:], "not a readable parquet file|is outside of it"),
+        ("train.parquet", b"<html>", "not a readable parquet file"),
         ("train.parquet", b"", "is empty"),
-        ("features.json", FEATURES[:-10], "no readable JSON file"),
-        ("features.json", b"\xff\xfe", "no readable JSON file"),
+        ("features.json", FEATURES[:-10], "not a readable JSON file"),
+        ("features.json", b"\xff\xfe", "not a readable JSON file"),
         ("features.json", b'{"targets": []}', "has no feature_sets"),
     ],
 )
@@ -156,7 +157,7 @@ def test_a_file_that_is_damaged_at_its_source(
     numerai: NumeraiServer, tmp_path: Path, name: str, body: bytes, reason: str
 ) -> None:
     numerai.put(f"{VERSION}/{name}", body)
-    with pytest.raises(UserError, match=f"{name} came twice and both times .*({reason})"):
+    with pytest.raises(UserError, match=f"{name} was fetched twice and both times .*({reason})"):
         download_version(VERSION, tmp_path, files=[name], show_progress=False)
     assert not (tmp_path / name).exists()
 
@@ -169,7 +170,7 @@ def test_without_a_checksum_every_value_is_decoded(tmp_path: Path) -> None:
     body[4:60] = bytes(56)
     path.write_bytes(body)
     check_contents(path, path.name, every_value=False)  # layout and last column are whole
-    with pytest.raises(DamagedFile, match="no readable parquet file"):
+    with pytest.raises(DamagedFile, match="not a readable parquet file"):
         check_contents(path, path.name, every_value=True)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from signal_miner.errors import UserError
 from signal_miner.numerai import api as numerai_api
-from signal_miner.numerai.download import download_version, list_versions
+from signal_miner.numerai.download.versions import download_version, list_versions
 from tests.helpers.download import BODY, FEATURES, VERSION, bring, serve_numerai
 from tests.helpers.numerai_server import GraphQLError, NumeraiServer
 
@@ -35,7 +35,7 @@ def test_unknown_file(numerai: NumeraiServer, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"file 'trian.parquet' is not in version.*did you mean 'train.parquet'\?"):
         download_version(VERSION, tmp_path, files=["trian.parquet"])
     numerai.put(f"{VERSION}/../escape.json", b"{}")
-    with pytest.raises(UserError, match="would lie outside the directory"):
+    with pytest.raises(UserError, match="would be outside the directory"):
         download_version(VERSION, tmp_path, files=["../escape.json"])
 
 
@@ -95,7 +95,7 @@ def test_the_api_never_answers(numerai: NumeraiServer, monkeypatch: pytest.Monke
             r"train.parquet: http://127.0.0.1:\d+/datasets/v5.3/train.parquet answered 403 Forbidden, also",
         ),
         ([404], r"answered 404 Not Found; Numerai lists this file but does not serve it"),
-        ([500] * 9, r"broke off \(answered 500 Internal Server Error\); .* running the same command again"),
+        ([500] * 9, r"broke off \(answered 500 Internal Server Error\); .* run the same command again to resume"),
     ],
 )
 def test_the_storage_refuses(

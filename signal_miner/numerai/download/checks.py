@@ -1,4 +1,4 @@
-"""Is a downloaded file whole? Its checksum, its layout, and at worst every value of it."""
+"""Whether a downloaded file is complete: its checksum, its layout and, without a checksum, every value."""
 
 from __future__ import annotations
 
@@ -11,29 +11,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 _MIB = 1024 * 1024
-# Sizes that upload tools cut large objects into; the tag of such an object does not name its own.
+# Sizes of parts that upload tools use for large objects; the entity tag gives the number of parts, not their size.
 _PART_MIB = (5, 8, 10, 15, 16, 20, 25, 32, 50, 64, 100, 128, 256, 512)
 _COLUMNS_AT_ONCE = 64
 _FOOTER_BYTES = 8  # length and magic, after the metadata
 
 
 class DamagedFile(Exception):
-    """A file that is not what it should be; the message says in what."""
+    """A file is not what it should be; the message describes the damage."""
 
 
 def sha256_of(path: Path) -> str:
-    """Digest a file.
-
-    Parameters
-    ----------
-    path : Path
-        A file.
-
-    Returns
-    -------
-    str
-        SHA-256, 64 hexadecimal digits.
-    """
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -43,15 +32,13 @@ def agrees_with(path: Path, checksum: str | None) -> bool | None:
 
     Parameters
     ----------
-    path : Path
-        A file.
     checksum : str or None
         MD5 in hexadecimal digits; or, for an object uploaded in n parts, the MD5 of their MD5s, then ``-n``.
 
     Returns
     -------
     bool or None
-        None where it can't be told: no checksum, or parts of an unusual size.
+        None if that is unknown: no checksum, or parts of an unusual size.
     """
     if checksum is None:
         return None
@@ -66,21 +53,9 @@ def agrees_with(path: Path, checksum: str | None) -> bool | None:
 
 
 def check_contents(path: Path, name: str, *, every_value: bool) -> None:
-    """Open a file as what its name says, and see that it is whole.
+    """Read a file by the format of its future `name`, and raise `DamagedFile` unless it is complete.
 
-    Parameters
-    ----------
-    path : Path
-        Where the bytes are.
-    name : str
-        The name it shall have, with its suffix.
-    every_value : bool
-        Decode all of a parquet file, not only its layout; for files without a checksum.
-
-    Raises
-    ------
-    DamagedFile
-        It is not whole.
+    With `every_value`, all of a parquet file is decoded, not only its layout: for files without a checksum.
     """
     if path.stat().st_size == 0:
         raise DamagedFile("it is empty")
@@ -103,7 +78,7 @@ def _md5_of_parts(path: Path, length: int) -> str:
 
 
 def _check_parquet(path: Path, every_value: bool) -> None:
-    """Check footer, place of each column chunk, and values: one column's, or all of them."""
+    """Check the footer, the place of each column chunk, and the values of one column or of all."""
     try:
         with pq.ParquetFile(path) as file:
             _check_chunks(file.metadata, path.stat().st_size - _FOOTER_BYTES)
@@ -115,7 +90,7 @@ def _check_parquet(path: Path, every_value: bool) -> None:
                     wanted = names[start : start + step] if every_value else names[-1:]
                     file.read_row_group(group, columns=wanted, use_threads=False)
     except (pa.ArrowException, OSError) as error:
-        raise DamagedFile(f"it is no readable parquet file ({_first_line(error)})") from None
+        raise DamagedFile(f"it is not a readable parquet file ({_first_line(error)})") from None
 
 
 def _check_chunks(metadata: pq.FileMetaData, end_of_data: int) -> None:
@@ -129,14 +104,14 @@ def _check_chunks(metadata: pq.FileMetaData, end_of_data: int) -> None:
             if chunk.has_dictionary_page and chunk.dictionary_page_offset is not None:
                 start = min(start, chunk.dictionary_page_offset)
             if start < 4 or start + chunk.total_compressed_size > end_of_data:
-                raise DamagedFile(f"column {chunk.path_in_schema!r} of row group {group} lies outside of it")
+                raise DamagedFile(f"column {chunk.path_in_schema!r} of row group {group} is outside of it")
 
 
 def _check_json(path: Path, name: str) -> None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DamagedFile(f"it is no readable JSON file ({_first_line(error)})") from None
+        raise DamagedFile(f"it is not a readable JSON file ({_first_line(error)})") from None
     if name.rpartition("/")[2] != "features.json":
         return
     sets = content.get("feature_sets") if isinstance(content, dict) else None

@@ -1,4 +1,4 @@
-"""What a directory of downloads knows of itself: ``.downloads.json``, written whole or not at all."""
+"""The record of a directory of downloads, ``.downloads.json``: written completely or not at all."""
 
 from __future__ import annotations
 
@@ -16,17 +16,9 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class FileRecord:
-    """A file that was whole when it was put in place.
+    """A file that was complete when it got its name."""
 
-    Attributes
-    ----------
-    remote : RemoteObject
-        What it stems from.
-    sha256 : str
-        Digest of its bytes.
-    """
-
-    remote: RemoteObject
+    remote: RemoteObject  # what it was fetched from
     sha256: str
 
 
@@ -36,14 +28,12 @@ class Manifest:
 
     Attributes
     ----------
-    directory : Path
-        Where the files are.
     version : str or None
-        Which data version they belong to; None: none was downloaded yet.
+        Data version of all files; None before the first download.
     files : dict
-        File name to record.
+        Complete files by name.
     partial : dict
-        File name to what the bytes in its ``.part`` stem from.
+        By file name, the object that the bytes in its ``.part`` were fetched from.
     """
 
     directory: Path
@@ -53,18 +43,7 @@ class Manifest:
 
     @classmethod
     def read(cls, directory: Path) -> Manifest:
-        """Read a directory's manifest.
-
-        Parameters
-        ----------
-        directory : Path
-            Where the files are.
-
-        Returns
-        -------
-        Manifest
-            An empty one where there is none or it can't be read: every file is then checked anew.
-        """
+        """Read a directory's manifest; an absent or unreadable one is empty, and every file is then checked anew."""
         try:
             content: Any = json.loads((directory / MANIFEST_NAME).read_text(encoding="utf-8"))
             if content["format"] != _FORMAT:
@@ -82,13 +61,7 @@ class Manifest:
             return cls(directory)
 
     def write(self) -> None:
-        """Replace the manifest on disk.
-
-        Raises
-        ------
-        OSError
-            The directory can't be written to.
-        """
+        """Replace the manifest on disk."""
         content = {
             "format": _FORMAT,
             "version": self.version,

@@ -1,4 +1,4 @@
-"""What a person sees of a download: a bar on a terminal, else plain lines."""
+"""Progress of a download: a bar on a terminal, else plain lines."""
 
 from __future__ import annotations
 
@@ -16,13 +16,7 @@ from rich.progress import (
 
 
 class DownloadProgress:
-    """Shows one file after the other, on standard error.
-
-    Parameters
-    ----------
-    show : bool
-        False: say nothing at all.
-    """
+    """Shows one file after the other on standard error; nothing at all if not `show`."""
 
     def __init__(self, *, show: bool) -> None:
         self._console = Console(stderr=True, quiet=not show)
@@ -41,7 +35,7 @@ class DownloadProgress:
         self._total: int | None = None
 
     def __enter__(self) -> DownloadProgress:
-        """Begin to show."""
+        """Start the bar."""
         if self._bar is not None:
             self._bar.start()
         return self
@@ -49,59 +43,33 @@ class DownloadProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Clear the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.stop()
 
     def say(self, text: str) -> None:
-        """Show a line.
-
-        Parameters
-        ----------
-        text : str
-            As it is.
-        """
+        """Print a line as it is."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def begin(self, label: str) -> None:
-        """Turn to a file.
-
-        Parameters
-        ----------
-        label : str
-            How it is named.
-        """
+        """Start a file."""
         self._label, self._total = label, None
         if self._bar is not None:
             self._clear()
             self._bar.add_task(label, total=None)
 
     def advance(self, done: int, total: int | None) -> None:
-        """Show how far the file is.
-
-        Parameters
-        ----------
-        done : int
-            Bytes that are here.
-        total : int or None
-            Bytes in all, where known.
-        """
+        """Show how many bytes of the file have arrived, of `total` if that is known."""
         if self._bar is not None and self._bar.task_ids:
             self._bar.update(self._bar.task_ids[-1], completed=done, total=total)
 
     def check(self) -> None:
-        """Show that the bytes are here and being checked."""
+        """Show that all bytes have arrived and are being checked."""
         if self._bar is not None and self._bar.task_ids:
             self._bar.update(self._bar.task_ids[-1], description=f"{self._label}, checking")
 
     def end(self, outcome: str) -> None:
-        """Be done with the file: one line.
-
-        Parameters
-        ----------
-        outcome : str
-            What became of it.
-        """
+        """Finish the file with a line on its outcome."""
         self._clear()
         self.say(f"{self._label}: {outcome}")
 

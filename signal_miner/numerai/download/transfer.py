@@ -1,9 +1,15 @@
-"""One object from Numerai's storage to one ``.part`` file: resumable, and never a mixture of two objects.
+"""Fetches one object from Numerai's storage into one ``.part`` file: resumable, never a mixture of two objects."""
 
-Every attempt asks for a new link, since links are signed and expire. A part is continued only with
-``If-Range`` on the object that it stems from, and only when the server's 206 names the very place; on a 200
-it is begun anew. Links carry a signature in their query, so no message here shows more than host and path.
-"""
+# Why this is not left to numerapi: `download_file` of numerapi 3.1 keeps any file of the right size, prepends whatever
+# a `.temp` file contains, does not check whether a range was granted, and turns off the verification of TLS
+# certificates when it resumes.
+#
+# Links are signed and expire, so every attempt asks for a new one, and no message shows more of it than host and path.
+# Numerai replaces objects (live.parquet every day) while a part of the old one may be on disk. Hence
+# - a part is continued only with `If-Range` on the object that it was fetched from: a changed object comes whole;
+# - a 206 must start where the part ends and name the same object, else the part is discarded;
+# - bytes go to the `.part` only. A checksum or, without one, decoding every value comes before the file's own name
+#   (`versions._put_in_place`), because a connection that is lost without an announced length looks like a file's end.
 
 from __future__ import annotations
 
@@ -34,26 +40,26 @@ SPARE_DISK_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Transfer:
-    """One file to bring here.
+    """One file to fetch.
 
     Attributes
     ----------
     label : str
-        How messages name it.
+        Its name in messages.
     part : Path
-        Where the bytes gather.
+        The file that receives the bytes.
     find_url : callable
-        Asks for a link that is valid now.
+        Asks for a new link.
     partial : RemoteObject or None
-        What the bytes in `part` stem from; None: they are worth nothing.
+        What the bytes in `part` were fetched from; None if they are of no use.
     here : RemoteObject or None
-        What a good copy that is already here stems from.
+        What a good local copy was fetched from.
     is_here : callable
-        Tells of a remote object whether the copy here is the same.
+        Whether the local copy is the same as a remote object.
     on_start : callable
-        Told of the object once `part` is empty and before the first byte.
+        Called with the object once `part` is empty and before the first byte.
     on_bytes : callable
-        Told bytes so far and bytes in all (or None).
+        Called with the bytes so far and in all (or None).
     """
 
     label: str
@@ -67,23 +73,14 @@ class Transfer:
 
 
 def run_transfer(transfer: Transfer) -> RemoteObject | None:
-    """Bring all bytes of an object into ``transfer.part``, or find that they are not needed.
-
-    Parameters
-    ----------
-    transfer : Transfer
-        What to bring, and what is known already.
-
-    Returns
-    -------
-    RemoteObject or None
-        What the part now holds, or None: the copy that is here is the same.
+    """Fetch all bytes of an object into ``transfer.part`` and return it; None if the local copy is the same.
 
     Raises
     ------
     UserError
-        The storage refuses, has no such object, or broke off too often without a new byte; or the disk is
-        too small.
+        The storage refuses, has no such object, or broke off too often without a new byte.
+    OSError
+        The disk is too small.
     """
     known, url = transfer.partial, ""
     furthest = _resume_point(transfer.part, known)
@@ -126,21 +123,21 @@ def run_transfer(transfer: Transfer) -> RemoteObject | None:
     try:
         return attempts.run(attempt)
     except Interrupted as problem:
-        raise UserError(_farewell(transfer, url, problem, _resume_point(transfer.part, known))) from None
+        raise UserError(_failure(transfer, url, problem, _resume_point(transfer.part, known))) from None
 
 
-def _farewell(transfer: Transfer, url: str, problem: Exception, gathered: int) -> str:
+def _failure(transfer: Transfer, url: str, problem: Exception, gathered: int) -> str:
     if isinstance(problem, LinkRefused):
         return f"{transfer.label}: {without_query(url)} {problem}, also with a new link; try again later"
     where = f" from {without_query(url)}" if url else ""
     return (
         f"{transfer.label}: the transfer{where} broke off ({problem}); "
-        f"{decimal(gathered)} are kept, running the same command again resumes there"
+        f"{decimal(gathered)} are kept, run the same command again to resume there"
     )
 
 
 def _resume_point(part: Path, known: RemoteObject | None) -> int:
-    """Count the bytes to build on; at least one is left to ask for, since an empty range is an error."""
+    """Count the bytes to keep; at least one is left to ask for, since an empty range is an error."""
     if known is None or known.validator is None or not part.is_file():
         return 0
     gathered = part.stat().st_size
@@ -150,7 +147,7 @@ def _resume_point(part: Path, known: RemoteObject | None) -> int:
 
 
 def _conditions(start: int, known: RemoteObject | None, here: RemoteObject | None) -> dict[str, str]:
-    """Choose the headers: go on with the part, or only if changed, or simply all."""
+    """Choose the headers: the rest of the part, or all if it changed, or all."""
     headers = {"Accept-Encoding": "identity"}  # else length and range would count compressed bytes
     if start and known is not None and known.validator is not None:
         headers |= {"Range": f"bytes={start}-", "If-Range": known.validator}
@@ -163,7 +160,7 @@ def _conditions(start: int, known: RemoteObject | None, here: RemoteObject | Non
 
 @contextmanager
 def _answer(url: str, headers: dict[str, str], transfer: Transfer) -> Iterator[requests.Response]:
-    """Open the link; yield an answer of status 200, 206 or 304, and sort every other one."""
+    """Open the link; yield an answer of status 200, 206 or 304, and raise for every other one."""
     try:
         with requests.get(
             url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS, auth=without_credentials
@@ -172,20 +169,20 @@ def _answer(url: str, headers: dict[str, str], transfer: Transfer) -> Iterator[r
             if status in _expected(headers):
                 yield response
                 return
-            said = f"answered {status} {response.reason or ''}".strip()
+            answer = f"answered {status} {response.reason or ''}".strip()
     except requests.RequestException as error:
         raise Interrupted(reason_of_request(error)) from None
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        raise LinkRefused(said)
+        raise LinkRefused(answer)
     if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-        raise _discarding(transfer.part, said)
+        raise _discarding(transfer.part, answer)
     if status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS) or status >= 500 or status < 400:
-        raise Interrupted(said)
-    raise UserError(f"{transfer.label}: {without_query(url)} {said}; Numerai lists this file but does not serve it")
+        raise Interrupted(answer)
+    raise UserError(f"{transfer.label}: {without_query(url)} {answer}; Numerai lists this file but does not serve it")
 
 
 def _expected(headers: dict[str, str]) -> set[int]:
-    """Name the answers that fit the question: 206 only to a range, 304 only to a condition."""
+    """Return the statuses that fit the request: 206 only for a range, 304 only for a condition."""
     expected: set[int] = {HTTPStatus.OK}
     if "Range" in headers:
         expected.add(HTTPStatus.PARTIAL_CONTENT)
@@ -195,7 +192,7 @@ def _expected(headers: dict[str, str]) -> set[int]:
 
 
 def _continues(response: requests.Response, remote: RemoteObject, start: int, known: RemoteObject | None) -> bool:
-    """Tell whether a 206 begins where the part ends, and belongs to the same object."""
+    """Whether a 206 starts where the part ends and belongs to the same object."""
     place = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", response.headers.get("Content-Range", ""))
     if known is None or place is None or int(place[1]) != start:
         return False
@@ -209,9 +206,9 @@ def _discarding(part: Path, reason: str) -> Interrupted:
 
 
 def _receive(response: requests.Response, remote: RemoteObject, start: int, transfer: Transfer) -> None:
-    """Write the answer's bytes at `start` and see that they are all there."""
+    """Write the answer's bytes at `start` and check their number."""
     if remote.size is not None:
-        _check_room(transfer, remote.size - start)
+        _check_disk_space(transfer, remote.size - start)
     done = start
     with transfer.part.open("r+b") as file:
         file.truncate(start)
@@ -224,12 +221,12 @@ def _receive(response: requests.Response, remote: RemoteObject, start: int, tran
         file.flush()
         os.fsync(file.fileno())
     if remote.size is not None and done < remote.size:
-        raise Interrupted(f"{done} of {remote.size} bytes came")
+        raise Interrupted(f"{done} of {remote.size} bytes arrived")
     if remote.size is not None and done > remote.size:
-        raise _discarding(transfer.part, f"{done} bytes came where {remote.size} were announced")
+        raise _discarding(transfer.part, f"{done} bytes arrived where {remote.size} were announced")
 
 
-def _check_room(transfer: Transfer, needed: int) -> None:
+def _check_disk_space(transfer: Transfer, needed: int) -> None:
     free = shutil.disk_usage(transfer.part.parent).free
     if needed + SPARE_DISK_BYTES > free:
         raise OSError(errno.ENOSPC, f"{transfer.label} needs {decimal(needed)} more, {decimal(free)} are free")
