@@ -1,4 +1,4 @@
-"""How much memory this process may have: what the machine has free, or what the limit of its container leaves."""
+"""How much memory this process may use: what is free on the machine, or within its container's limit."""
 
 from __future__ import annotations
 

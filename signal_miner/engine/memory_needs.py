@@ -1,4 +1,4 @@
-"""What mining a study takes of memory, counted before anything is read: formulas, each with what it was measured at."""
+"""Estimates of the memory that mining a study needs, before features are read: formulas with measured constants."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from signal_miner.experiment.plan import Plan
 from signal_miner.utils.validation import Value
 
 WAITING_FOR_EACH_JOB = 2
-"""Results that may wait to be tracked, for each trial in training."""
+"""Results that may wait to be tracked, per trial in training."""
 
 PROCESS_BYTES = 650_000_000
-"""The process with its libraries, tracking and a study at work: 545 to 615 MB."""
+"""The process with its libraries and tracking while it mines; measured: 545 to 615 MB."""
 
 FOOTER_FACTOR = 10
-"""Bytes of a parsed parquet footer for each byte in the file: 8.8 to 9.6."""
+"""Bytes of a parsed parquet footer per byte in the file; measured: 8.8 to 9.6."""
 
 BUILD_FACTOR = 3
-"""Bytes that binning a column group takes for each byte of it: read, sampled, binned and put to the others."""
+"""Bytes needed to bin a column group, per byte of it: read, sampled, binned and merged with the others."""
 
 _ROW_BYTES = 12  # era 4, position in the files 8
 _PREDICTED_ROW_BYTES = 64  # id of 20 characters with its offset 24, era label 8; scorer 16, its quantiles 16
@@ -42,32 +42,22 @@ _SUBSET_FEATURES = 100  # LightGBM copies the drawn rows of fewer features than 
 
 
 def block_draws(jobs: int) -> int:
-    """Return how many draws a block holds where trials are grouped by dataset."""
+    """Return the number of draws in a block, where trials are grouped by dataset."""
     return max(8, 4 * jobs)
 
 
 @dataclass(frozen=True)
 class BoosterShape:
-    """The largest booster of a grid, or of the benchmark.
-
-    Attributes
-    ----------
-    trees, leaves : int
-        Trees of a booster, and leaves that a tree may have.
-    leaf_rows : int
-        Training rows that a leaf has at least.
-    draws_rows : bool
-        Whether trees are grown on rows that are drawn anew.
-    """
+    """The largest booster of a grid, or of the benchmark."""
 
     trees: int
-    leaves: int
-    leaf_rows: int
-    draws_rows: bool
+    leaves: int  # at most, of a tree
+    leaf_rows: int  # training rows in a leaf, at least
+    draws_rows: bool  # bagging or GOSS
 
     @classmethod
     def of(cls, axes: Mapping[str, tuple[Value, ...]]) -> BoosterShape:
-        """Return the largest that these values of parameters allow."""
+        """Return the largest booster among these parameters' values."""
         leaves = max(int(value) for value in axes.get("num_leaves", (31,)))
         depth = max(int(value) for value in axes.get("max_depth", (-1,)))
         unlimited = any(int(value) <= 0 for value in axes.get("max_depth", (-1,)))
@@ -81,19 +71,18 @@ class BoosterShape:
 
 @dataclass(frozen=True)
 class DatasetNeed:
-    """One binned dataset: a fold, a ``max_bin`` and a training target.
+    """The memory of one binned dataset: a fold, a ``max_bin`` and a training target.
 
     Attributes
     ----------
-    fold, max_bin : int
+    fold : int
         Number of the fold.
-    target : str
     train_rows, validation_rows : int
         Rows that are binned, whether or not their target is known.
     bytes : int
         Resident, with its label.
     copy_bytes : int
-        Of the training rows alone: what a further target, or one that is not known in all rows, takes beside it where
+        Of a copy of the training rows, which a further target, or one that is not known in all rows, needs where
         datasets are held together.
     whole : bool
         Whether the target is known in all training rows.
@@ -111,30 +100,24 @@ class DatasetNeed:
 
 @dataclass(frozen=True, eq=False)
 class StudyShape:
-    """What the memory that a study takes depends on.
+    """The sizes that a study's memory depends on.
 
     Attributes
     ----------
-    n_features, feature_bytes : int
-        Columns, and bytes of a stored value.
+    feature_bytes : int
+        Bytes of a stored value.
     n_levels : int or None
-        Values that a feature takes at most; None if not known.
+        The most distinct values of a feature; None if not known.
     n_benchmarks : int
-        Benchmarks that a scorer holds, our own among them.
+        Benchmarks that a scorer holds, our own included.
     footer_bytes : int
-        Of the parquet files.
-    rows_of_era : mapping of int to int
+        Of all parquet files.
     unknown_eras : mapping of str to frozenset of int
-        By training target: eras in which it is not known in all rows.
+        By training target: eras in which it is missing in some row.
     folds : mapping of str to tuple of Fold
-        By training target, the benchmark's among them.
-    targets : tuple of str
-        Training targets of the grid.
-    benchmark_target : str
-    max_bins : tuple of int
+        By training target, the benchmark's included.
+    targets, max_bins : tuple
         Of the grid.
-    benchmark_max_bin : int
-    trial, benchmark : BoosterShape
     """
 
     n_features: int
@@ -172,9 +155,9 @@ class StudyShape:
     def together_bytes(self) -> int:
         """Bytes of all datasets at once.
 
-        Targets with the same purge share the bins of a fold and ``max_bin``, which are held once without a target; each
-        target takes a copy of the training rows beside them, and of the validation rows, too, where it is not known
-        in all rows and may have bins of its own. A single target that is known in all rows takes no copy.
+        Targets with the same purge share a fold's dataset for each ``max_bin``; each target also needs a copy of the
+        training rows, and of the validation rows too if it is not known in all rows, as its bins may differ. A single
+        target that is known in all rows needs no copy.
         """
         if len({*self.targets, self.benchmark_target}) == 1:
             return sum(need.bytes + (0 if need.whole else need.copy_bytes) for need in self.datasets)
@@ -187,20 +170,14 @@ class StudyShape:
         return own + sum(shared.values())
 
     @property
-    def standing_bytes(self) -> int:
-        """Bytes of all that is neither a dataset nor a trial: the process, footers, eras, ids and scorers."""
+    def fixed_bytes(self) -> int:
+        """Bytes that do not depend on datasets or trials: the process, footers, eras, ids and scorers."""
         predicted = _PREDICTED_ROW_BYTES + _BENCHMARK_ROW_BYTES * self.n_benchmarks
         rows = _ROW_BYTES * sum(self.rows_of_era.values()) + predicted * sum(self._validation_rows)
         return PROCESS_BYTES + FOOTER_FACTOR * self.footer_bytes + rows
 
     def build_bytes(self, group_bytes: int) -> int:
-        """Return the bytes that a dataset in the making takes beyond its own.
-
-        Parameters
-        ----------
-        group_bytes : int
-            Bytes that are read at a time, with LightGBM's sample; at least one column, and no more than there are.
-        """
+        """Return the bytes that building a dataset needs beyond its own, in groups of at least one column."""
         rows = max(max(need.train_rows, need.validation_rows) for need in self.datasets)
         column = self.feature_bytes * rows + SAMPLE_BYTES * min(rows, LIGHTGBM_SAMPLE_ROWS)
         return BUILD_FACTOR * min(max(group_bytes, column), column * self.n_features)
@@ -210,8 +187,8 @@ class StudyShape:
 
         36 a training row (48 where rows are drawn), 20 a validation row, ``leaves × features × (96 + 16 × bins)`` of
         histograms, ``trees × (800 + 84 × leaves)`` of the model, of as many leaves as the rows allow, and predictions
-        at 4 bytes: all checkpoints of the fold in training and of the validation folds before it, two columns of
-        these once the last is judged.
+        at 4 bytes: all checkpoints of the fold in training and of the validation folds before it, or two columns of
+        those once the best checkpoint is known.
         """
         rows = self._validation_rows
         columns = min(CHECKPOINTS, booster.trees)
@@ -230,7 +207,7 @@ class StudyShape:
         return largest
 
     def waiting_bytes(self, jobs: int, together: bool) -> int:
-        """Return the bytes of results that wait: to be tracked, and where trials are grouped, for their next fold."""
+        """Return the bytes of results that wait to be tracked or, where trials are grouped, for their next fold."""
         rows = self._validation_rows
         tracked = WAITING_FOR_EACH_JOB * jobs * 2 * sum(rows)
         columns = min(CHECKPOINTS, self.trial.trees)
@@ -238,27 +215,12 @@ class StudyShape:
         return _PREDICTION_BYTES * (tracked + block)
 
     def needed_bytes(self, jobs: int, group_bytes: int, together: bool) -> int:
-        """Return the bytes of everything.
-
-        Parameters
-        ----------
-        jobs : int
-            Trials in training at a time.
-        group_bytes : int
-            Raw bytes of a column group.
-        together : bool
-            Whether all datasets are held, or one at a time.
-        """
+        """Return the peak bytes of mining, with all datasets held together or one at a time."""
         side_by_side = min(jobs, len(self._validation_rows)) if together else 1
         training = max(jobs * self.trial_bytes(self.trial), side_by_side * self.trial_bytes(self.benchmark))
         datasets = self.together_bytes if together else self.largest_bytes
-        return (
-            self.standing_bytes
-            + datasets
-            + self.build_bytes(group_bytes)
-            + training
-            + self.waiting_bytes(jobs, together)
-        )
+        passing = self.build_bytes(group_bytes) + training + self.waiting_bytes(jobs, together)
+        return self.fixed_bytes + datasets + passing
 
     @cached_property
     def _validation_rows(self) -> tuple[int, ...]:
@@ -269,7 +231,7 @@ class StudyShape:
         return sum(self.rows_of_era[era] for era in eras)
 
     def _bins(self, max_bin: int) -> int:
-        return max_bin if self.n_levels is None else min(max_bin, self.n_levels + 1)  # one for what is missing
+        return max_bin if self.n_levels is None else min(max_bin, self.n_levels + 1)  # one for missing values
 
     def _need(self, fold: Fold, max_bin: int, target: str) -> DatasetNeed:
         train, validation = self._count(fold.train_eras), self._count(fold.validation_eras)
@@ -285,13 +247,13 @@ class StudyShape:
             train_rows=train,
             validation_rows=validation,
             bytes=size(train) + size(validation),
-            copy_bytes=size(train, max(bins, PACKED_BINS)),  # 1.0 a value was measured: not merged, it keeps its slack
+            copy_bytes=size(train, max(bins, PACKED_BINS)),  # measured: 1.0 a value, as a copy keeps its slack
             whole=self.unknown_eras[target].isdisjoint(fold.train_eras),
         )
 
 
 def shape_of(plan: Plan) -> StudyShape:
-    """Return a plan's shape; of the data, eras and, of the training targets, where they are known are read."""
+    """Return a plan's shape; of the data, only eras and training targets are read."""
     dataset, axes = plan.dataset, {axis.name: axis.values for axis in plan.grid.axes}
     eras, starts, counts = np.unique(dataset.eras, return_index=True, return_counts=True)
     benchmark_target = str(plan.benchmark["target"])

@@ -1,4 +1,4 @@
-"""What a study will hold in memory: planned before it starts, within a budget, or refused with what would fit."""
+"""What a study will hold in memory: planned within a budget before it starts, or rejected with what would fit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from signal_miner.experiment.plan import Plan
 from signal_miner.utils.formatting import bytes_text, gigabytes_rounded_up
 
 GROUP_BYTES = tuple(megabytes * 2**20 for megabytes in (256, 128, 64, 32))
-"""Raw bytes of a column group that are tried, the quickest first."""
+"""Raw bytes of a column group to choose from, the fastest first."""
 
 _GB = 1e9
 _MARGIN_BYTES, _MARGIN_SHARE = 1.5 * _GB, 0.1
@@ -63,28 +63,23 @@ class MemoryPlan:
 
 
 def plan_memory(plan: Plan, cores: int, available_bytes: int | None = None) -> MemoryPlan:
-    """Choose what of a study is held at a time.
+    """Choose which datasets of a study are held at a time, and how many trials train.
 
-    All datasets are held together, with all jobs, where they fit; elsewhere one at a time. What is given up for
-    that, in this order: large column groups, jobs.
+    All datasets are held together, with all jobs, if they fit; otherwise one at a time, with smaller column groups
+    and then fewer jobs as needed.
 
     Parameters
     ----------
-    plan : Plan
     cores : int
-        Trials at a time where the experiment says one a core.
+        Trials at a time for ``jobs=-1``.
     available_bytes : int, optional
-        What is free for this process, see `available_memory`; asked of the system, if not given. Without ``memory_gb``
-        the budget is this less 1.5 GB or a tenth, whichever is more, but never less than half of it.
-
-    Returns
-    -------
-    MemoryPlan
+        What is free for this process; by default measured. Without ``memory_gb`` the budget is this less 1.5 GB or a
+        tenth, whichever is more, but never less than half of it.
 
     Raises
     ------
     UserError
-        If one dataset and one trial do not fit; it names what would.
+        If one dataset and one trial do not fit; the message names what would.
     """
     shape = shape_of(plan)
     available = free_bytes() if available_bytes is None else available_bytes
@@ -116,13 +111,13 @@ def _budget(available_bytes: int) -> int:
 
 
 def _choices(wanted_jobs: int) -> Iterator[tuple[bool, int, int]]:
-    """Yield what may be chosen, the best first: together, jobs, group_bytes."""
+    """Yield the choices of (together, jobs, group_bytes), the best first."""
     for group_bytes in GROUP_BYTES:
         yield True, wanted_jobs, group_bytes
     for jobs in range(wanted_jobs, 0, -1):
         for group_bytes in GROUP_BYTES:
             yield False, jobs, group_bytes
-    yield True, 1, GROUP_BYTES[-1]  # of tiny data the block takes more than all datasets
+    yield True, 1, GROUP_BYTES[-1]  # for tiny data, a block of draws needs more than all datasets
 
 
 def _refusal(plan: Plan, shape: StudyShape, budget: int) -> str:
@@ -136,7 +131,7 @@ def _refusal(plan: Plan, shape: StudyShape, budget: int) -> str:
 
 
 def _what_fits(plan: Plan, shape: StudyShape, budget: int) -> Iterator[str]:
-    """Yield single changes of the experiment that make it fit."""
+    """Yield single changes to the experiment that make it fit."""
     sizes = sorted(((size, name) for name, size in _feature_sets(plan).items()), reverse=True)
     for size, name in sizes:
         if size < shape.n_features and _least(replace(shape, n_features=size)) <= budget:
@@ -162,7 +157,7 @@ def _what_fits(plan: Plan, shape: StudyShape, budget: int) -> Iterator[str]:
 
 
 def _least(shape: StudyShape) -> int:
-    """Return the least that mining takes: one dataset, one trial, the smallest column group."""
+    """Return the least bytes that mining needs: one dataset, one trial, the smallest column group."""
     return min(shape.needed_bytes(1, GROUP_BYTES[-1], together) for together in (False, True))
 
 

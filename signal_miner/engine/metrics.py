@@ -24,11 +24,11 @@ class RunMetrics:
     Attributes
     ----------
     values : mapping of str to float
-        Metric name, such as ``validation/sharpe``, to value. A value that is not defined is left out.
+        By name, such as ``validation/sharpe``. Undefined values are left out.
     beats_benchmark : mapping of str to bool
-        For ``validation`` and ``test``: whether CORR and Sharpe are both above the benchmark's.
+        For ``validation`` and ``test``.
     summary : str
-        One sentence for a reader of the run's page.
+        One sentence for the run's page.
     curves : mapping of str to tuple of float
         A trial's ``validation/corr_curve`` and ``test/corr_curve``: mean CORR at each checkpoint.
     checkpoints : tuple of int
@@ -43,7 +43,7 @@ class RunMetrics:
 
 
 def sections(folds: Sequence[FoldResult]) -> dict[str, tuple[FoldResult, ...]]:
-    """Return the folds of each part of the eras that scores are given for."""
+    """Return the folds of each section that is scored, by its name."""
     parts = {VALIDATION: tuple(folds[:-1]), TEST: tuple(folds[-1:]), WHOLE: tuple(folds)}
     return parts | {f"fold_{part.fold.number}": (part,) for part in folds}
 
@@ -51,17 +51,7 @@ def sections(folds: Sequence[FoldResult]) -> dict[str, tuple[FoldResult, ...]]:
 def trial_metrics(result: TrialResult, benchmark_scores: Mapping[int, NDArray[np.float64]]) -> RunMetrics:
     """Return a trial's metrics: at the drawn number of trees by section, and as ``best/…`` at the best checkpoint.
 
-    Parameters
-    ----------
-    result : TrialResult
-        Scored against `BENCHMARK`, and Numerai's columns where there are some.
-    benchmark_scores : mapping of int to ndarray of float64, shape (n_eras,)
-        The benchmark run's CORR of each validation era, by fold number.
-
-    Returns
-    -------
-    RunMetrics
-        As `score_metrics`, with curves and the best checkpoint.
+    Arguments are those of `score_metrics`.
     """
     scored = score_metrics(result.folds, benchmark_scores)
     parts = sections(result.folds)
@@ -94,18 +84,16 @@ def score_metrics(
     Parameters
     ----------
     folds : sequence of FoldResult
-        Earliest first, scored against `BENCHMARK`, and Numerai's columns where there are some.
+        Earliest first, scored against `BENCHMARK` and, if the data has them, Numerai's benchmarks.
     benchmark_scores : mapping of int to ndarray of float64, shape (n_eras,)
         The benchmark run's CORR of each validation era, by fold number.
     column : int, default `DRAWN`
-        Which of the predictions.
+        Of the predictions.
 
-    Returns
-    -------
-    RunMetrics
-        ``corr`` and the like are means over eras in which they are defined; CORR of an era in which all predictions
-        are the same is not defined. ``<section>/undefined_eras`` counts such eras, less those in which the benchmark
-        has none either.
+    Notes
+    -----
+    ``corr`` and the like are means over the eras in which they are defined. CORR is undefined in an era whose
+    predictions are all equal; ``<section>/undefined_eras`` counts such eras in which the benchmark's is defined.
     """
     values: dict[str, float] = {}
     beats = {}
@@ -113,7 +101,7 @@ def score_metrics(
         corr = _eras(part, column)
         reference = np.concatenate([benchmark_scores[each.fold.number] for each in part])
         mine, other = score_summary(corr), score_summary(reference)
-        # An era that cannot be scored for anybody, such as one of a single row, is no fault of the trial.
+        # An era that no model can be scored in, such as one of a single row, does not count against the trial.
         undefined = int((np.isnan(corr) & np.isfinite(reference)).sum())
         values |= {f"{name}/{key}": value for key, value in mine.items()}
         values[f"{name}/bmc"], values[f"{name}/benchmark_corr"] = _against(BENCHMARK, part, column)
@@ -147,7 +135,7 @@ def _defined(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _against_numerai(section: str, folds: Sequence[FoldResult], column: int) -> dict[str, float]:
-    """Return BMC and correlation with each of Numerai's benchmarks, under the benchmark's own heading."""
+    """Return BMC and correlation with each of Numerai's benchmarks, under the benchmark's name."""
     values: dict[str, float] = {}
     for name in folds[0].scores.bmc:
         if name != BENCHMARK:
@@ -169,15 +157,15 @@ def _eras(folds: Sequence[FoldResult], column: int) -> NDArray[np.float64]:
 
 
 def score_summary(corr: NDArray[np.float64]) -> dict[str, float]:
-    """Return ``corr``, ``sharpe`` and ``max_drawdown`` of eras' CORR, shape (n_eras,); NaN for what is not defined."""
+    """Return ``corr``, ``sharpe`` and ``max_drawdown`` of eras' CORR, shape (n_eras,); NaN where undefined."""
     return {"corr": mean_score(corr), "sharpe": float(sharpe(corr)), "max_drawdown": float(max_drawdown(corr))}
 
 
 def mean_score(scores: NDArray[np.float64]) -> float:
-    """Return the mean over the eras in which a score is defined, shape (n_eras,); NaN where there are none."""
+    """Return the mean of scores, shape (n_eras,), over the eras in which they are defined; NaN if none is."""
     defined = scores[np.isfinite(scores)]
     mean = float(defined.mean()) if len(defined) else math.nan
-    # The benchmark's own BMC is 0 but for rounding, which the UI would show as 1.4 with its exponent cut off.
+    # The benchmark's own BMC is 0 except for rounding, which MLflow's UI would show as 1.4, without its exponent.
     return 0.0 if abs(mean) < 1e-14 else mean
 
 
