@@ -17,7 +17,7 @@ from signal_miner.experiment.library import DEFAULT, find_experiment
 from signal_miner.experiment.loading import load_experiment
 from signal_miner.experiment.study_files import lock_message, study_directory
 from signal_miner.mining.status import FAILED, REPORT, read_status
-from signal_miner.mining.status_writer import Announcement
+from signal_miner.mining.status_writer import StatusWriter
 from signal_miner.utils.next_command import next_command, option_text
 from signal_miner.utils.option import option
 
@@ -51,12 +51,12 @@ def run(options: Options, console: Console) -> int:
     experiment = load_experiment(path, **options.changes())
     # The run keeps the file as its author wrote it, comments included; plan.json holds what the options changed.
     experiment = replace(experiment, text=path.read_text(encoding="utf-8"))
-    with Announcement(study_directory(experiment.study_storage)) as announcement:
-        return mine_experiment(experiment, options.report, announcement, console)
+    with StatusWriter(study_directory(experiment.study_storage)) as status_writer:
+        return mine_experiment(experiment, options.report, status_writer, console)
 
 
 def mine_experiment(
-    experiment: Experiment, reported: bool, announcement: Announcement, console: Console, study: str | None = None
+    experiment: Experiment, reported: bool, status_writer: StatusWriter, console: Console, study: str | None = None
 ) -> int:
     """Mine an experiment, print what comes of it, and return the exit code.
 
@@ -81,7 +81,7 @@ def mine_experiment(
         raise UserError(
             f"the data changed while the miner was started (study {plan.study}, then {study}); start it again"
         )
-    _refuse_second(experiment.study_storage, plan.study, announcement)
+    _refuse_second(experiment.study_storage, plan.study, status_writer)
     for line in describe_plan(plan):
         console.print(line)
     memory = plan_memory(plan, joblib.cpu_count())
@@ -94,15 +94,15 @@ def mine_experiment(
     from signal_miner.cli.tables import print_leaderboard
     from signal_miner.mining.session import mine
 
-    summary = mine(plan, memory, console, announcement)
+    summary = mine(plan, memory, console, status_writer)
     print_leaderboard(summary.leaderboard, console)
     if summary.exhausted:
         console.print("The grid has no further configuration: every one was trained.")
     finished, failed = len(summary.leaderboard.places) - 1, summary.leaderboard.failed
     pages: dict[str, str] = {}
     if reported and finished and not summary.stopped:
-        announcement.tell(state=REPORT)
-        pages = _report(summary.study, experiment.tracking_uri, announcement, console)
+        status_writer.update(state=REPORT)
+        pages = _report(summary.study, experiment.tracking_uri, status_writer, console)
     purpose = "To compare the trials with the benchmark"
     print_address(console, summary.tracking_uri, summary.view, purpose, pages)
     if summary.stopped:
@@ -117,22 +117,22 @@ def mine_experiment(
     if finished:
         console.print(f"For an ensemble: {next_command('ensemble', study=summary.study)}")
     if failed and not finished:
-        announcement.tell(state=FAILED, message=f"every trial failed, the last one with: {summary.last_error}")
+        status_writer.update(state=FAILED, message=f"every trial failed, the last one with: {summary.last_error}")
         return ALL_FAILED
     return 0
 
 
-def _refuse_second(storage: str, study: str, announcement: Announcement) -> None:
+def _refuse_second(storage: str, study: str, status_writer: StatusWriter) -> None:
     """Refuse a study that another process mines before anything is printed; its lock decides later."""
     status = read_status(study_directory(storage), study)
-    if status is not None and status.alive and status.token != announcement.token:
+    if status is not None and status.alive and status.token != status_writer.token:
         raise UserError(lock_message(study))
 
 
-def _report(study: str, tracking_uri: str | None, announcement: Announcement, console: Console) -> dict[str, str]:
+def _report(study: str, tracking_uri: str | None, status_writer: StatusWriter, console: Console) -> dict[str, str]:
     """Make the report and return its address; if that fails, everything that was mined is tracked already."""
     again = next_command("report", study=study)
-    announcement.listen(interrupt_main)
+    status_writer.listen(interrupt_main)
     try:
         console.print("Making the report …")
         from signal_miner.report.build import make_report
@@ -145,7 +145,7 @@ def _report(study: str, tracking_uri: str | None, announcement: Announcement, co
         console.print(f"The report was not made, as a stop was requested; all trials are tracked: {again}")
         return {}
     finally:
-        announcement.listen(None)
+        status_writer.listen(None)
     console.print()
     console.print("Skill or luck:")
     report.print_lines(made.lines[1:], console)  # the first is in the leaderboard

@@ -13,7 +13,7 @@ from signal_miner.cli.mine import mine_experiment
 from signal_miner.errors import UserError
 from signal_miner.experiment.study_files import study_directory
 from signal_miner.mining.background.handoff import MiningJob
-from signal_miner.mining.status_writer import Announcement
+from signal_miner.mining.status_writer import StatusWriter
 from signal_miner.utils.redaction import without_passwords
 
 
@@ -25,8 +25,8 @@ def run(console: Console) -> int:
         raise UserError("standard input holds no mining job; use start_mining or the command mine") from error
     sys.excepthook = _print_without_passwords  # everything that is printed is kept in a log file
     directory = study_directory(job.experiment.study_storage)
-    with Announcement(directory, job.study, job.token, job.log) as announcement:
-        return mine_experiment(job.experiment, job.report, announcement, console, job.study)
+    with StatusWriter(directory, job.study, job.token, job.log) as status_writer:
+        return mine_experiment(job.experiment, job.report, status_writer, console, job.study)
 
 
 def _print_without_passwords(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:

@@ -19,7 +19,7 @@ from signal_miner.tracking.artifact_cache import ArtifactCache
 from signal_miner.tracking.artifacts import PREDICTIONS, read_predictions
 from signal_miner.tracking.comparison_view import RUN_COLOR, order, run_color
 from signal_miner.tracking.records import trial_name
-from signal_miner.tracking.run_store import FAILED, FINISHED, told
+from signal_miner.tracking.run_store import FAILED, FINISHED, reports_store_errors
 from signal_miner.tracking.store import NOTE
 from signal_miner.tracking.tags import CONFIG_HASH, ENSEMBLE_KIND, KIND, ORDER, STUDY
 from signal_miner.utils.files import temporary_directory
@@ -66,7 +66,7 @@ class TrackedEnsemble:
 class EnsembleRuns(ArtifactCache):
     """The ensembles of a tracking store."""
 
-    @told
+    @reports_store_errors
     def log(
         self,
         experiment_id: str,
@@ -158,7 +158,7 @@ class EnsembleRuns(ArtifactCache):
             ) from error
         return predictions
 
-    @told
+    @reports_store_errors
     def find(self, which: str | None = None) -> TrackedEnsemble:
         """Return an ensemble.
 
@@ -186,7 +186,7 @@ class EnsembleRuns(ArtifactCache):
         """Keep a refitted member among a run's artifacts."""
         self.keep_file(run_id, file, REFIT, REFIT_TAG)
 
-    @told
+    @reports_store_errors
     def log_values(self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Add metrics and tags to a run."""
         self._write(run_id, {}, metrics)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from signal_miner.errors import UserError
 from signal_miner.holdout.record import TWICE, HoldoutScores, Opening, span
 from signal_miner.tracking.artifact_cache import ArtifactCache
-from signal_miner.tracking.run_store import told
+from signal_miner.tracking.run_store import reports_store_errors
 from signal_miner.tracking.tags import HOLDOUT_RESULT, KIND, STUDY, STUDY_KIND
 from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.redaction import reason_of
@@ -41,13 +41,13 @@ _CLAIM = "holdout_opened_for"  # a parameter: no store lets it be changed, so on
 class HoldoutRuns(ArtifactCache):
     """The opened holdouts of a tracking store."""
 
-    @told
+    @reports_store_errors
     def opening(self, study_run_id: str) -> Opening | None:
         """Return the opening of a study's holdout; None where it is closed."""
         run = self._client.get_run(study_run_id).data
         return Opening.of(run.tags) or _claimed(run.params)  # tags can be deleted, and come after the claim
 
-    @told
+    @reports_store_errors
     def earlier(self, study_run_id: str, eras: Opening) -> tuple[tuple[str, Opening], ...]:
         """Return other studies over the same data whose opened holdouts have eras in common with this one, by name."""
         data = _data_digests(self._client.get_run(study_run_id))
@@ -59,7 +59,7 @@ class HoldoutRuns(ArtifactCache):
                 found[run.data.tags[STUDY]] = other
         return tuple(sorted(found.items()))
 
-    @told
+    @reports_store_errors
     def open(self, study_run_id: str, opening: Opening) -> None:
         """Write the fact that a study's holdout is opened.
 
@@ -96,7 +96,7 @@ class HoldoutRuns(ArtifactCache):
             return None
         return predictions
 
-    @told
+    @reports_store_errors
     def finish(
         self,
         study_run_id: str,
@@ -122,7 +122,7 @@ class HoldoutRuns(ArtifactCache):
             self._write(run_id, {}, metrics)
         self._set_tags(study_run_id, {HOLDOUT_RESULT: result})
 
-    @told
+    @reports_store_errors
     def scores(self, study_run_id: str, opening: Opening) -> HoldoutScores:
         """Return the tracked scores of an opened holdout.
 

@@ -20,9 +20,9 @@ from signal_miner.mining.progress import BenchmarkProgress, MiningProgress
 from signal_miner.mining.search import Draw, Search
 from signal_miner.mining.status import BENCHMARK as BENCHMARK_STATE
 from signal_miner.mining.status import MINING
-from signal_miner.mining.status_writer import Announcement
+from signal_miner.mining.status_writer import StatusWriter
 from signal_miner.mining.training import Outcome, make_training
-from signal_miner.mining.trial_counts import Standing
+from signal_miner.mining.trial_counts import TrialCounts
 from signal_miner.scoring.series import sharpe
 from signal_miner.tracking.artifacts import PREDICTIONS, read_predictions, write_artifacts
 from signal_miner.tracking.records import TrackedTrial
@@ -41,7 +41,7 @@ class Miner:
     tracker : Tracker
     search : Search
     stop : StopRequest
-    announcement : Announcement
+    status_writer : StatusWriter
         Where other processes read how far it is.
     console : rich.console.Console
         Where progress is shown.
@@ -69,7 +69,7 @@ class Miner:
         tracker: Tracker,
         search: Search,
         stop: StopRequest,
-        announcement: Announcement,
+        status_writer: StatusWriter,
         console: Console,
     ) -> None:
         self.trials: list[TrackedTrial] = []
@@ -82,7 +82,7 @@ class Miner:
         self._tracker = tracker
         self._search = search
         self._stop = stop
-        self._announcement = announcement
+        self._status_writer = status_writer
         self._console = console
         self._seed = plan.experiment.seed
         self._rows = fold_rows(plan)
@@ -115,8 +115,8 @@ class Miner:
                 self._tell(draw.number, trial)
                 before.append(trial)
         left = max(0, self._plan.experiment.trials - len(before))
-        standing = Standing.at_start(len(before) + left, before)
-        with MiningProgress(self._console, standing, self._announce, self._announce_words) as progress:
+        counts = TrialCounts.at_start(len(before) + left, before)
+        with MiningProgress(self._console, counts, self._announce, self._announce_words) as progress:
             self._training.binned.on_features = progress.binning
             draws = self._draws(pending, left, tracked, progress)
             try:
@@ -153,11 +153,11 @@ class Miner:
                 self._tell(draw.number, earlier)
                 progress.advance(earlier)
 
-    def _announce(self, standing: Standing) -> None:
-        self._announcement.tell(state=MINING, standing=standing, at="")
+    def _announce(self, counts: TrialCounts) -> None:
+        self._status_writer.update(state=MINING, trial_counts=counts, at="")
 
     def _announce_words(self, words: str) -> None:
-        self._announcement.tell(at=words)
+        self._status_writer.update(at=words)
 
     def _finish(self, outcome: Outcome) -> TrackedTrial:
         """Track a trial, then tell the study: in this order, a kill in between loses nothing."""
@@ -199,7 +199,7 @@ class Miner:
         if self._read_benchmark():
             return
         trees = int(self._plan.benchmark["n_estimators"])
-        self._announcement.tell(state=BENCHMARK_STATE, standing=Standing(self._plan.experiment.trials))
+        self._status_writer.update(state=BENCHMARK_STATE, trial_counts=TrialCounts(self._plan.experiment.trials))
         with BenchmarkProgress(self._console, self._plan.scored_folds, trees, self._announce_words) as progress:
             self._training.binned.on_features = progress.binning
             outcome = self._training.benchmark(Draw(-1, self._plan.benchmark), progress.advance)

@@ -16,7 +16,7 @@ from rich.progress import (
 )
 
 from signal_miner.data.folds import Fold
-from signal_miner.mining.trial_counts import Standing, best_text, rate_text, time_text
+from signal_miner.mining.trial_counts import TrialCounts, best_text, rate_text, time_text
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.utils.console import _Shown
 
@@ -74,10 +74,10 @@ class MiningProgress(_Shown):
     Parameters
     ----------
     console : rich.console.Console
-    standing : Standing
+    counts : TrialCounts
         Before the first trial.
-    on_standing : callable, optional
-        Told the standing after each trial.
+    on_counts : callable, optional
+        Told the counts after each trial.
     on_words : callable, optional
         Told in words what else is done.
     """
@@ -85,8 +85,8 @@ class MiningProgress(_Shown):
     def __init__(
         self,
         console: Console,
-        standing: Standing,
-        on_standing: Callable[[Standing], None] = lambda _: None,
+        counts: TrialCounts,
+        on_counts: Callable[[TrialCounts], None] = lambda _: None,
         on_words: Callable[[str], None] = lambda _: None,
     ) -> None:
         label, done, left = TextColumn("Mining"), MofNCompleteColumn(), TimeRemainingColumn()
@@ -106,33 +106,33 @@ class MiningProgress(_Shown):
         )
         self._fields = ("best", "short")
         self._lock = threading.Lock()
-        self._standing = standing
-        self._on_standing = on_standing
+        self._counts = counts
+        self._on_counts = on_counts
         self._task = self._bar.add_task(
             "mining",
-            total=standing.total,
-            completed=standing.done,
+            total=counts.total,
+            completed=counts.done,
             rate="",
-            best=best_text(standing),
-            short=_short_text(standing),
+            best=best_text(counts),
+            short=_short_text(counts),
         )
-        on_standing(standing)
+        on_counts(counts)
 
     def advance(self, trial: TrackedTrial) -> None:
         """Count a trial, finished or failed; safe to call from several threads."""
         with self._lock:
-            standing = self._standing = self._standing.after(trial)
+            counts = self._counts = self._counts.after(trial)
             now = time.time()
-            rate, best = rate_text(standing.rate(now)), best_text(standing)
-            short = _short_text(standing)
-            self._bar.update(self._task, completed=standing.done, rate=rate, best=best, short=short)
-            so_far = f"{standing.done}/{standing.total} trials · {rate} · {time_text(standing.time_left(now))} · {best}"
-            self._line(so_far, last=standing.done == standing.total)
-            self._on_standing(standing)
+            rate, best = rate_text(counts.rate(now)), best_text(counts)
+            short = _short_text(counts)
+            self._bar.update(self._task, completed=counts.done, rate=rate, best=best, short=short)
+            so_far = f"{counts.done}/{counts.total} trials · {rate} · {time_text(counts.time_left(now))} · {best}"
+            self._line(so_far, last=counts.done == counts.total)
+            self._on_counts(counts)
 
 
-def _short_text(standing: Standing) -> str:
+def _short_text(counts: TrialCounts) -> str:
     """Return what `best_text` says, in fewer words: ``best Sharpe 1.04 · 10 beat``."""
-    best = "no Sharpe yet" if standing.best_sharpe is None else f"best Sharpe {standing.best_sharpe:.2f}"
-    failed = f" · {standing.failed} failed" if standing.failed else ""
-    return f"{best} · {standing.beating} beat{failed}"
+    best = "no Sharpe yet" if counts.best_sharpe is None else f"best Sharpe {counts.best_sharpe:.2f}"
+    failed = f" · {counts.failed} failed" if counts.failed else ""
+    return f"{best} · {counts.beating} beat{failed}"

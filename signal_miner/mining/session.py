@@ -15,7 +15,7 @@ from signal_miner.experiment.study_files import lock_message, sole_process, stud
 from signal_miner.mining.miner import Miner
 from signal_miner.mining.search import Search
 from signal_miner.mining.status import STOPPED
-from signal_miner.mining.status_writer import Announcement
+from signal_miner.mining.status_writer import StatusWriter
 from signal_miner.tracking.leaderboard import Leaderboard, make_leaderboard
 from signal_miner.tracking.records import StudyRecord
 from signal_miner.tracking.study_writer import Tracker
@@ -51,7 +51,7 @@ class MiningSummary:
     last_error: str
 
 
-def mine(plan: Plan, memory: MemoryPlan, console: Console, announcement: Announcement | None = None) -> MiningSummary:
+def mine(plan: Plan, memory: MemoryPlan, console: Console, status_writer: StatusWriter | None = None) -> MiningSummary:
     """Mine a study: the benchmark, then trials until the experiment's number is reached.
 
     A study that was stopped or killed goes on: nothing that is tracked as finished is trained again.
@@ -62,7 +62,7 @@ def mine(plan: Plan, memory: MemoryPlan, console: Console, announcement: Announc
     memory : MemoryPlan
     console : rich.console.Console
         Where progress is shown.
-    announcement : Announcement, optional
+    status_writer : StatusWriter, optional
         Of this process, where it has more to do than to mine.
 
     Returns
@@ -78,22 +78,22 @@ def mine(plan: Plan, memory: MemoryPlan, console: Console, announcement: Announc
     """
     experiment = plan.experiment
     with ExitStack() as closing:
-        if announcement is None:
-            announcement = closing.enter_context(Announcement(study_directory(experiment.study_storage)))
-        told = announcement
+        if status_writer is None:
+            status_writer = closing.enter_context(StatusWriter(study_directory(experiment.study_storage)))
+        writer = status_writer
 
         def stopping() -> None:
-            told.tell_stopping()
+            writer.set_stopping()
             console.print("Stopping; finished trials are kept …")
 
         closing.enter_context(sole_process(experiment.study_storage, f"{plan.study}.lock", lock_message(plan.study)))
         stop = closing.enter_context(StopRequest(stopping))
-        announcement.claim(plan.study, stop.ask)
-        closing.callback(announcement.let_go)
+        status_writer.claim(plan.study, stop.ask)
+        closing.callback(status_writer.let_go)
         search = Search(plan.study, plan.grid, experiment.seed, experiment.study_storage)
         tracker = Tracker(experiment.name, plan.study, plan.config_hash, experiment.tracking_uri)
-        announcement.tell(tracking_uri=tracker.tracking_uri)
-        miner = Miner(plan, memory, tracker, search, stop, announcement, console)
+        status_writer.update(tracking_uri=tracker.tracking_uri)
+        miner = Miner(plan, memory, tracker, search, stop, status_writer, console)
         run_id = tracker.begin_study(_record(plan))
         status, store_answers = "FAILED", True
         try:
@@ -113,7 +113,7 @@ def mine(plan: Plan, memory: MemoryPlan, console: Console, announcement: Announc
                     tracker.delete_cut_off()
                     _end_study(tracker, run_id, status, miner)
         if not miner.complete:
-            announcement.tell(state=STOPPED)
+            status_writer.update(state=STOPPED)
     if miner.benchmark is None:
         raise Stopped
     board = make_leaderboard(miner.trials, miner.benchmark)

@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from signal_miner.mining.trial_counts import Standing
+from signal_miner.mining.trial_counts import TrialCounts
 from signal_miner.utils.files import write_whole
 
 STARTING, BENCHMARK, MINING, REPORT = "starting", "benchmark", "mining", "report"
@@ -30,6 +30,9 @@ ENDED = (FINISHED, STOPPED, FAILED)
 STATES = (STARTING, BENCHMARK, MINING, REPORT, *ENDED)
 
 _STATUS, _STOP_REQUEST = ".status.json", ".stop"
+_FILE_KEYS = {"trial_counts": "standing"}
+"""Attributes whose key in the status file is an older name: miners of other versions read and write the same files."""
+
 _HEARTBEAT_LOST = 60.0
 """Seconds without an update after which a miner of another machine counts as gone; see `status_writer`."""
 
@@ -79,7 +82,8 @@ class MinerStatus:
     process : Process
     state : str
         `STARTING`, `BENCHMARK`, `MINING`, `REPORT`, or one of `ENDED`.
-    standing : Standing
+    trial_counts : TrialCounts
+        ``standing`` in the status file.
     started, updated : float
     at : str
         What it is doing besides trials: ``fold 1: 1,240 of 3,555 features binned``.
@@ -99,7 +103,7 @@ class MinerStatus:
     token: str
     process: Process
     state: str = STARTING
-    standing: Standing = field(default_factory=lambda: Standing(0))
+    trial_counts: TrialCounts = field(default_factory=lambda: TrialCounts(0))
     started: float = field(default_factory=time.time)
     updated: float = field(default_factory=time.time)
     at: str = ""
@@ -137,7 +141,8 @@ class MinerStatus:
 
 def write_status(directory: Path, status: MinerStatus) -> None:
     """Write a miner's status beside its study's lock; raise `UserError` where the disk does not take it."""
-    write_whole(directory / f"{status.study}{_STATUS}", json.dumps(asdict(status), indent=1).encode())
+    table = {_FILE_KEYS.get(key, key): value for key, value in asdict(status).items()}
+    write_whole(directory / f"{status.study}{_STATUS}", json.dumps(table, indent=1).encode())
 
 
 def read_status(directory: Path, study: str) -> MinerStatus | None:
@@ -155,9 +160,9 @@ def read_status(directory: Path, study: str) -> MinerStatus | None:
 
 def _parsed(table: dict[str, Any]) -> MinerStatus:
     """Return the status that a table is; raise where it is none."""
-    process, standing = Process(**table.pop("process")), Standing(**table.pop("standing"))
-    status = MinerStatus(**table, process=process, standing=standing)
-    numbers = [status.started, status.updated, process.created, standing.since, standing.total, standing.done]
+    process, counts = Process(**table.pop("process")), TrialCounts(**table.pop(_FILE_KEYS["trial_counts"]))
+    status = MinerStatus(**table, process=process, trial_counts=counts)
+    numbers = [status.started, status.updated, process.created, counts.since, counts.total, counts.done]
     if status.state not in STATES or process.pid < 1 or not all(map(math.isfinite, numbers)):
         raise ValueError("it is no status")
     return status

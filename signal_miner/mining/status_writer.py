@@ -30,7 +30,7 @@ _SECONDS_BETWEEN_WRITES = 0.5
 _HEARTBEAT = 10.0
 
 
-class Announcement:
+class StatusWriter:
     """Writes a miner's status from a thread of its own, and hears a wish to stop.
 
     The status of a study has one writer: who holds the study's lock, between `claim` and `let_go`; before and after
@@ -58,7 +58,7 @@ class Announcement:
         self._written = 0.0
         self._on_wish: Callable[[], None] | None = None
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="announcement", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="status writer", daemon=True)
 
     @property
     def token(self) -> str:
@@ -70,7 +70,7 @@ class Announcement:
         with self._lock:
             self._claimed = True
         self.listen(on_wish)
-        self.tell(study=study)
+        self.update(study=study)
 
     def listen(self, on_wish: Callable[[], None] | None) -> None:
         """Call `on_wish`, once, when a wish to stop is heard from now on; None: hear none."""
@@ -84,7 +84,7 @@ class Announcement:
         with self._lock:
             self._claimed = False
 
-    def tell(self, **changes: Any) -> None:
+    def update(self, **changes: Any) -> None:
         """Change some attributes of the status; safe to call from several threads, and quick."""
         if "tracking_uri" in changes:
             changes["tracking_uri"] = without_passwords(changes["tracking_uri"])
@@ -92,7 +92,7 @@ class Announcement:
             self._status = replace(self._status, **changes)
             self._changed = True
 
-    def tell_stopping(self) -> None:
+    def set_stopping(self) -> None:
         """Tell that a stop was asked for; waits for no lock, as a signal may have interrupted who holds it."""
         self._stopping = self._changed = True
 
@@ -113,7 +113,7 @@ class Announcement:
             expected = isinstance(error, UserError | OSError)
             reason = " ".join(reason_of(error).split())
             last = {"state": FAILED, "message": reason if expected else f"{type(error).__name__}: {reason}"}
-        self.tell(**last, at="")
+        self.update(**last, at="")
         self._write()
         if is_stop_requested(self._directory, self._status):  # too late to be heard
             clear_stop_request(self._directory, self._status.study)
@@ -131,7 +131,7 @@ class Announcement:
         if on_wish is not None and is_stop_requested(self._directory, status):
             with self._lock:
                 self._on_wish = None
-            self.tell_stopping()
+            self.set_stopping()
             self._write()  # before the wish is gone: who starts a miner looks for one of the two
             clear_stop_request(self._directory, status.study)
             on_wish()

@@ -141,10 +141,10 @@ class SideBySide(Training):
 
     def benchmark(self, draw: Draw, on_checkpoint: OnCheckpoint) -> Outcome:
         """Train the folds of one configuration side by side."""
-        telling = threading.Lock()
+        reporting = threading.Lock()
 
         def told(fold: Fold, trees: int) -> None:
-            with telling:
+            with reporting:
                 on_checkpoint(fold, trees)
 
         def train() -> TrialResult:

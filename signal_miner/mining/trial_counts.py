@@ -14,7 +14,7 @@ _LONGEST_SECONDS = 1e9  # thirty years are as good as any longer time
 
 
 @dataclass(frozen=True)
-class Standing:
+class TrialCounts:
     """What a person waits for, at one moment; times in seconds since the epoch.
 
     Attributes
@@ -43,15 +43,15 @@ class Standing:
     best_sharpe: float | None = None
 
     @classmethod
-    def at_start(cls, total: int, trials: Iterable[TrackedTrial]) -> Standing:
-        """Return the standing before the first trial of a process, with the trials that earlier ones did."""
-        standing = cls(total)
+    def at_start(cls, total: int, trials: Iterable[TrackedTrial]) -> TrialCounts:
+        """Return the counts before the first trial of a process, with the trials that earlier ones did."""
+        counts = cls(total)
         for trial in trials:
-            standing = standing.after(trial)
-        return replace(standing, done_before=standing.done, since=time.time())
+            counts = counts.after(trial)
+        return replace(counts, done_before=counts.done, since=time.time())
 
-    def after(self, trial: TrackedTrial) -> Standing:
-        """Return the standing with one more trial, finished or failed."""
+    def after(self, trial: TrackedTrial) -> TrialCounts:
+        """Return the counts with one more trial, finished or failed."""
         sharpe = trial.metrics.get("validation/sharpe", math.nan)
         # A Sharpe of some eras alone cannot be set beside those of all.
         comparable = math.isfinite(sharpe) and not trial.metrics.get("validation/undefined_eras")
@@ -89,10 +89,10 @@ def time_text(left: timedelta | None) -> str:
     return "time left not known" if left is None else f"{timedelta(seconds=int(left.total_seconds()))} left"
 
 
-def best_text(standing: Standing) -> str:
+def best_text(counts: TrialCounts) -> str:
     """Return what the best trial is, how many beat the benchmark, and how many failed."""
     best = "no Sharpe yet"
-    if standing.best_sharpe is not None:
-        best = f"best validation Sharpe {standing.best_sharpe:.2f} ({standing.best})"
-    failed = f" · {standing.failed} failed" if standing.failed else ""
-    return f"{best} · {standing.beating} beat the benchmark{failed}"
+    if counts.best_sharpe is not None:
+        best = f"best validation Sharpe {counts.best_sharpe:.2f} ({counts.best})"
+    failed = f" · {counts.failed} failed" if counts.failed else ""
+    return f"{best} · {counts.beating} beat the benchmark{failed}"

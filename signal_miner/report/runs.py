@@ -9,7 +9,7 @@ from pathlib import Path
 from signal_miner.overfitting.deflation import deflate
 from signal_miner.overfitting.records import Judgement
 from signal_miner.report.contents import ReportContents
-from signal_miner.tracking.run_store import RunStore, told
+from signal_miner.tracking.run_store import RunStore, reports_store_errors
 from signal_miner.tracking.store import NOTE
 from signal_miner.tracking.tags import VERDICT
 
@@ -23,7 +23,7 @@ DEFLATED_SHARPE = "luck/deflated_sharpe"
 class ReportRuns(RunStore):
     """The reports of a tracking store."""
 
-    @told
+    @reports_store_errors
     def log(self, run_id: str, contents: ReportContents, files: Sequence[Path], lines: Sequence[str]) -> None:
         """Write a report.
 

@@ -9,7 +9,7 @@ from signal_miner.overfitting.records import INTERVAL_LEVEL, Estimate, ModelJudg
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.sentences import deflation_sentence, overfitting_sentence, superiority_sentence
 from signal_miner.scoring.study_scores import TEST, VALIDATION, WHOLE
-from signal_miner.tracking.leaderboard import Place, make_leaderboard
+from signal_miner.tracking.leaderboard import RankedTrial, make_leaderboard
 from signal_miner.utils.formatting import UNKNOWN, number_text, percent_text, probability_text
 
 SECTIONS = (VALIDATION, TEST, WHOLE)
@@ -141,7 +141,7 @@ def _range(estimate: Estimate) -> str:
     return "not known" if UNKNOWN in (low, high) else f"{low} to {high}"
 
 
-def _row(place: Place, leaders: Mapping[int, ModelJudgement]) -> Row:
+def _row(place: RankedTrial, leaders: Mapping[int, ModelJudgement]) -> Row:
     trial = place.trial
     metrics, is_benchmark = trial.metrics, trial.number is None
     beats, held = (bool(trial.beats_benchmark.get(section)) for section in (VALIDATION, TEST))

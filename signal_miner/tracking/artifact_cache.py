@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from signal_miner.errors import UserError
-from signal_miner.tracking.run_store import RunStore, told
+from signal_miner.tracking.run_store import RunStore, reports_store_errors
 from signal_miner.utils.files import temporary_directory
 
 
@@ -16,13 +16,13 @@ class ArtifactCache(RunStore):
     A file that was cut off or replaced does not match the checksum in its tag and counts as absent.
     """
 
-    @told
+    @reports_store_errors
     def keep_file(self, run_id: str, file: Path, folder: str, tag_prefix: str) -> None:
         """Log a file to an artifact folder of a run, then its checksum as the tag ``tag_prefix`` + its name."""
         self._client.log_artifact(run_id, str(file), folder)
         self._set_tags(run_id, {f"{tag_prefix}{file.name}": sha256(file.read_bytes()).hexdigest()})
 
-    @told
+    @reports_store_errors
     def kept_file(self, run_id: str, name: str, folder: str, tag_prefix: str) -> bytes | None:
         """Return a kept file's bytes; None where it is absent, unreadable or does not match its checksum."""
         checksum = self._client.get_run(run_id).data.tags.get(f"{tag_prefix}{name}")

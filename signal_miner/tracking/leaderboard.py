@@ -13,7 +13,7 @@ from signal_miner.utils.formatting import number_text
 
 
 @dataclass(frozen=True)
-class Place:
+class RankedTrial:
     """One line of a leaderboard.
 
     Attributes
@@ -33,17 +33,17 @@ class Leaderboard:
 
     Attributes
     ----------
-    places : tuple of Place
+    places : tuple of RankedTrial
         All of them, best first.
     failed : int
         Trials that failed.
     """
 
-    places: tuple[Place, ...]
+    places: tuple[RankedTrial, ...]
     failed: int
 
     @property
-    def beating(self) -> tuple[Place, ...]:
+    def beating(self) -> tuple[RankedTrial, ...]:
         """Trials that beat the benchmark in validation."""
         return tuple(place for place in self.places if place.trial.beats_benchmark["validation"])
 
@@ -91,7 +91,7 @@ def make_leaderboard(trials: Sequence[TrackedTrial], benchmark: TrackedTrial) ->
     Leaderboard
     """
     finished = [benchmark, *(trial for trial in trials if trial.finished)]
-    places = tuple(Place(rank, trial) for rank, trial in enumerate(ranked(finished), start=1))
+    places = tuple(RankedTrial(rank, trial) for rank, trial in enumerate(ranked(finished), start=1))
     return Leaderboard(places, failed=sum(not trial.finished for trial in trials))
 
 

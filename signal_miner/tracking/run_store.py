@@ -30,27 +30,27 @@ T = TypeVar("T")
 _BATCH_METRICS, _BATCH_PARAMS = 900, 100
 
 
-def told(method: Callable[P, T]) -> Callable[P, T]:
+def reports_store_errors(method: Callable[P, T]) -> Callable[P, T]:
     """Tell, in one line, a store that stops answering inside a method of a `RunStore`."""
 
     @functools.wraps(method)
-    def telling(*arguments: P.args, **options: P.kwargs) -> T:
+    def reporting(*arguments: P.args, **options: P.kwargs) -> T:
         store: Any = arguments[0]
         with store_errors(store.tracking_uri):
             return method(*arguments, **options)
 
-    return telling
+    return reporting
 
 
 class RunStore(Store):
     """The runs of a tracking store."""
 
-    @told
+    @reports_store_errors
     def download(self, run_id: str, artifact: str, directory: Path) -> Path:
         """Fetch an artifact into a directory and return its path."""
         return Path(self._client.download_artifacts(run_id, artifact, str(directory)))
 
-    @told
+    @reports_store_errors
     def delete(self, run_id: str) -> None:
         """Delete a run."""
         self._client.delete_run(run_id)

@@ -12,7 +12,7 @@ from mlflow.entities import Run
 
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.tracking.records import TrackedTrial
-from signal_miner.tracking.run_store import PLAN, RunStore, told
+from signal_miner.tracking.run_store import PLAN, RunStore, reports_store_errors
 from signal_miner.tracking.tags import CONFIG_HASH, KIND, STUDY, STUDY_KIND
 from signal_miner.utils.files import temporary_directory
 
@@ -89,7 +89,7 @@ class Studies(RunStore):
 
     makes_database = False
 
-    @told
+    @reports_store_errors
     def find(self, name: str | None = None) -> TrackedStudy:
         """Return a study.
 

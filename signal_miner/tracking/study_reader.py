@@ -24,7 +24,7 @@ from signal_miner.scoring.study_scores import Correlations, StudyScores
 from signal_miner.tracking.artifacts import CURVE_SCORES, ERA_SCORES, PREDICTIONS
 from signal_miner.tracking.leaderboard import ranked
 from signal_miner.tracking.records import TrackedTrial
-from signal_miner.tracking.run_store import RunStore, told
+from signal_miner.tracking.run_store import RunStore, reports_store_errors
 from signal_miner.tracking.studies import TrackedStudy
 from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.redaction import reason_of
@@ -47,7 +47,7 @@ class _TrialScores:
 class StudyReader(RunStore):
     """The scores of tracked studies."""
 
-    @told
+    @reports_store_errors
     def scores(self, study: TrackedStudy) -> StudyScores:
         """Read the scores of each era of a study's finished trials and its benchmark.
 
@@ -104,7 +104,7 @@ class StudyReader(RunStore):
             **columns,
         )
 
-    @told
+    @reports_store_errors
     def correlations(self, study: TrackedStudy, leaders: int) -> Correlations:
         """Return the mean correlation, over validation eras, of the ranks of the first trials and the benchmark.
 

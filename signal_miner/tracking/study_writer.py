@@ -16,7 +16,15 @@ from signal_miner.engine.metrics import RunMetrics
 from signal_miner.errors import UserError
 from signal_miner.tracking.comparison_view import EXPERIMENT_KIND, RUN_COLOR, order, run_color, shared_view
 from signal_miner.tracking.records import StudyRecord, TrackedTrial, trial_name
-from signal_miner.tracking.run_store import EXPERIMENT_FILE, FAILED, FINISHED, PLAN, RUNNING, RunStore, told
+from signal_miner.tracking.run_store import (
+    EXPERIMENT_FILE,
+    FAILED,
+    FINISHED,
+    PLAN,
+    RUNNING,
+    RunStore,
+    reports_store_errors,
+)
 from signal_miner.tracking.store import LONGEST_VALUE, NOTE
 from signal_miner.tracking.tags import (
     BENCHMARK_KIND,
@@ -70,7 +78,7 @@ class Tracker(RunStore):
             )
         return str(experiment.experiment_id)
 
-    @told
+    @reports_store_errors
     def begin_study(self, record: StudyRecord) -> str:
         """Create the study's run, or set the one that is there to running again.
 
@@ -100,7 +108,7 @@ class Tracker(RunStore):
         self._client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "mining")])])
         return run_id
 
-    @told
+    @reports_store_errors
     def end_study(self, run_id: str, status: str, metrics: Mapping[str, float], note: str) -> None:
         """Finish the study's run.
 
@@ -118,7 +126,7 @@ class Tracker(RunStore):
         self._set_tags(run_id, {NOTE: note})
         self._client.set_terminated(run_id, status)
 
-    @told
+    @reports_store_errors
     def log_trial(
         self,
         number: int | None,
@@ -157,7 +165,7 @@ class Tracker(RunStore):
         self._client.set_terminated(run_id, FINISHED)
         return TrackedTrial(run_id, kind, number, FINISHED, texts, metrics.values, metrics.beats_benchmark)
 
-    @told
+    @reports_store_errors
     def log_failure(self, number: int | None, params: Mapping[str, Any], error: str, started: float) -> TrackedTrial:
         """Write a trial or benchmark that raised an error: a FAILED run with the error in a tag and its note."""
         kind = _kind(number)
@@ -169,7 +177,7 @@ class Tracker(RunStore):
         self._client.set_terminated(run_id, FAILED)
         return TrackedTrial(run_id, kind, number, FAILED, texts, {}, {"validation": False, "test": False})
 
-    @told
+    @reports_store_errors
     def save_view(self, metric_names: Iterable[str], grid_params: Sequence[str]) -> str:
         """Save the view that compares the study's trials with its benchmark, and return its address in the UI.
 
@@ -192,17 +200,17 @@ class Tracker(RunStore):
             return f"/#/experiments/{self._experiment_id}/runs?workflowType=machine_learning"
         return view.url_suffix
 
-    @told
+    @reports_store_errors
     def trials(self) -> tuple[TrackedTrial, ...]:
         """Return the study's finished and failed trials, by number."""
         return self._trials(self._experiment_id, self._study)
 
-    @told
+    @reports_store_errors
     def benchmark(self) -> TrackedTrial | None:
         """Return the study's benchmark, if it is finished."""
         return self._benchmark(self._experiment_id, self._study)
 
-    @told
+    @reports_store_errors
     def delete_cut_off(self) -> None:
         """Delete runs that a killed process left half-written.
 

@@ -13,7 +13,7 @@ from signal_miner.data.dataset import open_dataset
 from signal_miner.data.folds import Fold, WalkForward
 from signal_miner.engine.binning import BinnedFolds
 from signal_miner.mining.progress import BenchmarkProgress, MiningProgress
-from signal_miner.mining.trial_counts import Standing
+from signal_miner.mining.trial_counts import TrialCounts
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.utils import console
 from signal_miner.utils.console import TreesProgress
@@ -39,7 +39,7 @@ def test_both_bars_show_it(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(console, "_SECONDS_BETWEEN_LINES", 0.0)
     for made in (
         lambda console: BenchmarkProgress(console, [FOLD], 10),
-        lambda console: MiningProgress(console, Standing(4)),
+        lambda console: MiningProgress(console, TrialCounts(4)),
     ):
         shown = io.StringIO()
         with made(Console(file=shown, force_terminal=terminal, width=120)) as bar:
@@ -57,7 +57,7 @@ def frame(bar: object, console: Console) -> str:
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 140])
 def test_a_bar_is_whole_at_any_width(width: int) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=width)
-    mining = MiningProgress(console, Standing(80, done=61, beating=10, best="trial 0058", best_sharpe=1.04))
+    mining = MiningProgress(console, TrialCounts(80, done=61, beating=10, best="trial 0058", best_sharpe=1.04))
     mining.advance(TrackedTrial("r", "trial", 61, "FAILED", {}, {}, {"validation": False, "test": False}))
     training, trees = BenchmarkProgress(console, [FOLD], 3000), TreesProgress(console, "Refitting", 12000)
     training.advance(FOLD, 1240)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,8 @@ from signal_miner.mining.status import (
     studies_of,
     write_status,
 )
-from signal_miner.mining.status_writer import Announcement
-from signal_miner.mining.trial_counts import Standing
+from signal_miner.mining.status_writer import StatusWriter
+from signal_miner.mining.trial_counts import TrialCounts
 from signal_miner.tracking.records import TrackedTrial
 
 
@@ -48,20 +48,20 @@ def announced(directory: Path) -> MinerStatus:
 
 def test_a_standing_counts_trials_and_names_the_best() -> None:
     earlier = [trial(0, 0.5), trial(1, None)]
-    standing = Standing.at_start(10, earlier)
-    assert (standing.done, standing.done_before, standing.failed) == (2, 2, 1)
-    assert standing.rate(standing.since + 5) is None
-    assert standing.time_left(standing.since + 5) is None
+    counts = TrialCounts.at_start(10, earlier)
+    assert (counts.done, counts.done_before, counts.failed) == (2, 2, 1)
+    assert counts.rate(counts.since + 5) is None
+    assert counts.time_left(counts.since + 5) is None
     for each in (trial(2, 0.9, beats=True), trial(3, 2.0, undefined=3.0), trial(4, float("nan")), trial(5, 0.7)):
-        standing = standing.after(each)
-    assert (standing.best, standing.best_sharpe, standing.beating) == ("trial 0002", 0.9, 1)
-    assert standing.rate(standing.since + 8) == pytest.approx(0.5)  # four of this process in eight seconds
-    assert standing.time_left(standing.since + 8) == timedelta(seconds=8)
+        counts = counts.after(each)
+    assert (counts.best, counts.best_sharpe, counts.beating) == ("trial 0002", 0.9, 1)
+    assert counts.rate(counts.since + 8) == pytest.approx(0.5)  # four of this process in eight seconds
+    assert counts.time_left(counts.since + 8) == timedelta(seconds=8)
 
 
 def test_a_status_is_read_as_it_was_written(tmp_path: Path) -> None:
-    standing = Standing(10, 3, 1, time.time(), 1, 1, "trial 0002", 0.9)
-    status = MinerStatus("demo-1", "token", own_process(), MINING, standing, at="fold 1", log="x.log")
+    counts = TrialCounts(10, 3, 1, time.time(), 1, 1, "trial 0002", 0.9)
+    status = MinerStatus("demo-1", "token", own_process(), MINING, counts, at="fold 1", log="x.log")
     write_status(tmp_path, status)
     assert read_status(tmp_path, "demo-1") == status
     assert status.alive
@@ -78,7 +78,7 @@ def test_a_process_that_is_gone_is_no_miner() -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     process = Process.of(gone.pid)
     gone.wait()
-    status = MinerStatus("demo-1", "token", process, MINING, Standing(10, 3))
+    status = MinerStatus("demo-1", "token", process, MINING, TrialCounts(10, 3))
     assert not status.alive
     progress = progress_of(status)
     assert progress.state == "failed"
@@ -109,7 +109,9 @@ def test_who_starts_a_miner_is_taken_for_it_only_a_while() -> None:
     "change", [{"updated": "x"}, {"state": "none"}, {"standing": {"total": None}}, {"process": {"pid": -1}}]
 )
 def test_a_status_of_wrong_values_is_none(tmp_path: Path, change: dict[str, Any]) -> None:
-    table = asdict(MinerStatus("demo-1", "token", own_process(), standing=Standing(5)))
+    write_status(tmp_path, MinerStatus("demo-1", "token", own_process(), trial_counts=TrialCounts(5)))
+    table = json.loads((tmp_path / "demo-1.status.json").read_text())
+    assert table["standing"]["total"] == 5
     for key, value in change.items():
         table[key] = table[key] | value if isinstance(value, dict) else value
     (tmp_path / "demo-1.status.json").write_text(json.dumps(table))
@@ -117,9 +119,9 @@ def test_a_status_of_wrong_values_is_none(tmp_path: Path, change: dict[str, Any]
 
 
 def test_times_that_cannot_be_are_not_told() -> None:
-    standing = replace(Standing.at_start(10**30, []), done=3)
-    assert standing.rate(standing.since - 3600) is None
-    assert standing.time_left(standing.since + 1) is not None
+    counts = replace(TrialCounts.at_start(10**30, []), done=3)
+    assert counts.rate(counts.since - 3600) is None
+    assert counts.time_left(counts.since + 1) is not None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps no processes that ended")
@@ -152,9 +154,9 @@ def test_a_study_is_found_by_its_name_or_its_beginning(tmp_path: Path) -> None:
 
 def test_a_wish_is_heard_by_the_miner_it_is_meant_for(tmp_path: Path) -> None:
     heard = threading.Event()
-    with Announcement(tmp_path) as announcement:
-        announcement.claim("demo-1", heard.set)
-        announcement.tell(state=MINING, standing=Standing(5, 2))
+    with StatusWriter(tmp_path) as status_writer:
+        status_writer.claim("demo-1", heard.set)
+        status_writer.update(state=MINING, trial_counts=TrialCounts(5, 2))
         end = time.monotonic() + 10
         while (status := read_status(tmp_path, "demo-1")) is None or status.state != MINING:
             assert time.monotonic() < end
@@ -165,11 +167,11 @@ def test_a_wish_is_heard_by_the_miner_it_is_meant_for(tmp_path: Path) -> None:
         assert heard.wait(5)
     assert not (tmp_path / "demo-1.stop").exists()
     assert announced(tmp_path).state == "finished"
-    assert announced(tmp_path).standing.done == 2
+    assert announced(tmp_path).trial_counts.done == 2
 
 
-def end_with(announcement: Announcement, error: BaseException) -> None:
-    announcement.claim("demo-1", lambda: None)
+def end_with(status_writer: StatusWriter, error: BaseException) -> None:
+    status_writer.claim("demo-1", lambda: None)
     raise error
 
 
@@ -183,9 +185,9 @@ def end_with(announcement: Announcement, error: BaseException) -> None:
     ],
 )
 def test_how_it_ended_is_its_last_word(tmp_path: Path, error: BaseException, state: str, message: str) -> None:
-    announcement = Announcement(tmp_path)
-    with pytest.raises(type(error)), announcement:
-        end_with(announcement, error)
+    status_writer = StatusWriter(tmp_path)
+    with pytest.raises(type(error)), status_writer:
+        end_with(status_writer, error)
     assert (announced(tmp_path).state, announced(tmp_path).message) == (state, message)
     assert not announced(tmp_path).alive
 
@@ -193,25 +195,25 @@ def test_how_it_ended_is_its_last_word(tmp_path: Path, error: BaseException, sta
 def test_who_lost_the_study_does_not_speak_for_it(tmp_path: Path) -> None:
     winner = MinerStatus("demo-1", "winner", own_process(), MINING)
     write_status(tmp_path, winner)
-    announcement = Announcement(tmp_path, "demo-1", "loser")
-    announcement.__enter__()
-    announcement.tell(state=MINING)
-    announcement.__exit__(UserError, UserError("study demo-1 is taken"), None)
+    status_writer = StatusWriter(tmp_path, "demo-1", "loser")
+    status_writer.__enter__()
+    status_writer.update(state=MINING)
+    status_writer.__exit__(UserError, UserError("study demo-1 is taken"), None)
     assert read_status(tmp_path, "demo-1") == winner
 
 
 def test_a_status_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> None:
     nowhere = tmp_path / "file"
     nowhere.write_text("")
-    with Announcement(nowhere) as announcement:
-        announcement.claim("demo-1", lambda: None)
-        announcement.tell(state=MINING)
-        announcement.let_go()
+    with StatusWriter(nowhere) as status_writer:
+        status_writer.claim("demo-1", lambda: None)
+        status_writer.update(state=MINING)
+        status_writer.let_go()
 
 
 def test_the_address_of_a_store_with_a_password_is_not_kept(tmp_path: Path) -> None:
-    with Announcement(tmp_path) as announcement:
-        announcement.claim("demo-1", lambda: None)
-        announcement.tell(tracking_uri="postgresql://me:secret@host/x")
+    with StatusWriter(tmp_path) as status_writer:
+        status_writer.claim("demo-1", lambda: None)
+        status_writer.update(tracking_uri="postgresql://me:secret@host/x")
     assert announced(tmp_path).tracking_uri == "postgresql://***@host/x"
     assert "secret" not in (tmp_path / "demo-1.status.json").read_text()

@@ -115,7 +115,7 @@ def progress_of(status: MinerStatus, now: float | None = None) -> Progress:
     Progress
         ``failed`` where its process exited unexpectedly: killed, or out of memory.
     """
-    standing = status.standing
+    counts = status.trial_counts
     lost = not status.ended and not status.alive
     state = FAILED if lost else status.state
     error = status.message
@@ -126,30 +126,30 @@ def progress_of(status: MinerStatus, now: float | None = None) -> Progress:
             f"rerun the command to resume{f'. Its log: {status.log}' if status.log else ''}"
         )
     current = status.updated if state in (FINISHED, STOPPED, FAILED) else now or time.time()
-    rate = standing.rate(current)
-    left = standing.time_left(current) if state == MINING else None
+    rate = counts.rate(current)
+    left = counts.time_left(current) if state == MINING else None
     words = [f"failed: {error}" if state == FAILED else _WORDS[state]]
     if status.stopping and state not in ENDED:
         words = ["stopping"]
-    if standing.total:
-        words.append(f"{standing.done} of {standing.total} trials")
+    if counts.total:
+        words.append(f"{counts.done} of {counts.total} trials")
     if state == MINING and rate is not None:
         words += [rate_text(rate), time_text(left)]
-    if standing.done:
-        words.append(best_text(standing))
+    if counts.done:
+        words.append(best_text(counts))
     if status.at and not status.ended and not lost:
         words.append(status.at)
     return Progress(
         study=status.study,
         state=state,
-        done=standing.done,
-        total=standing.total,
-        failed=standing.failed,
-        beating=standing.beating,
+        done=counts.done,
+        total=counts.total,
+        failed=counts.failed,
+        beating=counts.beating,
         rate=rate,
         time_left=left,
-        best=standing.best,
-        best_sharpe=standing.best_sharpe,
+        best=counts.best,
+        best_sharpe=counts.best_sharpe,
         error=error if state == FAILED else "",
         words=tuple(words),
     )

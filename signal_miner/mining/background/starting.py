@@ -32,7 +32,7 @@ from signal_miner.mining.status import (
     read_status,
     write_status,
 )
-from signal_miner.mining.trial_counts import Standing
+from signal_miner.mining.trial_counts import TrialCounts
 from signal_miner.tracking.address import absolute
 from signal_miner.utils.redaction import reason_of, reason_of_system, without_passwords
 
@@ -97,7 +97,7 @@ def _settled(directory: Path, study: str) -> MinerStatus | None:
     while True:
         before = read_status(directory, study)
         wished = before is not None and is_stop_requested(directory, before)
-        status = read_status(directory, study)  # after the wish was looked for, see `announcement`
+        status = read_status(directory, study)  # after the wish was looked for, see `status_writer`
         if status is None or status.starter or not status.alive:
             return None
         if not (status.stopping or wished):
@@ -112,8 +112,8 @@ def _settled(directory: Path, study: str) -> MinerStatus | None:
 def _start(experiment: Experiment, study: str, report: bool, directory: Path) -> None:
     log = directory / f"{study}.log"
     job = MiningJob(experiment, study, new_token(), report, str(log))
-    standing = Standing(experiment.trials)
-    status = MinerStatus(study, job.token, own_process(), standing=standing, starter=True, log=str(log))
+    counts = TrialCounts(experiment.trials)
+    status = MinerStatus(study, job.token, own_process(), trial_counts=counts, starter=True, log=str(log))
     try:
         write_status(directory, status)  # first, as the miner speaks only if it finds its name there
         pid = start_detached(job.to_json(), log)
@@ -133,7 +133,7 @@ def _is_unspoken(directory: Path, status: MinerStatus) -> bool:
 
 
 def _warn_of_another_number(status: MinerStatus, experiment: Experiment) -> None:
-    total = status.standing.total
+    total = status.trial_counts.total
     if total and total != experiment.trials:
         warnings.warn(
             f"study {status.study} is being mined already, up to {total} trials; once that has ended, start_mining "

@@ -8,7 +8,7 @@ from pathlib import Path
 from mlflow.entities import Run
 
 from signal_miner.models.registered_model import RegisteredModel
-from signal_miner.tracking.run_store import FAILED, FINISHED, RUNNING, RunStore, told
+from signal_miner.tracking.run_store import FAILED, FINISHED, RUNNING, RunStore, reports_store_errors
 from signal_miner.tracking.store import NOTE
 from signal_miner.tracking.tags import ERROR, KIND, SUBMISSION_KIND
 from signal_miner.utils.redaction import reason_of
@@ -77,7 +77,7 @@ class SubmissionRuns(RunStore):
         super().__init__(tracking_uri)
         self._experiment_id = experiment_id
 
-    @told
+    @reports_store_errors
     def begin(self, round_number: int, numerai_model: str, model: RegisteredModel, data_version: str) -> str:
         """Create a run and return its id.
 
@@ -103,28 +103,28 @@ class SubmissionRuns(RunStore):
         self._write(run_id, params, {})
         return run_id
 
-    @told
+    @reports_store_errors
     def log_live(self, run_id: str, sha256: str, era: str, rows: int) -> None:
         """Note which live data the predictions are made from."""
         self._write(run_id, {"live_sha256": sha256, "live_era": era, "rows": rows}, {})
         self._set_tags(run_id, {LIVE_SHA256: sha256})
 
-    @told
+    @reports_store_errors
     def log_file(self, run_id: str, path: Path) -> None:
         """Keep the file of predictions as an artifact."""
         self._client.log_artifact(run_id, str(path))
 
-    @told
+    @reports_store_errors
     def note_upload(self, run_id: str, uploaded_file: str) -> None:
         """Note the name of the file at Numerai, before the submission is made of it."""
         self._set_tags(run_id, {UPLOADED_FILE: uploaded_file})
 
-    @told
+    @reports_store_errors
     def note_submission(self, run_id: str, submission_id: str) -> None:
         """Note the id that Numerai gave, before it is confirmed."""
         self._set_tags(run_id, {SUBMISSION_ID: submission_id})
 
-    @told
+    @reports_store_errors
     def finish(self, run_id: str, submission_id: str, note: str) -> None:
         """End a run well.
 
@@ -137,7 +137,7 @@ class SubmissionRuns(RunStore):
         self._set_tags(run_id, {SUBMISSION_ID: submission_id, NOTE: note})
         self._client.set_terminated(run_id, FINISHED)
 
-    @told
+    @reports_store_errors
     def fail(self, run_id: str, error: BaseException | str) -> None:
         """End a run that did not come to its end.
 
@@ -151,7 +151,7 @@ class SubmissionRuns(RunStore):
         self._set_tags(run_id, {ERROR: line, NOTE: line})
         self._client.set_terminated(run_id, FAILED)
 
-    @told
+    @reports_store_errors
     def submissions(self) -> tuple[TrackedSubmission, ...]:
         """Return all tracked submissions of the store, newest first."""
         found = self._find(self._all_experiment_ids(), {KIND: SUBMISSION_KIND})
