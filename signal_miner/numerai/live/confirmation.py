@@ -1,4 +1,4 @@
-"""What Numerai made of a submission: read back, and tracked runs that were cut off settled by it."""
+"""Reads submissions back from Numerai: confirms a new one, and settles tracked runs that were interrupted."""
 
 from __future__ import annotations
 
@@ -23,17 +23,15 @@ def confirm(account: NumeraiAccount, model_id: str, submission_id: str, body: by
 
     Parameters
     ----------
-    account : NumeraiAccount
-    model_id, submission_id : str
     body : bytes or None
-        The file that was sent; None where it is not here any more.
+        The file that was sent; None if it no longer exists.
 
     Returns
     -------
     compared : bool
         Whether Numerai's copy was read and has the same predictions.
     note : str
-        A line on it. That it cannot be read back is no failure.
+        A line on it. A submission that cannot be read back is not a failure.
 
     Raises
     ------
@@ -67,19 +65,7 @@ def settle(
     tracked: Sequence[TrackedSubmission],
     directory: Path,
 ) -> dict[int, str]:
-    """End the runs of a model slot that were cut off or not confirmed, by what Numerai made of them.
-
-    Parameters
-    ----------
-    account : NumeraiAccount
-    runs : SubmissionRuns
-    model_id : str
-    listed : sequence of Submission
-        The model's submissions.
-    tracked : sequence of TrackedSubmission
-        The model's tracked runs.
-    directory : Path
-        Where files of predictions lie.
+    """End the `tracked` runs of a model slot that were interrupted or not confirmed, by Numerai's list of submissions.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Live data: the newest of Numerai's, and what a model needs of it, checked before anything is predicted from it."""
+"""Numerai's newest live data, and the columns of it that a model needs, checked before predicting."""
 
 from __future__ import annotations
 
@@ -25,43 +25,15 @@ LIVE, LIVE_BENCHMARKS = "live.parquet", "live_benchmark_models.parquet"
 
 @dataclass(frozen=True)
 class LiveFiles:
-    """Files of live data on this machine.
+    """Local files of live data."""
 
-    Attributes
-    ----------
-    features : Path
-        One era of features, without targets.
-    benchmarks : Path or None
-        Numerai's benchmark predictions for it, where they are needed.
-    sha256 : str
-        Of `features`.
-    """
-
-    features: Path
-    benchmarks: Path | None
-    sha256: str
+    features: Path  # one era, without targets
+    benchmarks: Path | None  # Numerai's benchmark predictions for it, if they are needed
+    sha256: str  # of `features`
 
 
 def data_version(wanted: str | None, model: RegisteredModel) -> str:
-    """Return the version of Numerai's data that a model works on.
-
-    Parameters
-    ----------
-    wanted : str or None
-        What the user said.
-    model : RegisteredModel
-        Its ``data`` is taken where the user said nothing.
-
-    Returns
-    -------
-    str
-        Such as ``v5.3``.
-
-    Raises
-    ------
-    UserError
-        If neither is a version.
-    """
+    """Return the version of Numerai's data for a model: `wanted`, by default the one it was mined on."""
     version = wanted or model.data
     if is_data_version(version):
         return version
@@ -75,38 +47,14 @@ def data_version(wanted: str | None, model: RegisteredModel) -> str:
 
 
 def fetch_live(version: str, directory: Path, benchmarks: bool) -> LiveFiles:
-    """Bring the newest live data.
-
-    Parameters
-    ----------
-    version : str
-    directory : Path
-        Where the files go; it holds one version only.
-    benchmarks : bool
-        Bring Numerai's benchmark predictions too.
-
-    Returns
-    -------
-    LiveFiles
-
-    Raises
-    ------
-    UserError
-        As `signal_miner.download.download_version`.
-    """
+    """Download the newest live data, with Numerai's benchmark predictions if `benchmarks`."""
     names = [LIVE, LIVE_BENCHMARKS] if benchmarks else [LIVE]
     here = [file.path for file in download_version(version, directory, files=names, show_progress=False)]
     return local_live(here[0], here[1] if benchmarks else None)
 
 
 def local_live(features: Path, benchmarks: Path | None) -> LiveFiles:
-    """Take live data that are on this machine.
-
-    Raises
-    ------
-    UserError
-        If a file cannot be read.
-    """
+    """Use local files of live data, after a check that they can be read."""
     for path in (features, *([benchmarks] if benchmarks else [])):
         open_parquet(path).close()
     return LiveFiles(features, benchmarks, sha256_of(features))
@@ -118,20 +66,19 @@ def read_live(path: Path, model: RegisteredModel, benchmarks: Path | None) -> pd
     Parameters
     ----------
     path : Path
-        Parquet file in Numerai's layout; columns may stand in any order, further ones are not read.
-    model : RegisteredModel
+        Parquet file in Numerai's layout; columns in any order, further ones are not read.
     benchmarks : Path or None
-        Parquet file with ``model.benchmark_columns``; needed where there are any.
+        Parquet file with ``model.benchmark_columns``; required if there are any.
 
     Returns
     -------
     pandas.DataFrame
-        Index ``id``; ``era`` where the file has it, ``model.features``, ``model.benchmark_columns``, in this order.
+        Index ``id``; ``era`` if the file has it, ``model.features``, ``model.benchmark_columns``, in this order.
 
     Raises
     ------
     UserError
-        If the files are not whole, or not live data that the model can predict on.
+        If the files are incomplete, or not live data that the model can predict on.
     """
     whose = f"{model.name} version {model.version}"
     with open_parquet(path) as file:
@@ -216,7 +163,7 @@ def _refuse_known_targets(path: Path, file: pq.ParquetFile, targets: list[str]) 
 
 
 def _any_value(column: pa.ChunkedArray) -> bool:
-    """Tell whether a column holds something besides null and NaN."""
+    """Whether a column has values besides null and NaN."""
     return bool(column.to_pandas().notna().any())
 
 

@@ -1,4 +1,4 @@
-"""Hands ``predict.pkl`` to Numerai's model upload and follows its validation."""
+"""Uploads ``predict.pkl`` to Numerai and follows its validation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LONGEST_MESSAGE = 300
 
 @dataclass(frozen=True)
 class DeployOptions:
-    """What is uploaded where.
+    """Options of `deploy`.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class DeployOptions:
     image : str or None
         Name of Numerai's environment; None for the newest of `IMAGES` that Numerai offers.
     again : bool
-        Upload anew what is uploaded already.
+        Upload a file again that is uploaded already.
     timeout_seconds : float
         How long validation is followed.
     """
@@ -54,42 +54,23 @@ class DeployOptions:
 
 @dataclass(frozen=True)
 class DeployOutcome:
-    """A validated upload.
-
-    Attributes
-    ----------
-    pickle_id, file_name, image, data_version : str
-        As Numerai has it.
-    uploaded : bool
-        Whether this call uploaded it; False where it was there.
-    """
+    """A validated upload, with Numerai's names for it."""
 
     pickle_id: str
     file_name: str
     image: str
     data_version: str
-    uploaded: bool
+    uploaded: bool  # by this call
 
 
 def deploy(options: DeployOptions, model: RegisteredModel, console: Console) -> DeployOutcome:
     """Upload a model's ``predict.pkl`` and follow it until it is validated and assigned.
 
-    Parameters
-    ----------
-    options : DeployOptions
-    model : RegisteredModel
-    console : Console
-        Told one line a step.
-
-    Returns
-    -------
-    DeployOutcome
-
     Raises
     ------
     UserError
-        One line: no key or a wrong one; no such model, data version or image; an upload that is refused or whose fate
-        is not known; a validation that failed or did not end in time.
+        No key or a wrong one; no such model, data version or image; an upload that is refused or whose outcome is
+        unknown; a validation that failed or did not end in time.
     """
     if not options.numerai_model:
         raise UserError("numerai_model is missing; name a model of your Numerai account: -P numerai_model=…")
@@ -130,7 +111,7 @@ def deploy(options: DeployOptions, model: RegisteredModel, console: Console) -> 
 
 
 def _file_name(model: RegisteredModel, digest: str) -> str:
-    """Name the file by what is in it: Numerai gives no checksum by which a repeat could be recognised."""
+    """Name the file by its content: Numerai gives no checksum to recognise a repeated upload by."""
     return f"{re.sub(r'[^A-Za-z0-9_-]', '_', model.name)}-v{model.version}-{digest[:8]}.pkl"
 
 

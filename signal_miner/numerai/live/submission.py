@@ -1,8 +1,13 @@
-"""From live data to a confirmed submission: once a round, and nothing wrong is ever uploaded.
+"""From live data to a confirmed submission, once a round."""
 
-Each step checks what the next one builds on. A process killed between any two leaves a state that the same command
-sorts out: Numerai's list of submissions decides, and tracked runs that were cut off are settled by it.
-"""
+# Why a submission cannot happen twice, wherever a process is killed: Numerai's own list of submissions decides, never
+# what is recorded here.
+# - A lock file keeps two processes of one machine apart; the list is read again just before the upload because of
+#   others. Both are needed, since Numerai accepts any number of submissions a round and counts the last.
+# - The name that the file got at Numerai is tracked before the submission is created from it. The next run finds a
+#   submission of an interrupted one by that name (`confirmation.settle`) and confirms it instead of submitting again.
+# - What creates something is asked once; if its answer is lost, the list is searched (`NumeraiAccount.upload`).
+# - The round is asked for again after predicting, which may outlast it: its predictions are for no other round.
 
 from __future__ import annotations
 
@@ -30,12 +35,12 @@ from signal_miner.utils.files import write_whole
 from signal_miner.utils.redaction import reason_of_system
 
 DIRECTORY = Path("submissions")
-"""Where files of predictions and the live data they are made from lie, below the working directory."""
+"""Directory of predictions and of the live data they are computed from, below the working directory."""
 
 
 @dataclass(frozen=True)
 class SubmitOptions:
-    """What a submission is made of.
+    """Options of `submit`.
 
     Attributes
     ----------
@@ -46,11 +51,9 @@ class SubmitOptions:
     data_version : str or None
         Of the live data; None for the one the model was mined on.
     live, live_benchmarks : Path or None
-        Parquet files in place of Numerai's newest, in a dry run only.
+        Parquet files to use instead of Numerai's newest, in a dry run only.
     again : bool
         Replace an earlier submission of the same round.
-    directory : Path
-        Where files go.
     """
 
     numerai_model: str
@@ -64,16 +67,14 @@ class SubmitOptions:
 
 @dataclass(frozen=True)
 class SubmissionOutcome:
-    """What became of it.
+    """Result of `submit`.
 
     Attributes
     ----------
     path : Path or None
-        The file of predictions; None where one was submitted before.
+        The file of predictions; None if the round had a submission already.
     round : int or None
         None in a dry run.
-    submission_id, run_id : str or None
-        None where there is none.
     uploaded : bool
         Whether this call made a submission.
     confirmed : bool
@@ -109,25 +110,14 @@ class _Work:
 def submit(options: SubmitOptions, model: RegisteredModel, runs: SubmissionRuns, console: Console) -> SubmissionOutcome:
     """Predict the newest live data and submit the predictions, once a round.
 
-    Parameters
-    ----------
-    options : SubmitOptions
-    model : RegisteredModel
-    runs : SubmissionRuns
-        Where the submission is tracked; a dry run is not.
-    console : Console
-        Told one line a step.
-
-    Returns
-    -------
-    SubmissionOutcome
+    A dry run is not tracked.
 
     Raises
     ------
     UserError
-        One line: no key or a wrong one, no such model, no open round, live data that are absent, old or not what the
-        model needs, predictions that are no submission, an upload that is refused or whose fate is not known. Unless
-        it says otherwise nothing was submitted; a file of predictions that was written is kept.
+        No key or a wrong one, no such model, no open round, live data that are absent, old or not what the model
+        needs, invalid predictions, an upload that is refused or whose outcome is unknown. Unless the message states
+        otherwise nothing was submitted; a file of predictions that was written is kept.
     """
     if options.dry_run:
         return _dry_run(options, model, console)
@@ -263,7 +253,7 @@ def _of_round(work: _Work, listed: tuple[Submission, ...]) -> list[Submission]:
 
 
 def _refuse_old(files: LiveFiles, tracked: tuple[TrackedSubmission, ...], current: Round) -> None:
-    """Refuse live data that were the newest in an earlier round, whatever became of its submission."""
+    """Refuse live data that were the newest in an earlier round, whether or not they were submitted then."""
     rounds = [each.round for each in tracked if each.live_sha256 == files.sha256 and each.round < current.number]
     if rounds:
         raise UserError(
@@ -273,7 +263,7 @@ def _refuse_old(files: LiveFiles, tracked: tuple[TrackedSubmission, ...], curren
 
 
 def _fetch(options: SubmitOptions, model: RegisteredModel, version: str) -> LiveFiles:
-    # Not where the training data lie: a long download there would hold this one up beyond the round's end.
+    # Not the directory of the training data: a long download holds its lock, perhaps beyond the end of the round.
     return fetch_live(version, options.directory / "live" / version, bool(model.benchmark_columns))
 
 

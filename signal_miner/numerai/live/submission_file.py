@@ -1,4 +1,4 @@
-"""The file of a submission: checked, put in bytes, compared with what Numerai has."""
+"""The file of a submission: checked, written as CSV, compared with Numerai's copy."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ from numerai_tools.submissions import validate_submission_numerai
 from signal_miner.errors import UserError
 
 TOLERANCE = 1e-6
-"""How far a prediction that Numerai gives back may lie from the one that was sent."""
+"""Largest difference between a prediction that was sent and the one that Numerai gives back."""
 
 
 def checked_submission(predictions: pd.DataFrame, live_ids: pd.Index) -> pd.DataFrame:
-    """Bring predictions into the form that Numerai takes, and check them as Numerai does.
+    """Convert predictions into the form that Numerai accepts, and check them as Numerai does.
 
     Parameters
     ----------
     predictions : pandas.DataFrame
         Column ``prediction``, index the ids, in any order.
-    live_ids : pandas.Index
-        The ids of the live data.
 
     Returns
     -------
@@ -51,7 +49,7 @@ def checked_submission(predictions: pd.DataFrame, live_ids: pd.Index) -> pd.Data
     submission = pd.DataFrame({"id": np.asarray(live_ids, dtype=object), "prediction": values})
     try:
         validate_submission_numerai(pd.Series(np.asarray(live_ids, dtype=object)), submission)
-    except AssertionError as error:  # how numerai_tools says no
+    except AssertionError as error:  # how numerai_tools refuses
         raise _refusal(" ".join(str(error).split())) from None
     return submission
 
@@ -62,11 +60,11 @@ def as_csv(submission: pd.DataFrame) -> bytes:
 
 
 def same_predictions(body: bytes, other: bytes) -> bool:
-    """Tell whether two files have the same ids, in any order, and predictions equal to `TOLERANCE`."""
+    """Whether two files have the same ids, in any order, and predictions equal to `TOLERANCE`."""
     try:
         frames = [pd.read_csv(io.BytesIO(each), dtype={"id": str}).set_index("id") for each in (body, other)]
         values = [frame.sort_index()["prediction"] for frame in frames]
-    except (ValueError, KeyError):  # what pandas raises on what is no such file
+    except (ValueError, KeyError):  # not such a file
         return False
     if not values[0].index.equals(values[1].index):
         return False

@@ -1,4 +1,4 @@
-"""Submissions as tracked runs of MLflow, each with its file: written step by step, and read back."""
+"""Submissions as runs of MLflow, each with its file."""
 
 from __future__ import annotations
 
@@ -18,42 +18,31 @@ NUMERAI_MODEL = "signal_miner.numerai_model"
 LIVE_SHA256 = "signal_miner.live_sha256"
 
 UPLOADED_FILE = "signal_miner.uploaded_file"
-"""The name that the file got at Numerai; set before the submission is made, so that a cut-off one is recognised."""
+"""The file's name at Numerai; set before the submission is created, to recognise one that was interrupted."""
 
 SUBMISSION_ID = "signal_miner.submission_id"
 
 
 @dataclass(frozen=True)
 class TrackedSubmission:
-    """A submission as MLflow has it.
-
-    Attributes
-    ----------
-    run_id : str
-    round : int
-    numerai_model : str
-    status : str
-        MLflow's run status; ``RUNNING`` where it was cut off, or is at work.
-    live_sha256, uploaded_file, submission_id : str
-        ``""`` where it did not come to that.
-    """
+    """A submission as MLflow records it; ``""`` for what it did not reach."""
 
     run_id: str
     round: int
     numerai_model: str
-    status: str
+    status: str  # MLflow's run status
     live_sha256: str
     uploaded_file: str
     submission_id: str
 
     @property
     def running(self) -> bool:
-        """Whether it was cut off, or is at work."""
+        """Whether it is in progress or was interrupted."""
         return self.status == RUNNING
 
     @property
     def finished(self) -> bool:
-        """Whether it came to its end."""
+        """Whether its run ended successfully."""
         return self.status == FINISHED
 
 
@@ -63,7 +52,7 @@ class SubmissionRuns(RunStore):
     Parameters
     ----------
     tracking_uri : str or None
-        MLflow's own choice if None.
+        MLflow's default if None.
     experiment_id : str
         Where new runs go; earlier ones are found in every experiment.
 
@@ -79,17 +68,7 @@ class SubmissionRuns(RunStore):
 
     @reports_store_errors
     def begin(self, round_number: int, numerai_model: str, model: RegisteredModel, data_version: str) -> str:
-        """Create a run and return its id.
-
-        Parameters
-        ----------
-        round_number : int
-        numerai_model : str
-            Name of the model slot at Numerai.
-        model : RegisteredModel
-        data_version : str
-            Of the live data.
-        """
+        """Create a run and return its id; `data_version` is that of the live data."""
         params = {
             "round": round_number,
             "numerai_model": numerai_model,
@@ -105,48 +84,34 @@ class SubmissionRuns(RunStore):
 
     @reports_store_errors
     def log_live(self, run_id: str, sha256: str, era: str, rows: int) -> None:
-        """Note which live data the predictions are made from."""
+        """Record which live data the predictions are computed from."""
         self._write(run_id, {"live_sha256": sha256, "live_era": era, "rows": rows}, {})
         self._set_tags(run_id, {LIVE_SHA256: sha256})
 
     @reports_store_errors
     def log_file(self, run_id: str, path: Path) -> None:
-        """Keep the file of predictions as an artifact."""
+        """Log the file of predictions as an artifact."""
         self._client.log_artifact(run_id, str(path))
 
     @reports_store_errors
     def note_upload(self, run_id: str, uploaded_file: str) -> None:
-        """Note the name of the file at Numerai, before the submission is made of it."""
+        """Record the name of the file at Numerai, before the submission is created from it."""
         self._set_tags(run_id, {UPLOADED_FILE: uploaded_file})
 
     @reports_store_errors
     def note_submission(self, run_id: str, submission_id: str) -> None:
-        """Note the id that Numerai gave, before it is confirmed."""
+        """Record the id that Numerai gave, before it is confirmed."""
         self._set_tags(run_id, {SUBMISSION_ID: submission_id})
 
     @reports_store_errors
     def finish(self, run_id: str, submission_id: str, note: str) -> None:
-        """End a run well.
-
-        Parameters
-        ----------
-        run_id, submission_id : str
-        note : str
-            Markdown shown on the run's page.
-        """
+        """End a run successfully; `note` is Markdown for the run's page."""
         self._set_tags(run_id, {SUBMISSION_ID: submission_id, NOTE: note})
         self._client.set_terminated(run_id, FINISHED)
 
     @reports_store_errors
     def fail(self, run_id: str, error: BaseException | str) -> None:
-        """End a run that did not come to its end.
-
-        Parameters
-        ----------
-        run_id : str
-        error : BaseException or str
-            Told in one line, without passwords.
-        """
+        """End a run as failed, with the error in one line without passwords."""
         line = error if isinstance(error, str) else reason_of(error)
         self._set_tags(run_id, {ERROR: line, NOTE: line})
         self._client.set_terminated(run_id, FAILED)
