@@ -16,14 +16,10 @@ _FILES = {  # by version of Linux's control groups: limit, use, and the lines of
 
 
 def available_bytes() -> int:
-    """Return the bytes that are free for this process, those that it holds already included.
+    """Return the bytes that this process may use, those that it holds already included.
 
-    Returns
-    -------
-    int
-        The least of what the machine has free and what each control group that the process is in leaves of its limit;
-        cached files count as free. Containers are limited by such a group, of which the machine's own figures say
-        nothing.
+    This is the least of what is free on the machine and within the limit of each of the process's control groups,
+    which limit containers and are not part of the machine's own figures. Cached files count as free.
     """
     held = int(psutil.Process().memory_info().rss)
     groups = (min(limit, held + left) for limit, left in _limits_of_groups(_CGROUPS, _OWN_GROUPS))
@@ -31,7 +27,7 @@ def available_bytes() -> int:
 
 
 def _limits_of_groups(root: Path, own: Path) -> Iterator[tuple[int, int]]:
-    """Yield the limit of each limited group above this process, and what is left of it, in bytes."""
+    """Yield the limit of each limited group of this process, and what is left of it, in bytes."""
     try:
         lines = own.read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux

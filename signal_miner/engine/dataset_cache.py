@@ -1,4 +1,4 @@
-"""Binned datasets kept on disk, so that a fold is binned once for all studies on the same data."""
+"""A disk cache of binned datasets, so that a fold is binned once for all studies on the same data."""
 
 from __future__ import annotations
 
@@ -32,42 +32,30 @@ from signal_miner.experiment.plan import Plan
 T = TypeVar("T")
 
 FORMAT = 1
-"""Of an entry; another number makes other keys."""
+"""Version of an entry's format; part of its key."""
 
 RECORD = "entry.json"
-"""File of an entry that says what its other files have to be."""
+"""File of an entry that lists its other files with their checksums."""
 
 DISK_RESERVE_BYTES = 2**30
-"""Free bytes of the disk that are left to others."""
+"""Free bytes of the disk that the cache leaves."""
 
 LOCK_SECONDS = 60.0
-"""How long to wait while another process puts an entry in place."""
+"""How long to wait while another process moves an entry into place."""
 
 _ENTRY = re.compile("[0-9a-f]{64}")
 _ASIDE = ".aside-"
 _LOCK = ".lock"
 _CHUNK_BYTES = 2**24
-_FIRST_SECTION = 40  # after the token that LightGBM's binary files begin with
+_FIRST_SECTION = 40  # after the token at the start of LightGBM's binary files
 _LOG = logging.getLogger(__name__)
 
 
 def entry_key(dataset: Dataset, fold: Fold, known: NDArray[np.bool_] | None, params: dict[str, Any]) -> str:
-    """Return what a binned fold is stored under.
+    """Return the key of a binned fold: a SHA-256 over all that its bytes depend on, in hexadecimal digits.
 
-    Parameters
-    ----------
-    dataset : Dataset
-    fold : Fold
-        Its number does not matter.
-    known : ndarray of bool, shape (n_rows,), optional
-        Which rows of the training eras are kept; all if not given.
-    params : dict
-        LightGBM's parameters of a dataset, ``max_bin`` among them.
-
-    Returns
-    -------
-    str
-        SHA-256 in hexadecimal digits, over these, the data, and the versions of LightGBM and of the format.
+    `known` masks the rows of the training eras that are binned, shape (n_rows,); None for all. The fold's number is
+    not part of the key.
     """
     rows = None if known is None else [len(known), hashlib.sha256(np.packbits(known).tobytes()).hexdigest()]
     parts = {
@@ -91,18 +79,18 @@ class DatasetCache:
     Attributes
     ----------
     directory : Path
-        Made when the first entry is stored.
+        Created when the first entry is stored.
     limit_bytes : int
-        Of all entries; beyond it, those that were not used for longest are removed.
+        Of all entries; beyond it, the least recently used are removed.
     worth_seconds : float, default 5
-        What is built in less time is not worth storing.
+        Datasets that are built faster are not stored.
 
     Notes
     -----
-    An entry is a directory that is written aside and put in place whole. It holds column groups, not whole datasets:
-    what LightGBM loads takes twice the memory until it is merged. Each file is checked against the entry's record,
-    byte by byte, before LightGBM reads it, which bad files can crash. No failure to store, to read or to remove is
-    an error: the dataset is built again.
+    An entry is a directory that is written under a temporary name and renamed once complete. It holds column groups,
+    not whole datasets: a loaded dataset needs twice the memory until it is merged. Each file's checksum is compared
+    with the entry's record before LightGBM reads it, as damaged files can crash LightGBM. Failing to store, read or
+    remove an entry is logged and never an error: the dataset is built again.
     """
 
     directory: Path
@@ -110,21 +98,9 @@ class DatasetCache:
     worth_seconds: float = 5.0
 
     def load(self, key: str, params: dict[str, Any], rows: NDArray[np.int64] | None = None) -> Part | None:
-        """Return the training and validation rows that are stored; None where nothing whole is.
+        """Return a stored dataset, labelled 0; None where no intact one is stored.
 
-        Parameters
-        ----------
-        key : str
-            By `entry_key`.
-        params : dict
-            LightGBM's parameters of a dataset, as they were stored with.
-        rows : ndarray of int64, optional
-            Positions of the training rows to take; all if not given.
-
-        Returns
-        -------
-        tuple of lightgbm.Dataset, or None
-            The second is None for a fold without validation rows. Labels are 0.
+        `params` are those it was stored with; `rows` are the positions of the training rows to load, None for all.
         """
         entry = self.directory / key
         if not entry.is_dir():
@@ -132,7 +108,7 @@ class DatasetCache:
         try:
             found = merged(_parts(entry, key, params, rows))
         except (OSError, ValueError, KeyError, TypeError, lgb.basic.LightGBMError) as error:
-            _LOG.warning("binned dataset %s is removed, not used: %s", entry, error)
+            _LOG.warning("binned dataset %s is unusable and removed: %s", entry, error)
             self._remove(entry)
             return None
         with suppress(OSError):
@@ -140,21 +116,9 @@ class DatasetCache:
         return found
 
     def storing(self, key: str, parts: Iterable[Part], count: int) -> Iterator[Part]:
-        """Pass parts on and store them on the way; where there is no room or no right to write, say so in the log.
+        """Yield the `count` parts unchanged while storing them; failing to store them is logged.
 
-        Parameters
-        ----------
-        key : str
-            By `entry_key`.
-        parts : iterable of Part
-            As they are built, with labels of 0.
-        count : int
-            How many there will be.
-
-        Yields
-        ------
-        Part
-            Those of `parts`. The entry is in place when the last was taken; it is not if they end in an error.
+        The entry is complete once the iteration is exhausted; an error in `parts` discards it.
         """
         source = iter(parts)
         started = time.perf_counter()
@@ -169,7 +133,7 @@ class DatasetCache:
                     entry = None
                 yield part
                 del part  # or it would be held while the next is built
-            next(source, None)  # lets the source end what it has to
+            next(source, None)  # runs the code after the source's last yield
             if entry is not None:
                 self._attempted(entry.put_in_place)
         finally:
@@ -184,12 +148,12 @@ class DatasetCache:
             return None
 
     def lock(self) -> FileLock:
-        """Return the lock under which entries are put in place and leftovers are removed."""
+        """Return the lock for moving entries into place and removing leftovers."""
         return FileLock(self.directory / _LOCK, timeout=LOCK_SECONDS)
 
     def make_room(self, size: int) -> None:
-        """Remove entries, the one that was not used for longest first, until one of `size` bytes fits."""
-        entries = [each for each in self.directory.iterdir() if _ENTRY.fullmatch(each.name)]  # not what others put here
+        """Remove entries, the least recently used first, until one of `size` bytes fits."""
+        entries = [each for each in self.directory.iterdir() if _ENTRY.fullmatch(each.name)]  # no other files
         sizes = {entry: _size(entry) for entry in sorted(entries, key=_last_used)}
         for entry in tuple(sizes):
             if sum(sizes.values()) + size <= self.limit_bytes:
@@ -198,7 +162,7 @@ class DatasetCache:
             del sizes[entry]
 
     def _remove(self, entry: Path) -> None:
-        """Remove an entry: at once for those who look for it, then its files."""
+        """Remove an entry, renamed first so that no other process finds it half removed."""
         gone = self.directory / f"{_ASIDE}{uuid4().hex}"
         with suppress(OSError):
             entry.rename(gone)
@@ -206,7 +170,7 @@ class DatasetCache:
 
 
 class _Entry:
-    """An entry in writing, in a directory whose lock tells others that its process lives."""
+    """An entry being written, in a directory with a lock that shows others that this process is alive."""
 
     def __init__(self, cache: DatasetCache, key: str) -> None:
         self._cache = cache
@@ -221,7 +185,7 @@ class _Entry:
             self._lock.acquire()
 
     def write(self, number: int, part: Part, count: int) -> bool:
-        """Write a part; raise OSError where all of them would not fit."""
+        """Write a part; raise OSError if all `count` of them would not fit."""
         for name, dataset in zip(_names(number), part, strict=True):
             if dataset is not None:
                 dataset.save_binary(self._aside / name)
@@ -236,7 +200,7 @@ class _Entry:
         return True
 
     def put_in_place(self) -> None:
-        """Make it an entry, where no other process has stored the same meanwhile."""
+        """Move it into place, unless another process has stored the same entry meanwhile."""
         record = {"format": FORMAT, "lightgbm": lgb.__version__, "key": self._key, "files": self._files}
         (self._aside / RECORD).write_text(json.dumps(record), encoding="utf-8")
         with self._cache.lock():
@@ -247,7 +211,7 @@ class _Entry:
                 self._aside.rename(self._cache.directory / self._key)
 
     def close(self) -> None:
-        """Let go of what was not put in place."""
+        """Remove what was not moved into place."""
         self._lock.release()
         shutil.rmtree(self._aside, ignore_errors=True)
 
@@ -256,7 +220,7 @@ class _Entry:
 
 
 def _parts(entry: Path, key: str, params: dict[str, Any], rows: NDArray[np.int64] | None) -> Iterator[Part]:
-    """Yield an entry's parts, each checked; raise ValueError for what is not as its record says."""
+    """Yield an entry's parts, each checked; raise ValueError for files that differ from its record."""
     record = json.loads((entry / RECORD).read_text(encoding="utf-8"))
     files = record["files"]
     if record != {"format": FORMAT, "lightgbm": lgb.__version__, "key": key, "files": files}:
@@ -294,7 +258,7 @@ def _remove_leftovers(directory: Path) -> None:
             try:
                 lock.acquire()
             except Timeout:
-                continue  # its process lives
+                continue  # its process is alive
             lock.release()
         shutil.rmtree(left, ignore_errors=True)
 
@@ -308,9 +272,9 @@ def _sums(path: Path) -> dict[str, int]:
 
 
 def _check_whole(path: Path) -> None:
-    """Raise OSError for a file that LightGBM has cut short: it does not see that the last bytes found no room.
+    """Raise OSError for a truncated file: LightGBM does not notice when the disk is full for the last bytes.
 
-    Its binary files are sections, each with its length before it.
+    Its binary files are sections, each preceded by its length.
     """
     size, position = path.stat().st_size, _FIRST_SECTION
     with path.open("rb") as file:
@@ -324,7 +288,7 @@ def _check_whole(path: Path) -> None:
 def _size(entry: Path) -> int:
     with suppress(OSError):
         return sum(file.stat().st_size for file in entry.iterdir())
-    return 0  # it was removed by another process
+    return 0  # removed by another process
 
 
 def _last_used(entry: Path) -> float:
@@ -334,7 +298,7 @@ def _last_used(entry: Path) -> float:
 
 
 CACHE_DIRECTORY = DATA_DIRECTORY / "binned"
-"""Where binned datasets are kept between runs, below the working directory."""
+"""Where binned datasets are cached between runs, below the working directory."""
 
 
 def dataset_cache(plan: Plan) -> DatasetCache | None:

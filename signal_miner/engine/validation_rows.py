@@ -39,16 +39,8 @@ def fold_scorers(plan: Plan) -> dict[int, Scorer]:
 
 @dataclass(frozen=True, eq=False)
 class FoldRows:
-    """Labels of a fold's validation rows.
-
-    Attributes
-    ----------
-    ids, eras : pyarrow.Array of string
-        Id and era label of each row.
-    era_labels : tuple of str
-        The eras, ascending.
-    """
+    """Id and era label of each of a fold's validation rows."""
 
     ids: pa.Array
     eras: pa.Array
-    era_labels: tuple[str, ...]
+    era_labels: tuple[str, ...]  # distinct, ascending

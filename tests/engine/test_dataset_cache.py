@@ -110,7 +110,7 @@ def test_a_flipped_bit_anywhere_is_found_and_the_entry_rebuilt(dataset, folds, c
     path.write_bytes(content)
     caplog.clear()
     np.testing.assert_array_equal(predict(dataset, folds[0], cache), expected)
-    assert "is removed, not used" in caplog.text
+    assert "is unusable and removed" in caplog.text
     caplog.clear()
     np.testing.assert_array_equal(predict(dataset, folds[0], cache), expected)
     assert not caplog.records
@@ -168,7 +168,7 @@ def test_an_entry_that_is_not_whole_is_removed_and_rebuilt(dataset, folds, cache
     damage(*entries(cache), what)
     for fold, values in zip(folds[:2], expected, strict=True):
         np.testing.assert_array_equal(predict(dataset, fold, cache), values)
-    assert caplog.text.count("is removed, not used") == (2 if what == "entries swapped" else 1)
+    assert caplog.text.count("is unusable and removed") == (2 if what == "entries swapped" else 1)
     caplog.clear()
     for fold, values in zip(folds[:2], expected, strict=True):
         np.testing.assert_array_equal(predict(dataset, fold, cache), values)
