@@ -1,8 +1,9 @@
-"""The tables that commands print: the leaderboard, and an ensemble beside its members and the benchmark."""
+"""The tables that commands print: the leaderboard, an ensemble beside its members, a model on the holdout."""
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -10,37 +11,39 @@ from rich.console import Console
 from rich.table import Table
 
 from signal_miner.ensemble.maker import EnsembleSummary
-from signal_miner.ensemble.table import LEAST_IMPORTANT_FIRST, SCORES, as_shown, ensemble_frame
+from signal_miner.ensemble.table import COLUMNS, as_shown, ensemble_frame
+from signal_miner.scoring.columns import Column, least_important_first
 from signal_miner.tracking.leaderboard import Leaderboard, print_if_below
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.utils.console import fitting, for_a_table
 
-_COLUMNS = {
-    "CORR": "validation/corr",
-    "Sharpe": "validation/sharpe",
-    "max.\ndrawdown": "validation/max_drawdown",
-    "BMC": "validation/bmc",
-    "corr. with\nbenchmark": "validation/benchmark_corr",
-    "test\nCORR": "test/corr",
-    "test\nSharpe": "test/sharpe",
-    "trees": "n_estimators",
-    "best\ntrees": "best/trees",
-}
+if TYPE_CHECKING:
+    from signal_miner.holdout.evaluation import HoldoutResult
+    from signal_miner.holdout.model import EvaluatedModel
 
-
-_BEATS = "beats\nbenchmark"
-
-
-_LEAST_FIRST = (
-    "best\ntrees",
-    "trees",
-    "max.\ndrawdown",
-    "test\nCORR",
-    "corr. with\nbenchmark",
-    "BMC",
-    "CORR",
-    _BEATS,
-    "test\nSharpe",
+_LEADERBOARD = (
+    Column.of("validation/corr", priority=7),
+    Column.of("validation/sharpe"),
+    Column.of("validation/max_drawdown", priority=3),
+    Column.of("validation/bmc", priority=6),
+    Column.of("validation/benchmark_corr", priority=5),
+    Column.of("test/corr", priority=4, group="test"),
+    Column.of("test/sharpe", priority=9, group="test"),
+    Column("trees", "n_estimators", 0, priority=2),
+    Column("best\ntrees", "best/trees", 0, priority=1),
+    Column("beats\nbenchmark", "beats_benchmark", 0, priority=8),
+)
+_HOLDOUT = (
+    Column.of("corr", priority=6),
+    Column.of("sharpe"),
+    Column.of("max_drawdown", priority=3),
+    Column.of("bmc", priority=4),
+    Column.of("benchmark_corr", priority=1),
+)
+_HOLDOUT_BENCHMARK = (
+    Column.of("corr", priority=5, group="benchmark"),
+    Column.of("sharpe", priority=7, group="benchmark"),
+    Column.of("max_drawdown", priority=2, group="benchmark"),
 )
 
 
@@ -51,26 +54,20 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
     shown = [*board.places[:top], *([] if benchmark.rank <= top else [benchmark])]
 
     def table(left_out: Container[str]) -> Table:
-        columns = {head: key for head, key in _COLUMNS.items() if head not in left_out}
-        title = "Leaderboard by validation Sharpe (test is shown, never ranked by)"
-        made = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-        for head in ("", "run"):
-            made.add_column(head, no_wrap=True)
-        for head in columns:
-            made.add_column(head, justify="right", no_wrap=True)
-        if _BEATS not in left_out:
-            made.add_column(_BEATS, no_wrap=True)
+        columns = [column for column in _LEADERBOARD if column.head not in left_out]
+        made = _table("Leaderboard by validation Sharpe (test is shown, never ranked by)", "", "run")
+        for column in columns:
+            is_text = column.metric == "beats_benchmark"
+            made.add_column(column.head, justify="left" if is_text else "right", no_wrap=True)
         for place in shown:
             trial, is_benchmark = place.trial, place is benchmark
             if is_benchmark and benchmark.rank > top + 1:
                 made.add_row("", "…")
-            cells = [_cell(trial, key) for key in columns.values()]
-            if _BEATS not in left_out:
-                cells.append("" if is_benchmark else _beats(trial))
+            cells = [_leaderboard_cell(trial, column) for column in columns]
             made.add_row(str(place.rank), trial.name, *cells, style="bold yellow" if is_benchmark else None)
         return made
 
-    console.print(fitting(table, _LEAST_FIRST, console))
+    console.print(fitting(table, least_important_first(_LEADERBOARD), console))
     console.print(board.summary, highlight=False)
     first = next((place.trial for place in board.places if place.trial.number is not None), None)
     if first is not None:
@@ -79,15 +76,19 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
         console.print(said, highlight=False, soft_wrap=not console.is_terminal)
 
 
-def _cell(trial: TrackedTrial, key: str) -> str:
-    if key == "n_estimators":
-        return trial.params.get(key, "")
-    value = trial.metrics.get(key)
-    if value is None:
-        return "–"
-    if key == "best/trees":
-        return f"{value:.0f}"
-    return f"{value:.2f}" if key.endswith(("sharpe", "benchmark_corr", "drawdown")) else f"{value:.4f}"
+def _table(title: str, *heads: str) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for head in heads:
+        table.add_column(head, no_wrap=True)
+    return table
+
+
+def _leaderboard_cell(trial: TrackedTrial, column: Column) -> str:
+    if column.metric == "n_estimators":
+        return trial.params.get(column.metric, "")
+    if column.metric == "beats_benchmark":
+        return "" if trial.number is None else _beats(trial)
+    return column.text(trial.metrics.get(column.metric))
 
 
 def _beats(trial: TrackedTrial) -> str:
@@ -101,13 +102,13 @@ def print_ensemble(summary: EnsembleSummary, benchmark: TrackedTrial, console: C
     """Print an ensemble, and whether it is below the benchmark in test; fewer columns where the terminal is narrow."""
     console = for_a_table(console)
     ensemble = summary.tracked.ensemble
-    texts = as_shown(ensemble_frame(summary, benchmark)).set_axis(["weight", "trees", *SCORES], axis="columns")
+    heads = [column.head for column in COLUMNS]
+    texts = as_shown(ensemble_frame(summary, benchmark)).set_axis(heads, axis="columns")
 
     def table(left_out: Container[str]) -> Table:
         shown = texts[[head for head in texts if head not in left_out]]
         title = f"{summary.tracked.name.capitalize()}, chosen on validation (test is shown, never chosen by)"
-        made = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-        made.add_column("", no_wrap=True)
+        made = _table(title, "")
         for head in shown:
             made.add_column(str(head), justify="right", no_wrap=True)
         *members, itself, other = shown.itertuples(name=None)
@@ -118,7 +119,7 @@ def print_ensemble(summary: EnsembleSummary, benchmark: TrackedTrial, console: C
         made.add_row(*other, style="yellow")
         return made
 
-    console.print(fitting(table, LEAST_IMPORTANT_FIRST, console))
+    console.print(fitting(table, least_important_first(COLUMNS), console))
     print_if_below(summary.tracked.metrics, benchmark.metrics, console)
     if len(summary.members) > 1:
         between = summary.correlations[~np.eye(len(summary.members), dtype=bool)]
@@ -128,3 +129,31 @@ def print_ensemble(summary: EnsembleSummary, benchmark: TrackedTrial, console: C
         )
     if ensemble.neutralization:
         console.print(f"Neutralised to {ensemble.neutralization.to}, proportion {ensemble.neutralization.proportion:g}")
+
+
+def print_holdout(judgement: HoldoutResult, benchmark: TrackedTrial, model: EvaluatedModel, console: Console) -> None:
+    """Print a model beside the benchmark in validation, test and holdout, and the result in a sentence."""
+
+    def table(left_out: Container[str]) -> Table:
+        made = _table(f"{model.name.capitalize()} beside the benchmark", "")
+        own, other = (
+            [column for column in columns if column.head not in left_out] for columns in (_HOLDOUT, _HOLDOUT_BENCHMARK)
+        )
+        for columns, style in ((own, None), (other, "yellow")):
+            for column in columns:
+                made.add_column(column.head, justify="right", no_wrap=True, style=style)
+
+        def cells(own_scores: Mapping[str, float], other_scores: Mapping[str, float], prefix: str = "") -> list[str]:
+            pairs = ((own, own_scores), (other, other_scores))
+            return [column.text(scores.get(prefix + column.metric)) for columns, scores in pairs for column in columns]
+
+        for part in ("validation", "test"):
+            made.add_row(part, *cells(model.metrics, benchmark.metrics, f"{part}/"))
+        made.add_section()
+        scores = judgement.scores
+        made.add_row("holdout", *cells(scores.model_scores, scores.benchmark_scores), style="bold")
+        return made
+
+    console = for_a_table(console)
+    console.print(fitting(table, least_important_first((*_HOLDOUT, *_HOLDOUT_BENCHMARK)), console))
+    console.print(f"Holdout {judgement.opening.eras}, opened for {model.name}: {judgement.opening.result}.")

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from signal_miner.ensemble.maker import EnsembleSummary
+from signal_miner.scoring.columns import Column
 from signal_miner.tracking.records import TrackedTrial
 
-SCORES = {
-    "CORR": "validation/corr",
-    "Sharpe": "validation/sharpe",
-    "BMC": "validation/bmc",
-    "corr. with\nbenchmark": "validation/benchmark_corr",
-    "test\nCORR": "test/corr",
-    "test\nSharpe": "test/sharpe",
-    "test\nBMC": "test/bmc",
-}
-LEAST_IMPORTANT_FIRST = (
-    "test\nBMC",
-    "corr. with\nbenchmark",
-    "test\nCORR",
-    "BMC",
-    "trees",
-    "CORR",
-    "weight",
-    "test\nSharpe",
+COLUMNS = (
+    Column("weight", "weight", 2, priority=7),
+    Column("trees", "trees", 0, priority=5),
+    Column.of("validation/corr", priority=6),
+    Column.of("validation/sharpe"),
+    Column.of("validation/bmc", priority=4),
+    Column.of("validation/benchmark_corr", priority=2),
+    Column.of("test/corr", priority=3, group="test"),
+    Column.of("test/sharpe", priority=8, group="test"),
+    Column.of("test/bmc", priority=1, group="test"),
 )
+_SCORES = tuple(column.metric for column in COLUMNS[2:])
 
 
 def ensemble_frame(summary: EnsembleSummary, benchmark: TrackedTrial) -> pd.DataFrame:
@@ -54,14 +47,20 @@ def ensemble_frame(summary: EnsembleSummary, benchmark: TrackedTrial) -> pd.Data
     frame = pd.DataFrame(index=names)
     frame["weight"] = pd.Series([member.weight for member in members], names[: len(members)], dtype=np.float64)
     frame["trees"] = pd.Series([member.trees for member in members], names[: len(members)], dtype="Int64")
-    for score in SCORES.values():
+    for score in _SCORES:
         frame[score] = pd.Series([metrics.get(score, np.nan) for metrics in models.values()], names, dtype=np.float64)
     return frame
 
 
 def as_shown(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the texts of a table of `ensemble_frame`, as a person reads it."""
-    shown = {name: [_cell(str(name), value) for value in column] for name, column in frame.items()}
+    missing = {column.metric: "–" if column.metric in _SCORES else "" for column in COLUMNS}
+    shown = {
+        column.metric: [
+            missing[column.metric] if pd.isna(value) else column.text(value) for value in frame[column.metric]
+        ]
+        for column in COLUMNS
+    }
     return pd.DataFrame(shown, index=frame.index)
 
 
@@ -69,11 +68,3 @@ def _at_best(metrics: Mapping[str, float]) -> dict[str, float]:
     """Return a trial's metrics at its best checkpoint, by the names of those at the drawn number of trees."""
     best = ((name, name.removeprefix("best/")) for name in metrics if name.startswith("best/"))
     return {short.replace("_", "/", 1): metrics[name] for name, short in best}
-
-
-def _cell(name: str, value: Any) -> str:
-    if pd.isna(value):
-        return "–" if name in SCORES.values() else ""
-    if name == "trees":
-        return str(value)
-    return f"{value:.2f}" if name == "weight" or name.endswith(("sharpe", "_corr")) else f"{value:.4f}"

@@ -15,7 +15,7 @@ from signal_miner.report.gallery import page_figures
 from signal_miner.report.sentences import judgement_notes, relation_sentence, verdict_sentence
 from signal_miner.report.style import THEME, png, svg
 from signal_miner.report.summary import headline, others_text, relation_facts, summary_lines, uniqueness_sentence
-from signal_miner.report.tables import COLUMNS, SECTIONS, findings, leaderboard_rows
+from signal_miner.report.tables import SECTIONS, column_heads, findings, leaderboard_rows
 from signal_miner.utils.files import write_whole
 
 PAGE = "report.html"
@@ -94,7 +94,7 @@ def render_page(
         sources=sorted(set(sources.values())),
         relation_source=sources.get("relation", ""),
         figures=figures,
-        columns=COLUMNS,
+        columns=column_heads(),
         sections={section: _SECTION_NOTES[section] for section in SECTIONS},
         theme=THEME,
         others=others_text(contents),

@@ -8,19 +8,14 @@ from dataclasses import dataclass
 from signal_miner.overfitting.records import INTERVAL_LEVEL, Estimate, ModelJudgement
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.sentences import deflation_sentence, overfitting_sentence, superiority_sentence
+from signal_miner.scoring.columns import Column
 from signal_miner.scoring.study_scores import TEST, VALIDATION, WHOLE
 from signal_miner.tracking.leaderboard import RankedTrial, make_leaderboard
 from signal_miner.utils.formatting import UNKNOWN, number_text, percent_text, probability_text
 
 SECTIONS = (VALIDATION, TEST, WHOLE)
-COLUMNS = {
-    "CORR": ("corr", 4),
-    "Sharpe": ("sharpe", 2),
-    "draw\u00addown": ("max_drawdown", 2),
-    "BMC": ("bmc", 4),
-    "corr. with bench\u00admark": ("benchmark_corr", 2),
-}
-"""Metric and digits of each section's columns, by heading."""
+COLUMNS = tuple(Column.of(metric) for metric in ("corr", "sharpe", "max_drawdown", "bmc", "benchmark_corr"))
+"""Of each section."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +67,12 @@ def leaderboard_rows(contents: ReportContents, top: int = 15) -> tuple[Row, ...]
     benchmark = next(place for place in board.places if place.trial.number is None)
     places = sorted([*trials, benchmark], key=lambda place: place.rank)
     return tuple(_row(place, verdicts) for place in places)
+
+
+def column_heads() -> list[str]:
+    """Return the headings of a section's columns, with soft hyphens, as the page has many columns."""
+    heads = (column.head.replace("\n", " ").removeprefix("max. ") for column in COLUMNS)
+    return [head.replace("drawdown", "draw\u00addown").replace("benchmark", "bench\u00admark") for head in heads]
 
 
 def findings(contents: ReportContents, sources: Mapping[str, str]) -> tuple[Finding, ...]:
@@ -154,9 +155,9 @@ def _row(place: RankedTrial, leaders: Mapping[int, ModelJudgement]) -> Row:
         beats="" if is_benchmark else "yes" if beats else "no",
         held="" if is_benchmark or not beats else "yes" if held else "no",
         cells=tuple(
-            number_text(metrics.get(f"{section}/{metric}"), digits)
+            number_text(metrics.get(f"{section}/{column.metric}"), column.digits)
             for section in SECTIONS
-            for metric, digits in COLUMNS.values()
+            for column in COLUMNS
         ),
         trees=f"{best} of {trial.params.get('n_estimators', UNKNOWN)}",
         is_benchmark=is_benchmark,

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from signal_miner.cli import holdout
-from signal_miner.cli.tables import print_ensemble, print_leaderboard
+from signal_miner.cli.tables import print_ensemble, print_holdout, print_leaderboard
 from signal_miner.ensemble.maker import EnsembleSummary
 from signal_miner.ensemble.members import Ensemble, Member
 from signal_miner.ensemble.runs import TrackedEnsemble
@@ -50,7 +49,7 @@ def opened(console: Console) -> None:
         opening=SimpleNamespace(eras="0089–0100", result="CORR 0.0123"),
     )
     model = SimpleNamespace(name="ensemble 12", metrics=CONTENTS.trials[0].metrics)
-    holdout._print(judgement, SimpleNamespace(benchmark=BENCHMARK), model, console)
+    print_holdout(judgement, BENCHMARK, model, console)
 
 
 def printed(table: object, width: int, terminal: bool = True) -> list[str]:
