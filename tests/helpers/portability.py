@@ -1,4 +1,4 @@
-"""Reads source as Windows or macOS would run it, and finds what they lack."""
+"""Reads source code as Windows or macOS would run it, and finds what they lack."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class System:
-    """What a system calls itself, and what Python lacks there."""
+    """A system's names, and what Python lacks on it."""
 
     platform: str
     os_name: str
@@ -53,15 +53,15 @@ SYSTEMS = (
     ),
 )
 
-_WHEREVER = ("/tmp", "/var/", "/dev/", "/home/", "/usr/", "/etc/", "/root/", "C:")
-"""How places begin that are not everywhere; /proc and /sys are read by those who look first whether they are there."""
+_ABSOLUTE = ("/tmp", "/var/", "/dev/", "/home/", "/usr/", "/etc/", "/root/", "C:")
+"""Prefixes of absolute paths that do not exist on every system; /proc and /sys are only read after a check."""
 
 _TEXT_METHODS = {"read_text": 0, "write_text": 1}
 """Methods of a path that fall back on the system's encoding, and the place of `encoding` among their arguments."""
 
 
 class Scan:
-    """Walks through a file as one system would: along the branches that it takes.
+    """Walks through a file along the branches that one system would take.
 
     Parameters
     ----------
@@ -74,11 +74,11 @@ class Scan:
         self.found: list[str] = []
 
     def read(self, source: str) -> list[str]:
-        """Return what stands in the way, with its line."""
+        """Return the unportable code, with its line."""
         tree = ast.parse(source)
         for node in ast.walk(tree):
             body = getattr(node, "body", None)
-            if isinstance(body, list):  # a string that stands alone is no value
+            if isinstance(body, list):  # a string on its own is a docstring, not a value
                 self._docstrings |= {id(line.value) for line in body if isinstance(line, ast.Expr)}
         self._block(tree.body)
         return self.found
@@ -88,9 +88,9 @@ class Scan:
         for statement in body:
             if isinstance(statement, ast.If):
                 self._expression(statement.test)
-                taken = self._truth(statement.test)
-                left = [self._block(statement.body)] if taken is not False else []
-                left += [self._block(statement.orelse)] if taken is not True else []
+                outcome = self._truth(statement.test)
+                left = [self._block(statement.body)] if outcome is not False else []
+                left += [self._block(statement.orelse)] if outcome is not True else []
                 if all(left):
                     return True
             elif isinstance(statement, ast.Try):
@@ -137,10 +137,10 @@ class Scan:
 
     def _expression(self, node: ast.AST) -> None:
         if isinstance(node, ast.IfExp):
-            taken = self._truth(node.test)
+            outcome = self._truth(node.test)
             self._expression(node.test)
             for wanted, part in ((True, node.body), (False, node.orelse)):
-                if taken is None or taken is wanted:
+                if outcome is None or outcome is wanted:
                     self._expression(part)
             return
         if isinstance(node, ast.BoolOp):
@@ -156,7 +156,7 @@ class Scan:
             if name == "os.path":
                 self._note(node, "os.path in place of pathlib")
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if id(node) not in self._docstrings and node.value.startswith(_WHEREVER):
+            if id(node) not in self._docstrings and node.value.startswith(_ABSOLUTE):
                 self._note(node, f"a place of its own: {node.value!r}")
         elif isinstance(node, ast.Call):
             self._call(node)

@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md, CHANGELOG.md and the README name exists."""
+"""Everything that CONTRIBUTING.md, CHANGELOG.md and the README name exists."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def inline_code(text: str) -> list[str]:
 
 
 def names(text: str) -> Iterator[str]:
-    """Yield what could name a file, a module or an object of one."""
+    """Yield the words that could name a file, a module or an object in one."""
     for code in inline_code(text):
         for word in code.split():
             if re.fullmatch(r"\.?\w[\w./-]*", word) and "NAME" not in word:
@@ -90,6 +90,6 @@ def test_the_changelog_has_the_newest_study_format():
 
 
 @pytest.mark.parametrize("lock", ["requirements.txt", "requirements-dev.txt"])
-def test_a_lock_is_refreshed_as_it_was_made(lock):
-    made = (ROOT / lock).read_text(encoding="utf-8").splitlines()[1].removeprefix("#").strip()
-    assert f"\n{made}\n" in CONTRIBUTING
+def test_the_documented_command_refreshes_the_lock(lock):
+    command = (ROOT / lock).read_text(encoding="utf-8").splitlines()[1].removeprefix("#").strip()
+    assert f"\n{command}\n" in CONTRIBUTING

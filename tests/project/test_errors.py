@@ -1,4 +1,4 @@
-"""A user's mistake in a notebook: one line, as IPython itself shows it."""
+"""A user's mistake in a notebook is shown by IPython in one line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_notebook_shows_a_mistake_as_one_line(tmp_path):
     assert shown_by_ipython(cell, tmp_path).strip() == "UserError: experiment file 'no.toml' does not exist"
 
 
-def test_a_mistake_found_while_another_error_was_handled_is_one_line_too(tmp_path):
+def test_a_mistake_found_while_handling_another_error_is_one_line(tmp_path):
     cell = (
         "from signal_miner.errors import UserError\n"
         "try:\n    1 / 0\nexcept ZeroDivisionError as error:\n    raise UserError('count = 0\\nis none') from error"

@@ -1,4 +1,4 @@
-"""`mlflow run` as the README gives it, in a copy of the project."""
+"""`mlflow run` as in the README, in a copy of the project."""
 
 from __future__ import annotations
 

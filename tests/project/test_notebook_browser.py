@@ -36,7 +36,7 @@ pytestmark = [
 ]
 
 TRIALS = 600
-"""Enough that mining does not end before the test has checked it, on any machine."""
+"""Enough that mining is still running when the test checks it, on any machine."""
 
 SECONDS = 90.0
 SWITCHES = (
@@ -199,12 +199,12 @@ def page(project: Path) -> Iterator[Page]:
 
 
 def ran(cell: dict[str, Any]) -> bool:
-    """Return whether a cell has run to its end, and has its number."""
+    """Return whether a cell has finished and shows its number."""
     return re.fullmatch(r"\[\d+\]:", cell["prompt"]) is not None
 
 
 def width(cell: dict[str, Any]) -> float:
-    """Return how long the bar in a cell's output is, in percent."""
+    """Return the length of the bar in a cell's output, in percent."""
     (share,) = filter(None, cell["widths"])
     return float(share.removesuffix("%"))
 

@@ -1,4 +1,4 @@
-"""Windows and macOS are not excluded by construction: no file uses what they lack, and processes may be spawned."""
+"""No module uses what Windows or macOS lack, and mining works in spawned processes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_no_file_uses_what_windows_or_macos_lack() -> None:
         ("file = open(folder + '/x', 'rb')", "line 1 on win32: a path joined by hand"),
         ("text = path.read_text()", "line 1 on win32: read_text in the system's encoding"),
         ("path.write_text(text)", "line 1 on win32: write_text in the system's encoding"),
-        # The wrong branch, or one that comes all the same.
+        # The wrong branch, or code that runs after it.
         ("if sys.platform == 'win32':\n    os.fork()", "line 2 on win32: os.fork"),
         ("if os.name != 'posix':\n    log()\nos.setsid()", "line 3 on win32: os.setsid"),
         ("if ready:\n    return\nimport pwd", "line 3 on win32: import of pwd"),
@@ -60,7 +60,7 @@ def test_no_file_uses_what_windows_or_macos_lack() -> None:
         ("try:\n    import pwd\nexcept OSError:\n    pass", "line 2 on win32: import of pwd"),
     ],
 )
-def test_what_keeps_a_system_out_is_found(source: str, found: str) -> None:
+def test_unportable_code_is_found(source: str, found: str) -> None:
     assert found in scan(source)
 
 
@@ -83,25 +83,25 @@ def test_what_keeps_a_system_out_is_found(source: str, found: str) -> None:
         "text = (folder / 'x').read_text(encoding='utf-8')",
     ],
 )
-def test_what_is_guarded_or_only_told_is_not(source: str) -> None:
+def test_guarded_code_and_comments_are_not_reported(source: str) -> None:
     assert scan(source) == []
 
 
 def mine_four(directory: Path) -> None:
-    """Be a process of its own that mines: with the command's `main`."""
+    """Mine four trials with the command's `main`; runs in a process of its own."""
     done = mine_here(directory, "--trials", "4")
     if done.returncode != 0:
         raise RuntimeError(done.stderr)
 
 
 def start_and_end(directory: Path) -> None:
-    """Be a process of its own that starts a miner, and ends."""
+    """Start a miner and exit; runs in a process of its own."""
     with chdir(directory):
         signal_miner.start_mining("tiny.toml", report=False)
 
 
 def spawn(target: Callable[[Path], None], directory: Path) -> None:
-    """Run a function in a process that Windows and macOS would start likewise, to its end."""
+    """Run a function to its end in a spawned process, as Windows and macOS start them."""
     process = multiprocessing.get_context("spawn").Process(target=target, args=(directory,))
     process.start()
     process.join(120)
@@ -120,7 +120,7 @@ def test_a_spawned_process_mines_the_same_study(tmp_path: Path) -> None:
     spawn(mine_four, there)
     spawn(start_and_end, in_background)
     miner = signal_miner.attach("tiny", study_storage=str(in_background / "studies"))
-    assert miner.progress().running  # though who started it is gone
+    assert miner.progress().running  # although the process that started it has exited
     assert miner.wait(timeout=120).state == "finished"
     assert len(outcome(here)) == 4
     assert outcome(there) == outcome(in_background) == outcome(here)
@@ -129,7 +129,7 @@ def test_a_spawned_process_mines_the_same_study(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("platform", "flags"), [("win32", 0x0800_0000 | 0x0200), ("darwin", 0), ("linux", 0)], ids=lambda value: str(value)
 )
-def test_a_miner_has_no_window_and_no_console_to_be_interrupted_by(
+def test_a_background_miner_has_no_window_and_no_console(
     platform: str, flags: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: list[dict[str, Any]] = []
@@ -139,8 +139,8 @@ def test_a_miner_has_no_window_and_no_console_to_be_interrupted_by(
         return SimpleNamespace(pid=1234, stdin=BytesIO())
 
     order = {"arguments": ["mine", "--experiment", "-"], "handed": "what is handed", "log": str(tmp_path / "miner.log")}
-    told = StringIO()
-    system = SimpleNamespace(platform=platform, executable="python", stdin=StringIO(json.dumps(order)), stdout=told)
+    stdout = StringIO()
+    system = SimpleNamespace(platform=platform, executable="python", stdin=StringIO(json.dumps(order)), stdout=stdout)
     library = SimpleNamespace(
         Popen=popen, PIPE=-1, STDOUT=-2, CREATE_NO_WINDOW=0x0800_0000, CREATE_NEW_PROCESS_GROUP=0x0200
     )
@@ -149,6 +149,6 @@ def test_a_miner_has_no_window_and_no_console_to_be_interrupted_by(
     detached._start_and_end()
     (process,) = started
     assert process["command"] == ["python", "-P", "-m", "signal_miner", "mine", "--experiment", "-"]
-    assert process["creationflags"] == flags  # Windows' own numbers
-    assert process["start_new_session"] is True  # which Windows passes over
-    assert told.getvalue() == "1234"
+    assert process["creationflags"] == flags  # the values of Windows
+    assert process["start_new_session"] is True  # ignored by Windows
+    assert stdout.getvalue() == "1234"

@@ -1,4 +1,4 @@
-"""The README and the docs pages say what the project does today."""
+"""The README and the docs pages match the project."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 ENTRY_POINTS = yaml.safe_load((ROOT / "MLproject").read_text(encoding="utf-8"))["entry_points"]
 
 
-def test_the_first_lines_of_the_demo_are_the_ones_shown(tmp_path):
+def test_the_first_lines_of_the_demo_are_as_shown(tmp_path):
     experiment = load_experiment(ROOT / "experiments" / "demo.toml")
     dataset = open_source("demo", experiment.feature_set, experiment.scoring_target, directory=tmp_path)
     lines = describe_plan(make_plan(experiment, dataset))
@@ -31,7 +31,7 @@ def test_the_first_lines_of_the_demo_are_the_ones_shown(tmp_path):
     assert "\n".join(lines) in shown
 
 
-def test_the_experiment_shown_is_one():
+def test_the_experiment_shown_is_valid():
     (block,) = all_blocks("toml")
     experiment = parse_experiment(tomllib.loads(block.text))
     assert experiment.name == "mine_my_own"

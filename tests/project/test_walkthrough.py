@@ -28,7 +28,7 @@ def outputs(notebook: Any) -> list[Any]:
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 
 
-def test_it_has_eight_steps_each_explained_and_each_with_code(committed: Any) -> None:
+def test_it_has_eight_explained_steps_with_code(committed: Any) -> None:
     heads = [cell for cell in committed.cells if cell.cell_type == "markdown" and cell.source.startswith("## ")]
     assert [head.source[3] for head in heads] == [str(step) for step in range(1, STEPS + 1)]
     for head in heads:
@@ -63,7 +63,7 @@ def test_it_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = []
-    # As for a reader: the notebook's own first cell finds the project.
+    # As for a user, the notebook's first cell has to find the project.
     kept = {name: value for name, value in environment().items() if name not in ("PYTHONPATH", "MPLBACKEND")}
     client = NotebookClient(
         notebook, timeout=280, kernel_name="python3", resources={"metadata": {"path": str(project / "experiments")}}

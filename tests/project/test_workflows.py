@@ -1,4 +1,4 @@
-"""What the GitHub workflows and the pre-commit hooks run exists: make targets, files, and tools of the lock."""
+"""The GitHub workflows and the pre-commit hooks run existing make targets, files, and tools of the lock."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_a_workflow_runs_what_exists(line: str) -> None:
+def test_workflows_run_existing_commands(line: str) -> None:
     words = shlex.split(line, comments=True)
     assert words[0] in RUNNERS, line
     if words[0] == "make":
@@ -57,13 +57,13 @@ def test_a_workflow_uses_files_and_jobs_that_exist(path: Any) -> None:
             assert cached is None or (ROOT / cached).is_file()
 
 
-def test_the_pythons_are_those_of_the_readme() -> None:
+def test_workflows_use_the_python_versions_of_the_readme() -> None:
     matrix = loaded(ROOT / ".github" / "workflows" / "ci.yml")["jobs"]["test"]["strategy"]["matrix"]
     assert matrix["python"] == ["3.11", "3.12", "3.13"]
     assert "Python 3.11, 3.12 or 3.13" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_a_hook_runs_a_tool_of_the_lock() -> None:
+def test_hooks_run_tools_of_the_lock() -> None:
     (repository,) = loaded(ROOT / ".pre-commit-config.yaml")["repos"]
     assert repository["repo"] == "local"
     for hook in repository["hooks"]:
