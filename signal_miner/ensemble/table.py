@@ -28,11 +28,6 @@ _SCORES = tuple(column.metric for column in COLUMNS[2:])
 def ensemble_frame(summary: EnsembleSummary, benchmark: TrackedTrial) -> pd.DataFrame:
     """Return an ensemble's members at their best checkpoints, itself, and the benchmark.
 
-    Parameters
-    ----------
-    summary : EnsembleSummary
-    benchmark : TrackedTrial
-
     Returns
     -------
     pandas.DataFrame

@@ -50,7 +50,6 @@ def sharpe_estimate(scores: NDArray[np.float64], overlap_eras: int, seed: int) -
         In the order of the eras; NaN eras are left out.
     overlap_eras : int
         Eras after an era whose targets share returns with its own. Blocks are longer than that on average.
-    seed : int
 
     Returns
     -------
@@ -78,12 +77,6 @@ def sharpe_difference(
     ----------
     scores, benchmark : ndarray of float64, shape (n_eras,)
         Of the same eras, in their order; eras in which either is NaN are left out.
-    overlap_eras : int
-    seed : int
-
-    Returns
-    -------
-    Estimate
     """
     known = ~(np.isnan(scores) | np.isnan(benchmark))
     pair = np.stack([scores[known], benchmark[known]], axis=1)
@@ -105,11 +98,6 @@ def block_length(scores: NDArray[np.float64], overlap_eras: int) -> int:
     ----------
     scores : ndarray of float64, shape (n_eras,)
         Without NaN.
-    overlap_eras : int
-
-    Returns
-    -------
-    int
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         optimal = float(optimal_block_length(scores)["stationary"].iloc[0]) if np.ptp(scores) > 0 else 1.0
@@ -123,10 +111,8 @@ def block_weights(n_eras: int, length: int, seed: int) -> NDArray[np.float64]:
 
     Parameters
     ----------
-    n_eras : int
     length : int
         Mean length of a block, in eras.
-    seed : int
 
     Returns
     -------

@@ -47,7 +47,6 @@ def deflate(scores: StudyScores, leaders: int) -> tuple[Deflation, NDArray[np.fl
 
     Parameters
     ----------
-    scores : StudyScores
     leaders : int
         How many of the first trials to deflate.
 

@@ -53,7 +53,6 @@ def judge(scores: StudyScores, leaders: int = 10, seed: int = 0) -> Judgement:
 
     Parameters
     ----------
-    scores : StudyScores
     leaders : int, default 10
         How many of the first trials are judged, at most.
     seed : int, default 0

@@ -99,7 +99,6 @@ class Superiority:
     ----------
     p_lower, p_consistent, p_upper : float
         Of the hypothesis that none does; the upper one is White's reality check.
-    n_trials : int
     """
 
     p_lower: float
@@ -145,15 +144,12 @@ class ModelJudgement:
 
     Attributes
     ----------
-    name : str
-    number : int
     sharpe : mapping of str to Estimate
         By section, ``validation`` and ``test``: of its eras' CORR, as drawn.
     sharpe_over_benchmark : mapping of str to Estimate
         By section: less the benchmark's.
     deflated_sharpe : float
         Probability that the true validation Sharpe is above what luck alone gives the best of so many tries.
-    verdict : Verdict
     """
 
     name: str
@@ -172,8 +168,6 @@ class Judgement:
     ----------
     leaders : tuple of ModelJudgement
         The first trials by validation Sharpe, best first.
-    deflation : Deflation
-    relation : Relation
     overfitting : Overfitting or None
         None where the eras are too few for blocks longer than the targets' overlap, or there is one trial.
     superiority : Superiority or None

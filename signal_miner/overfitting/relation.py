@@ -33,11 +33,6 @@ def relation(scores: StudyScores, seed: int) -> Relation:
     deviation of Fisher's transformation ``artanh`` of the rank correlations that result, widened by what samples of
     blocks vary too little in short series, as the intervals of `signal_miner.overfitting.bootstrap` are.
 
-    Parameters
-    ----------
-    scores : StudyScores
-    seed : int
-
     Returns
     -------
     Relation

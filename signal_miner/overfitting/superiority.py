@@ -45,7 +45,6 @@ def superior_predictive_ability(
         Eras that are NaN here, or for all trials, are left out.
     overlap_eras : int
         Eras after an era whose targets share returns with its own; blocks are longer than that on average.
-    seed : int
 
     Returns
     -------

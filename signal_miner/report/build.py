@@ -30,8 +30,6 @@ class ReportSummary:
 
     Attributes
     ----------
-    study : TrackedStudy
-    tracking_uri : str
     lines : tuple of str
         Six, for a person.
     address : str
@@ -50,7 +48,6 @@ class SkillOrLuck:
 
     Attributes
     ----------
-    study : str
     verdict : str
         ``skill``, ``unclear`` or ``luck``.
     deflated_sharpe : float
@@ -83,10 +80,6 @@ def skill_or_luck(study: str | StudyReference | None = None, tracking_uri: str |
     tracking_uri : str, optional
         MLflow store; the reference's, or else MLflow's own choice, if not given.
 
-    Returns
-    -------
-    SkillOrLuck
-
     Raises
     ------
     UserError
@@ -104,11 +97,6 @@ def read_contents(name: str | None, tracking_uri: str | None) -> tuple[TrackedSt
     ----------
     name : str, optional
         The study's name or its beginning; the newest if not given.
-    tracking_uri : str, optional
-
-    Returns
-    -------
-    TrackedStudy, ReportContents
 
     Raises
     ------
@@ -146,13 +134,8 @@ def make_report(name: str | None = None, tracking_uri: str | None = None, copy: 
     ----------
     name : str, optional
         The study's name or its beginning; the newest if not given.
-    tracking_uri : str, optional
     copy : Path, optional
         Directory in which the files are left, too.
-
-    Returns
-    -------
-    ReportSummary
 
     Raises
     ------

@@ -24,11 +24,8 @@ class ReportContents:
         When the report was made.
     plan : mapping of str to object
         As `signal_miner.plan.plan_record` writes it.
-    scores : StudyScores
-    judgement : Judgement
     trials : tuple of TrackedTrial
         The finished trials in the order of `scores.names`: best first, by validation Sharpe.
-    benchmark : TrackedTrial
     correlations : Correlations or None
         Of the leaders and the benchmark; None where their predictions are not at hand.
     holdout : str or None

@@ -28,13 +28,8 @@ def cumulative_corr_figure(scores: StudyScores, plan: Mapping[str, Any]) -> Figu
 
     Parameters
     ----------
-    scores : StudyScores
     plan : mapping of str to object
         As `signal_miner.plan.plan_record` writes it, for the purges.
-
-    Returns
-    -------
-    Figure
     """
     figure = new_figure(4.7, "Cumulative CORR, era by era")
     axes = figure.add_subplot()
@@ -55,16 +50,7 @@ def cumulative_corr_figure(scores: StudyScores, plan: Mapping[str, Any]) -> Figu
 
 @drawing()
 def corr_by_trees_figure(scores: StudyScores) -> Figure:
-    """Draw mean CORR against number of trees for the first five trials; marked is the highest validation Sharpe.
-
-    Parameters
-    ----------
-    scores : StudyScores
-
-    Returns
-    -------
-    Figure
-    """
+    """Draw mean CORR against number of trees for the first five trials; marked is the highest validation Sharpe."""
     figure = new_figure(4.2, "CORR by number of trees")
     panels = dict(zip((VALIDATION, TEST), figure.subplots(1, 2, sharey=True), strict=True))
     for place, (color, style) in enumerate(LEADERS[: len(scores.names)]):

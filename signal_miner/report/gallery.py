@@ -29,7 +29,6 @@ class PageFigure:
     ----------
     name : str
         Of its file, without the ending.
-    figure : Figure
     caption : str
         What to look for in it.
     description : str

@@ -34,14 +34,8 @@ def luck_figure(scores: StudyScores, deflation: Deflation, overfitting: Overfitt
 
     Parameters
     ----------
-    scores : StudyScores
-    deflation : Deflation
     overfitting : Overfitting or None
         Without it the lower panel is left out.
-
-    Returns
-    -------
-    Figure
     """
     figure = new_figure(5.0 if overfitting is None else 7.0, "Luck: what so many tries give without skill")
     panels = figure.subplots(1 if overfitting is None else 2, squeeze=False)[:, 0]
@@ -61,10 +55,6 @@ def intervals_figure(scores: StudyScores, leaders: Sequence[ModelJudgement]) -> 
         For the benchmark's Sharpe.
     leaders : sequence of ModelJudgement
         Best first.
-
-    Returns
-    -------
-    Figure
     """
     figure = new_figure(1.8 + 0.46 * len(leaders), f"Leaders' Sharpe, with {INTERVAL_LEVEL:.0%} intervals")
     own, over = figure.subplots(1, 2, sharey=True)

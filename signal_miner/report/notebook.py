@@ -28,10 +28,6 @@ def past_vs_future(study: str | StudyReference | None = None, tracking_uri: str 
     tracking_uri : str, optional
         MLflow store; the reference's, or else MLflow's own choice, if not given.
 
-    Returns
-    -------
-    matplotlib.figure.Figure
-
     Raises
     ------
     UserError
@@ -50,10 +46,6 @@ def plot_parameters(study: str | StudyReference | None = None, tracking_uri: str
         The study's name or its beginning, or what `start_mining` or `attach` returned; the newest if not given.
     tracking_uri : str, optional
         MLflow store; the reference's, or else MLflow's own choice, if not given.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
 
     Raises
     ------

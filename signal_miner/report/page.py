@@ -28,7 +28,6 @@ def write_report(contents: ReportContents, sources: Mapping[str, str], directory
 
     Parameters
     ----------
-    contents : ReportContents
     sources : mapping of str to str
         Where the methods are from: of ``deflation``, ``overfitting``, ``superiority``, ``bootstrap`` and ``relation``.
     directory : Path
@@ -66,7 +65,6 @@ def render_page(
 
     Parameters
     ----------
-    contents : ReportContents
     sources : mapping of str to str
         As of `write_report`.
     figures : mapping of str to mapping

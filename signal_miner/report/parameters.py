@@ -33,7 +33,6 @@ class Dimension:
 
     Attributes
     ----------
-    name : str
     labels : tuple of str
         Of the groups: a value, or the median of a bin's values.
     group : ndarray of int64, shape (n_trials,)
@@ -54,7 +53,6 @@ def varying_dimensions(trials: Sequence[TrackedTrial], plan: Mapping[str, Any]) 
 
     Parameters
     ----------
-    trials : sequence of TrackedTrial
     plan : mapping of str to object
         As `signal_miner.plan.plan_record` writes it; without a grid, all parameters but the seed are looked at.
 
@@ -82,7 +80,6 @@ def parameters_figure(
 
     Parameters
     ----------
-    scores : StudyScores
     trials : sequence of TrackedTrial
         In the order of `scores.names`.
     plan : mapping of str to object

@@ -31,7 +31,6 @@ class ReportRuns(RunStore):
         ----------
         run_id : str
             Of the study.
-        contents : ReportContents
         files : sequence of Path
             The page and its figures, in one directory.
         lines : sequence of str

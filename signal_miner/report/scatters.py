@@ -35,13 +35,8 @@ def past_vs_future_figure(scores: StudyScores, relation: Relation) -> Figure:
 
     Parameters
     ----------
-    scores : StudyScores
     relation : Relation
         The line, and the rank correlation with its interval.
-
-    Returns
-    -------
-    Figure
     """
     figure = new_figure(5.3, "Did validation predict test?")
     axes = figure.add_subplot()
@@ -81,13 +76,8 @@ def contribution_figure(scores: StudyScores, n_leaders: int = _N_LEADERS) -> Fig
 
     Parameters
     ----------
-    scores : StudyScores
     n_leaders : int, default 5
         Trials to mark, from the first.
-
-    Returns
-    -------
-    Figure
     """
     figure = new_figure(5.0, "What trials add to the benchmark (validation)")
     axes = figure.add_subplot()

@@ -161,7 +161,6 @@ def svg(figure: Figure, name: str, description: str) -> str:
 
     Parameters
     ----------
-    figure : Figure
     name : str
         Of the figure, once in a page; letters, digits and ``_``.
     description : str

@@ -38,10 +38,6 @@ def headline(contents: ReportContents) -> str:
 def summary_lines(contents: ReportContents) -> tuple[str, ...]:
     """Return the report in six plain lines, as the note of the study's run.
 
-    Parameters
-    ----------
-    contents : ReportContents
-
     Returns
     -------
     tuple of str

@@ -24,12 +24,10 @@ class Row:
 
     Attributes
     ----------
-    rank, name, verdict, beats, held : str
     cells : tuple of str
         The columns of each section, section by section.
     trees : str
         At the best checkpoint, and as drawn.
-    is_benchmark : bool
     """
 
     rank: str
@@ -48,7 +46,6 @@ class Finding:
 
     Attributes
     ----------
-    name, value, meaning : str
     source : str
         Empty where none is given.
     """
@@ -80,7 +77,6 @@ def findings(contents: ReportContents, sources: Mapping[str, str]) -> tuple[Find
 
     Parameters
     ----------
-    contents : ReportContents
     sources : mapping of str to str
         Of ``deflation``, ``overfitting``, ``superiority`` and ``bootstrap``.
     """

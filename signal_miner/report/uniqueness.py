@@ -27,10 +27,6 @@ def clustered_order(matrix: NDArray[np.float64]) -> list[int]:
     ----------
     matrix : ndarray of float64, shape (n_models, n_models)
         Correlations; one that is not defined counts as 0.
-
-    Returns
-    -------
-    list of int
     """
     if len(matrix) < 3:
         return list(range(len(matrix)))
@@ -42,16 +38,7 @@ def clustered_order(matrix: NDArray[np.float64]) -> list[int]:
 
 @drawing()
 def correlations_figure(correlations: Correlations) -> Figure:
-    """Draw the correlation of the leaders' and the benchmark's predictions, clustered; the darkness is its square.
-
-    Parameters
-    ----------
-    correlations : Correlations
-
-    Returns
-    -------
-    Figure
-    """
+    """Draw the correlation of the leaders' and the benchmark's predictions, clustered; the darkness is its square."""
     order = clustered_order(correlations.matrix)
     matrix = correlations.matrix[np.ix_(order, order)]
     names = [shortened(correlations.names[place], 16) for place in order]

@@ -88,7 +88,6 @@ def neutralized(
     columns : ndarray of float64, shape (n_rows, n_models)
     neutralizers : callable
         Given the rows of an era, returns its neutralizers, shape (n_rows_of_era, n_neutralizers).
-    proportion : float
 
     Returns
     -------

@@ -119,10 +119,6 @@ class Scorer:
         predictions : ndarray of float, shape (n_rows,)
             The benchmark's predictions; NaN where there are none.
 
-        Returns
-        -------
-        Scorer
-
         Raises
         ------
         UserError

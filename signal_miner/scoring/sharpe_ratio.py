@@ -36,7 +36,6 @@ def probabilistic_sharpe_ratio(
         Independent observations; may be a fraction.
     skewness, kurtosis : float
         Of the observations; the kurtosis of a normal distribution is 3.
-    threshold : float, default 0.0
 
     Returns
     -------

@@ -20,7 +20,6 @@ class StudyScores:
 
     Attributes
     ----------
-    study : str
     era_labels : tuple of str
         As in the files, ascending.
     eras : ndarray of int64, shape (n_eras,)

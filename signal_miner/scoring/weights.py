@@ -72,10 +72,6 @@ def split_rows(known: NDArray[np.bool_], bounds: Sequence[int]) -> Iterator[EraR
         Which rows have a target.
     bounds : sequence of int, length n_eras + 1
         First row of each era, and the number of rows.
-
-    Yields
-    ------
-    EraRows
     """
     first = 0
     for start, stop in pairwise(bounds):
@@ -130,10 +126,6 @@ def benchmark_weights(
         Where each era's rows are.
     tables : dict of int to ndarray
         `gaussian_table` by number of rows; those that are missing are added.
-
-    Returns
-    -------
-    BenchmarkWeights
     """
     contribution, direction = np.zeros(target.size), np.zeros(target.size)
     known: list[NDArray[np.bool_] | None] = []
