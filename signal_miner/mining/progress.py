@@ -18,10 +18,10 @@ from rich.progress import (
 from signal_miner.data.folds import Fold
 from signal_miner.mining.trial_counts import TrialCounts, best_text, rate_text, time_text
 from signal_miner.tracking.records import TrackedTrial
-from signal_miner.utils.console import _Shown
+from signal_miner.utils.console import ProgressDisplay
 
 
-class BenchmarkProgress(_Shown):
+class BenchmarkProgress(ProgressDisplay):
     """Shows how far the benchmark's training is: a bar in a terminal, a line now and then elsewhere.
 
     Parameters
@@ -30,7 +30,7 @@ class BenchmarkProgress(_Shown):
     folds : sequence of Fold
     trees : int
         Trees of each fold.
-    on_words : callable, optional
+    on_text : callable, optional
         Told in words what is done.
     """
 
@@ -39,13 +39,13 @@ class BenchmarkProgress(_Shown):
         console: Console,
         folds: Sequence[Fold],
         trees: int,
-        on_words: Callable[[str], None] = lambda _: None,
+        on_text: Callable[[str], None] = lambda _: None,
     ) -> None:
         at, left = TextColumn("{task.fields[at]}"), TimeRemainingColumn()
         label, short = TextColumn("Training the benchmark"), TextColumn("Benchmark")
         wide, narrow = BarColumn(bar_width=24), BarColumn(bar_width=12)
         choices = [[label, wide, at, left], [label, narrow, at, left], [short, narrow, at, left], [short, narrow, at]]
-        super().__init__(console, *choices, [narrow, at], [narrow, left], on_words=on_words)
+        super().__init__(console, *choices, [narrow, at], [narrow, left], on_text=on_text)
         self._folds = len(folds)
         self._trees = trees
         # A fold's time goes with its training eras.
@@ -64,11 +64,11 @@ class BenchmarkProgress(_Shown):
         self._reached[fold.number] = trees
         done = sum(self._weights[number] * reached for number, reached in self._reached.items())
         self._bar.update(self._task, completed=done, at=at)
-        self._on_words(at)
+        self._on_text(at)
         self._line(f"Benchmark: {at}, {time.monotonic() - self._started:.0f} s")
 
 
-class MiningProgress(_Shown):
+class MiningProgress(ProgressDisplay):
     """Shows done and total, rate, time left, the best validation Sharpe and how many trials beat the benchmark.
 
     Parameters
@@ -78,7 +78,7 @@ class MiningProgress(_Shown):
         Before the first trial.
     on_counts : callable, optional
         Told the counts after each trial.
-    on_words : callable, optional
+    on_text : callable, optional
         Told in words what else is done.
     """
 
@@ -87,7 +87,7 @@ class MiningProgress(_Shown):
         console: Console,
         counts: TrialCounts,
         on_counts: Callable[[TrialCounts], None] = lambda _: None,
-        on_words: Callable[[str], None] = lambda _: None,
+        on_text: Callable[[str], None] = lambda _: None,
     ) -> None:
         label, done, left = TextColumn("Mining"), MofNCompleteColumn(), TimeRemainingColumn()
         wide, narrow = BarColumn(bar_width=24), BarColumn(bar_width=12)
@@ -102,7 +102,7 @@ class MiningProgress(_Shown):
             [narrow, done, short],
             [label, narrow, done, left],
             [narrow, done],
-            on_words=on_words,
+            on_text=on_text,
         )
         self._fields = ("best", "short")
         self._lock = threading.Lock()

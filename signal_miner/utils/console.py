@@ -19,28 +19,20 @@ from rich.progress import (
 from rich.table import Table
 
 _SECONDS_BETWEEN_LINES = 10.0
-
-
-_UNBOUNDED = 10_000  # columns of a terminal that no bar fills
+_TABLE_WIDTH = 120  # columns, where there is no terminal
+_UNBOUNDED = 10_000  # columns, more than any bar or table fills
 
 
 def plain_console() -> Console:
-    """Return a console that prints plain lines wherever Python is: in a notebook, a bar would be printed anew."""
+    """Return a console that prints plain lines everywhere: a notebook would repeat a bar at each update."""
     return Console(force_jupyter=False, force_terminal=False, highlight=False, soft_wrap=True, markup=False)
 
 
 class FittingProgress(Progress):
-    """A bar that shows the first of several choices of columns that its terminal is wide enough for.
-
-    Parameters
-    ----------
-    choices : sequence of sequence of ProgressColumn
-        The widest first; the last where none fits.
-    console : rich.console.Console
-    """
+    """A bar with the first of `choices`, ordered widest first, that fits its terminal, or else the last."""
 
     def __init__(self, choices: Sequence[Sequence[ProgressColumn]], console: Console) -> None:
-        self._terminal, self._choices = console, choices  # first: a bar is made at once
+        self._terminal, self._choices = console, choices  # set first, as the base class renders a bar at once
         super().__init__(*choices[0], console=console, disable=not console.is_terminal)
 
     def make_tasks_table(self, tasks: Iterable[Task]) -> Table:
@@ -54,28 +46,28 @@ class FittingProgress(Progress):
         return table
 
 
-class _Shown:
-    """A bar in a terminal, a line now and then elsewhere; of the bar's columns the widest choice that fits."""
+class ProgressDisplay:
+    """A bar in a terminal, with the widest choice of columns that fits; elsewhere a line every ten seconds."""
 
     def __init__(
         self,
         console: Console,
         *choices: Sequence[ProgressColumn],
-        on_words: Callable[[str], None] = lambda _: None,
+        on_text: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._console = console
-        self._on_words = on_words
+        self._on_text = on_text
         self._bar = FittingProgress(choices, console)
         self._started = self._printed = time.monotonic()
-        self._fields: tuple[str, ...] = ("at",)  # of the bar, where words stand
+        self._fields: tuple[str, ...] = ("at",)  # of the bar's columns, that show text
 
     def binning(self, fold: int, done: int, total: int) -> None:
         """Show how many features of a fold are binned; safe to call from several threads."""
         at = f"fold {fold}: {done:,} of {total:,} features binned"
-        self._on_words(at if done < total else "")
-        words: dict[str, Any] = dict.fromkeys(self._fields, at)
+        self._on_text(at if done < total else "")
+        fields: dict[str, Any] = dict.fromkeys(self._fields, at)
         for task in self._bar.task_ids:
-            self._bar.update(task, **words)
+            self._bar.update(task, **fields)
         self._line(f"{at[0].upper()}{at[1:]}, {time.monotonic() - self._started:.0f} s")
 
     def __enter__(self) -> Self:
@@ -88,24 +80,15 @@ class _Shown:
         self._bar.stop()
 
     def _line(self, text: str, last: bool = False) -> None:
-        """Print a line where there is no bar, unless one was printed just now and this is not the last."""
+        """Print a line where there is no bar: the last, and others at most every ten seconds."""
         now = time.monotonic()
         if not self._console.is_terminal and (last or now - self._printed >= _SECONDS_BETWEEN_LINES):
             self._printed = now
             self._console.print(text, highlight=False)
 
 
-class TreesProgress(_Shown):
-    """Shows how many of a number of trees are trained.
-
-    Parameters
-    ----------
-    console : rich.console.Console
-    label : str
-        What is done.
-    total : int
-        Trees in all.
-    """
+class TreesProgress(ProgressDisplay):
+    """Shows how many of `total` trees are trained."""
 
     def __init__(self, console: Console, label: str, total: int) -> None:
         done, left = TextColumn("{task.completed:,.0f} of {task.total:,.0f} trees"), TimeRemainingColumn()
@@ -123,38 +106,28 @@ class TreesProgress(_Shown):
         return super().__enter__()
 
     def advance(self, trees: int) -> None:
-        """Show that these trees were added."""
+        """Count further trees."""
         self._done += trees
         self._bar.update(self._task, completed=self._done)
         self._line(f"{self._done:,} of {self._total:,} trees, {time.monotonic() - self._started:.0f} s")
 
 
-_WIDE = 120
-
-
-_UNBOUNDED = 10_000  # columns of a terminal that no table fills
-
-
 def for_a_table(console: Console) -> Console:
-    """Return a console that is wide enough for a table where there is no terminal to say how wide it is."""
-    return console if console.is_terminal else Console(width=_WIDE, file=console.file, highlight=False, markup=False)
+    """Return the console itself or, where it is no terminal, one that is wide enough for a table."""
+    if console.is_terminal:
+        return console
+    return Console(width=_TABLE_WIDTH, file=console.file, highlight=False, markup=False)
 
 
 def fitting(make: Callable[[Container[str]], Table], least_first: Sequence[str], console: Console) -> Table:
-    """Return a table that a console is wide enough for: whole columns are left out, no name or number is cut.
+    """Return a table that fits a console: whole columns are left out, and no name or number is cut.
 
     Parameters
     ----------
     make : callable
-        Returns the table without the columns of these heads.
+        Returns the table without the columns with these headings.
     least_first : sequence of str
-        Heads of the columns that may be left out, the least important first.
-    console : rich.console.Console
-
-    Returns
-    -------
-    Table
-        Without all of these columns where even that is too wide.
+        Headings of the columns that may be left out, the least important first.
     """
     unbounded = console.options.update(width=_UNBOUNDED)
     for count in range(len(least_first)):
