@@ -1,4 +1,4 @@
-"""What the tests of mining in the background share: a study that takes its time, and Python of another process."""
+"""Helpers for the tests of background mining: a slow study, and programs run in another process."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def wait_until(miner: BackgroundMiner, reached: Callable[[Progress], bool], seco
 
 
 def kill(miner: BackgroundMiner) -> None:
-    """Kill -9 a miner, if it is at work."""
+    """Kill a miner with SIGKILL if it is running."""
     status = status_of(miner)
     if status.alive:
         os.kill(status.process.pid, signal.SIGKILL)

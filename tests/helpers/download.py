@@ -1,4 +1,4 @@
-"""What the tests of downloads share: a stored version, and a server that numerapi is sent to."""
+"""Helpers for the tests of downloads: a stored version, and a server that numerapi is redirected to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Environments as Numerai's hosted runner has them: an interpreter of each version with the pinned packages."""
+"""Environments like those of Numerai's hosted runner: an interpreter of each version with the pinned packages."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class HostedRun:
 
 
 class HostedEnvironments:
-    """Makes each environment once, whichever process of the tests asks for it first."""
+    """Creates each environment once, shared by all test processes."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def python(self, version: str) -> Path:
-        """Return the environment's interpreter; skip the test where it cannot be made here."""
+        """Return the environment's interpreter; skip the test if it cannot be created here."""
         directory = self._directory / version
         scripts = directory / ("Scripts" if os.name == "nt" else "bin")
         made = directory / "made"
@@ -103,7 +103,7 @@ def run_hosted(
 
 
 def run_in_turn(python: Path, directory: Path, jobs: list[Path]) -> list[HostedRun]:
-    """Run the checks on written jobs in one process, as importing takes most of one's time; memory is of all."""
+    """Run the checks on several jobs in one process, since imports dominate; the memory is that of all jobs together."""
     ended = run_python(python, directory, "-c", _IN_TURN, str(RUNNER), *map(str, jobs))
     return [_outcome(job, ended) for job in jobs]
 
@@ -111,7 +111,7 @@ def run_in_turn(python: Path, directory: Path, jobs: list[Path]) -> list[HostedR
 def write_job(
     job: Path, predict_file: Path, live_features: pd.DataFrame, benchmarks: pd.DataFrame | None = None
 ) -> None:
-    """Make a directory with what the runner reads."""
+    """Write a directory with the runner's input."""
     job.mkdir()
     shutil.copy(predict_file, job / "predict.pkl")
     live_features.to_csv(job / "live_features.csv")
@@ -130,7 +130,7 @@ def _outcome(job: Path, ended: subprocess.CompletedProcess[str]) -> HostedRun:
 
 
 def run_python(python: Path, directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run an interpreter with nothing of ours in its path, on one thread."""
+    """Run an isolated interpreter, without this project in its path, on one thread."""
     return subprocess.run(
         [python, "-I", *arguments], cwd=directory, env=_environment(), capture_output=True, text=True, check=False
     )
@@ -154,6 +154,6 @@ def _candidates(version: str) -> Iterator[Path]:
 
 
 def _uv(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run uv, which makes an environment in a second where pip takes twenty."""
+    """Run uv, which creates an environment in one second instead of pip's twenty."""
     command = [sys.executable, "-m", "uv", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=_environment(), check=False)

@@ -1,4 +1,4 @@
-"""What the tests of whole studies share: a small experiment, the command as a process, and what MLflow has of it."""
+"""Helpers for the tests of whole studies: a small experiment, the command as a process, and its MLflow runs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ MINE = ("mine", "--experiment", "tiny.toml", "--report", "false")
 
 
 def write_experiment(directory: Path, data: Path, **changes: Any) -> Path:
-    """Write the small experiment with some of its numbers changed."""
+    """Write the small experiment with some of its values changed."""
     values = {"trials": 10, "jobs": 2, "embargo": 8, "trees": 30, "grid": ""} | changes
     path = directory / "tiny.toml"
     path.write_text(EXPERIMENT.format(data=data, **values))
@@ -99,14 +99,14 @@ def _empty_store() -> bytes:
 
 
 def put_store(directory: Path) -> Path:
-    """Put an empty store in a directory and return its path; MLflow takes two seconds to make one."""
+    """Copy an empty store to a directory and return its path; MLflow takes two seconds to create one."""
     path = directory / "mlflow.db"
     path.write_bytes(_empty_store())
     return path
 
 
 def mine_here(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command in this process, on a store that is put there if there is none: a second, not six."""
+    """Run the command in this process, creating an empty store if there is none: one second instead of six."""
     if not (directory / "mlflow.db").exists():
         put_store(directory)
     command = [*MINE, *arguments]
@@ -117,7 +117,7 @@ def mine_here(directory: Path, *arguments: str) -> subprocess.CompletedProcess[s
 
 
 def client_of(directory: Path) -> MlflowClient:
-    """Return a client of the store that the command makes in its directory."""
+    """Return a client of the store that the command creates in its directory."""
     return MlflowClient(f"sqlite:///{directory / 'mlflow.db'}")
 
 
@@ -136,13 +136,13 @@ def artifact(directory: Path, run: Any, name: str) -> pd.DataFrame:
 
 
 def outcome(directory: Path) -> dict[tuple[tuple[str, str], ...], tuple[Any, ...]]:
-    """Return, by configuration, all that a study's trials came to: metrics but times, tags, predictions to the byte."""
+    """Return a study's results by configuration: metrics except times, tags, and exact predictions."""
     study = {}
     for run in runs_of(directory):
         metrics = {name: value for name, value in run.data.metrics.items() if name != "train_seconds"}
         predictions = artifact(directory, run, "predictions.parquet")
         tags = {name: value for name, value in run.data.tags.items() if name.startswith(("beats", "signal_miner.t"))}
         key = tuple(sorted(run.data.params.items()))
-        assert key not in study, f"{run.info.run_name} is there twice"
+        assert key not in study, f"{run.info.run_name} appears twice"
         study[key] = (run.info.run_name, run.info.status, metrics, tags, predictions.to_csv())
     return study

@@ -1,6 +1,6 @@
-"""A small Numerai on loopback: its GraphQL door and its object storage, with faults on demand.
+"""A small Numerai on loopback: its GraphQL endpoint and its object storage, with faults on demand.
 
-It answers as Numerai's servers do for what ``numerapi`` uses: a POST to ``/`` holds a GraphQL question, some of which
+It answers as Numerai's servers do for what ``numerapi`` uses: a POST to ``/`` holds a GraphQL query, some of which
 need an API key; links to the storage carry a signature; the storage answers GET with ``Content-Length``, ``ETag``,
 ``Last-Modified``, ranges (206, 416, ``If-Range``) and conditions (304), and takes PUT by a link made for it.
 """
@@ -24,12 +24,12 @@ _BLOCK = 16 * 1024
 
 
 class GraphQLError(Exception):
-    """What an answer raises to be refused in Numerai's manner."""
+    """Raised by an answer to reply with a GraphQL error as Numerai does."""
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """An object of the storage: its bytes, and the headers that tell it from its predecessor."""
+    """An object of the storage: its bytes, and the headers that identify its version."""
 
     body: bytes
     etag: str | None
@@ -39,7 +39,7 @@ class StoredObject:
 
 @dataclass
 class Served:
-    """One request, as it was answered."""
+    """One request and how it was answered."""
 
     method: str
     path: str
@@ -51,7 +51,7 @@ class Served:
 
 @dataclass
 class Faults:
-    """What goes wrong. Lists are used up from the front, one item a request."""
+    """Injected faults. Lists are consumed from the front, one item per request."""
 
     api_status: list[int] = field(default_factory=list)
     object_status: list[int] = field(default_factory=list)
@@ -65,15 +65,15 @@ class Faults:
     api_delay_seconds: float = 0.0
     put_status: list[int] = field(default_factory=list)
     put_delay_seconds: float = 0.0
-    put_loses_byte: list[bool] = field(default_factory=list)  # the storage keeps less than was sent, and says 200
-    lose_answer: list[str] = field(default_factory=list)  # root fields that are done, but whose answer never comes
+    put_loses_byte: list[bool] = field(default_factory=list)  # the storage drops a byte and answers 200
+    lose_answer: list[str] = field(default_factory=list)  # root fields that are executed without an answer
 
 
 class NumeraiServer:
     """The server; a context manager that listens on a free port of 127.0.0.1.
 
     `answers` maps a root field of GraphQL (``listDatasets``, ``dataset``; ``rounds`` or others where a test
-    adds them) to a function of the question's variables; `uploads` holds what was PUT, by path. A question for a
+    adds them) to a function of the query's variables; `uploads` holds what was PUT, by path. A query for a
     field in `private` must carry `key`.
     """
 
@@ -153,7 +153,7 @@ def _handler(server: NumeraiServer) -> type[BaseHTTPRequestHandler]:
         disable_nagle_algorithm = True
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it
-            """Say nothing."""
+            """Log nothing."""
 
         def do_POST(self) -> None:
             request = self._note()

@@ -1,4 +1,4 @@
-"""What the tests of ``predict.pkl`` share: an invented market, boosters trained on it, and models made of them."""
+"""Helpers for the tests of ``predict.pkl``: a synthetic market, boosters trained on it, and models built from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EVERY_WAY = (None, FEATURES, OWN_BENCHMARK, COLUMN)
 
 
 def live_frame(rows: int = 300, eras: int = 1, seed: int = 5) -> pd.DataFrame:
-    """Return live-like rows, int8 but for the nullable features, their eras interleaved."""
+    """Return live-like rows, int8 except for the nullable features, with interleaved eras."""
     generator = np.random.default_rng(seed)
     frame = pd.DataFrame(generator.integers(0, 5, (rows, len(NAMES))).astype(np.int8), columns=list(NAMES))
     for name in NULLABLE:
@@ -30,7 +30,7 @@ def live_frame(rows: int = 300, eras: int = 1, seed: int = 5) -> pd.DataFrame:
 
 
 def benchmark_frame(frame: pd.DataFrame, seed: int = 6) -> pd.DataFrame:
-    """Return benchmark predictions for the rows, in another order, some NaN, some left out, some for others."""
+    """Return benchmark predictions for the rows, in another order, some NaN, some missing, some for other ids."""
     generator = np.random.default_rng(seed)
     known = frame.index[generator.random(len(frame)) < 0.9].append(pd.Index(["nabsent0", "nabsent1"]))
     order = generator.permutation(len(known))
@@ -41,7 +41,7 @@ def benchmark_frame(frame: pd.DataFrame, seed: int = 6) -> pd.DataFrame:
 
 @cache
 def booster_text(seed: int, trees: int = 4) -> str:
-    """Return the text of a booster trained on the invented market; its predictions have ties."""
+    """Return the text of a booster trained on the synthetic market; its predictions have ties."""
     frame = live_frame(1500, seed=100 + seed)
     generator = np.random.default_rng(seed)
     weights = generator.normal(0, 1, len(NAMES))
@@ -51,7 +51,7 @@ def booster_text(seed: int, trees: int = 4) -> str:
 
 
 def portable_model(members: int = 3, to: str | None = None, proportion: float = 0.7, trees: int = 4) -> PortableModel:
-    """Return a model of so many members, of unequal weights."""
+    """Return a model with this many members and unequal weights."""
     shares = np.arange(members, 0, -1) / np.arange(1, members + 1).sum()
     return PortableModel(
         features=NAMES,

@@ -1,4 +1,4 @@
-"""A small ensemble to be registered, and live-like rows."""
+"""A small ensemble to register, and live-like rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BENCHMARK = "v53_lgbm_ender60"
 
 @functools.cache
 def boosters(count: int = 2) -> tuple[str, ...]:
-    """Train members that know a NaN in one feature."""
+    """Train members on data with NaN in one feature."""
     frame = live(400, seed=9, dtype="float32")
     frame.loc[frame.index[::5], NULLABLE] = np.nan
     generator = np.random.default_rng(0)
@@ -54,7 +54,7 @@ def live(rows: int = 60, eras: int = 2, dtype: str = "int8", seed: int = 0) -> p
 
 
 def make_record(directory: Path, tracking_uri: str, benchmark: str | None = None, **changes: Any) -> ModelRecord:
-    """Return a record of a run that has its metrics and parameters."""
+    """Return a record whose run has its metrics and parameters."""
     directory.mkdir(parents=True, exist_ok=True)
     client = MlflowClient(tracking_uri)
     experiment = client.get_experiment_by_name("tiny")

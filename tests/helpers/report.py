@@ -1,4 +1,4 @@
-"""Invented contents of a report: a study as it could have been tracked and judged, of any size."""
+"""Synthetic contents of a report: a study of any size, as it could have been tracked and evaluated."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def make_contents(
     signal: float = 0.003,
     study: str = "demo-17898a15",
 ) -> ReportContents:
-    """Invent a study of so many trials, of which each fold predicts `n_eras` eras."""
+    """Return a synthetic study of `n_trials` trials whose folds each predict `n_eras` eras."""
     random = np.random.default_rng(seed)
     first, purge = 53, 16
     eras = first + np.arange(n_eras * n_folds)
@@ -117,7 +117,7 @@ def make_contents(
 
 
 def bare(contents: ReportContents) -> ReportContents:
-    """Return the same without all that may be absent, and one configuration for all trials."""
+    """Return the same without the optional parts, with one configuration for all trials."""
     params = dict(contents.trials[0].params)
     nothing = replace(contents.judgement, overfitting=None, superiority=None)
     trials = tuple(replace(trial, params=params) for trial in contents.trials)
@@ -125,7 +125,7 @@ def bare(contents: ReportContents) -> ReportContents:
 
 
 def undefined(contents: ReportContents) -> ReportContents:
-    """Return the same with a first trial, and a benchmark, that have no score in any era, and nothing estimated."""
+    """Return the same with no scores and estimates for the first trial and the benchmark."""
     scores = contents.scores
     corr, candidates = scores.corr.copy(), scores.candidates.copy()
     corr[:, 0] = np.nan

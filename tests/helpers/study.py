@@ -1,4 +1,4 @@
-"""What the tests of ensembles and what comes after share: finished studies to be copied, and the commands on them."""
+"""Helpers for the tests of ensembles and later steps: finished studies to copy, and commands run on them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.helpers.mining import runs_of
 
 
 def command(directory: Path, *arguments: str) -> int:
-    """Run a command in this process, in a directory of its own."""
+    """Run a command in this process, in the given directory."""
     with chdir(directory):
         return main(arguments)
 
 
 def copy_study(study: Path, target: Path) -> Path:
-    """Copy a study with its store, whose artifacts and data lie by their paths."""
-    _artifact_repos_cache.clear()  # MLflow remembers by a run's id alone where artifacts lie, and copies have the same
+    """Copy a study and its store, rewriting the artifact paths."""
+    _artifact_repos_cache.clear()  # MLflow caches artifact paths by run id, and copies share the ids
     shutil.copytree(study, target)
     with closing(sqlite3.connect(target / "mlflow.db")) as store, store:
         for table, column in (("runs", "artifact_uri"), ("experiments", "artifact_location")):

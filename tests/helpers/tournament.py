@@ -1,4 +1,4 @@
-"""What the tests of submission and deployment share: a tournament on loopback, live data, and a model."""
+"""Helpers for the tests of submission and deployment: a tournament on loopback, live data, and a model."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ PRIVATE = {
 
 
 def live_frame(seed: int = 0, rows: int = 300, era: str = "1234") -> pd.DataFrame:
-    """Live data in Numerai's layout: an era, six features of this model and two of others, a target not yet known."""
+    """Live data in Numerai's layout: an era, six features of this model and two others, an unresolved target."""
     generator = np.random.default_rng(seed)
     columns = [*FEATURES, "feature_of_others_1", "feature_of_others_2"]
     frame = pd.DataFrame(generator.integers(0, 5, (rows, len(columns))).astype(np.int8), columns=columns)
@@ -95,7 +95,7 @@ def make_model(directory: Path, **other: Any) -> RegisteredModel:
 
 @dataclass
 class Tournament:
-    """State of Numerai, and the answers made of it."""
+    """Numerai's state, and the answers derived from it."""
 
     server: NumeraiServer
     round_number: int = 1400
@@ -145,7 +145,7 @@ class Tournament:
         self.opened = datetime.now(UTC)
 
     def submitted(self, index: int = -1) -> pd.DataFrame:
-        """The file of a submission, as the storage has it."""
+        """The file of a submission, as stored."""
         return pd.read_csv(io.BytesIO(self.server.uploads[f"/uploads/{self.submissions[index]['filename']}"]))
 
     def asked(self, root_field: str) -> int:
@@ -181,7 +181,7 @@ class Tournament:
             "insertedAt": datetime.now(UTC).isoformat(),
             "modelId": given["modelId"],
         }
-        self.submissions.append(made)  # also where the file never came, as numerapi's own upload shows
+        self.submissions.append(made)  # also if the file was never uploaded, as with numerapi's own upload
         return {"id": made["id"]}
 
     def _download_link(self, given: dict[str, Any]) -> dict[str, str]:
@@ -205,7 +205,7 @@ class Tournament:
         return {"id": made["id"]}
 
     def _pickles(self, given: dict[str, Any]) -> list[dict[str, Any]]:
-        """List pickles, each a step further in its validation than at the last look."""
+        """List pickles; each listing advances their validation by one step."""
         if given["unassigned"]:
             return []
         shown = [each for each in self.pickles if each["modelId"] == given["modelId"]]
@@ -236,7 +236,7 @@ def serve_tournament(monkeypatch: pytest.MonkeyPatch) -> Iterator[Tournament]:
 
 
 def make_console() -> tuple[Console, io.StringIO]:
-    """A console as the commands have it, and what it printed."""
+    """A console as the commands use it, and its output."""
     written = io.StringIO()
     return Console(file=written, highlight=False, soft_wrap=True, markup=False), written
 
@@ -256,7 +256,7 @@ def refused(
     tracked: bool = True,
     model: RegisteredModel | None = None,
 ) -> UserError:
-    """Submit in vain: one line, no submission; a file and a FAILED run where it came to that."""
+    """Expect a refused submission: a one-line error, no submission; a file if `kept`, a FAILED run if `tracked`."""
     before = len(tournament.submissions)
     with pytest.raises(UserError, match=match) as caught:
         submit(options(tmp_path), model or make_model(tmp_path), runs, make_console()[0])

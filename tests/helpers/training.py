@@ -1,4 +1,4 @@
-"""One fold trained by our engine, and by scikit-learn's wrapper on the raw matrix."""
+"""One fold trained by the engine, and by LightGBM's scikit-learn wrapper on the raw matrix."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def train(binned, fold, params, seed, **options):
 
 
 def plain_predictions(dataset, fold, params, seed):
-    """Train scikit-learn's wrapper on the raw matrix, as anyone would; return it and the raw validation rows."""
+    """Train LightGBM's scikit-learn wrapper on the raw matrix; return it and the raw validation rows."""
     rows = dataset.rows_of(fold.train_eras)
     label = dataset.read_target(params["target"], rows)
     known = np.isfinite(label)
