@@ -103,7 +103,7 @@ def run_hosted(
 
 
 def run_in_turn(python: Path, directory: Path, jobs: list[Path]) -> list[HostedRun]:
-    """Run the checks on several jobs in one process, since imports dominate; the memory is that of all jobs together."""
+    """Run the checks on several jobs in one process, since imports dominate; the memory is that of all of them."""
     ended = run_python(python, directory, "-c", _IN_TURN, str(RUNNER), *map(str, jobs))
     return [_outcome(job, ended) for job in jobs]
 
