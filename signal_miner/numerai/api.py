@@ -1,9 +1,8 @@
-"""Questions to Numerai's API through ``numerapi``, with an answer or one clear line.
+"""Queries to Numerai's API through ``numerapi``: an answer, or one clear error."""
 
-``numerapi`` 3.1 logs a failed request and hands back an empty answer, on which its own methods then raise
-``KeyError: 'data'``; it sets no time limit; making a client sets up logging for the whole process and reads
-``.env``. Here its messages become the cause in a `UserError`, and nothing else of the process changes.
-"""
+# numerapi 3.1 logs a failed request and returns an empty answer, on which its own methods raise `KeyError: 'data'`; it
+# sets no time limit; creating a client configures logging for the whole process and reads `.env`. Here its messages
+# become the cause in a `UserError`, and nothing else in the process changes.
 
 from __future__ import annotations
 
@@ -22,21 +21,15 @@ from signal_miner.numerai import retries
 
 ANSWER_SECONDS = 90.0
 
-_ASKING = threading.Lock()  # the quiet below changes loggers that the whole process shares
+_ASKING = threading.Lock()  # `_quiet` changes loggers that the whole process shares
 
 
 class NumeraiUnreachable(UserError):
-    """Numerai's API gave no usable answer: down, refused, out of reach or too slow."""
+    """Numerai's API gave no usable answer: it is down, unreachable or too slow."""
 
 
 class NumeraiRefused(UserError):
-    """Numerai's API answered a question with an error of its own.
-
-    Parameters
-    ----------
-    reason : str
-        What it said, on one line.
-    """
+    """Numerai's API answered with an error of its own: `reason`, on one line."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"Numerai's API refused the question: {reason}")
@@ -44,14 +37,14 @@ class NumeraiRefused(UserError):
 
 
 class _Messages(logging.Handler):
-    """Keeps what ``numerapi`` logs, instead of showing it."""
+    """Collects what ``numerapi`` logs instead of showing it."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep one message, on one line."""
+        """Collect a message, on one line."""
         self.lines.append(" ".join(record.getMessage().split()))
 
 
@@ -73,30 +66,16 @@ def _quiet() -> Iterator[list[str]]:
 
 
 def anonymous_client() -> numerapi.NumerAPI:
-    """Make a client that knows no secret and shows no progress of its own.
-
-    Returns
-    -------
-    numerapi.NumerAPI
-        For questions that anyone may ask.
-    """
+    """Create a client without a key, for public queries."""
     with _ASKING, _quiet():
-        # Given something, numerapi does not look into the environment; unauthorized questions go without it.
+        # Given any key, numerapi does not read one from the environment; public queries are sent without it.
         return numerapi.NumerAPI("anonymous", "anonymous", "ERROR", False)  # type: ignore[no-untyped-call]
 
 
 def authorized_client(public_id: str, secret_key: str) -> numerapi.NumerAPI:
-    """Make a client that can speak for an account; it reads neither the environment nor ``.env``.
+    """Create a client for an account; it reads neither the environment nor ``.env``.
 
-    Parameters
-    ----------
-    public_id, secret_key : str
-        The two parts of an API key; neither may be empty.
-
-    Returns
-    -------
-    numerapi.NumerAPI
-        It keeps the key as its ``token``: show and pickle nothing that holds it.
+    Neither part of the key may be empty. The client keeps it as its ``token``: never show or pickle it.
     """
     with _ASKING, _quiet():
         return numerapi.NumerAPI(public_id, secret_key, "ERROR", False)  # type: ignore[no-untyped-call]
@@ -110,25 +89,16 @@ def ask_numerai(
     authorization: bool = False,
     repeatable: bool = True,
 ) -> dict[str, Any]:
-    """Put one GraphQL question and return the answer's ``data``.
+    """Send one GraphQL query and return the answer's ``data``.
 
     Parameters
     ----------
-    query : str
-        GraphQL text.
-    variables : mapping, optional
-        Values of the query's variables.
     client : numerapi.NumerAPI, optional
-        Who asks; an anonymous client where it is left out.
+        An anonymous client by default.
     authorization : bool, default False
-        Send the client's secret along.
+        Send the client's key along.
     repeatable : bool, default True
         Ask again after an answer of 5xx; False for what changes something at Numerai.
-
-    Returns
-    -------
-    dict
-        The ``data`` of the answer.
 
     Raises
     ------
@@ -157,7 +127,7 @@ def _answer(
     repeatable: bool,
     messages: list[str],
 ) -> Any:
-    """Call ``raw_query`` in a thread of its own, since numerapi would wait for ever."""
+    """Call ``raw_query`` in a thread of its own, since numerapi has no time limit."""
     outcome: list[Any] = []
     attempts = retries.API_ATTEMPTS if repeatable else 1
 
@@ -168,7 +138,7 @@ def _answer(
                     query, variables, authorization, retries=attempts, delay=retries.API_DELAY_SECONDS, backoff=2
                 )
             )
-        except Exception as error:  # noqa: BLE001 - handed to the caller's thread, which sorts it
+        except Exception as error:  # noqa: BLE001 - raised again in the caller's thread
             outcome.append(error)
 
     thread = threading.Thread(target=call, name="numerai-api", daemon=True)
@@ -187,7 +157,7 @@ def _answer(
 
 
 def _cause(messages: list[str]) -> str:
-    """Say in a few words why there was no answer."""
+    """Describe briefly why there was no answer."""
     text = messages[-1] if messages else "an empty answer"
     status = re.search(r"Http Error: (\d{3} )(?:Client|Server) Error: (.*?) for url", text)
     if status:

@@ -1,4 +1,4 @@
-"""What Numerai's storage says of an object, in the headers of its answers."""
+"""An object in Numerai's storage, as the headers of an answer describe it."""
 
 from __future__ import annotations
 
@@ -11,39 +11,16 @@ import requests
 
 @dataclass(frozen=True)
 class RemoteObject:
-    """What the storage says of an object, enough to tell it from its predecessor.
+    """An object in the storage, described well enough to distinguish it from its predecessor."""
 
-    Attributes
-    ----------
-    size : int or None
-        Bytes.
-    etag : str or None
-        Entity tag as sent, quotes included.
-    last_modified : str or None
-        HTTP date as sent.
-    checksum : str or None
-        The entity tag where it is made from MD5 (``md5`` or ``md5-parts``), else None.
-    """
-
-    size: int | None
-    etag: str | None
-    last_modified: str | None
-    checksum: str | None = None
+    size: int | None  # bytes
+    etag: str | None  # as sent, quotes included
+    last_modified: str | None  # HTTP date as sent
+    checksum: str | None = None  # the entity tag if it is `md5` or, for an upload in parts, `md5-parts`
 
     @classmethod
     def of(cls, response: requests.Response) -> RemoteObject:
-        """Read the headers of an answer with status 200 or 206.
-
-        Parameters
-        ----------
-        response : requests.Response
-            The answer.
-
-        Returns
-        -------
-        RemoteObject
-            Of the whole object, also where the answer is a range of it.
-        """
+        """Read the headers of an answer with status 200 or 206: of the whole object, also if the answer is a range."""
         headers = response.headers
         if response.status_code == HTTPStatus.PARTIAL_CONTENT:
             total = headers.get("Content-Range", "").rpartition("/")[2]
@@ -51,7 +28,7 @@ class RemoteObject:
             total = headers.get("Content-Length", "")
         etag = headers.get("ETag")
         digest = re.fullmatch(r'"([0-9a-f]{32}(?:-\d+)?)"', etag or "")
-        # The tag of an object under a customer's or a managed key is not an MD5 of what is sent.
+        # The tag of an object that is encrypted with a customer's or a managed key is not the MD5 of its bytes.
         keyed = "x-amz-server-side-encryption-customer-algorithm" in headers or headers.get(
             "x-amz-server-side-encryption", ""
         ).startswith("aws:kms")
@@ -70,18 +47,7 @@ class RemoteObject:
         return self.last_modified
 
     def same_as(self, other: RemoteObject) -> bool:
-        """Tell whether both are one object: by entity tag, where both have one, else by date; and by size.
-
-        Parameters
-        ----------
-        other : RemoteObject
-            What was seen before.
-
-        Returns
-        -------
-        bool
-            False where neither tag nor date can tell.
-        """
+        """Whether both are one object: by entity tag if both have one, else by date (False without), and by size."""
         if None not in (self.size, other.size) and self.size != other.size:
             return False
         if self.etag and other.etag:

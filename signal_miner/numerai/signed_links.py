@@ -1,4 +1,4 @@
-"""Links that are themselves a key: used without a trace of their signature in any message or log."""
+"""Signed links, which are secrets: their signature appears in no message and no log."""
 
 from __future__ import annotations
 
@@ -11,24 +11,13 @@ import requests
 
 
 def without_query(url: str) -> str:
-    """Cut a link down to what may be shown: scheme, host and path, no signature and no password.
-
-    Parameters
-    ----------
-    url : str
-        A link.
-
-    Returns
-    -------
-    str
-        The link without user, query and fragment.
-    """
+    """Return the parts of a link that may be shown: scheme, host and path, no signature and no password."""
     split = urlsplit(url)
     return f"{split.scheme}://{split.netloc.rpartition('@')[2]}{split.path}"
 
 
 def without_credentials(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Stand in for ``.netrc``: storage refuses a signed link that comes with a password."""
+    """Replace ``.netrc`` as ``auth``: storage refuses a signed link that comes with a password."""
     return request
 
 
@@ -45,18 +34,7 @@ def quiet_urllib3() -> Iterator[None]:
 
 
 def reason_of_request(error: requests.RequestException) -> str:
-    """Put a failed request in words; its own text may hold the link with its signature.
-
-    Parameters
-    ----------
-    error : requests.RequestException
-        What ``requests`` raised.
-
-    Returns
-    -------
-    str
-        A few words without any address.
-    """
+    """Describe a failed request without any address; the error's own text may contain the signed link."""
     text = str(error)
     if isinstance(error, requests.exceptions.SSLError):
         return "the server's certificate could not be verified"

@@ -1,9 +1,8 @@
-"""Small files to and from Numerai's storage by signed links: whole, or one clear line.
+"""Sends small files to Numerai's storage, and fetches them, by signed links."""
 
-``numerapi`` 3.1 sends a file with ``requests.put`` and looks at no answer: where the storage refuses, it goes on and
-registers a submission without a file. Here a file counts as sent only once the storage has accepted it and, where it
-gives a checksum, confirmed it.
-"""
+# numerapi 3.1 sends a file with `requests.put` and ignores the answer: if the storage refuses, it still registers a
+# submission, without a file. Here a file counts as sent only once the storage has accepted it and confirmed its
+# checksum, if it gives one.
 
 from __future__ import annotations
 
@@ -27,47 +26,23 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class StorageLink:
-    """Where a file may be put, or fetched from.
+    """Address to send a file to, or to fetch it from."""
 
-    Attributes
-    ----------
-    filename : str
-        The name that Numerai gave it.
-    url : str
-        Signed: a key to the file, kept out of the object's repr.
-    """
-
-    filename: str
-    url: str = field(repr=False)
+    filename: str  # at Numerai
+    url: str = field(repr=False)  # signed, so it is a secret
 
 
 class StorageRefused(UserError):
-    """The storage did not take or give a file, also with a new link."""
+    """The storage did not accept or deliver a file, also with a new link."""
 
 
 def put_file(label: str, body: bytes, find_link: Callable[[], StorageLink]) -> StorageLink:
-    """Send a file; after a failure that may pass, send it again by a new link.
-
-    Parameters
-    ----------
-    label : str
-        How messages name the file.
-    body : bytes
-        All of it.
-    find_link : callable
-        Asks for a link that is valid now; once an attempt.
-
-    Returns
-    -------
-    StorageLink
-        The one that worked.
+    """Send a file and return the link that worked; a temporary failure is retried by a new link from `find_link`.
 
     Raises
     ------
     StorageRefused
         The storage did not accept it.
-    UserError
-        What `find_link` raises.
     """
 
     def send(link: StorageLink) -> None:
@@ -85,25 +60,12 @@ def put_file(label: str, body: bytes, find_link: Callable[[], StorageLink]) -> S
 
 
 def get_file(label: str, find_link: Callable[[], StorageLink]) -> bytes:
-    """Fetch a small file, whole.
-
-    Parameters
-    ----------
-    label : str
-        How messages name the file.
-    find_link : callable
-        Asks for a link that is valid now; once an attempt.
-
-    Returns
-    -------
-    bytes
+    """Fetch a small, complete file; a temporary failure is retried by a new link from `find_link`.
 
     Raises
     ------
     StorageRefused
-        The storage did not give it, or broke off each time.
-    UserError
-        What `find_link` raises.
+        The storage did not deliver it, or the connection broke each time.
     """
 
     def receive(link: StorageLink) -> bytes:
@@ -113,7 +75,7 @@ def get_file(label: str, find_link: Callable[[], StorageLink]) -> bytes:
             _check_status(answer)
             size, body = RemoteObject.of(answer).size, answer.content
         if size is not None and size != len(body):
-            raise Interrupted(f"{len(body)} of {size} bytes came")
+            raise Interrupted(f"{len(body)} of {size} bytes arrived")
         return body
 
     return _try(f"{label} could not be read back", find_link, receive)[1]
@@ -140,10 +102,10 @@ def _try(what: str, find_link: Callable[[], StorageLink], attempt: Callable[[Sto
 
 
 def _check_status(answer: requests.Response) -> None:
-    """Let 2xx pass and sort every other answer."""
+    """Raise `Interrupted` for an answer that may change and `LinkRefused` for any other but 2xx."""
     status = answer.status_code
     if 200 <= status < 300:
         return
-    said = f"{status} {answer.reason or ''}".strip()
-    passing = status >= 500 or status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
-    raise Interrupted(f"answered {said}") if passing else LinkRefused(f"answered {said}, also with a new link")
+    reason = f"{status} {answer.reason or ''}".strip()
+    temporary = status >= 500 or status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+    raise Interrupted(f"answered {reason}") if temporary else LinkRefused(f"answered {reason}, also with a new link")
