@@ -1,4 +1,4 @@
-"""What the benchmarks share: invented data of a size, a plan over them, configurations, and how work is measured."""
+"""What the benchmarks share: synthetic data of a given size, a plan, configurations, and measurement of time and memory."""
 
 from __future__ import annotations
 
@@ -86,14 +86,14 @@ def alone(work: Callable[..., T], *given: Any) -> Measured[T]:
 
 
 def add_size(parser: argparse.ArgumentParser, rows: int = 500_000, features: int = 42) -> None:
-    """Add the arguments that say how large the invented data are."""
+    """Add the arguments that say the size of the synthetic data."""
     parser.add_argument("--rows", type=int, default=rows)
     parser.add_argument("--features", type=int, default=features)
     parser.add_argument("--eras", type=int, default=100)
 
 
 def write_large(directory: Path, given: argparse.Namespace) -> Path:
-    """Write the invented market at the size asked for."""
+    """Write the synthetic market at the requested size."""
     market = Market(
         train_eras=given.eras * 2 // 3,
         validation_eras=given.eras - given.eras * 2 // 3,

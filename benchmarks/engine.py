@@ -1,6 +1,6 @@
 """Binned once against binned each time: our engine beside `LGBMRegressor.fit` on the raw matrix, on the same data.
 
-``python -m benchmarks.engine`` writes an invented directory and trains some configurations on both folds each way, each
+``python -m benchmarks.engine`` writes a synthetic directory and trains some configurations on both folds each way, each
 way in a process of its own and on one thread, and holds the predictions to each other. CPU seconds of the training,
 with the one-off build of our datasets apart and together; peak memory of the whole process.
 """

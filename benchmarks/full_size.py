@@ -93,7 +93,7 @@ def _era(era: int, n_rows: int, names: list[str], kind: str) -> pa.Table:
 
 
 def mine(directory: Path, given: argparse.Namespace) -> None:
-    """Mine the data in a process of its own and tell what it took."""
+    """Mine the data in its own process and print its time and memory."""
     work = Path(given.work).resolve()
     work.mkdir(parents=True, exist_ok=True)
     experiment = work / "full_size.toml"

@@ -57,7 +57,7 @@ PLAIN = {"n_estimators": 24, "learning_rate": 0.1, "max_depth": 3, "num_leaves":
 
 @dataclass(frozen=True)
 class Winner:
-    """What is said of a study's best trial."""
+    """The estimates for a study's best trial."""
 
     signal: float
     seed: int

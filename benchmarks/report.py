@@ -126,7 +126,7 @@ def _record(folds: list[Fold], trials: int) -> StudyRecord:
 
 
 def report(directory: Path) -> None:
-    """Make the report in a process of its own and tell what it took."""
+    """Make the report in its own process and print its time and memory."""
     command = [sys.executable, "-m", "signal_miner", "report", "--study", STUDY]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
     started, most, seconds = time.monotonic(), 0, 0.0

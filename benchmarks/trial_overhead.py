@@ -1,6 +1,6 @@
 """What a trial costs beside its training: study, scoring and tracking, as shares of the training's CPU time.
 
-``python -m benchmarks.trial_overhead`` writes an invented directory of 500,000 rows and 42 features, bins it, and
+``python -m benchmarks.trial_overhead`` writes a synthetic directory of 500,000 rows and 42 features, bins it, and
 runs trials one after another through the same functions as the miner. CPU seconds of the process, median of the
 trials. The one-off build of the binned folds is given apart.
 """
@@ -93,11 +93,11 @@ def measure(given: argparse.Namespace, console: Console) -> None:
                 tracker.log_trial(draw.number, draw.params, metrics, Path(directory), time.time())  # noqa: B023
 
         tracking = measured(track)
-        told = measured(lambda: search.tell(draw.number, 1.0))  # noqa: B023
+        reported = measured(lambda: search.tell(draw.number, 1.0))  # noqa: B023
         for name, value in (
             ("training", trained.cpu_seconds),
             ("scoring", scoring.cpu_seconds),
-            ("study", asked.cpu_seconds + told.cpu_seconds),
+            ("study", asked.cpu_seconds + reported.cpu_seconds),
             ("tracking", tracking.cpu_seconds),
         ):
             seconds[name].append(value)

@@ -68,7 +68,7 @@ def test_a_real_limit_is_seen_by_a_process_under_it() -> None:
             "from signal_miner.engine.available_memory import available_bytes; print(available_bytes())"
         )
         command = [sys.executable, "-c", program, str(group / "cgroup.procs")]
-        told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
-        assert 2**30 < int(told) <= 2**31
+        output = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+        assert 2**30 < int(output) <= 2**31
     finally:
         group.rmdir()

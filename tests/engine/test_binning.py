@@ -1,4 +1,4 @@
-"""Binned folds in every combination of options: plain LightGBM's trees, within the memory that is said."""
+"""Binned folds in every combination of options: plain LightGBM's trees, within the memory that is estimated."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def test_every_combination_of_options_trains_as_plain_lightgbm_does(dataset, tmp
             cache = DatasetCache(tmp_path / f"cache-{step}", 10**9, worth_seconds=-1)
             for memory in (0, 10**9):
                 for exclusive in (False, True):
-                    for kept in (None, cache, cache):
+                    for on_disk in (None, cache, cache):
                         for targets in (TARGETS, (target,)):
                             binned = BinnedFolds(
-                                dataset, targets, 3, memory, group_bytes=100_000, cache=kept, exclusive=exclusive
+                                dataset, targets, 3, memory, group_bytes=100_000, cache=on_disk, exclusive=exclusive
                             )
                             np.testing.assert_array_equal(train(binned, fold, params, 3)[:, -1], expected)
 
@@ -71,15 +71,15 @@ def large(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("memory", "cached"), [(0, False), (0, True), (10**9, True)])
-def test_rows_taken_part_by_part_train_as_a_rebuild_does(large, cache, memory, cached):
-    """Above LightGBM's sample size a target with NaN is taken from the parts of the fold, built or stored."""
+def test_a_subset_taken_by_column_group_trains_like_a_rebuild(large, cache, memory, cached):
+    """Above LightGBM's sample size a target with NaN uses a subset of the fold's column groups, built or stored."""
     fold = WalkForward(2, 2).folds(large.eras)[1]
     params = PARAMS | {"target": "target_cyrusd_60"}
-    kept = cache if cached else None
+    on_disk = cache if cached else None
     if cached:
-        BinnedFolds(large, ("target",), 1, group_bytes=10**7, cache=kept).get(fold, 5, "target")
+        BinnedFolds(large, ("target",), 1, group_bytes=10**7, cache=on_disk).get(fold, 5, "target")
     for targets in (("target_cyrusd_60",), ("target", "target_cyrusd_60")):
-        binned = BinnedFolds(large, targets, 1, memory, group_bytes=10**7, cache=kept)
+        binned = BinnedFolds(large, targets, 1, memory, group_bytes=10**7, cache=on_disk)
         ours = train(binned, fold, params, seed=1)
         model, unseen = plain_predictions(large, fold, params, seed=1)
         np.testing.assert_array_equal(ours[:, -1], model.predict(unseen).astype(np.float32))
@@ -101,7 +101,7 @@ def test_an_exclusive_dataset_serves_targets_in_turn_without_a_copy(dataset):
     assert shared.get(fold, 5, "target").train is not shared.get(fold, 5, "target_ender_20").train
 
 
-def test_room_is_made_before_a_build_and_release_lets_go_of_all(dataset):
+def test_datasets_are_dropped_before_a_build_and_by_release(dataset):
     folds = WalkForward(3, 8).folds(dataset.eras)
     first = []
     alive = []
@@ -162,8 +162,8 @@ for case in sys.argv[2:]:  # each in a process of its own, which does not import
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read as Linux tells it")
-def test_memory_is_what_is_said_resident_and_at_the_peak(tmp_path):
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads peak memory from /proc")
+def test_memory_matches_the_estimate_resident_and_at_the_peak(tmp_path):
     frame = make_frame(range(1, 101), rows=5_000)
     generator = np.random.default_rng(0)
     names = [f"feature_{number:03d}" for number in range(12, 200)]
@@ -177,14 +177,14 @@ def test_memory_is_what_is_said_resident_and_at_the_peak(tmp_path):
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     for case, line in zip(cases, done.stdout.splitlines(), strict=True):
         values, resident, peak = (int(number) for number in line.split())
-        told = f"{case}: {resident / values:.3f} resident, {peak / values:.3f} at the peak"
-        assert resident > 0.85 * dataset_bytes(values, 5), told
-        assert resident < 1.1 * dataset_bytes(values, 5) + PROCESS_BYTES, told
-        assert peak <= 1.2 * values, told
+        figures = f"{case}: {resident / values:.3f} resident, {peak / values:.3f} at the peak"
+        assert resident > 0.85 * dataset_bytes(values, 5), figures
+        assert resident < 1.1 * dataset_bytes(values, 5) + PROCESS_BYTES, figures
+        assert peak <= 1.2 * values, figures
     assert any((tmp_path / "cache").glob("*/train-0003.bin"))
 
 
-def test_a_merged_dataset_and_a_whole_one_are_told_apart_by_nothing(dataset):
+def test_a_merged_dataset_is_identical_to_one_built_whole(dataset):
     """Model text and predictions, for a booster over column groups and one over all columns at once."""
     fold = Fold(1, tuple(range(1, 31)), tuple(range(39, 50)))
     params = {"verbosity": -1, "num_threads": 1, "max_bin": 5, "feature_pre_filter": False}

@@ -1,4 +1,4 @@
-"""Binned datasets on disk: the same trees from them, and nothing that is not whole ever reaches LightGBM."""
+"""Binned datasets on disk: the same trees from them, and no damaged entry ever reaches LightGBM."""
 
 from __future__ import annotations
 
@@ -137,9 +137,9 @@ def damage(entry, other, what):
         case "a file more":
             shutil.copy(first, entry / "train-0000.bin.bin")
         case "parts swapped":
-            kept = first.read_bytes()
+            content = first.read_bytes()
             first.write_bytes(second.read_bytes())
-            second.write_bytes(kept)
+            second.write_bytes(content)
         case "entries swapped":
             aside = entry.with_name("aside")
             entry.rename(aside)
@@ -163,7 +163,7 @@ def damage(entry, other, what):
         "another version's",
     ],
 )
-def test_an_entry_that_is_not_whole_is_removed_and_rebuilt(dataset, folds, cache, caplog, what):
+def test_a_damaged_entry_is_removed_and_rebuilt(dataset, folds, cache, caplog, what):
     expected = [predict(dataset, fold, cache) for fold in folds[:2]]
     damage(*entries(cache), what)
     for fold, values in zip(folds[:2], expected, strict=True):

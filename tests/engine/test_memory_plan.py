@@ -1,4 +1,4 @@
-"""The memory plan: within its budget by its own count, held to what processes really take, refused with what fits."""
+"""The memory plan: within its budget by its own estimate, compared with measured memory, rejected with what fits."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /
 
 
 class DataOfAShape(Dataset):
-    """Rows, columns and gaps in targets as they are told, without files."""
+    """Rows, columns and gaps in targets as given, without files."""
 
     unknown: dict[str, tuple[int, int]] = {}  # noqa: RUF012 - set anew for each
     levels: int | None = 5
@@ -142,7 +142,7 @@ studies = st.fixed_dictionaries(
 
 @given(study=studies, budgets=st.lists(st.floats(0.3, 40), min_size=2, max_size=6))
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_plan_keeps_its_budget_and_more_memory_never_gives_less(scratch, study, budgets):
+def test_a_plan_fits_its_budget_and_more_memory_never_gives_less(scratch, study, budgets):
     jobs = []
     for budget in sorted(budgets):
         plan = a_plan(scratch, **study, memory_gb=budget)
@@ -220,9 +220,9 @@ def test_all_of_v53_on_8_gb_is_refused_with_what_fits(v53):
     )
 
 
-def test_fewer_jobs_are_said_with_what_all_would_take(tmp_path):
-    roomy = shape_of(a_plan(tmp_path, 2000, 2000))
-    enough = roomy.needed_bytes(3, GROUP_BYTES[-1], together=False)
+def test_fewer_jobs_are_reported_with_the_memory_for_all(tmp_path):
+    shape = shape_of(a_plan(tmp_path, 2000, 2000))
+    enough = shape.needed_bytes(3, GROUP_BYTES[-1], together=False)
     made = plan_memory(a_plan(tmp_path, 2000, 2000, jobs=8, memory_gb=enough / GB + 0.001), 2)
     assert made.jobs == 3
     assert made.group_bytes == GROUP_BYTES[-1]
@@ -246,7 +246,7 @@ def test_thinning_is_part_of_a_study_only_where_it_thins(tmp_path):
     assert shape_of(plan(train_era_step=4)).datasets[0].train_rows == 50
 
 
-def test_more_than_the_machine_has_is_said(tmp_path):
+def test_a_budget_above_the_free_memory_is_reported(tmp_path):
     made = plan_memory(a_plan(tmp_path, 10, 10, memory_gb=64), 2, available_bytes=8 * GB)
     assert memory_lines(made)[-1] == "Memory: memory_gb = 64 is more than the 8.0 GB that are free"
 
@@ -347,7 +347,7 @@ def test_a_trial_takes_what_is_counted(tmp_path, measured_boosters, case):
 
 
 def counted_booster(directory: Path, rows: int, features: int, bins: int, axes: dict[str, tuple[Any, ...]]) -> float:
-    """Return what is counted for a booster that trains on and predicts the same rows, less its kept predictions."""
+    """Return what is counted for a booster that trains on and predicts the same rows, less its stored predictions."""
     plan = a_plan(directory, features, 10, max_bin=[bins], benchmark={"n_estimators": 1, "max_bin": bins})
     one_era_each = dict.fromkeys(plan.folds, (Fold(1, (1,), (2,)),))
     shape = replace(shape_of(plan), folds=one_era_each, rows_of_era={1: rows, 2: rows})
@@ -359,14 +359,14 @@ def counted_booster(directory: Path, rows: int, features: int, bins: int, axes: 
 @pytest.mark.slow
 def test_a_process_that_mines_takes_what_is_counted(tmp_path, numerai_directory):
     path = write_experiment(tmp_path, numerai_directory)
-    # Of its own: what the system tells a parent can be the parent's own size at the fork.
+    # Of its own: what the system reports for a parent can be the parent's own size at the fork.
     code = (
         "import re, sys; from pathlib import Path; from signal_miner.__main__ import main; "
         "code = main(['mine', '--experiment', sys.argv[1]]); "
         "print(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1]); sys.exit(code)"
     )
     if not Path("/proc/self/status").exists():
-        pytest.skip("this system does not tell a process its peak memory")
+        pytest.skip("this system does not report a process's peak memory")
     done = subprocess.run(
         [sys.executable, "-c", code, path.name], cwd=tmp_path, env=environment(), capture_output=True, text=True
     )

@@ -132,7 +132,7 @@ def test_a_trial_scores_its_own_predictions(dataset):
     assert result.train_seconds > 0
 
 
-def test_a_trial_that_is_told_to_stop_stops_at_the_next_tree(dataset):
+def test_a_trial_stops_at_the_next_tree_on_request(dataset):
     fold = WalkForward(2, 8).folds(dataset.eras)[0]
     asked = []
 
@@ -145,7 +145,7 @@ def test_a_trial_that_is_told_to_stop_stops_at_the_next_tree(dataset):
     assert len(asked) == 8
 
 
-def test_a_build_that_is_told_to_stop_stops(dataset):
+def test_a_build_stops_on_request(dataset):
     fold = WalkForward(2, 8).folds(dataset.eras)[0]
     with pytest.raises(Stopped):
         BinnedFolds(dataset, ("target",), seed=0, should_stop=lambda: True).get(fold, 5, "target")
