@@ -1,4 +1,4 @@
-"""What the benchmarks share: synthetic data of a given size, a plan, configurations, and measurement of time and memory."""
+"""What the benchmarks share: synthetic data, a plan over them, configurations, and measurement of time and memory."""
 
 from __future__ import annotations
 
