@@ -116,8 +116,8 @@ def save(driver: WebDriver, name: str) -> None:
     colors.save(PICTURES / name, optimize=True)
 
 
-def of_the_ui() -> None:
-    """All trials against the benchmark as charts, and the report."""
+def picture_ui() -> None:
+    """Save the charts of all trials against the benchmark, and the report."""
     study = Studies().find("demo")
     ui = ("mlflow", "ui", "--port", "{port}", "--workers", "1", "--backend-store-uri", "sqlite:///mlflow.db")
     view = f"/#/experiments/{study.experiment_id}/runs?workflowType=machine_learning"
@@ -127,7 +127,7 @@ def of_the_ui() -> None:
         driver.get(f"{address}{view}&compareRunsMode=CHART")
         until(lambda: has(driver, "Trials against the benchmark"), 60)
         close_assistant(driver)
-        time.sleep(6)  # charts are drawn one after the other
+        time.sleep(6)  # charts are drawn one by one
         driver.execute_script(_NO_TOOLBARS)
         save(driver, "ui_charts.png")
     report = Path(MlflowClient().download_artifacts(study.run_id, "report"))
@@ -138,8 +138,8 @@ def of_the_ui() -> None:
         save(driver, "report.png")
 
 
-def of_a_notebook() -> None:
-    """The walkthrough during mining, in a fresh copy, where its study has not been mined yet."""
+def picture_notebook() -> None:
+    """Save the walkthrough during mining, in a fresh copy without its study."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         project = Path(directory) / "signal-miner"
         left_out = shutil.ignore_patterns(".git", "studies", "mlruns", "mlflow.db*", "__pycache__")
@@ -149,7 +149,7 @@ def of_a_notebook() -> None:
             driver.get(f"{address}/lab/tree/experiments/walkthrough.ipynb?reset")
             until(lambda: driver.find_elements(By.CSS_SELECTOR, ".jp-Notebook .jp-CodeCell"), 60)
             time.sleep(4)
-            ActionChains(driver).key_down(Keys.CONTROL).send_keys("b").key_up(Keys.CONTROL).perform()  # the files' list
+            ActionChains(driver).key_down(Keys.CONTROL).send_keys("b").key_up(Keys.CONTROL).perform()  # hide the files
             choose(driver, "Edit", "Clear Outputs of All Cells")
             choose(driver, "Run", "Run All Cells")
             until(lambda: trials_of(driver) >= _TRIALS_SHOWN, 180)
@@ -191,5 +191,5 @@ def close_assistant(driver: WebDriver) -> None:
 
 
 if __name__ == "__main__":
-    of_the_ui()
-    of_a_notebook()
+    picture_ui()
+    picture_notebook()

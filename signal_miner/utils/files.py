@@ -1,4 +1,4 @@
-"""Files that are never seen in part, and directories that go away after use."""
+"""Atomic writes, and temporary directories."""
 
 from __future__ import annotations
 
@@ -15,25 +15,18 @@ from signal_miner.utils.redaction import reason_of_system
 
 @contextmanager
 def temporary_directory() -> Iterator[Path]:
-    """Give a directory that goes away after use; on Windows a file in it that is still open may outlive it."""
+    """Yield a directory that is deleted after use; on Windows a file that is still open may remain."""
     with tempfile.TemporaryDirectory(prefix="signal-miner-", ignore_cleanup_errors=True) as directory:
         yield Path(directory)
 
 
 def write_whole(path: Path, body: bytes) -> None:
-    """Write a file so that it is never seen in part, whoever writes it at the same time.
-
-    Parameters
-    ----------
-    path : Path
-        Replaced where it exists; its directory is made.
-    body : bytes
-        All of it.
+    """Write or replace a file atomically, also with concurrent writers, and create its directory.
 
     Raises
     ------
     UserError
-        If the disk does not take it.
+        If the file cannot be written.
     """
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
@@ -48,5 +41,5 @@ def write_whole(path: Path, body: bytes) -> None:
             f"{path} cannot be written ({reason_of_system(error)}); choose another place, or make room"
         ) from None
     finally:
-        with suppress(OSError):  # there may be no such directory
+        with suppress(OSError):  # its directory may not exist
             part.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ UNKNOWN = "–"
 
 
 def number_text(value: float | None, digits: int = 2) -> str:
-    """Return a number with so many digits after the point and a true minus; a dash where it is not defined."""
+    """Return a number with `digits` decimals and a typographic minus; a dash if it is undefined."""
     if value is None or not math.isfinite(value):
         return UNKNOWN
     text = f"{value:.{digits}f}"
@@ -16,7 +16,7 @@ def number_text(value: float | None, digits: int = 2) -> str:
 
 
 def probability_text(probability: float) -> str:
-    """Return a probability in percent, rounded down to a tenth, so that none looks higher than a level it is below."""
+    """Return a probability in percent, rounded down to a tenth, so it never seems to reach a level it is below."""
     if not math.isfinite(probability):
         return UNKNOWN
     if probability > 0.999:
@@ -25,7 +25,7 @@ def probability_text(probability: float) -> str:
 
 
 def percent_text(share: float) -> str:
-    """Return a share in percent; a dash where it is not defined."""
+    """Return a share in percent; a dash if it is undefined."""
     if not math.isfinite(share):
         return UNKNOWN
     if 0 < share < 0.01:

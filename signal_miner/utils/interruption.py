@@ -1,4 +1,4 @@
-"""Ctrl-C and its like as a wish to stop: trials in training end at their next tree, finished ones are kept."""
+"""Ctrl-C and other signals as stop requests: running trials end at their next tree, finished ones are tracked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import FrameType, TracebackType
 class StopRequest:
     """Turns the first Ctrl-C, SIGTERM or SIGHUP into a flag; the same one again interrupts at once.
 
-    Another one does not: ``mlflow run`` answers a Ctrl-C, which reaches us too, with a SIGTERM of its own.
+    A different signal does not: ``mlflow run`` answers a Ctrl-C, which also reaches this process, with a SIGTERM.
 
     Parameters
     ----------
@@ -32,21 +32,21 @@ class StopRequest:
         self.interrupted = False
 
     def is_set(self) -> bool:
-        """Say whether a stop was asked for."""
+        """Return whether a stop was requested."""
         return self._event.is_set()
 
     def set(self) -> None:
-        """Ask for a stop."""
+        """Request a stop without calling `on_request`."""
         self._event.set()
 
     def ask(self) -> None:
-        """Ask for a stop as the first signal does."""
+        """Request a stop as the first signal does."""
         if not self._event.is_set():
             self._event.set()
             self._on_request()
 
     def ignore_signals(self) -> None:
-        """Let nothing interrupt what follows: the last words to the stores."""
+        """Ignore signals from now on, while the last results are written to the stores."""
         for number in self._before:
             signal.signal(number, signal.SIG_IGN)
 

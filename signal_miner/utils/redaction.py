@@ -1,4 +1,4 @@
-"""Passwords taken out of what is shown, logged or kept."""
+"""Removes passwords from what is shown, logged or stored."""
 
 from __future__ import annotations
 
@@ -13,21 +13,11 @@ _PASSWORD = re.compile(
 )
 
 HIDDEN = "***"
-"""What stands in the place of a user and a password."""
+"""Replaces a user and a password."""
 
 
 def without_passwords(text: str) -> str:
-    """Return a text whose addresses have lost user and password.
-
-    Parameters
-    ----------
-    text : str
-        An address, a message or a whole file.
-
-    Returns
-    -------
-    str
-        With ``***`` in their place.
+    """Return a text with ``***`` for the users and passwords in its addresses.
 
     Examples
     --------
@@ -38,19 +28,19 @@ def without_passwords(text: str) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what an error says, in one line and without passwords; its type where it says nothing."""
+    """Return an error's first line without passwords, or its type if it has no message."""
     lines = str(error).strip().splitlines()
     return without_passwords(lines[0] if lines else type(error).__name__)
 
 
 def reason_of_system(error: OSError) -> str:
-    """Return what the system says, such as ``No space left on device``, without the path; its type if nothing."""
+    """Return the system's message without the path, such as ``No space left on device``, or the error's type."""
     return error.strerror or type(error).__name__
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class KeptWithoutPasswords:
-    """A dataclass of which a pickle holds no password: what a store's address lost, it has to be given again."""
+    """A dataclass pickled without passwords; a store's address that contained one has to be given again."""
 
     def __getstate__(self) -> dict[str, Any]:
         state = {
@@ -60,7 +50,7 @@ class KeptWithoutPasswords:
             state["tracking_uri"] = None  # MLflow's own choice, which may know the password
         return state
 
-    def __copy__(self) -> Self:  # a copy stays in this process, and keeps them
+    def __copy__(self) -> Self:  # a copy stays in this process, so it keeps the passwords
         return replace(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

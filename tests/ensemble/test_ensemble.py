@@ -361,9 +361,9 @@ def test_a_champion_falls_only_to_a_better_one(registered, tmp_path, capsys):
     below = any(own[f"test/{score}"] < other[f"test/{score}"] for score in ("sharpe", "corr"))
     assert ("Below the benchmark in test: " in capsys.readouterr().out) == below
     assert command(study, "register") == 0
-    told = capsys.readouterr().out
-    assert "It is not champion (validation Sharpe" in told
-    assert ("Below the benchmark in test: " in told) == below
+    output = capsys.readouterr().out
+    assert "It is not champion (validation Sharpe" in output
+    assert ("Below the benchmark in test: " in output) == below
     assert champion(study) == "1"
     assert command(study, "register", "--trees", "scaled", "--ensemble", "ensemble 1") == 0
     assert "It is not champion (scaled tree counts were never validated)" in capsys.readouterr().out

@@ -70,7 +70,7 @@ def test_a_run_id_is_always_one(store: tuple[EnsembleRuns, list[str]]) -> None:
 def test_a_name_that_fits_several_or_none_is_one_line(
     store: tuple[EnsembleRuns, list[str]], which: str, message: str
 ) -> None:
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as raised:
         store[0].find(which)
-    assert message in str(told.value)
-    assert "\n" not in str(told.value)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)

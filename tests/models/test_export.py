@@ -95,11 +95,11 @@ def test_another_call_takes_the_refits_and_replaces_the_file(
     path = tmp_path / "predict.pkl"
     path.write_bytes(b"of last week")
     again = export_predict(built.name, str(path), tracking_uri=uri)
-    told = capsys.readouterr().out
-    assert f"{built.name} of study {built.study}: 3 members; data " in told
-    assert "3 reproduced; the largest difference to what is tracked is 0" in told
-    assert "3 of 3 members were refitted before" in told
-    assert "predict.pkl, " in told
+    output = capsys.readouterr().out
+    assert f"{built.name} of study {built.study}: 3 members; data " in output
+    assert "3 reproduced; the largest difference to what is tracked is 0" in output
+    assert "3 of 3 members were refitted before" in output
+    assert "predict.pkl, " in output
     assert path.read_bytes() == exported.path.read_bytes()
     assert again.path == path
     assert list(tmp_path.iterdir()) == [path]
@@ -139,7 +139,7 @@ def test_an_interrupted_call_goes_on(
         (("n" * 300,), r"cannot be written \(File name too long\); choose another place"),
     ],
 )
-def test_a_place_that_takes_no_file_is_told_before_the_work(
+def test_an_unwritable_path_is_reported_before_the_work(
     parts: Sequence[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
@@ -162,7 +162,7 @@ def test_a_place_that_takes_no_file_is_told_before_the_work(
         ("socket", "path = 'socket' is a device, a pipe or a socket; name a file"),
     ],
 )
-def test_what_is_no_path_of_a_file_is_told_before_the_work(
+def test_an_invalid_path_is_reported_before_the_work(
     path: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
