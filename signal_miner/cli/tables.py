@@ -72,8 +72,8 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
     first = next((place.trial for place in board.places if place.trial.number is not None), None)
     if first is not None:
         params = ", ".join(f"{name} {value}" for name, value in first.params.items() if name != "seed")
-        said = f"First of them, {first.name}: {params}"
-        console.print(said, highlight=False, soft_wrap=not console.is_terminal)
+        text = f"First of them, {first.name}: {params}"
+        console.print(text, highlight=False, soft_wrap=not console.is_terminal)
 
 
 def _table(title: str, *heads: str) -> Table:

@@ -34,7 +34,7 @@ def probability_of_overfitting(
     every way there is. The best trial in-sample has a relative rank ``ω = rank / (n_trials + 1)`` out-of-sample; its
     logit is ``log(ω / (1 − ω))``, and the probability is the share of logits below 0. Of trials without skill it is
     one half on average, and of skill that lasts it nears 0; it does so only where trials differ in skill, as
-    it judges the choice among them.
+    it measures the choice among them.
 
     Wherever blocks of different halves meet, the first `overlap_eras` eras of the later one are dropped: their
     targets share returns with the last eras of the earlier one. The later one loses them whichever half it is in, so

@@ -34,7 +34,7 @@ def deflate(scores: StudyScores, leaders: int) -> tuple[Deflation, NDArray[np.fl
     signal it also holds the true differences of skill, such as of early checkpoints, and a study would be deflated for
     having found it: of twenty markets of strong signal, it left four winners above 95%, and this leaves all twenty.
 
-    Leaders are judged as drawn, while every checkpoint counts as a try, as a person may take the best of them. For a
+    Leaders are evaluated as drawn, while every checkpoint counts as a try, as the best of them may be chosen. For a
     leader as drawn that errs against skill.
 
     A leader's eras count as independent ones by its own autocorrelations or those of all trials, whichever are

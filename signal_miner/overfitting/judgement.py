@@ -44,7 +44,7 @@ SOURCES: Mapping[str, str] = MappingProxyType(
 
 
 def judge(scores: StudyScores, leaders: int = 10, seed: int = 0) -> Judgement:
-    """Judge a study by the scores of its eras.
+    """Evaluate a study by the scores of its eras.
 
     A leader is *skill* where its deflated Sharpe ratio is at least `SKILL_LEVEL` and its test Sharpe above 0; *luck*
     where its deflated Sharpe ratio is below `LUCK_LEVEL`, which is no more than luck alone is expected to give the
@@ -54,7 +54,7 @@ def judge(scores: StudyScores, leaders: int = 10, seed: int = 0) -> Judgement:
     Parameters
     ----------
     leaders : int, default 10
-        How many of the first trials are judged, at most.
+        How many of the first trials get a verdict, at most.
     seed : int, default 0
         Of the bootstraps.
 

@@ -140,7 +140,7 @@ class Deflation:
 
 @dataclass(frozen=True)
 class ModelJudgement:
-    """A trial judged.
+    """The verdict on a trial, and the numbers behind it.
 
     Attributes
     ----------

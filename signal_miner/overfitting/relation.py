@@ -28,7 +28,7 @@ _HIGHEST = 0.999999  # Fisher's transformation of 1 is infinite
 def relation(scores: StudyScores, seed: int) -> Relation:
     """Return how well validation Sharpe predicted test Sharpe, over all trials.
 
-    Trials of one study resemble each other, so that their number says little about how certain the rank correlation is.
+    Trials of one study resemble each other, so that their number is no measure of how certain the rank correlation is.
     Its interval therefore draws eras anew, in blocks, in validation and test separately, and takes the standard
     deviation of Fisher's transformation ``artanh`` of the rank correlations that result, widened by what samples of
     blocks vary too little in short series, as the intervals of `signal_miner.overfitting.bootstrap` are.

@@ -1,4 +1,4 @@
-"""Makes a study's report from its tracked runs: read, judged, drawn, and logged to the study's run."""
+"""Makes a study's report from its tracked runs: read, evaluated, drawn, and logged to the study's run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from signal_miner.tracking.study_reader import StudyReader, finished_trials
 from signal_miner.utils.files import temporary_directory
 
 LEADERS = 10
-"""Trials that are judged one by one."""
+"""Trials that get a verdict each."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class SkillOrLuck:
         Probability that the true validation Sharpe of the best trial is above what luck alone gives the best of so
         many tries.
     lines : tuple of str
-        What the report says, in short.
+        The report in short.
     """
 
     study: str
@@ -91,7 +91,7 @@ def skill_or_luck(study: str | StudyReference | None = None, tracking_uri: str |
 
 
 def read_contents(name: str | None, tracking_uri: str | None) -> tuple[TrackedStudy, ReportContents]:
-    """Read a study and judge it.
+    """Read a study and evaluate it.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def read_contents(name: str | None, tracking_uri: str | None) -> tuple[TrackedSt
     reader = StudyReader(tracking_uri)
     scores = reader.scores(study)
     correlations = None
-    with suppress(UserError):  # a leader's predictions are damaged: the page says that they are not at hand
+    with suppress(UserError):  # a leader's predictions are damaged: the page notes that they are missing
         correlations = reader.correlations(study, LEADERS)
     contents = ReportContents(
         study=study.name,

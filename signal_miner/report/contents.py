@@ -1,4 +1,4 @@
-"""What a study's report is made of: frozen, and free of where it was read."""
+"""What a study's report is made of: frozen, independent of where it was read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ReportContents:
     made : datetime
         When the report was made.
     plan : mapping of str to object
-        As `signal_miner.plan.plan_record` writes it.
+        As `signal_miner.experiment.plan.plan_record` writes it.
     trials : tuple of TrackedTrial
         The finished trials in the order of `scores.names`: best first, by validation Sharpe.
     correlations : Correlations or None
@@ -52,7 +52,7 @@ class ReportContents:
         if tuple(trial.number for trial in self.trials) != self.scores.numbers:
             raise ValueError("trials and scores are not of the same models in the same order")
         if not self.trials or not self.judgement.leaders:
-            raise ValueError("a report needs at least one finished trial, judged")
+            raise ValueError("a report needs at least one finished trial with a verdict")
 
     @property
     def chosen(self) -> ModelJudgement:

@@ -19,7 +19,7 @@ from signal_miner.scoring.series import sharpe
 from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
 from signal_miner.utils.formatting import shortened
 
-_CHARACTERS = 48  # that stand side by side over the axis
+_CHARACTERS = 48  # that fit side by side over the axis
 
 
 @drawing()
@@ -108,14 +108,14 @@ def _shade_folds(axes: Axes, scores: StudyScores, plan: Mapping[str, Any]) -> No
                 zorder=2,
             )
             labelled = True
-    # What the labels have room for is known only now that the purges have widened the axis.
+    # The space for labels is known only now, as the purges widened the axis.
     low, high = axes.get_xlim()
     for number in numbers:
         eras = scores.eras[scores.folds == number]
         part = TEST if number == numbers[-1] else VALIDATION
-        room = _CHARACTERS * float(np.ptp(eras) + 1) / (high - low)
+        space = _CHARACTERS * float(np.ptp(eras) + 1) / (high - low)
         short = part if part == TEST else "val."
-        fitting = [text for text in (f"fold {number}, {part}", part, short) if len(text) < room]
+        fitting = [text for text in (f"fold {number}, {part}", part, short) if len(text) < space]
         if fitting:
             middle = float(eras.min() + eras.max()) / 2
             axes.text(middle, 0.985, fitting[0], transform=top, ha="center", va="top", color=MUTED, fontsize=9.5)

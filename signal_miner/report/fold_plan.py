@@ -36,7 +36,7 @@ def fold_plan_figure(plan: Mapping[str, Any]) -> Figure:
     Parameters
     ----------
     plan : mapping of str to object
-        As `signal_miner.plan.plan_record` writes it.
+        As `signal_miner.experiment.plan.plan_record` writes it.
 
     Returns
     -------

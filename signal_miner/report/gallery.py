@@ -61,7 +61,7 @@ def page_figures(contents: ReportContents) -> Iterator[PageFigure]:
         "luck",
         luck_figure(scores, deflation, overfitting),
         "Above: a best trial left of the dashed line shows no more than luck alone would. "
-        + ("" if overfitting is None else "Below: the more lies left of 0, the less the best of the past is worth."),
+        + ("" if overfitting is None else "Below: the more is left of 0, the less the best of the past is worth."),
         f"Histogram of validation Sharpe; luck's expected best is {number_text(deflation.expected_best_sharpe)}."
         + ("" if overfitting is None else f" Below, logits: {percent_text(overfitting.probability)} are under 0."),
     )
@@ -76,7 +76,7 @@ def page_figures(contents: ReportContents) -> Iterator[PageFigure]:
         yield PageFigure(
             "correlations",
             correlations_figure(contents.correlations),
-            "Correlation of predictions; models that are alike stand side by side, so a block of strong "
+            "Correlation of predictions; similar models are side by side, so a block of strong "
             "colour is one idea, found several times.",
             f"Matrix of correlations of {len(contents.correlations.names)} models, clustered.",
         )
@@ -120,9 +120,9 @@ def _parameters(contents: ReportContents) -> Iterator[PageFigure]:
     if parts > 1:
         for part in range(1, parts + 1):
             figure = parameters_figure(scores, trials, plan, (part, parts))
-            said = (
+            caption = (
                 caption
                 if part == 1
                 else "Numbers of more than eight values are binned; a bin is labelled by its median."
             )
-            yield PageFigure(f"parameters_{part}", figure, said, described, as_file=False)
+            yield PageFigure(f"parameters_{part}", figure, caption, described, as_file=False)

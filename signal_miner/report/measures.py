@@ -25,7 +25,7 @@ def benchmark_sharpe(scores: StudyScores, section: str) -> float:
 def beats_benchmark(scores: StudyScores, section: str) -> NDArray[np.bool_]:
     """Return which trials' CORR and Sharpe are both above the benchmark's, shape (n_trials,).
 
-    A trial that has no CORR in an era in which the benchmark has one beats nobody, as in the trials' own tags.
+    A trial that has no CORR in an era in which the benchmark has one does not beat it, as in the trials' own tags.
     """
     rows = scores.rows(section)
     corr, reference = scores.corr[rows], scores.benchmark[rows]
@@ -38,5 +38,5 @@ def beats_benchmark(scores: StudyScores, section: str) -> NDArray[np.bool_]:
 def mean_over_eras(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the mean of each column over the eras in which it is defined, shape (n_columns,); NaN where none is."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a column without any is NaN, and says so
+        warnings.simplefilter("ignore", RuntimeWarning)  # a column without any is NaN
         return np.asarray(np.nanmean(values, axis=0)) if len(values) else np.full(values.shape[1], math.nan)

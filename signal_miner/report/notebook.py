@@ -1,4 +1,4 @@
-"""A mined study looked at from Python: its leaderboard, its trials beside the benchmark, its figures."""
+"""A mined study in Python: its leaderboard, its trials beside the benchmark, its figures."""
 
 from __future__ import annotations
 

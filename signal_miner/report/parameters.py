@@ -23,7 +23,7 @@ _MOST_BINS = 8
 _TITLE, _ROW = 0.45, 1.7  # inches
 _MOST_CATEGORIES = 24
 _MOST_DOTS = 400
-_NARROW_LABELS = 30  # characters, all labels together, that a panel of half the width has room for
+_NARROW_LABELS = 30  # characters, all labels together, that fit in a panel of half the width
 _LEVEL_LABELS = 20  # characters, all labels as long as the longest, that do not touch side by side
 
 
@@ -54,7 +54,7 @@ def varying_dimensions(trials: Sequence[TrackedTrial], plan: Mapping[str, Any]) 
     Parameters
     ----------
     plan : mapping of str to object
-        As `signal_miner.plan.plan_record` writes it; without a grid, all parameters but the seed are looked at.
+        As `signal_miner.experiment.plan.plan_record` writes it; without a grid, all parameters but the seed are used.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def parameters_figure(
     trials : sequence of TrackedTrial
         In the order of `scores.names`.
     plan : mapping of str to object
-        As `signal_miner.plan.plan_record` writes it.
+        As `signal_miner.experiment.plan.plan_record` writes it.
     part : tuple of int, default (1, 1)
         Which of how many figures, of about the same height: (1, 2) and (2, 2) draw all panels, side by side.
 

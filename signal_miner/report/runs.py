@@ -53,7 +53,7 @@ class ReportRuns(RunStore):
             for place in former:
                 run_id = contents.trials[place].run_id
                 self._write(run_id, {}, _leader_metrics(float(deflated[place])))
-                if VERDICT in self._client.get_run(run_id).data.tags:  # an earlier report may have taken it away
+                if VERDICT in self._client.get_run(run_id).data.tags:  # an earlier report may have removed it
                     self._client.delete_tag(run_id, VERDICT)
 
 
@@ -76,7 +76,7 @@ def study_metrics(judgement: Judgement) -> dict[str, float]:
         values["luck/probability_of_overfitting"] = judgement.overfitting.probability
     if judgement.superiority is not None:
         values["luck/superiority_p_value"] = judgement.superiority.p_consistent
-    return values  # NaN too, or what an earlier report found would stand
+    return values  # NaN too, or the values of an earlier report would remain
 
 
 def _leader_metrics(deflated_sharpe: float) -> Mapping[str, float]:

@@ -96,7 +96,7 @@ def contribution_figure(scores: StudyScores, n_leaders: int = _N_LEADERS) -> Fig
 
 
 def _dots(axes: Axes, scores: StudyScores, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
-    """Draw the trials, a colour and a shape for each way to stand to the benchmark."""
+    """Draw the trials, a colour and a shape for each relation to the benchmark."""
     past, future = beats_benchmark(scores, VALIDATION), beats_benchmark(scores, TEST)
     few = len(x) <= _FEW
     for label, members, color, marker, size in (

@@ -1,4 +1,4 @@
-"""Every sentence that the command line and the report say about results: numbers and enums in, English out.
+"""Every sentence of the command line and the report about results: numbers and enums in, English out.
 
 The packages below return numbers; a message is reworded here and nowhere else.
 """
@@ -126,7 +126,7 @@ def superiority_sentence(found: Superiority) -> str:
 
 
 def relation_meaning(relation: Relation) -> str:
-    """Return what the rank correlation's interval says, by the rule that makes a relation strong, weak or none."""
+    """Return what the rank correlation's interval means, by the rule that makes a relation strong, weak or none."""
     interval = relation.rank_correlation
     if relation.n_trials < FEWEST_TRIALS:
         return f"fewer than {FEWEST_TRIALS} trials show nothing"

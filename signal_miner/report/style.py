@@ -1,6 +1,6 @@
-"""How the report's figures look: colours that the colour-blind tell apart, one width, and PNG or SVG of a figure.
+"""How the report's figures look: colours that the colour-blind can distinguish, one width, and PNG or SVG of a figure.
 
-A figure is drawn once, in the light theme. In SVG its colours are then taken for variables of the page's style, so
+A figure is drawn once, in the light theme. In SVG its colours are then replaced by variables of the page's style, so
 that it follows the page into the dark. That is why every colour here is one that nothing else uses.
 """
 
@@ -142,7 +142,7 @@ def legend_below(figure: Figure, columns: int = 2, **options: Any) -> None:
 
 
 def as_picture(n_dots: int) -> bool:
-    """Return whether so many dots are one picture in SVG, which no theme changes, in place of as many elements."""
+    """Return whether so many dots are one picture in SVG, which no theme changes, instead of as many elements."""
     return n_dots > _MANY
 
 
@@ -155,16 +155,16 @@ def png(figure: Figure) -> bytes:
 
 
 def svg(figure: Figure, name: str, description: str) -> str:
-    """Return a figure as an ``<svg>`` element that stands in a page.
+    """Return a figure as an ``<svg>`` element for a page.
 
-    Its text is text, its colours are the page's variables (`THEME`, and ``--font``), and its ids begin with `name`.
+    Its text is text, its colours are the page's variables (`THEME`, and ``--font``), and its ids start with `name`.
 
     Parameters
     ----------
     name : str
         Of the figure, once in a page; letters, digits and ``_``.
     description : str
-        What a reader who does not see it is told.
+        Text for readers who cannot see it.
     """
     buffer = io.StringIO()
     with drawing(name):

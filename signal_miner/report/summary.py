@@ -1,4 +1,4 @@
-"""What the report says in words: a headline, and six lines."""
+"""The report in sentences: a headline, and six lines."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _trials(contents: ReportContents) -> str:
 
 
 def others_text(contents: ReportContents) -> str:
-    """Return how many trials failed and how many are not finished, to stand behind those that are; empty if none."""
+    """Return how many trials failed and how many are not finished, such as ``, 2 failed``; empty if none."""
     counts = ((contents.scores.failed, "failed"), (contents.scores.unfinished, "not finished"))
     return "".join(f", {count:,} {word}" for count, word in counts if count)
 

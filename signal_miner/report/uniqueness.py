@@ -45,7 +45,7 @@ def correlations_figure(correlations: Correlations) -> Figure:
     n_models = len(names)
     figure = new_figure(WIDTH + 0.1, "How alike the leaders are")
     axes = figure.add_subplot(aspect="equal")
-    # Opacity in place of a colour map: the cells' ground is the page's own, light or dark.
+    # Opacity instead of a colour map: the cells' ground is the page's own, light or dark.
     for row, column in np.ndindex(matrix.shape):
         value = float(matrix[row, column])
         if np.isfinite(value):

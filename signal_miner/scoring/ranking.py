@@ -89,7 +89,7 @@ def gaussian_ranks(keys: NDArray[Any], table: NDArray[np.float64]) -> NDArray[np
     Returns
     -------
     ndarray of float64, shape (n_columns, n_rows) or (1, n_rows)
-        Ranks in the order of the keys. One row that stands for all (a view of the table, not to be written
+        Ranks in the order of the keys. One row for all (a view of the table, not to be written
         to) where no column has equal values.
     """
     n_columns, n_rows = keys.shape

@@ -115,14 +115,14 @@ class Scorer:
         Parameters
         ----------
         name : str
-            A name that is not taken yet.
+            A name that is not in use yet.
         predictions : ndarray of float, shape (n_rows,)
             The benchmark's predictions; NaN where there are none.
 
         Raises
         ------
         UserError
-            If the name is taken, the length differs or a prediction is infinite.
+            If the name is in use, the length differs or a prediction is infinite.
         """
         scorer = Scorer.__new__(Scorer)
         scorer.__dict__.update(self.__dict__)
@@ -195,7 +195,7 @@ class Scorer:
         return EraScores(self._labels, corr, bmc, benchmark_corr)
 
     def _add_benchmark(self, name: str, predictions: NDArray[np.floating[Any]]) -> None:
-        """Prepare a benchmark; only for a scorer that nobody else has seen yet."""
+        """Prepare a benchmark; only for a scorer that is not shared yet."""
         if name in self._benchmarks:
             raise UserError(f"benchmark {name!r} is there already; give each benchmark its own name")
         values = _column(f"benchmark {name!r}", predictions, self._n_rows)

@@ -1,4 +1,4 @@
-"""What a study's models scored in each era, as its report judges them: frozen, and free of where it was read."""
+"""What a study's models scored in each era, as its report evaluates them: frozen, independent of where it was read."""
 
 from __future__ import annotations
 

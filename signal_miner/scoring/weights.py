@@ -158,7 +158,7 @@ def _contribution(ranks: NDArray[np.float64], target: NDArray[np.float64]) -> ND
     """Return w such that BMC = p . w for a prediction's gaussianised ranks p.
 
     (p - m (p . m) / (m . m)) . t / n = p . (t - m (t . m) / (m . m)) / n: the target is made orthogonal to
-    the benchmark's ranks m once, in place of each prediction. The target is scaled and centred as in
+    the benchmark's ranks m once, instead of each prediction. The target is scaled and centred as in
     ``numerai_tools.scoring.contribution_scores``. NaN where the benchmark is constant.
     """
     if target.min() >= 0 and target.max() <= 1:
