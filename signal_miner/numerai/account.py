@@ -1,8 +1,7 @@
-"""A Numerai account: its models, the open round, submissions and uploaded models.
+"""A Numerai account: its models, the open round, submissions and uploaded models."""
 
-The questions are those of ``numerapi`` 3.1 (``base_api.py``). What changes something at Numerai is asked once: where
-the answer is lost, Numerai's own list says whether it happened.
-"""
+# A request that changes something at Numerai is sent once: if its answer is lost, Numerai's own list shows whether it
+# had an effect.
 
 from __future__ import annotations
 
@@ -42,17 +41,11 @@ class WrongKey(UserError):
 
 
 class RoundClosed(UserError):
-    """No round takes submissions now."""
+    """No round accepts submissions now."""
 
 
 class NumeraiAccount:
-    """Speaks to Numerai with an API key that it shows to nobody else.
-
-    Parameters
-    ----------
-    public_id, secret_key : str
-        The two parts of the key, printable ASCII.
-    """
+    """Client for one API key (two parts of printable ASCII), which appears in no message, repr or pickle."""
 
     def __init__(self, public_id: str, secret_key: str) -> None:
         self._client = authorized_client(public_id, secret_key)
@@ -61,13 +54,7 @@ class NumeraiAccount:
 
     @classmethod
     def from_environment(cls) -> NumeraiAccount:
-        """Take the key from the environment, and from nowhere else.
-
-        Raises
-        ------
-        UserError
-            If a part of it is missing or cannot be one.
-        """
+        """Read the key from the environment only; raise `UserError` if a part of it is missing or malformed."""
         keys = {name: os.environ.get(name, "").strip() for name in (PUBLIC_ID, SECRET_KEY)}
         missing = [name for name, value in keys.items() if not value]
         if missing:
@@ -77,7 +64,7 @@ class NumeraiAccount:
                 "of it in the environment"
             )
         for name, value in keys.items():
-            if not re.fullmatch(r"[\x21-\x7e]+", value):  # requests would show it in its complaint
+            if not re.fullmatch(r"[\x21-\x7e]+", value):  # requests would show it in its error message
                 raise UserError(f"{name} holds characters that no API key has; copy it again from {_KEYS_PAGE}")
         return cls(keys[PUBLIC_ID], keys[SECRET_KEY])
 
@@ -88,13 +75,7 @@ class NumeraiAccount:
         raise TypeError("a NumeraiAccount holds an API key and is not pickled; make one where it is needed")
 
     def model_id(self, name: str) -> str:
-        """Return the id of one of the account's models.
-
-        Raises
-        ------
-        UserError
-            If the account has no such model in the tournament.
-        """
+        """Return the id of one of the account's models in the tournament."""
         account = self._ask(queries.MODELS).get("account") or {}
         models = {
             str(model["name"]): str(model["id"])
@@ -107,13 +88,7 @@ class NumeraiAccount:
         return models[name]
 
     def open_round(self) -> Round:
-        """Return the round that takes submissions now.
-
-        Raises
-        ------
-        RoundClosed
-            If none does.
-        """
+        """Return the round that accepts submissions now; raise `RoundClosed` if none does."""
         try:
             rounds = self._ask(queries.ROUND, authorization=False).get("rounds")
         except NumeraiRefused as error:
@@ -134,7 +109,7 @@ class NumeraiAccount:
         return current
 
     def payout_scores(self, number: int) -> tuple[PayoutScore, ...]:
-        """Return the scores that the open round pays on; none where Numerai does not say."""
+        """Return the scores that the open round pays on; none if Numerai does not publish them."""
         try:
             rounds = self._ask(queries.PAYOUT, authorization=False).get("rounds") or [None]
         except (NumeraiRefused, NumeraiUnreachable):
@@ -164,11 +139,10 @@ class NumeraiAccount:
 
         Parameters
         ----------
-        model_id, file_name : str
         body : bytes
             CSV with the columns ``id`` and ``prediction``.
         on_deposit : callable, optional
-            Told the name that the file has at Numerai once it lies there whole, and before it counts.
+            Called with the file's name at Numerai once it is complete there, before the submission is created.
 
         Returns
         -------
@@ -190,24 +164,18 @@ class NumeraiAccount:
         return made or self._look_for(link.filename, before, lambda: self.submissions(model_id)).id
 
     def download(self, submission_id: str) -> bytes:
-        """Return the file of a submission.
-
-        Raises
-        ------
-        UserError
-            Numerai or its storage does not give it.
-        """
+        """Return the file of a submission."""
         return get_file(
             "the submission",
             lambda: self._link("submissionDownloadAuth", queries.DOWNLOAD_LINK, {"id": submission_id}),
         )
 
     def data_versions(self) -> dict[str, str]:
-        """Return name and id of the data versions that uploaded models may take, in Numerai's order."""
+        """Return name and id of the data versions for uploaded models, in Numerai's order."""
         return _ids_by_name(self._ask(queries.DATA_VERSIONS).get("computePickleDataVersions"))
 
     def images(self) -> dict[str, str]:
-        """Return name and id of the environments that uploaded models may run in, in Numerai's order."""
+        """Return name and id of the environments for uploaded models, in Numerai's order."""
         return _ids_by_name(self._ask(queries.IMAGES).get("computePickleDockerImages"))
 
     def upload_pickle(self, model_id: str, file_name: str, body: bytes, data_version_id: str, image_id: str) -> str:
@@ -215,9 +183,8 @@ class NumeraiAccount:
 
         Parameters
         ----------
-        model_id, file_name : str
-            The name ends with ``.pkl``.
-        body : bytes
+        file_name : str
+            Ends with ``.pkl``.
         data_version_id, image_id : str
             Values of `data_versions` and `images`.
 
@@ -247,25 +214,19 @@ class NumeraiAccount:
         return tuple(found.values())
 
     def assign_pickle(self, model_id: str, pickle_id: str) -> None:
-        """Let an uploaded model submit for a model slot; said twice, it is the same.
-
-        Raises
-        ------
-        UserError
-            If Numerai does not do it.
-        """
+        """Let an uploaded model submit for a model slot; repeating it changes nothing."""
         variables = {"modelId": model_id, "pickleId": pickle_id}
         if self._ask(queries.ASSIGN, variables, repeatable=False).get("assignPickleToModel") is not True:
             raise UserError("Numerai did not assign the uploaded model; assign it on the model's page at numer.ai")
 
     def last_log_message(self, pickle_id: str) -> str:
-        """Return the last thing that an uploaded model's validation said; ``""`` where there is nothing."""
+        """Return the last message of an uploaded model's validation, or ``""``."""
         try:
             logs = self._ask(queries.LOGS, {"pickleId": pickle_id}).get("diagnosticsTriggerLogs") or ()
         except (NumeraiRefused, NumeraiUnreachable):
             return ""
-        said = [log for log in logs if str(log.get("message") or "").strip()]
-        last = max(said, key=lambda log: str(log.get("timestamp") or ""), default={"message": ""})
+        messages = [log for log in logs if str(log.get("message") or "").strip()]
+        last = max(messages, key=lambda log: str(log.get("timestamp") or ""), default={"message": ""})
         return " ".join(str(last["message"]).split())
 
     def _link(self, field: str, query: str, variables: Mapping[str, Any]) -> StorageLink:
@@ -275,7 +236,7 @@ class NumeraiAccount:
         return StorageLink(str(given.get("filename") or ""), str(given["url"]))
 
     def _make(self, field: str, mutation: str, variables: Mapping[str, Any]) -> str:
-        """Ask once to make something; ``""`` where the answer was lost."""
+        """Send a mutation once and return the new id; ``""`` if the answer was lost."""
         try:
             made = self._ask(mutation, variables, repeatable=False).get(field)
         except NumeraiUnreachable:

@@ -1,4 +1,4 @@
-"""What Numerai says of rounds, submissions and uploaded models, as frozen records."""
+"""Rounds, submissions and uploaded models as Numerai lists them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Round:
-    """A round of the tournament that takes submissions.
-
-    Attributes
-    ----------
-    number : int
-    opened, closes : datetime
-        With time zone.
-    """
+    """A round of the tournament that accepts submissions; its times have a time zone."""
 
     number: int
     opened: datetime
@@ -27,30 +20,15 @@ class Round:
 
 @dataclass(frozen=True)
 class PayoutScore:
-    """A score that a round pays on.
+    """A score that a round pays on."""
 
-    Attributes
-    ----------
-    name : str
-        Such as ``MMC60``.
-    multiplier : float
-        Default multiplier.
-    """
-
-    name: str
-    multiplier: float
+    name: str  # such as MMC60
+    multiplier: float  # the default one
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A submission as Numerai lists it.
-
-    Attributes
-    ----------
-    id, filename : str
-    inserted_at : datetime or None
-        With time zone; None where Numerai gives none.
-    """
+    """A submission as Numerai lists it; its time has a time zone."""
 
     id: str
     filename: str
@@ -63,14 +41,12 @@ class UploadedPickle:
 
     Attributes
     ----------
-    id, filename : str
     status : str
-        Of its validation, in lower case: ``pending``, ``validating``, ``validated``, ``failed``, or what Numerai says.
+        Of its validation, in lower case: ``pending``, ``validating``, ``validated``, ``failed`` or others of Numerai's.
     image, data_version : str
-        Names; ``""`` where Numerai gives none.
+        Names; ``""`` if Numerai gives none.
     assigned : tuple of str or None
-        Models it submits for; None where Numerai does not say.
-    inserted_at : datetime or None
+        Models it submits for; None if Numerai does not list them.
     """
 
     id: str
@@ -83,7 +59,7 @@ class UploadedPickle:
 
 
 def same_file(name: str, other: str) -> bool:
-    """Tell whether two names at Numerai, with or without folders, are one file's."""
+    """Whether two names at Numerai, with or without folders, are those of one file."""
     return bool(name) and PurePosixPath(name).name == PurePosixPath(other).name
 
 
@@ -94,7 +70,7 @@ def clock(time_: datetime) -> str:
 
 
 def read_time(text: object) -> datetime | None:
-    """Read a time of Numerai's, which is UTC where it does not say."""
+    """Parse a time of Numerai's: UTC if it has no time zone."""
     try:
         read = datetime.fromisoformat(str(text))
     except ValueError:
@@ -103,12 +79,12 @@ def read_time(text: object) -> datetime | None:
 
 
 def read_submission(listed: Mapping[str, Any]) -> Submission:
-    """Read an item of Numerai's list of submissions."""
+    """Parse an item of Numerai's list of submissions."""
     return Submission(str(listed["id"]), str(listed.get("filename") or ""), read_time(listed.get("insertedAt")))
 
 
 def read_pickle(listed: Mapping[str, Any]) -> UploadedPickle:
-    """Read an item of Numerai's list of uploaded models."""
+    """Parse an item of Numerai's list of uploaded models."""
     slots = listed.get("assignedModelSlots")
     assigned = (
         None
