@@ -321,7 +321,7 @@ def test_damaged_predictions_are_one_line(study, capsys, damage):
 
 
 @pytest.mark.parametrize("neutralize", ["", "benchmark", "features"])
-def test_what_greedy_judged_is_what_is_tracked(study, neutralize, monkeypatch):
+def test_the_greedy_score_is_the_tracked_score(study, neutralize, monkeypatch):
     """The score that the selection reached is the tracked one, also neutralised and with weights by rank."""
     reached = []
     judged = ensemble_room.grow
@@ -387,7 +387,7 @@ def test_models_of_other_data_are_not_compared(registered, tmp_path, capsys):
     assert "It is not champion (version 1 was mined on other data" in capsys.readouterr().out
 
 
-def test_a_stopped_registration_goes_on(registered, tmp_path, capsys):
+def test_a_stopped_registration_resumes(registered, tmp_path, capsys):
     study = copy_study(registered, tmp_path / "study")
     folder = artifact_path(study, newest_ensemble(study), "refit")
     models = sorted(folder.iterdir())

@@ -1,4 +1,4 @@
-"""Who gets into an ensemble: by validation alone, and what is refused."""
+"""Members of an ensemble: selected on validation alone, and what is refused."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def chosen(**settings):
     return [each.number for each in ranked_trials(SelectionRule(**settings), TRIALS)]
 
 
-def test_rules_take_who_they_say():
+def test_rules_select_their_trials():
     assert chosen(select="top", members=2) == [2, 1]
     assert chosen(select="top", members=2, metric="corr") == [1, 3]
     assert chosen(select="top", members=9, metric="validation/sharpe") == [2, 1, 3, 0]
@@ -58,7 +58,7 @@ def test_rules_take_who_they_say():
     assert chosen(select="runs", runs=("3", "run0", "trial 0002")) == [3, 0, 2]
 
 
-def test_test_scores_choose_nobody():
+def test_test_scores_select_no_trial():
     shuffled = [trial(number, 1.0 + number, test=5.0 - number) for number in range(4)]
     other = [trial(number, 1.0 + number, test=number) for number in range(4)]
     for rule in (SelectionRule(select="top"), SelectionRule(select="greedy")):
@@ -132,7 +132,7 @@ def test_a_challenger_without_a_score_in_some_era_does_not_win():
     assert compare(flipped, champion).beats
 
 
-def test_nobody_beats_a_strong_benchmark():
+def test_no_trial_beats_a_strong_benchmark():
     with pytest.raises(UserError, match="no trial beats the benchmark"):
         ranked_trials(SelectionRule(select="beating"), [trial(0, 3.0)])
 
@@ -181,7 +181,7 @@ def test_growing_never_loses_and_keeps_the_cap(seed, cap, weights, members):
     assert not len(between) or between.max() <= cap
 
 
-def test_nothing_to_score_is_told():
+def test_nothing_to_score_is_refused():
     with pytest.raises(UserError, match="no candidate has a score"):
         grow(SelectionRule(), [np.zeros((4, 2), np.float32)], lambda blends: np.full(2, np.nan), np.eye(2))
 

@@ -123,20 +123,20 @@ def plain_lightgbm(dataset: Dataset, params: dict[str, str], trees: int) -> pd.S
 
 
 @slow
-def test_unopened_it_tells_and_touches_nothing(mined, capsys):
+def test_an_unopened_holdout_is_described_and_left_untouched(mined, capsys):
     before = contents(mined)
     assert command(mined, "holdout", "--ensemble", "ensemble 1") == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     run_id = ensemble(mined, 1).info.run_id
-    assert "its holdout, 12 eras 0089–0100, was not opened yet" in said
-    assert f"Model: ensemble 1 (run {run_id})" in said
-    assert "0002–0080 (purge 8 eras)" in said
-    assert "This can be done once for the study" in said
-    assert f"-P ensemble={run_id} -P open=true" in said
+    assert "its holdout, 12 eras 0089–0100, was not opened yet" in output
+    assert f"Model: ensemble 1 (run {run_id})" in output
+    assert "0002–0080 (purge 8 eras)" in output
+    assert "This can be done once for the study" in output
+    assert f"-P ensemble={run_id} -P open=true" in output
     assert command(mined, "holdout", "--trial", "3", "--study", "tiny") == 0
-    said = capsys.readouterr().out
-    assert "Model: trial 0003 at its best checkpoint" in said
-    assert f"-P study={study_run(mined).data.tags['signal_miner.study']} -P trial=3 -P open=true" in said
+    output = capsys.readouterr().out
+    assert "Model: trial 0003 at its best checkpoint" in output
+    assert f"-P study={study_run(mined).data.tags['signal_miner.study']} -P trial=3 -P open=true" in output
     assert contents(mined) == before
 
 
@@ -209,7 +209,7 @@ def test_it_is_plain_lightgbm_and_numerais_scores(study, number):
     step=st.integers(1, 5),
 )
 def test_training_ends_a_purge_before_the_holdout(whole_plan, eras, holdout, purges, step):
-    """For any eras, thinned or with holes: each target has its own purge, and all that lies before it is trained on."""
+    """For any eras, thinned or with holes: each target has its own purge, and training uses every era before it."""
     from dataclasses import replace
 
     ordered = sorted(eras)
@@ -364,8 +364,8 @@ def test_ctrl_c_keeps_what_is_trained(study, capsys, monkeypatch):
     assert "rerun the command to resume" in capsys.readouterr().err
     assert "result" not in holdout_tags(study)
     assert opening(study, "--ensemble", "ensemble 1") == 0
-    said = capsys.readouterr().out
-    assert "1 of 5 models were trained before" in said or "2 of 5 models were trained before" in said
+    output = capsys.readouterr().out
+    assert "1 of 5 models were trained before" in output or "2 of 5 models were trained before" in output
 
 
 @slow
@@ -392,7 +392,7 @@ def test_two_at_once_are_one(study, capsys):
 
 
 @slow
-def test_what_was_changed_is_not_judged(study, capsys):
+def test_changed_inputs_are_not_evaluated(study, capsys):
     judged = ensemble(study, 1)
     path = artifact_path(study, judged, "ensemble.json")
     whole = path.read_text()
@@ -441,8 +441,8 @@ def test_eras_that_another_study_has_seen_are_named(study, capsys):
     given = [DatasetInput(each.dataset, []) for each in run.inputs.dataset_inputs]
     client.log_inputs(other.info.run_id, given)
     assert opening(study, "--trial", "1") == 0
-    said = capsys.readouterr().out
-    assert "Eras of it were looked at before: study older-12345678 opened its holdout 0060–0089 on 20" in said
+    output = capsys.readouterr().out
+    assert "Eras of it were looked at before: study older-12345678 opened its holdout 0060–0089 on 20" in output
     assert "; eras of it were looked at before: study older-12345678" in holdout_tags(study)["result"]
 
 
@@ -484,7 +484,7 @@ def scores(corr: list[float], benchmark: list[float]) -> HoldoutScores:
 
 
 @pytest.mark.parametrize(
-    ("corr", "benchmark", "said"),
+    ("corr", "benchmark", "output"),
     [
         ([0.3, 0.2, 0.4], [0.1, 0.3, 0.1], "it beats the benchmark in CORR and Sharpe, and is above it in 2 of 3 eras"),
         ([0.9, 0.0, 0.1], [0.1, 0.2, 0.1], "it beats the benchmark in CORR alone"),
@@ -494,9 +494,9 @@ def scores(corr: list[float], benchmark: list[float]) -> HoldoutScores:
         ([np.nan] * 3, [0.1, 0.2, 0.1], "CORR not defined and Sharpe not defined"),
     ],
 )
-def test_the_sentence_says_what_the_scores_say(corr, benchmark, said):
+def test_the_sentence_matches_the_scores(corr, benchmark, output):
     judged = scores(corr, benchmark)
-    assert said in judged.result()
+    assert output in judged.result()
     assert all(np.isfinite(value) for value in judged.metrics.values())
     assert judged.metrics.get("holdout/undefined_eras", 0) == np.isnan(corr).sum()
 
@@ -508,7 +508,7 @@ def test_overlapping_eras_count_for_less():
     assert "overlap" not in long.result()
 
 
-def test_an_opening_is_told_from_its_tags():
+def test_an_opening_is_described_by_its_tags():
     assert opened({}) is None
     made = Opening("2026-10-03T12:00:00+00:00", "ensemble 1", "abc", "digest", "0089–0100")
     sentence = "The holdout, eras 0089–0100, was opened on 2026-10-03 12:00 UTC for ensemble 1: "

@@ -223,7 +223,7 @@ def test_a_model_that_does_not_predict_is_not_registered(registry, store, tmp_pa
         registry.register(record)
 
 
-def test_a_version_without_its_artifacts_or_of_other_origin_is_told(registry, store, tmp_path):
+def test_a_version_without_artifacts_or_of_other_origin_is_reported(registry, store, tmp_path):
     record = make_record(tmp_path / "made", store)
     registry.register(record)
     client = MlflowClient(store)
