@@ -138,7 +138,7 @@ def test_a_background_miner_has_no_window_and_no_console(
         started.append({"command": command, **given})
         return SimpleNamespace(pid=1234, stdin=BytesIO())
 
-    order = {"arguments": ["mine", "--experiment", "-"], "handed": "what is handed", "log": str(tmp_path / "miner.log")}
+    order = {"job": "what is to be mined", "log": str(tmp_path / "miner.log")}
     stdout = StringIO()
     system = SimpleNamespace(platform=platform, executable="python", stdin=StringIO(json.dumps(order)), stdout=stdout)
     library = SimpleNamespace(
@@ -148,7 +148,7 @@ def test_a_background_miner_has_no_window_and_no_console(
     monkeypatch.setattr(detached, "subprocess", library)
     detached._start_and_end()
     (process,) = started
-    assert process["command"] == ["python", "-P", "-m", "signal_miner", "mine", "--experiment", "-"]
+    assert process["command"] == ["python", "-P", "-m", "signal_miner.cli.worker"]
     assert process["creationflags"] == flags  # the values of Windows
     assert process["start_new_session"] is True  # ignored by Windows
     assert stdout.getvalue() == "1234"
