@@ -166,7 +166,7 @@ class Miner:
         if outcome.fatal:
             raise UserError(
                 f"mining stopped at trial {draw.number}: {_last_line(outcome.error)}; "
-                "once that is mended, the same command goes on"
+                "fix this and rerun the command to resume"
             )
         if outcome.result is None:
             trial = self._tracker.log_failure(draw.number, params, outcome.error or "", outcome.started)
@@ -207,14 +207,14 @@ class Miner:
         if outcome.error is not None:
             if not outcome.fatal:
                 self._tracker.log_failure(None, params, outcome.error, outcome.started)
-            raise UserError(f"the benchmark failed: {_last_line(outcome.error)}; mend [benchmark] or the data")
+            raise UserError(f"the benchmark failed: {_last_line(outcome.error)}; fix [benchmark] or the data")
         if outcome.result is None:
             return
         self._compare_with({part.fold.number: part.predictions[:, DRAWN] for part in outcome.result.folds})
         if not all(np.isfinite(sharpe(scores)) for scores in self._benchmark_scores.values()):
             raise UserError(
                 "the benchmark has no Sharpe in some fold: its predictions, or the scoring target, are constant in "
-                "each era; mend [benchmark] or the data"
+                "each era; fix [benchmark] or the data"
             )
         self.benchmark = self._track(None, params, rescore(outcome.result, self._scorers), outcome.started)
         self._training.settled(outcome.draw)

@@ -187,7 +187,7 @@ def _storage_errors() -> Iterator[None]:
         yield
     except (OSError, StorageInternalError) as error:
         raise UserError(
-            f"the study's storage failed ({reason_of(error)}); once it is mended, the same command goes on"
+            f"the study's storage failed ({reason_of(error)}); fix this and rerun the command to resume"
         ) from error
 
 

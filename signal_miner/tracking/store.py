@@ -30,7 +30,7 @@ NOTE = "mlflow.note.content"
 LONGEST_VALUE = 5000
 """Characters of a tag, a parameter and a description that every store takes."""
 
-_GOES_ON = "once it answers again, the same command goes on where it stopped"
+_RERUN = "once it answers again, rerun the command to resume"
 _SECONDS_TO_CONNECT = 10.0
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run, with the server's password
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")  # a minute; 7 are four, and a stop waits for them
@@ -86,7 +86,7 @@ def open_client(tracking_uri: str | None = None, make: bool = True) -> MlflowCli
 
 
 @contextmanager
-def store_errors(tracking_uri: str, repair: str = _GOES_ON, what: str = "tracking store") -> Iterator[None]:
+def store_errors(tracking_uri: str, repair: str = _RERUN, what: str = "tracking store") -> Iterator[None]:
     """Tell a store that stops answering in one line.
 
     Parameters

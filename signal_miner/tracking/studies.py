@@ -125,7 +125,7 @@ class Studies(RunStore):
         name, experiment_id = run.data.tags[STUDY], run.info.experiment_id
         benchmark = self._benchmark(experiment_id, name)
         if benchmark is None:
-            raise UserError(f"study {name} has no finished benchmark; mine it on")
+            raise UserError(f"study {name} has no finished benchmark; rerun `mine` to resume")
         return TrackedStudy(
             name=name,
             run_id=run.info.run_id,
@@ -145,5 +145,5 @@ class Studies(RunStore):
             if not isinstance(plan, dict) or not {"experiment", "data", "targets", "study"} <= plan.keys():
                 raise UserError("it is not whole")
         except (UserError, OSError, ValueError) as error:
-            raise UserError(f"study {name} has no readable {PLAN} ({error}); start mining it once more") from error
+            raise UserError(f"study {name} has no readable {PLAN} ({error}); rerun `mine` to write it again") from error
         return dict(plan)

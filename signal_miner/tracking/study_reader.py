@@ -73,7 +73,7 @@ class StudyReader(RunStore):
             if not part.eras.equals(benchmark.eras):
                 raise UserError(
                     f"{trial.name} (run {trial.run_id}) was scored on other eras than the benchmark; delete the run "
-                    "and mine on"
+                    "and rerun `mine`"
                 )
         labels = tuple(benchmark.eras.column("era").to_pylist())
         eras, given = era_numbers(labels).astype(np.int64), study.plan["experiment"]
@@ -186,7 +186,9 @@ def _scoring_horizon(study: TrackedStudy) -> int:
 
 
 def _damaged(trial: TrackedTrial, name: str, reason: str) -> UserError:
-    return UserError(f"{trial.name} (run {trial.run_id}) has no readable {name} ({reason}); delete the run and mine on")
+    return UserError(
+        f"{trial.name} (run {trial.run_id}) has no readable {name} ({reason}); delete the run and rerun `mine`"
+    )
 
 
 def _local_path(uri: str) -> str | None:

@@ -63,7 +63,7 @@ def test_a_miner_is_started_found_stopped_and_goes_on(study: Path, capsys: pytes
     board = miner.leaderboard()
     assert len(board) >= 4
     assert board["validation/sharpe"].max() >= (progress.best_sharpe or 0) - 1e-12
-    with pytest.warns(UserWarning, match="is being mined already, up to 400 trials; once that has ended, start_mining"):
+    with pytest.warns(UserWarning, match="is being mined already, up to 400 trials; call start_mining again once"):
         signal_miner.start_mining(signal_miner.load_experiment(study, trials=500))
 
     assert command(Path.cwd(), "status") == 0
@@ -278,5 +278,5 @@ def test_arguments_that_are_none(study: Path) -> None:
     secret = BackgroundMiner(miner.study, Path("studies").resolve(), "postgresql://me:topsecret@host/x")
     assert b"topsecret" not in pickle.dumps(secret)
     write_status(Path("studies"), replace(status_of(miner), tracking_uri="postgresql://***@host/x"))
-    with pytest.raises(UserError, match=r"has a password, which is not kept; say signal_miner.attach\('tiny-"):
+    with pytest.raises(UserError, match=r"has a password, which is not stored; call signal_miner.attach\('tiny-"):
         miner.leaderboard()

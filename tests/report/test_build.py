@@ -140,7 +140,7 @@ def test_a_damaged_artifact_is_named_in_one_line(tiny_study: Path, tmp_path: Pat
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     assert run.info.run_id in told
-    assert "mine on" in told
+    assert "rerun `mine`" in told
 
 
 def test_eras_that_are_not_the_benchmarks(tiny_study: Path, tmp_path: Path, capsys) -> None:

@@ -68,13 +68,13 @@ class BackgroundMiner:
         """
         if self._tracking_uri:
             return self._tracking_uri
-        told = self._status().tracking_uri
-        if HIDDEN not in told:
-            return told or None
-        if without_passwords(os.environ.get("MLFLOW_TRACKING_URI", "")) == told:
+        store = self._status().tracking_uri
+        if HIDDEN not in store:
+            return store or None
+        if without_passwords(os.environ.get("MLFLOW_TRACKING_URI", "")) == store:
             return None
         raise UserError(
-            f"the store {told} of study {self.study} has a password, which is not kept; say "
+            f"the store {store} of study {self.study} has a password, which is not stored; call "
             f"signal_miner.attach({self.study!r}, tracking_uri=…)"
         )
 
@@ -117,22 +117,22 @@ class BackgroundMiner:
     def stop(self, timeout: float | None = None) -> Progress:
         """Ask the miner to stop, and wait until it has: trials in training end at their next tree.
 
-        Nothing new is begun and nothing finished is lost: `start_mining` goes on from there.
+        No new trial is started and no finished one is lost; `start_mining` resumes the study.
 
         Parameters
         ----------
         timeout : float, optional
-            Seconds to wait at most; the wish stands all the same.
+            Seconds to wait at most; the request remains in force.
 
         Returns
         -------
         Progress
-            Of the miner that is stopped. Of another one, where somebody has started it meanwhile.
+            Of the miner that is stopped. Of another one, if one was started in the meantime.
 
         Raises
         ------
         UserError
-            If the wish cannot be written, or `timeout` is no number.
+            If the request cannot be written, or `timeout` is no number.
         """
         asked: MinerStatus | None = None
         for status in self._until_it_ends(timeout):
@@ -198,7 +198,7 @@ class BackgroundMiner:
             return self._last[1]
         else:
             raise UserError(
-                f"the status of study {self.study} is gone from {self._directory}; start_mining goes on with it"
+                f"the status of study {self.study} is gone from {self._directory}; call start_mining to resume"
             )
         return status
 

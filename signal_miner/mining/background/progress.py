@@ -26,7 +26,7 @@ _WORDS = {
     MINING: "mining",
     REPORT: "making the report",
     FINISHED: "finished",
-    STOPPED: "stopped; start_mining, or the same command, goes on",
+    STOPPED: "stopped; call start_mining or rerun the command to resume",
     FAILED: "failed",
 }
 _COLORS = {FINISHED: "#2e9e5b", STOPPED: "#8a8a8a", FAILED: "#d9403a"}

@@ -44,7 +44,7 @@ def start_mining(experiment: Experiment | str | Path = "demo", *, report: bool =
     """Start to mine an experiment in the background, and return at once.
 
     The miner is a process of its own that outlives this one. Where the study is being mined already, whoever started
-    it, that miner is returned and none is started. A study that was stopped, or whose miner was killed, goes on.
+    it, that miner is returned and none is started. A stopped or killed study is resumed.
 
     Parameters
     ----------
@@ -103,9 +103,7 @@ def _settled(directory: Path, study: str) -> MinerStatus | None:
         if not (status.stopping or wished):
             return status
         if time.monotonic() > end:
-            raise UserError(
-                f"study {study} is being stopped, which takes long; start it again once status says stopped"
-            )
+            raise UserError(f"study {study} is still stopping; start it again once its status is stopped")
         time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
@@ -136,7 +134,7 @@ def _warn_of_another_number(status: MinerStatus, experiment: Experiment) -> None
     total = status.trial_counts.total
     if total and total != experiment.trials:
         warnings.warn(
-            f"study {status.study} is being mined already, up to {total} trials; once that has ended, start_mining "
-            f"goes on to {experiment.trials}",
+            f"study {status.study} is being mined already, up to {total} trials; call start_mining again once "
+            f"it has ended to continue up to {experiment.trials}",
             stacklevel=3,
         )
