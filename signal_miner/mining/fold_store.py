@@ -24,7 +24,7 @@ class FoldResultStore:
     Parameters
     ----------
     directory : Path
-        Made when the first result is kept.
+        Created when the first result is saved.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -52,12 +52,12 @@ class FoldResultStore:
             return None
 
     def remove(self, draw: Draw) -> None:
-        """Forget a draw's results: its trial is told."""
+        """Remove a draw's results once its trial is tracked."""
         for path in self._directory.glob(f"{draw.number}-*"):
             path.unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all results."""
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _path(self, draw: Draw, fold: Fold) -> Path:

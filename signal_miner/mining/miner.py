@@ -42,7 +42,7 @@ class Miner:
     search : Search
     stop : StopRequest
     status_writer : StatusWriter
-        Where other processes read how far it is.
+        Writes the status that other processes read.
     console : rich.console.Console
         Where progress is shown.
 
@@ -111,7 +111,7 @@ class Miner:
             trial = tracked.get(self._key(draw.params))
             if trial is None:
                 pending.append(draw)
-            else:  # told already, or cut off between tracking and telling
+            else:  # finished in the study too, or killed between tracking and telling it
                 self._tell(draw.number, trial)
                 before.append(trial)
         left = max(0, self._plan.experiment.trials - len(before))
@@ -135,7 +135,7 @@ class Miner:
         tracked: Mapping[tuple[str, ...], TrackedTrial],
         progress: MiningProgress,
     ) -> Iterator[Draw]:
-        """Yield what is to be trained: what was cut off, then what the study draws, less what is tracked already.
+        """Yield what is to be trained: interrupted draws, then new ones, without those that are tracked already.
 
         Draws of the study are tracked already where its journal was deleted, but not MLflow's store.
         """
@@ -160,7 +160,10 @@ class Miner:
         self._status_writer.update(at=words)
 
     def _finish(self, outcome: Outcome) -> TrackedTrial:
-        """Track a trial, then tell the study: in this order, a kill in between loses nothing."""
+        """Track a trial, then tell the study."""
+        # In this order a kill in between loses nothing: the study still has the draw as running, and the next process
+        # finds its trial tracked and only tells the study. The other way round, the study would count a trial that
+        # MLflow does not have, and it would never be trained again.
         draw = outcome.draw
         params = dict(draw.params) | {"seed": self._seed}
         if outcome.fatal:
@@ -195,7 +198,7 @@ class Miner:
             return self._tracker.log_trial(number, params, metrics, directory, started)
 
     def _train_benchmark(self) -> None:
-        """Train the benchmark, or read its predictions back; leave it None if told to stop."""
+        """Train the benchmark, or read its predictions back; leave it None if a stop was requested."""
         if self._read_benchmark():
             return
         trees = int(self._plan.benchmark["n_estimators"])

@@ -31,7 +31,7 @@ class BenchmarkProgress(ProgressDisplay):
     trees : int
         Trees of each fold.
     on_text : callable, optional
-        Told in words what is done.
+        Called with a description of the work.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class MiningProgress(ProgressDisplay):
     on_counts : callable, optional
         Told the counts after each trial.
     on_text : callable, optional
-        Told in words what else is done.
+        Called with a description of any other work.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The Optuna study: a random sampler over the categorical grid, asked and told by one process at a time."""
+"""The Optuna study: a random sampler over the categorical grid, driven by one process at a time."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class GridSampler(RandomSampler):
         self._drawn: set[tuple[int, ...]] = set()
 
     def remember(self, cell: tuple[int, ...]) -> None:
-        """Take note of a cell that an earlier process drew."""
+        """Add a cell that an earlier process drew."""
         self._drawn.add(cell)
 
     def next_cell(self) -> tuple[int, ...] | None:
@@ -94,7 +94,7 @@ class GridSampler(RandomSampler):
 
 
 class Search:
-    """A study of a grid that is asked and told in one process, and resumed by the next.
+    """A study of a grid, driven by one process and resumed by the next.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ class Search:
         return self._draws(TrialState.RUNNING)
 
     def finished(self) -> tuple[Draw, ...]:
-        """Return the draws that were told, failed ones too."""
+        """Return the draws that have ended, failed ones too."""
         return self._draws(TrialState.COMPLETE, TrialState.FAIL)
 
     def ask(self) -> Draw | None:
@@ -182,7 +182,7 @@ class Search:
 
 @contextmanager
 def _storage_errors() -> Iterator[None]:
-    """Tell a store that fails in one line."""
+    """Report a failing store in one line."""
     try:
         yield
     except (OSError, StorageInternalError) as error:

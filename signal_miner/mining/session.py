@@ -54,7 +54,7 @@ class MiningSummary:
 def mine(plan: Plan, memory: MemoryPlan, console: Console, status_writer: StatusWriter | None = None) -> MiningSummary:
     """Mine a study: the benchmark, then trials until the experiment's number is reached.
 
-    A study that was stopped or killed goes on: nothing that is tracked as finished is trained again.
+    A stopped or killed study is resumed: no trial that is tracked as finished is trained again.
 
     Parameters
     ----------
@@ -108,8 +108,10 @@ def mine(plan: Plan, memory: MemoryPlan, console: Console, status_writer: Status
             stop.ignore_signals()
             if status == "FAILED" and stop.interrupted:
                 status = "KILLED"
-            if store_answers:  # or it would be asked in vain, for as long again
-                with suppress(UserError) if status == "FAILED" else nullcontext():  # the first error is the one to tell
+            if store_answers:  # otherwise each request would wait for its timeout again
+                with (
+                    suppress(UserError) if status == "FAILED" else nullcontext()
+                ):  # the first error is the one to report
                     tracker.delete_cut_off()
                     _end_study(tracker, run_id, status, miner)
         if not miner.complete:

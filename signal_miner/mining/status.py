@@ -1,4 +1,4 @@
-"""What a miner says of itself in a small file beside its study's lock, for other processes to read; and a wish to stop.
+"""A miner's status in a small file beside its study's lock, for other processes to read; and requests to stop it.
 
 A file, as it outlives a notebook's kernel and a miner that was killed, and is the same on every system.
 """
@@ -78,7 +78,7 @@ class MinerStatus:
     ----------
     study : str
     token : str
-        Names this start of a miner: what is written in its name, and a wish that it stop, carry it.
+        Identifies this start of a miner; its status and requests to stop it carry it.
     process : Process
     state : str
         `STARTING`, `BENCHMARK`, `MINING`, `REPORT`, or one of `ENDED`.
@@ -115,7 +115,7 @@ class MinerStatus:
 
     @property
     def ended(self) -> bool:
-        """Whether it said that it ended."""
+        """Whether its last status is that it ended."""
         return self.state in ENDED
 
     @property
@@ -159,7 +159,7 @@ def read_status(directory: Path, study: str) -> MinerStatus | None:
 
 
 def _parsed(table: dict[str, Any]) -> MinerStatus:
-    """Return the status that a table is; raise where it is none."""
+    """Return the status in a table; raise where it is not one."""
     process, counts = Process(**table.pop("process")), TrialCounts(**table.pop(_FILE_KEYS["trial_counts"]))
     status = MinerStatus(**table, process=process, trial_counts=counts)
     numbers = [status.started, status.updated, process.created, counts.since, counts.total, counts.done]

@@ -1,4 +1,4 @@
-"""A miner's word to other processes: where it is, now and then, and an ear for their wish that it stop."""
+"""Writes a miner's status for other processes, and watches for their requests to stop it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _HEARTBEAT = 10.0
 
 
 class StatusWriter:
-    """Writes a miner's status from a thread of its own, and hears a wish to stop.
+    """Writes a miner's status from a thread of its own, and watches for stop requests.
 
     The status of a study has one writer: who holds the study's lock, between `claim` and `let_go`; before and after
     that, who is named in it. A disk that is full costs the status, not the mining.
@@ -52,11 +52,11 @@ class StatusWriter:
         self._directory = directory
         self._status = MinerStatus(study, token or new_token(), own_process(), log=log)
         self._lock = threading.Lock()
-        self._writing = threading.Lock()  # apart, as nobody who tells should wait for the disk
+        self._writing = threading.Lock()  # separate, so that `update` never waits for the disk
         self._claimed = self._stopping = False
         self._changed = bool(study)
         self._written = 0.0
-        self._on_wish: Callable[[], None] | None = None
+        self._on_stop: Callable[[], None] | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="status writer", daemon=True)
 
@@ -65,20 +65,20 @@ class StatusWriter:
         """Name of this start of a miner."""
         return self._status.token
 
-    def claim(self, study: str, on_wish: Callable[[], None]) -> None:
-        """Speak for a study from now on, as this process holds its lock; `on_wish` is called once, in a thread."""
+    def claim(self, study: str, on_stop: Callable[[], None]) -> None:
+        """Write a study's status from now on, as this process holds its lock; `on_stop` is called once, in a thread."""
         with self._lock:
             self._claimed = True
-        self.listen(on_wish)
+        self.listen(on_stop)
         self.update(study=study)
 
-    def listen(self, on_wish: Callable[[], None] | None) -> None:
-        """Call `on_wish`, once, when a wish to stop is heard from now on; None: hear none."""
+    def listen(self, on_stop: Callable[[], None] | None) -> None:
+        """Call `on_stop`, once, when a stop is requested from now on; None: ignore requests."""
         with self._lock:
-            self._on_wish = on_wish
+            self._on_stop = on_stop
 
     def let_go(self) -> None:
-        """Take note that this process no longer holds the study's lock, nor stops when it is asked to."""
+        """Stop writing as the holder of the study's lock, and ignore stop requests."""
         self._write()
         self.listen(None)
         with self._lock:
@@ -93,7 +93,7 @@ class StatusWriter:
             self._changed = True
 
     def set_stopping(self) -> None:
-        """Tell that a stop was asked for; waits for no lock, as a signal may have interrupted who holds it."""
+        """Record that a stop was requested; takes no lock, as a signal may have interrupted its holder."""
         self._stopping = self._changed = True
 
     def __enter__(self) -> Self:
@@ -115,7 +115,7 @@ class StatusWriter:
             last = {"state": FAILED, "message": reason if expected else f"{type(error).__name__}: {reason}"}
         self.update(**last, at="")
         self._write()
-        if is_stop_requested(self._directory, self._status):  # too late to be heard
+        if is_stop_requested(self._directory, self._status):  # it came too late
             clear_stop_request(self._directory, self._status.study)
 
     def _run(self) -> None:
@@ -127,14 +127,14 @@ class StatusWriter:
 
     def _listen(self) -> None:
         with self._lock:
-            on_wish, status = self._on_wish, self._status
-        if on_wish is not None and is_stop_requested(self._directory, status):
+            on_stop, status = self._on_stop, self._status
+        if on_stop is not None and is_stop_requested(self._directory, status):
             with self._lock:
-                self._on_wish = None
+                self._on_stop = None
             self.set_stopping()
-            self._write()  # before the wish is gone: who starts a miner looks for one of the two
+            self._write()  # before the request is removed: `start_mining` looks for one of the two
             clear_stop_request(self._directory, status.study)
-            on_wish()
+            on_stop()
 
     def _write(self) -> None:
         with self._writing:
@@ -146,7 +146,7 @@ class StatusWriter:
                 try:
                     write_status(self._directory, status)
                 except UserError:
-                    self._changed = True  # there may be room again in a moment
+                    self._changed = True  # there may be disk space again in a moment
 
     def _is_named(self, status: MinerStatus) -> bool:
         written = read_status(self._directory, status.study)

@@ -43,19 +43,10 @@ OnCheckpoint = Callable[[Fold, int], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a draw: a result, or an error, or neither if it was told to stop.
+    """Outcome of training a draw: a result, an error (a traceback), or neither if a stop was requested.
 
-    An error that is no fault of the configuration (`fatal`) ends the mining: the trial is run again by the next.
-
-    Attributes
-    ----------
-    draw : Draw
-    started : float
-        Seconds since the epoch.
-    result : TrialResult or None
-    error : str or None
-        Traceback.
-    fatal : bool
+    `started` is in seconds since the epoch. A `fatal` error is not caused by the configuration (memory, data, a
+    store): it ends the mining, and the next process trains the draw again.
     """
 
     draw: Draw
@@ -67,7 +58,7 @@ class Outcome:
 
 @dataclass(eq=False)
 class Training:
-    """Trains draws on a plan's folds; `SideBySide` and `InBlocks` say in which order.
+    """Trains draws on a plan's folds; `SideBySide` and `InBlocks` decide the order.
 
     Attributes
     ----------
@@ -94,15 +85,15 @@ class Training:
         warnings.filterwarnings("ignore", message=".*tasks which were still being processed.*")
 
     def outcomes(self, draws: Iterator[Draw]) -> Iterator[Outcome]:
-        """Train draws as they come and yield what became of them, as they end."""
+        """Train draws as they arrive and yield each outcome as it completes."""
         raise NotImplementedError
 
     def benchmark(self, draw: Draw, on_checkpoint: OnCheckpoint) -> Outcome:
-        """Train one configuration with all that there is for it; `on_checkpoint` is told fold and number of trees."""
+        """Train one configuration with all jobs; `on_checkpoint` receives the fold and its number of trees."""
         raise NotImplementedError
 
     def settled(self, draw: Draw) -> None:
-        """Let go of what is held for a draw, as it is tracked."""
+        """Release what is stored for a draw once it is tracked."""
 
     def _workers(self) -> joblib.Parallel:
         return joblib.Parallel(
@@ -134,7 +125,7 @@ class SideBySide(Training):
     """Whole trials at a time, each through its folds in one thread: all datasets are held together."""
 
     def outcomes(self, draws: Iterator[Draw]) -> Iterator[Outcome]:
-        """Train draws as they come and yield what became of them, as they end."""
+        """Train draws as they arrive and yield each outcome as it completes."""
         for outcome in self._workers()(joblib.delayed(self._train)(draw) for draw in draws):
             yield outcome
             self._room.release()
@@ -170,7 +161,7 @@ class SideBySide(Training):
 
 @dataclass
 class _Entry:
-    """A draw of a block on its way."""
+    """A draw of the current block and the folds trained so far."""
 
     draw: Draw
     assembly: TrialAssembly
@@ -191,7 +182,7 @@ class InBlocks(Training):
     kept: FoldResultStore
 
     def outcomes(self, draws: Iterator[Draw]) -> Iterator[Outcome]:
-        """Train draws block by block and yield what became of them, as they end."""
+        """Train draws block by block and yield each outcome as it completes."""
         number = 0
         while block := list(islice(draws, block_draws(self.jobs))):
             yield from self._block(block, np.random.default_rng([self.plan.experiment.seed, number]))
@@ -212,7 +203,10 @@ class InBlocks(Training):
     def _block(self, block: list[Draw], generator: np.random.Generator) -> Iterator[Outcome]:
         entries = [self._entry(draw) for draw in block]
         keys = sorted({_dataset_of(draw) for draw in block})
-        # Neighbours in this order share their bins; which comes first is chance, or stops would favour some values.
+        # Sorted by max_bin and then target, so that neighbours share their bins, and rotated by a random offset. A
+        # study may be stopped within a block, when only the groups that came first have finished trials. With a fixed
+        # start these would always be the same values of max_bin and target, and the leaderboard a biased sample of
+        # the draws. The offset depends on the seed and the block's number alone, so a resumed study repeats it.
         keys = [keys[place] for place in np.roll(np.arange(len(keys)), int(generator.integers(len(keys))))]
         for place in range(len(self.plan.scored_folds)):
             for key in keys:
@@ -230,7 +224,7 @@ class InBlocks(Training):
                     return
 
     def settled(self, draw: Draw) -> None:
-        """Remove a draw's fold results from the disk, as it is tracked."""
+        """Remove a draw's fold results from the disk once it is tracked."""
         self.kept.remove(draw)
 
     def _entry(self, draw: Draw) -> _Entry:
@@ -265,13 +259,13 @@ class InBlocks(Training):
 
 
 def attempt(draw: Draw, train: Callable[[], TrialResult | None], started: float | None = None) -> Outcome:
-    """Run a training and return what became of it; whatever a configuration does, the other trials go on."""
+    """Run a training and return its outcome; an error of one configuration does not stop the others."""
     began = time.time() if started is None else started
     try:
         return Outcome(draw, began, train())
     except Stopped:
         return Outcome(draw, began)
-    except Exception as error:  # noqa: BLE001 - told as the trial's own error, or as the mining's
+    except Exception as error:  # noqa: BLE001 - reported as the trial's error, or as the mining's
         _LOG.debug("trial %d failed", draw.number, exc_info=True)
         fatal = isinstance(error, MemoryError | OSError | UserError)
         fatal = fatal or any(words in str(error) for words in _OUT_OF_MEMORY)
@@ -285,20 +279,7 @@ def _dataset_of(draw: Draw) -> tuple[int, str]:
 def make_training(
     plan: Plan, memory: MemoryPlan, should_stop: Callable[[], bool], scorers: Mapping[int, Scorer]
 ) -> Training:
-    """Return the training that a memory plan asks for.
-
-    Parameters
-    ----------
-    plan : Plan
-    memory : MemoryPlan
-    should_stop : callable
-    scorers : mapping of int to Scorer
-        By fold number.
-
-    Returns
-    -------
-    Training
-    """
+    """Return the training that a memory plan asks for; `scorers` are by fold number."""
     experiment = plan.experiment
     binned = BinnedFolds(
         plan.dataset,

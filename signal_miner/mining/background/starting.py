@@ -96,11 +96,11 @@ def _settled(directory: Path, study: str) -> MinerStatus | None:
     end = time.monotonic() + _SECONDS_FOR_ANOTHER_START
     while True:
         before = read_status(directory, study)
-        wished = before is not None and is_stop_requested(directory, before)
-        status = read_status(directory, study)  # after the wish was looked for, see `status_writer`
+        requested = before is not None and is_stop_requested(directory, before)
+        status = read_status(directory, study)  # read after the request, see `StatusWriter._listen`
         if status is None or status.starter or not status.alive:
             return None
-        if not (status.stopping or wished):
+        if not (status.stopping or requested):
             return status
         if time.monotonic() > end:
             raise UserError(f"study {study} is still stopping; start it again once its status is stopped")
