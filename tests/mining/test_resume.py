@@ -82,7 +82,7 @@ def test_ctrl_c_stops_cleanly_and_the_command_goes_on(uninterrupted, begun):
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err
-    assert "Stopped before the last trial; the same command goes on." in out
+    assert "Stopped before the last trial; rerun the command to resume." in out
     (study,) = runs_of(begun, "study")
     assert study.info.status == "KILLED"
     assert not still_running(begun)
