@@ -416,7 +416,7 @@ def test_a_stopped_registration_resumes(registered, tmp_path, capsys):
         (("register", "--trees", "more"), "trees = 'more' is not one of kept, scaled; use"),
         (("register", "--jobs", "0"), "jobs = 0 is not 1 or more"),
         (("register", "--model", "a/b"), "'a/b' cannot name a registered model"),
-        (("ensemble", "--proportion", "0.5"), "none is asked for; add neutralize"),
+        (("ensemble", "--proportion", "0.5"), "none is set; add neutralize"),
         (("ensemble", "--select", "top", "--pool", "3"), "pool belongs to select=greedy"),
         (("register", "--promote", "yes"), "promote = 'yes' is not one of if_better, always, never"),
     ],
