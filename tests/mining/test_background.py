@@ -237,7 +237,7 @@ def test_a_report_is_broken_off_by_a_wish(study: Path, monkeypatch: pytest.Monke
     begun = time.monotonic()
     assert miner.stop().state == "finished"
     assert time.monotonic() - begun < 10
-    assert "The report was not made, as a stop was asked for" in miner.log()
+    assert "The report was not made, as a stop was requested" in miner.log()
     assert not list(Path("studies").glob("*.stop"))
 
 

@@ -148,7 +148,7 @@ def miners_at_work(directory: Path) -> set[int]:
     found = set()
     for process in psutil.process_iter(["cmdline", "cwd", "status"]):
         given = process.info
-        mines = (given["cmdline"] or [])[-5:-2] == ["-m", "signal_miner", "mine"]
+        mines = (given["cmdline"] or [])[-2:] == ["-m", "signal_miner.cli.worker"]
         if mines and given["cwd"] == str(directory) and given["status"] != psutil.STATUS_ZOMBIE:
             found.add(process.pid)
     return found
