@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from signal_miner.errors import UserError, nearest
+from signal_miner.utils.option import option
 from signal_miner.utils.validation import LARGEST_INTEGER, Rule
 
 GREEDY, TOP, BEATING, RUNS = "greedy", "top", "beating", "runs"
@@ -35,25 +36,14 @@ class SelectionRule:
         If a value is not allowed.
     """
 
-    select: str = field(default=GREEDY, metadata={"help": "greedy (default), top, beating or runs"})
-    members: int = field(default=5, metadata={"help": "members at most (5)"})
-    metric: str = field(
-        default="sharpe",
-        metadata={"help": "sharpe (default), corr or bmc, in validation; with top any validation metric"},
-    )
-    max_correlation: float = field(
-        default=0.9, metadata={"help": "with greedy: highest correlation between two members (0.9)"}
-    )
-    max_benchmark_correlation: float = field(
-        default=1.0, metadata={"help": "excludes trials that correlate more with the benchmark (1)"}
-    )
-    weights: str = field(default=EQUAL, metadata={"help": "equal (default) or rank"})
-    pool: int = field(
-        default=100, metadata={"help": "with greedy: number of candidates, the best trials by metric (100)"}
-    )
-    runs: tuple[str, ...] = field(
-        default=(), metadata={"help": "with runs: run ids or trial numbers, separated by commas"}
-    )
+    select: str = option("greedy (default), top, beating or runs", GREEDY)
+    members: int = option("members at most (5)", 5)
+    metric: str = option("sharpe (default), corr or bmc, in validation; with top any validation metric", "sharpe")
+    max_correlation: float = option("with greedy: highest correlation between two members (0.9)", 0.9)
+    max_benchmark_correlation: float = option("excludes trials that correlate more with the benchmark (1)", 1.0)
+    weights: str = option("equal (default) or rank", EQUAL)
+    pool: int = option("with greedy: number of candidates, the best trials by metric (100)", 100)
+    runs: tuple[str, ...] = option("with runs: run ids or trial numbers, separated by commas", ())
 
     def __post_init__(self) -> None:
         for name in ("select", "weights", "metric"):
@@ -133,15 +123,11 @@ class EnsembleOptions(SelectionRule):
         If a value is not allowed.
     """
 
-    study: str | None = field(
-        default=None, metadata={"help": "a study's name or its beginning; the newest if not given"}
-    )
-    neutralize: str | None = field(
-        default=None, metadata={"help": "features, benchmark, or a column of Numerai's benchmark predictions"}
-    )
-    proportion: float = field(default=1.0, metadata={"help": "of the neutralisation, from 0 to 1 (1)"})
-    data: str | None = field(default=None, metadata={"help": "where the study's data are now"})
-    tracking_uri: str | None = field(default=None, metadata={"help": "MLflow tracking store"})
+    study: str | None = option("a study's name or its beginning; the newest if not given", None)
+    neutralize: str | None = option("features, benchmark, or a column of Numerai's benchmark predictions", None)
+    proportion: float = option("of the neutralisation, from 0 to 1 (1)", 1.0)
+    data: str | None = option("where the study's data are now", None)
+    tracking_uri: str | None = option("MLflow tracking store", None)
 
     def __post_init__(self) -> None:
         if self.neutralize is not None:

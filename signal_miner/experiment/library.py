@@ -37,12 +37,12 @@ def find_experiment(named: str | Path) -> Path:
         If a name, which has neither a suffix nor a directory, is not known.
     """
     path = Path(named).expanduser()
-    shipped = shipped_experiments()
     try:
         if path.exists():
             return path
     except OSError:  # too long a name, or a directory that may not be read: reported when the file is opened
         return path
+    shipped = shipped_experiments()
     if path.suffix == ".toml" and path.parent == Path("experiments"):  # as in a checkout, from anywhere
         return shipped.get(path.stem, path)
     if path.suffix or path.parent != Path():

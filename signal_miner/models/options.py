@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from signal_miner.errors import UserError
+from signal_miner.utils.option import option
 from signal_miner.utils.validation import LARGEST_INTEGER, Rule, shown
 
 KEPT, SCALED = "kept", "scaled"
@@ -21,19 +22,11 @@ class PackingOptions:
         If a value is not allowed.
     """
 
-    ensemble: str | None = field(
-        default=None,
-        metadata={"help": "run id, name or STUDY/name, or a study: its newest; else the newest of all"},
-    )
-    trees: str = field(
-        default=KEPT,
-        metadata={"help": "kept (default): those of the best checkpoint; scaled: more, in proportion to the eras"},
-    )
-    jobs: int | None = field(
-        default=None, metadata={"help": "members trained at a time; as the study was mined if not given"}
-    )
-    data: str | None = field(default=None, metadata={"help": "where the study's data are now"})
-    tracking_uri: str | None = field(default=None, metadata={"help": "MLflow tracking store"})
+    ensemble: str | None = option("run id, name or STUDY/name, or a study: its newest; else the newest of all", None)
+    trees: str = option("kept (default): those of the best checkpoint; scaled: more, in proportion to the eras", KEPT)
+    jobs: int | None = option("members trained at a time; as the study was mined if not given", None)
+    data: str | None = option("where the study's data are now", None)
+    tracking_uri: str | None = option("MLflow tracking store", None)
 
     def __post_init__(self) -> None:
         if self.trees not in (KEPT, SCALED):
@@ -52,11 +45,8 @@ class RegistrationOptions(PackingOptions):
         If a value is not allowed.
     """
 
-    model: str = field(default="signal-miner", metadata={"help": "name of the registered model (signal-miner)"})
-    promote: str = field(
-        default=IF_BETTER,
-        metadata={"help": "to champion: if_better (default) on validation, always or never"},
-    )
+    model: str = option("name of the registered model (signal-miner)", "signal-miner")
+    promote: str = option("to champion: if_better (default) on validation, always or never", IF_BETTER)
 
     def __post_init__(self) -> None:
         super().__post_init__()
