@@ -21,10 +21,10 @@ from rich.table import Table
 
 from signal_miner.data.demo import Market, write_market
 from signal_miner.data.sources import open_source
-from signal_miner.experiment.experiment import parse_experiment
+from signal_miner.experiment.files import load_experiment
 from signal_miner.experiment.grid import Axis, Draws, Grid
-from signal_miner.experiment.loading import load_experiment
 from signal_miner.experiment.plan import Plan, make_plan
+from signal_miner.experiment.schema import parse_experiment
 
 T = TypeVar("T")
 

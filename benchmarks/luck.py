@@ -29,9 +29,9 @@ from signal_miner.data.sources import open_source
 from signal_miner.engine.binning import BinnedFolds
 from signal_miner.engine.trial import max_bin_of, train_fold
 from signal_miner.engine.validation_rows import fold_scorers
-from signal_miner.experiment.experiment import parse_experiment
 from signal_miner.experiment.grid import Draws
 from signal_miner.experiment.plan import Plan, make_plan
+from signal_miner.experiment.schema import parse_experiment
 from signal_miner.overfitting.judgement import judge
 from signal_miner.scoring.scorer import Scorer
 from signal_miner.scoring.series import sharpe

@@ -1,9 +1,9 @@
 from .ensemble.build import build_ensemble as build_ensemble
 from .errors import UserError as UserError
-from .experiment.experiment import Experiment as Experiment
-from .experiment.loading import load_experiment as load_experiment
-from .experiment.loading import make_experiment as make_experiment
+from .experiment.files import load_experiment as load_experiment
+from .experiment.files import make_experiment as make_experiment
 from .experiment.plan import open_data as open_data
+from .experiment.schema import Experiment as Experiment
 from .mining.background.miner_handle import BackgroundMiner as BackgroundMiner
 from .mining.background.miner_handle import attach as attach
 from .mining.background.progress import Progress as Progress

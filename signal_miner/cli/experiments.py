@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from signal_miner.experiment.library import description_of, shipped_experiments
+from signal_miner.experiment.files import description_of, shipped_experiments
 from signal_miner.utils.next_command import next_command
 
 EXAMPLE = "signal-miner experiments"

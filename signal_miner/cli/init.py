@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from signal_miner.experiment.library import DEFAULT, copy_experiment
+from signal_miner.experiment.files import DEFAULT, copy_experiment
 from signal_miner.utils.next_command import next_command
 from signal_miner.utils.option import option
 

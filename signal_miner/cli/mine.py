@@ -12,9 +12,8 @@ from rich.console import Console
 from signal_miner.cli import ALL_FAILED, INTERRUPTED, StoreOptions, report
 from signal_miner.cli.ui_address import print_address
 from signal_miner.errors import UserError
-from signal_miner.experiment.experiment import Experiment
-from signal_miner.experiment.library import DEFAULT, find_experiment
-from signal_miner.experiment.loading import load_experiment
+from signal_miner.experiment.files import DEFAULT, find_experiment, load_experiment
+from signal_miner.experiment.schema import Experiment
 from signal_miner.experiment.study_files import lock_message, study_directory
 from signal_miner.mining.status import FAILED, REPORT, read_status
 from signal_miner.mining.status_writer import StatusWriter

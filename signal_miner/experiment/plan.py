@@ -17,8 +17,8 @@ from signal_miner.data.dataset import Dataset
 from signal_miner.data.folds import Fold, WalkForward, purge_for
 from signal_miner.data.sources import DATA_DIRECTORY, open_source
 from signal_miner.errors import UserError, did_you_mean
-from signal_miner.experiment.experiment import KEYS, Experiment, experiment_table, parse_experiment
 from signal_miner.experiment.grid import Axis, Grid
+from signal_miner.experiment.schema import KEYS, Experiment, experiment_table, parse_experiment
 from signal_miner.utils.validation import Value, shown
 
 BENCHMARK = "benchmark"

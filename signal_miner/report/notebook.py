@@ -5,8 +5,8 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from signal_miner.errors import UserError
-from signal_miner.experiment.experiment import Experiment
 from signal_miner.experiment.plan import make_plan, open_data, plan_record
+from signal_miner.experiment.schema import Experiment
 from signal_miner.overfitting.relation import relation
 from signal_miner.report.fold_plan import fold_plan_figure
 from signal_miner.report.parameters import parameters_figure

@@ -23,9 +23,9 @@ from signal_miner.data.sources import open_source
 from signal_miner.engine.memory_needs import BoosterShape, StudyShape, shape_of
 from signal_miner.engine.memory_plan import GROUP_BYTES, MemoryPlan, plan_memory
 from signal_miner.errors import UserError
-from signal_miner.experiment.experiment import parse_experiment
-from signal_miner.experiment.loading import load_experiment
+from signal_miner.experiment.files import load_experiment
 from signal_miner.experiment.plan import Plan, make_plan, plan_record
+from signal_miner.experiment.schema import parse_experiment
 from signal_miner.report.sentences import describe_plan, memory_lines
 from tests.helpers.mining import ROOT, environment, write_experiment
 

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from signal_miner.errors import UserError
-from signal_miner.experiment.experiment import experiment_table
-from signal_miner.experiment.loading import make_experiment
+from signal_miner.experiment.files import make_experiment
 from signal_miner.experiment.plan import make_plan, open_data, plan_record, restore_plan
+from signal_miner.experiment.schema import experiment_table
 
 
 @pytest.fixture

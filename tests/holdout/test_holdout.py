@@ -24,8 +24,8 @@ from numerai_tools import scoring as oracle
 
 from signal_miner.data.dataset import Dataset, open_dataset
 from signal_miner.errors import UserError
-from signal_miner.experiment.experiment import parse_experiment
 from signal_miner.experiment.plan import make_plan
+from signal_miner.experiment.schema import parse_experiment
 from signal_miner.holdout import evaluation
 from signal_miner.holdout.model import EvaluatedModel, holdout_plan
 from signal_miner.holdout.record import HoldoutScores, Opening, opened

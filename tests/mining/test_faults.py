@@ -11,7 +11,7 @@ from rich.console import Console
 from signal_miner.data.sources import open_source
 from signal_miner.engine.memory_plan import plan_memory
 from signal_miner.errors import UserError
-from signal_miner.experiment.loading import load_experiment
+from signal_miner.experiment.files import load_experiment
 from signal_miner.experiment.plan import make_plan
 from signal_miner.mining import training
 from signal_miner.mining.session import mine

@@ -13,8 +13,8 @@ import pytest
 
 from signal_miner.errors import UserError
 from signal_miner.experiment.constraint import parse_constraint
+from signal_miner.experiment.files import load_experiment
 from signal_miner.experiment.grid import Axis, Grid
-from signal_miner.experiment.loading import load_experiment
 from signal_miner.mining.search import PARAMS_ATTRIBUTE, Search
 
 ROOT = Path(__file__).resolve().parents[2]

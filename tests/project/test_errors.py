@@ -23,7 +23,7 @@ def shown_by_ipython(cell: str, directory: Path) -> str:
 
 
 def test_a_notebook_shows_a_mistake_as_one_line(tmp_path):
-    cell = "from signal_miner.experiment.loading import load_experiment\nload_experiment('no.toml')"
+    cell = "from signal_miner.experiment.files import load_experiment\nload_experiment('no.toml')"
     assert shown_by_ipython(cell, tmp_path).strip() == "UserError: experiment file 'no.toml' does not exist"
 
 

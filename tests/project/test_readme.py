@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from signal_miner.data.sources import open_source
-from signal_miner.experiment.experiment import parse_experiment
-from signal_miner.experiment.loading import load_experiment
+from signal_miner.experiment.files import load_experiment
 from signal_miner.experiment.plan import make_plan
+from signal_miner.experiment.schema import parse_experiment
 from signal_miner.report.sentences import describe_plan
 from tests.helpers.readme import PAGES, README, ROOT, all_blocks
 

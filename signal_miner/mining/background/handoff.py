@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from signal_miner.experiment.experiment import Experiment, experiment_table, parse_experiment
+from signal_miner.experiment.schema import Experiment, experiment_table, parse_experiment
 
 
 @dataclass(frozen=True)

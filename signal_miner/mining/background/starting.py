@@ -13,9 +13,9 @@ from filelock import FileLock, Timeout
 
 from signal_miner.engine.memory_plan import plan_memory
 from signal_miner.errors import UserError
-from signal_miner.experiment.experiment import Experiment
-from signal_miner.experiment.loading import load_experiment
+from signal_miner.experiment.files import load_experiment
 from signal_miner.experiment.plan import make_plan, open_data
+from signal_miner.experiment.schema import Experiment
 from signal_miner.experiment.study_files import study_directory
 from signal_miner.mining.background.detached import start_detached
 from signal_miner.mining.background.handoff import MiningJob

@@ -8,7 +8,7 @@ import pytest
 
 import signal_miner
 from signal_miner.errors import UserError
-from signal_miner.experiment.library import copy_experiment, description_of, find_experiment, shipped_experiments
+from signal_miner.experiment.files import copy_experiment, description_of, find_experiment, shipped_experiments
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from signal_miner.errors import UserError
-from signal_miner.experiment.experiment import Experiment, experiment_table, parse_experiment
-from signal_miner.experiment.loading import load_experiment, make_experiment
+from signal_miner.experiment.files import load_experiment, make_experiment
 from signal_miner.experiment.parameters import RULES
 from signal_miner.experiment.plan import open_data
+from signal_miner.experiment.schema import Experiment, experiment_table, parse_experiment
 from signal_miner.mining.background.handoff import MiningJob
 
 EXPERIMENTS = sorted((Path(__file__).resolve().parents[2] / "experiments").glob("*.toml"))

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from signal_miner.errors import UserError
-from signal_miner.experiment.experiment import parse_experiment
-from signal_miner.experiment.loading import load_experiment
+from signal_miner.experiment.files import load_experiment
+from signal_miner.experiment.schema import parse_experiment
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 
