@@ -71,7 +71,7 @@ def mine_experiment(
     from signal_miner.data.sources import DATA_DIRECTORY, DEMO
     from signal_miner.engine.memory_plan import plan_memory
     from signal_miner.experiment.plan import make_plan, open_data
-    from signal_miner.report.sentences import describe_plan, memory_lines
+    from signal_miner.report.sentences import describe_plan, memory_lines, study_note
 
     if experiment.data == DEMO and not (DATA_DIRECTORY / DEMO).is_dir():
         console.print("Generating the synthetic demo market …")
@@ -93,7 +93,7 @@ def mine_experiment(
     from signal_miner.cli.tables import print_leaderboard
     from signal_miner.mining.session import mine
 
-    summary = mine(plan, memory, console, status_writer)
+    summary = mine(plan, memory, console, status_writer, study_note)
     print_leaderboard(summary.leaderboard, console)
     if summary.exhausted:
         console.print("The grid has no further configuration: every one was trained.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 
@@ -51,7 +52,13 @@ class MiningSummary:
     last_error: str
 
 
-def mine(plan: Plan, memory: MemoryPlan, console: Console, status_writer: StatusWriter | None = None) -> MiningSummary:
+def mine(
+    plan: Plan,
+    memory: MemoryPlan,
+    console: Console,
+    status_writer: StatusWriter | None = None,
+    study_note: Callable[[Leaderboard | None], str] = lambda _board: "",
+) -> MiningSummary:
     """Mine a study: the benchmark, then trials until the experiment's number is reached.
 
     A stopped or killed study is resumed: no trial that is tracked as finished is trained again.
@@ -64,10 +71,8 @@ def mine(plan: Plan, memory: MemoryPlan, console: Console, status_writer: Status
         Where progress is shown.
     status_writer : StatusWriter, optional
         Of this process, where it has more to do than to mine.
-
-    Returns
-    -------
-    MiningSummary
+    study_note : callable, optional
+        Returns the Markdown to show on the study's run, from its leaderboard; None until the benchmark is finished.
 
     Raises
     ------
@@ -113,7 +118,7 @@ def mine(plan: Plan, memory: MemoryPlan, console: Console, status_writer: Status
                     suppress(UserError) if status == "FAILED" else nullcontext()
                 ):  # the first error is the one to report
                     tracker.delete_cut_off()
-                    _end_study(tracker, run_id, status, miner)
+                    _end_study(tracker, run_id, status, miner, study_note)
         if not miner.complete:
             status_writer.update(state=STOPPED)
     if miner.benchmark is None:
@@ -164,14 +169,14 @@ def _record(plan: Plan) -> StudyRecord:
     )
 
 
-def _end_study(tracker: Tracker, run_id: str, status: str, miner: Miner) -> None:
+def _end_study(
+    tracker: Tracker, run_id: str, status: str, miner: Miner, study_note: Callable[[Leaderboard | None], str]
+) -> None:
     finished = [trial for trial in miner.trials if trial.finished]
     metrics = {
         "trials/finished": float(len(finished)),
         "trials/failed": float(len(miner.trials) - len(finished)),
         "trials/beat_benchmark_in_validation": float(sum(trial.beats_benchmark["validation"] for trial in finished)),
     }
-    note = "The benchmark is not finished."
-    if miner.benchmark is not None:
-        note = make_leaderboard(miner.trials, miner.benchmark).summary
-    tracker.end_study(run_id, status, metrics, note)
+    board = make_leaderboard(miner.trials, miner.benchmark) if miner.benchmark else None
+    tracker.end_study(run_id, status, metrics, study_note(board))

@@ -29,6 +29,7 @@ from signal_miner.overfitting.records import (
 )
 from signal_miner.overfitting.superiority import SIGNIFICANT
 from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
+from signal_miner.tracking.leaderboard import Leaderboard
 from signal_miner.utils.formatting import UNKNOWN, bytes_text, gigabytes_rounded_up, number_text, probability_text
 
 if TYPE_CHECKING:  # it imports LightGBM, which reports do not need
@@ -61,6 +62,11 @@ def describe_plan(plan: Plan) -> tuple[str, ...]:
         gap = f"a purge of {before} era{'s' * (before != 1)} before it"
         lines.append(f"Holdout: {plan.span(plan.holdout_eras)}, not touched, with {gap}")
     return tuple(lines)
+
+
+def study_note(board: Leaderboard | None) -> str:
+    """Return the note on a study's run; `board` is None until the benchmark is finished."""
+    return "The benchmark is not finished." if board is None else board.summary
 
 
 def memory_lines(memory: MemoryPlan) -> tuple[str, ...]:
