@@ -9,7 +9,6 @@ from types import ModuleType
 
 from signal_miner import __version__
 from signal_miner.cli import (
-    Parser,
     deploy,
     download,
     ensemble,
@@ -19,12 +18,12 @@ from signal_miner.cli import (
     mine,
     register,
     report,
-    run_reporting_errors,
     status,
     stop,
     submit,
 )
-from signal_miner.cli.options import add_options, parse_options
+from signal_miner.cli.options import Parser, add_options, parse_options
+from signal_miner.cli.terminal import run_reporting_errors
 
 COMMANDS: dict[str, ModuleType] = {
     "mine": mine,

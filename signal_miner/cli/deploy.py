@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from signal_miner.cli import ModelOptions
+from signal_miner.cli.options import ModelOptions
 from signal_miner.utils.option import option
 
 EXAMPLE = "signal-miner deploy --numerai-model my_model"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from signal_miner.cli import StoreOptions
-from signal_miner.cli.ui_address import MODEL_TRAINING, print_address
+from signal_miner.cli.options import StoreOptions
+from signal_miner.cli.terminal import MODEL_TRAINING, print_address
 from signal_miner.errors import UserError
 from signal_miner.utils.next_command import next_command
 from signal_miner.utils.option import option

@@ -9,8 +9,9 @@ from typing import Any
 
 from rich.console import Console
 
-from signal_miner.cli import ALL_FAILED, INTERRUPTED, StoreOptions, report
-from signal_miner.cli.ui_address import print_address
+from signal_miner.cli import report
+from signal_miner.cli.options import StoreOptions
+from signal_miner.cli.terminal import ALL_FAILED, INTERRUPTED, print_address
 from signal_miner.errors import UserError
 from signal_miner.experiment.files import DEFAULT, find_experiment, load_experiment
 from signal_miner.experiment.schema import Experiment

@@ -8,16 +8,43 @@ from __future__ import annotations
 import argparse
 import types
 from collections.abc import Iterator
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from signal_miner.errors import UserError
+from signal_miner.utils.option import option
 
 T = TypeVar("T")
 HELP = "help"
 POSITIONAL = "positional"
 """Metadata: whether the value may also be given without the option's name."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises our error, one line with exit code 2; options cannot be abbreviated."""
+
+    def __init__(self, **settings: object) -> None:
+        super().__init__(**settings, allow_abbrev=False)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Raise the mistake as a `UserError`."""
+        raise UserError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreOptions:
+    """The option that every command has which reads or writes runs."""
+
+    tracking_uri: str | None = option("MLflow tracking store", None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(StoreOptions):
+    """The options that name a registered model."""
+
+    model: str = option("name of the registered model (signal-miner)", "signal-miner")
+    alias: str = option("its alias or version (champion)", "champion")
 
 
 def options_of(declared: type) -> Iterator[Field[Any]]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from signal_miner.cli import StoreOptions
-from signal_miner.cli.ui_address import print_address
+from signal_miner.cli.options import StoreOptions
+from signal_miner.cli.terminal import print_address
 from signal_miner.errors import UserError
 from signal_miner.utils.option import option
 

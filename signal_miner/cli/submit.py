@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from signal_miner.cli import ModelOptions
+from signal_miner.cli.options import ModelOptions
 from signal_miner.utils.option import option
 
 EXAMPLE = "signal-miner submit --dry-run true --live data/demo/live.parquet"

@@ -10,8 +10,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from signal_miner.ensemble.build import COLUMNS, as_shown, ensemble_frame
 from signal_miner.ensemble.maker import EnsembleSummary
-from signal_miner.ensemble.table import COLUMNS, as_shown, ensemble_frame
 from signal_miner.scoring.columns import Column, least_important_first
 from signal_miner.tracking.leaderboard import Leaderboard, print_if_below
 from signal_miner.tracking.records import TrackedTrial

@@ -8,8 +8,8 @@ from types import TracebackType
 
 from rich.console import Console
 
-from signal_miner.cli import run_reporting_errors
 from signal_miner.cli.mine import mine_experiment
+from signal_miner.cli.terminal import run_reporting_errors
 from signal_miner.errors import UserError
 from signal_miner.experiment.study_files import study_directory
 from signal_miner.mining.background.handoff import MiningJob

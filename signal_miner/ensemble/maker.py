@@ -14,8 +14,7 @@ from signal_miner.engine.available_memory import available_bytes
 from signal_miner.engine.metrics import score_metrics
 from signal_miner.engine.trial import FoldResult
 from signal_miner.engine.validation_rows import fold_rows, fold_scorers
-from signal_miner.ensemble.members import FEATURES, OWN_BENCHMARK, Ensemble, Member, Neutralization
-from signal_miner.ensemble.neutralization import neutralizers_of
+from signal_miner.ensemble.members import FEATURES, OWN_BENCHMARK, Ensemble, Member, Neutralization, neutralizers_of
 from signal_miner.ensemble.options import GREEDY, SelectionRule
 from signal_miner.ensemble.runs import EnsembleRuns, TrackedEnsemble, members_note
 from signal_miner.ensemble.selection import grow, ranked_trials, scores_of, weights_of

@@ -1,11 +1,17 @@
-"""What an ensemble is made of, as it passes between rooms."""
+"""An ensemble as data: members with their weights, and what the blend is neutralised to."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from signal_miner.data.dataset import Dataset
+from signal_miner.scoring.blending import filled_features, gaussianised
 
 FEATURES, OWN_BENCHMARK = "features", "benchmark"
 """What a blend can be neutralised to, besides a column of Numerai's benchmark predictions."""
@@ -108,3 +114,35 @@ def _member(table: Mapping[str, Any]) -> Member:
     params = {str(name): str(value) for name, value in table["params"].items()}
     int(params["seed"])
     return Member(str(table["run_id"]), int(table["number"]), params, int(table["trees"]), float(table["weight"]))
+
+
+def neutralizers_of(
+    to: str, dataset: Dataset, span: slice, benchmark: NDArray[np.floating[Any]]
+) -> Callable[[slice], NDArray[np.float64]]:
+    """Return what gives the neutralizers of some of a range's rows.
+
+    Parameters
+    ----------
+    to : str
+        `FEATURES`, `OWN_BENCHMARK`, or a column of Numerai's benchmark predictions.
+    dataset : Dataset
+    span : slice
+        The range of its rows.
+    benchmark : ndarray of float, shape (n_rows,)
+        Our benchmark's predictions of the range.
+
+    Returns
+    -------
+    callable
+        Given rows within the range, returns float64 of shape (n_rows, n_neutralizers).
+    """
+    if to == FEATURES:
+
+        def features(rows: slice) -> NDArray[np.float64]:
+            table = dataset.read_features(dataset.features, slice(span.start + rows.start, span.start + rows.stop))
+            return filled_features(np.column_stack([column.to_numpy().astype(np.float64) for column in table.columns]))
+
+        return features
+    values = benchmark if to == OWN_BENCHMARK else dataset.read_benchmarks([to], span)[to]
+    ranked = gaussianised(dataset.eras[span], values[:, np.newaxis])
+    return lambda rows: ranked[rows]

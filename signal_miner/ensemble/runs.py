@@ -21,19 +21,13 @@ from signal_miner.tracking.comparison_view import RUN_COLOR, order, run_color
 from signal_miner.tracking.records import trial_name
 from signal_miner.tracking.run_store import FAILED, FINISHED, reports_store_errors
 from signal_miner.tracking.store import NOTE
-from signal_miner.tracking.tags import CONFIG_HASH, ENSEMBLE_KIND, KIND, ORDER, STUDY
+from signal_miner.tracking.tags import CONFIG_HASH, ENSEMBLE_KIND, KIND, MEMBERS, ORDER, REFIT_TAG, STUDY
 from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.next_command import next_command
 from signal_miner.utils.redaction import reason_of
 
 ENSEMBLE = "ensemble.json"
 """Artifact: members with their runs, parameters, trees and weights, and how they were chosen."""
-
-MEMBERS = "signal_miner.members"
-"""Tag: run ids of the members, separated by commas."""
-
-REFIT_TAG = "signal_miner.refit."
-"""Beginning of the tags that hold a refitted member to its bytes: then its file's name."""
 
 _FORMS_SHOWN = 4  # of the names that a message gives to choose from
 

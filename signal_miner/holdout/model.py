@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signal_miner.data.folds import Fold, thinned
-from signal_miner.ensemble.members import Ensemble, Member
-from signal_miner.ensemble.neutralization import neutralizers_of
+from signal_miner.ensemble.members import Ensemble, Member, neutralizers_of
 from signal_miner.ensemble.runs import TrackedEnsemble
 from signal_miner.errors import UserError
 from signal_miner.experiment.plan import Plan

@@ -40,3 +40,9 @@ HOLDOUT_ERAS = "signal_miner.holdout.eras"
 
 HOLDOUT_RESULT = "signal_miner.holdout.result"
 """What it came to, in one sentence. Written last: a holdout without it was opened and not finished."""
+
+MEMBERS = "signal_miner.members"
+"""Of an ensemble: run ids of its members, separated by commas."""
+
+REFIT_TAG = "signal_miner.refit."
+"""Start of the tags with the SHA-256 of a refitted member; the name of its file follows."""

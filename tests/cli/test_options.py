@@ -12,8 +12,7 @@ import yaml
 
 from signal_miner import __version__
 from signal_miner.__main__ import COMMANDS, main
-from signal_miner.cli import Parser
-from signal_miner.cli.options import add_options, options_of, parse_options
+from signal_miner.cli.options import Parser, add_options, options_of, parse_options
 from signal_miner.errors import UserError
 from signal_miner.utils.option import option
 

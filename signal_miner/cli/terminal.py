@@ -1,15 +1,34 @@
-"""How a person opens a page of MLflow's UI."""
+"""What all commands do at the terminal: end with an exit code, report an error, say how to open MLflow's UI."""
 
 from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 
 from rich.console import Console
 
+from signal_miner.errors import Stopped, UserError
+
+USER_ERROR, ALL_FAILED, INTERRUPTED = 2, 1, 130
+
 MODEL_TRAINING = "workflowType=machine_learning"
 """Ends an address of MLflow's UI: without it the page opens among GenAI's menus."""
+
+
+def run_reporting_errors(work: Callable[[Console], int]) -> int:
+    """Run a command and return its exit code; a user's mistake and an interruption are one line on standard error."""
+    try:
+        return work(Console(highlight=False, soft_wrap=True, markup=False))
+    except UserError as error:
+        message, code = " ".join(str(error).split()), USER_ERROR
+    except OSError as error:  # a full disk, missing permissions, or a closed pipe
+        message, code = f"{error}; fix this and rerun the command to resume", USER_ERROR
+    except (KeyboardInterrupt, Stopped):
+        message, code = "interrupted; rerun the command to resume", INTERRUPTED
+    sys.stderr.write(f"signal-miner: {message}\n")
+    return code
 
 
 def print_address(
