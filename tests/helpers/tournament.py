@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from signal_miner.errors import UserError
-from signal_miner.models.registered_model import RegisteredModel
+from signal_miner.models.registry import RegisteredModel
 from signal_miner.numerai import retries
 from signal_miner.numerai.live.submission import SubmitOptions, submit
 from signal_miner.numerai.live.submission_runs import SubmissionRuns

@@ -51,7 +51,7 @@ def test_the_same_file_is_uploaded_once(tournament: Tournament, tmp_path: Path) 
     second = deploy(DeployOptions(NAME), model, console)
     assert not second.uploaded
     assert second.pickle_id == first.pickle_id
-    assert "is uploaded already and validated; again=true uploads it anew" in written.getvalue()
+    assert "is uploaded already and validated; -P again=true uploads it anew" in written.getvalue()
     assert deploy(DeployOptions(NAME, image="Python 3.11"), model, make_console()[0]).uploaded
     assert deploy(DeployOptions(NAME, again=True), model, make_console()[0]).uploaded
     model.predict_file.write_bytes(b"another model")

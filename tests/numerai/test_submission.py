@@ -157,7 +157,7 @@ def test_a_dry_run_on_a_local_file_is_offline(
     given_options = options(tmp_path, numerai_model="", dry_run=True, live=tmp_path / "live.parquet")
     outcome = submit(given_options, make_model(tmp_path, data="demo"), runs, make_console()[0])
     assert outcome.path == tmp_path / "submissions" / "signal-miner_dry_run.csv"
-    with pytest.raises(UserError, match=r"live='.*live.parquet' is for dry_run=true"):
+    with pytest.raises(UserError, match=r"live='.*live.parquet' is for -P dry_run=true"):
         submit(options(tmp_path, live=tmp_path / "live.parquet"), make_model(tmp_path), runs, make_console()[0])
 
 

@@ -11,6 +11,7 @@ from signal_miner.numerai.live.submission_file import same_predictions
 from signal_miner.numerai.live.submission_runs import SubmissionRuns, TrackedSubmission
 from signal_miner.numerai.records import Submission, same_file
 from signal_miner.numerai.retries import look_until_listed
+from signal_miner.utils.next_command import option_text
 
 
 def predictions_file(directory: Path, numerai_model: str, round_number: int) -> Path:
@@ -46,13 +47,14 @@ def confirm(account: NumeraiAccount, model_id: str, submission_id: str, body: by
     if not listed:
         raise UserError(
             f"Numerai does not list the submission {submission_id} that it acknowledged; look at the model's page, and "
-            "submit anew with -P again=true"
+            f"submit anew with {option_text('again', 'true')}"
         )
     if body is None:
         return False, "Confirmed: Numerai lists it"
     if not same_predictions(body, back):
         raise UserError(
-            f"submission {submission_id} holds other predictions than were sent; replace it at once: -P again=true"
+            f"submission {submission_id} holds other predictions than were sent; replace it at once: "
+            f"{option_text('again', 'true')}"
         )
     return True, "Confirmed: Numerai lists it, and its file, read back, has the same predictions"
 

@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 from signal_miner.data.parquet_rows import open_parquet
 from signal_miner.data.sources import is_data_version
 from signal_miner.errors import UserError
-from signal_miner.models.registered_model import RegisteredModel
+from signal_miner.models.registry import RegisteredModel
 from signal_miner.numerai.download.checks import sha256_of
 from signal_miner.numerai.download.versions import download_version
+from signal_miner.utils.next_command import option_text
 from signal_miner.utils.redaction import reason_of
 
 LIVE, LIVE_BENCHMARKS = "live.parquet", "live_benchmark_models.parquet"
@@ -41,8 +42,9 @@ def data_version(wanted: str | None, model: RegisteredModel) -> str:
         raise UserError(f"version={wanted!r} is not a version of Numerai's data; write one such as v5.3")
     raise UserError(
         f"{model.name} version {model.version} was mined on data={model.data!r}, which is no version of Numerai's "
-        "data; where its features are Numerai's, say of which version with -P version=v5.3; a dry run of submit "
-        "takes a local file instead: -P dry_run=true -P live=…"
+        "data; where its features are Numerai's, give their version with "
+        f"{option_text('version', 'v5.3')}; a dry run of submit takes a local file instead: "
+        f"{option_text('dry_run', 'true')} {option_text('live', '…')}"
     )
 
 
@@ -93,7 +95,7 @@ def read_live(path: Path, model: RegisteredModel, benchmarks: Path | None) -> pd
     if benchmarks is None:
         raise UserError(
             f"{whose} needs Numerai's benchmark predictions ({_some(model.benchmark_columns)}); "
-            f"give {LIVE_BENCHMARKS} too: -P live_benchmarks=…"
+            f"give {LIVE_BENCHMARKS} too: {option_text('live_benchmarks', '…')}"
         )
     with open_parquet(benchmarks) as file:
         _require_columns(benchmarks, file.schema_arrow.names, model.benchmark_columns, "benchmark columns", whose)
@@ -149,7 +151,7 @@ def _require_columns(path: Path, names: Sequence[str], needed: Sequence[str], wh
     if absent:
         raise UserError(
             f"{path} lacks {len(absent):,} of the {len(needed):,} {what} that {whose} needs ({_some(absent)}); "
-            "a change of data version? Give it the one that it was trained on: -P version=…"
+            f"a change of data version? Give it the one that it was trained on: {option_text('version', '…')}"
         )
 
 
@@ -189,8 +191,8 @@ def _require_numbers(path: Path, frame: pd.DataFrame, columns: Sequence[str], nu
         names = list(empty.columns[empty.any()])
         raise UserError(
             f"{path} has NaN in {len(names):,} columns that never had one in training ({_some(names)}), "
-            f"in {int(empty.any(axis=1).sum()):,} rows; a change of data version, or a fault that Numerai may mend: "
-            "give it the version that it was trained on (-P version=…) or try again later"
+            f"in {int(empty.any(axis=1).sum()):,} rows; a change of data version, or a fault that Numerai may repair: "
+            f"give it the version that it was trained on ({option_text('version', '…')}) or try again later"
         )
     floats = [name for name in columns if pd.api.types.is_float_dtype(frame[name].dtype)]
     infinite = [

@@ -9,13 +9,14 @@ from rich.console import Console
 from rich.filesize import decimal
 
 from signal_miner.errors import UserError, did_you_mean
-from signal_miner.models.registered_model import RegisteredModel
+from signal_miner.models.registry import RegisteredModel
 from signal_miner.numerai.account import NumeraiAccount
 from signal_miner.numerai.api import NumeraiUnreachable
 from signal_miner.numerai.download.checks import sha256_of
-from signal_miner.numerai.live.data import data_version
+from signal_miner.numerai.live.model_slot import ModelSlot
 from signal_miner.numerai.records import UploadedPickle
 from signal_miner.numerai.retries import poll
+from signal_miner.utils.next_command import option_text
 from signal_miner.utils.redaction import reason_of_system
 
 IMAGES: tuple[str, ...] = ("Python 3.13", "Python 3.12", "Python 3.11", "Python 3.10")
@@ -72,39 +73,37 @@ def deploy(options: DeployOptions, model: RegisteredModel, console: Console) -> 
         No key or a wrong one; no such model, data version or image; an upload that is refused or whose outcome is
         unknown; a validation that failed or did not end in time.
     """
-    if not options.numerai_model:
-        raise UserError("numerai_model is missing; name a model of your Numerai account: -P numerai_model=…")
-    version = data_version(options.data_version, model)
     try:
         body, digest = model.predict_file.read_bytes(), sha256_of(model.predict_file)
     except OSError as error:
         reason = reason_of_system(error)
         raise UserError(f"{model.predict_file} can't be read ({reason}); register the model again") from None
     name = _file_name(model, digest)
-    account = NumeraiAccount.from_environment()
-    model_id = account.model_id(options.numerai_model)
+    slot = ModelSlot.find(options.numerai_model, options.data_version, model)
+    account, version = slot.account, slot.data_version
     image, image_id = _image(options.image, account.images())
     version_id = _version_id(version, account.data_versions())
-    there = () if options.again else account.pickles(model_id)
+    there = () if options.again else account.pickles(slot.id)
     earlier = _uploaded_before(there, name, {"", version, version_id}, options.image)
     if earlier is not None:
-        console.print(f"{earlier.filename} is uploaded already and {earlier.status}; again=true uploads it anew")
+        anew = option_text("again", "true")
+        console.print(f"{earlier.filename} is uploaded already and {earlier.status}; {anew} uploads it anew")
         pickle_id = earlier.id
     else:
         console.print(f"Uploading {name}, {decimal(len(body))}, for {image} and data {version}")
-        pickle_id = account.upload_pickle(model_id, name, body, version_id, image_id)
-        console.print(f"Uploaded to {options.numerai_model} as {pickle_id}")
+        pickle_id = account.upload_pickle(slot.id, name, body, version_id, image_id)
+        console.print(f"Uploaded to {slot.name} as {pickle_id}")
     try:
-        validated = _follow(account, model_id, pickle_id, options, console)
+        validated = _follow(slot, pickle_id, options.timeout_seconds, console)
     except KeyboardInterrupt:
         console.print(
-            f"The upload {pickle_id} stays at Numerai and its validation goes on; the same command looks at it again"
+            f"The upload {pickle_id} stays at Numerai, which continues to validate it; the same command looks at it again"
         )
         raise
-    if validated.assigned is not None and not {options.numerai_model, model_id} & set(validated.assigned):
-        account.assign_pickle(model_id, pickle_id)
-        console.print(f"Assigned to {options.numerai_model}")
-    console.print(f"Validated: Numerai submits {options.numerai_model} with it from the next round on")
+    if validated.assigned is not None and not {slot.name, slot.id} & set(validated.assigned):
+        account.assign_pickle(slot.id, pickle_id)
+        console.print(f"Assigned to {slot.name}")
+    console.print(f"Validated: Numerai submits {slot.name} with it from the next round on")
     return DeployOutcome(
         pickle_id, name, validated.image or image, validated.data_version or version, uploaded=earlier is None
     )
@@ -128,7 +127,7 @@ def _image(wanted: str | None, offered: dict[str, str]) -> tuple[str, str]:
             return found[0], offered[found[0]]
     raise UserError(
         f"Numerai offers none of the environments that predict.pkl is made for ({', '.join(IMAGES)}); choose one of "
-        f"its own with -P image=…{did_you_mean('', offered)}"
+        f"its own with {option_text('image', '…')}{did_you_mean('', offered)}"
     )
 
 
@@ -154,32 +153,30 @@ def _uploaded_before(
     return max(same, key=lambda each: (each.status == _VALIDATED, str(each.inserted_at)), default=None)
 
 
-def _follow(
-    account: NumeraiAccount, model_id: str, pickle_id: str, options: DeployOptions, console: Console
-) -> UploadedPickle:
+def _follow(slot: ModelSlot, pickle_id: str, timeout_seconds: float, console: Console) -> UploadedPickle:
     """Wait until the upload is validated; print its status when it changes."""
     status = shown = ""
 
     def look() -> UploadedPickle | None:
         nonlocal status, shown
         try:
-            listed = {each.id: each for each in account.pickles(model_id)}.get(pickle_id)
+            listed = {each.id: each for each in slot.account.pickles(slot.id)}.get(pickle_id)
             status = listed.status if listed else "not listed yet"
         except NumeraiUnreachable:
             listed, status = None, "not known, Numerai's API does not answer"
         if listed is not None and status == _VALIDATED:
             return listed
         if listed is not None and status == _FAILED:
-            raise UserError(_failure(account, listed))
+            raise UserError(_failure(slot.account, listed))
         if status != shown:
             console.print(f"Validation: {status}")
             shown = status
         return None
 
-    validated = poll(look, options.timeout_seconds)
+    validated = poll(look, timeout_seconds)
     if validated is None:
         raise UserError(
-            f"the upload {pickle_id} is not validated after {options.timeout_seconds / 60:g} minutes ({status}); "
+            f"the upload {pickle_id} is not validated after {timeout_seconds / 60:g} minutes ({status}); "
             "it stays at Numerai, the same command looks at it again"
         )
     return validated
@@ -191,5 +188,5 @@ def _failure(account: NumeraiAccount, failed: UploadedPickle) -> str:
     why = f" ({said})" if said else ""
     return (
         f"{failed.filename} failed Numerai's validation{why}; see the log on the model's page, or try another "
-        "environment with -P image=…"
+        f"environment with {option_text('image', '…')}"
     )

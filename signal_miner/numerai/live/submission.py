@@ -24,14 +24,16 @@ from rich.console import Console
 
 from signal_miner.data.sources import is_data_version
 from signal_miner.errors import UserError
-from signal_miner.models.registered_model import RegisteredModel
-from signal_miner.numerai.account import NumeraiAccount, RoundClosed
+from signal_miner.models.registry import RegisteredModel
+from signal_miner.numerai.account import RoundClosed
 from signal_miner.numerai.live.confirmation import confirm, predictions_file, settle
 from signal_miner.numerai.live.data import LiveFiles, data_version, fetch_live, local_live, read_live
+from signal_miner.numerai.live.model_slot import ModelSlot
 from signal_miner.numerai.live.submission_file import as_csv, checked_submission
 from signal_miner.numerai.live.submission_runs import SubmissionRuns, TrackedSubmission
 from signal_miner.numerai.records import Round, Submission, clock
 from signal_miner.utils.files import write_whole
+from signal_miner.utils.next_command import option_text
 from signal_miner.utils.redaction import reason_of_system
 
 DIRECTORY = Path("submissions")
@@ -97,14 +99,12 @@ class _Work:
     model: RegisteredModel
     runs: SubmissionRuns
     console: Console
-    account: NumeraiAccount
-    model_id: str
-    version: str
+    slot: ModelSlot
     round: Round
 
     @property
     def path(self) -> Path:
-        return predictions_file(self.options.directory, self.options.numerai_model, self.round.number)
+        return predictions_file(self.options.directory, self.slot.name, self.round.number)
 
 
 def submit(options: SubmitOptions, model: RegisteredModel, runs: SubmissionRuns, console: Console) -> SubmissionOutcome:
@@ -123,21 +123,17 @@ def submit(options: SubmitOptions, model: RegisteredModel, runs: SubmissionRuns,
         return _dry_run(options, model, console)
     if options.live or options.live_benchmarks:
         raise UserError(
-            f"live={str(options.live or options.live_benchmarks)!r} is for dry_run=true; a submission takes the newest "
-            "live data from Numerai, leave it out"
+            f"live={str(options.live or options.live_benchmarks)!r} is for {option_text('dry_run', 'true')}; a "
+            "submission takes the newest live data from Numerai, leave it out"
         )
-    if not options.numerai_model:
-        raise UserError("numerai_model is missing; name a model of your Numerai account: -P numerai_model=…")
-    version = data_version(options.data_version, model)
-    account = NumeraiAccount.from_environment()
-    model_id = account.model_id(options.numerai_model)
-    with _alone(options.directory, options.numerai_model, console):
-        current = account.open_round()
+    slot = ModelSlot.find(options.numerai_model, options.data_version, model)
+    with _alone(options.directory, slot.name, console):
+        current = slot.account.open_round()
         console.print(f"Round {current.number} is open until {clock(current.closes)}")
-        scores = account.payout_scores(current.number)
+        scores = slot.account.payout_scores(current.number)
         if scores:
             console.print(f"It pays on {' + '.join(f'{score.multiplier:g} × {score.name}' for score in scores)}")
-        return _once(_Work(options, model, runs, console, account, model_id, version, current))
+        return _once(_Work(options, model, runs, console, slot, current))
 
 
 def _dry_run(options: SubmitOptions, model: RegisteredModel, console: Console) -> SubmissionOutcome:
@@ -164,25 +160,20 @@ def _dry_run(options: SubmitOptions, model: RegisteredModel, console: Console) -
 def _once(work: _Work) -> SubmissionOutcome:
     """Submit unless the round has a submission already."""
     tracked = work.runs.submissions()
-    listed = work.account.submissions(work.model_id)
+    listed = work.slot.account.submissions(work.slot.id)
     unsettled = settle(
-        work.account,
-        work.runs,
-        work.model_id,
-        listed,
-        _unconfirmed(tracked, work),
-        work.options.directory,
+        work.slot.account, work.runs, work.slot.id, listed, _unconfirmed(tracked, work), work.options.directory
     )
     if work.round.number in unsettled and not work.options.again:
         raise UserError(unsettled[work.round.number])
     before = _of_round(work, listed)
-    name, number = work.options.numerai_model, work.round.number
+    name, number = work.slot.name, work.round.number
     if not work.options.again:
         ours = {each.submission_id for each in tracked if _same_slot(each, work)}
         made = before or [each for each in listed if each.id in ours]
         if made:
             return _nothing_to_do(work, made[-1])
-    run_id = work.runs.begin(number, name, work.model, work.version)
+    run_id = work.runs.begin(number, name, work.model, work.slot.data_version)
     try:
         return _predict_and_upload(work, run_id, tracked, {each.id for each in before})
     except BaseException as error:
@@ -194,17 +185,19 @@ def _once(work: _Work) -> SubmissionOutcome:
 def _predict_and_upload(
     work: _Work, run_id: str, tracked: tuple[TrackedSubmission, ...], before: set[str]
 ) -> SubmissionOutcome:
-    files = _fetch(work.options, work.model, work.version)
+    files = _fetch(work.options, work.model, work.slot.data_version)
     _refuse_old(files, tracked, work.round)
-    frame = _read(files, work.model, work.version, work.console)
+    frame = _read(files, work.model, work.slot.data_version, work.console)
     work.runs.log_live(run_id, files.sha256, _era(frame), len(frame))
     body = _write(_predict(work.model, frame), work.path, work.model, work.console)
     try:
         work.runs.log_file(run_id, work.path)
-        now_open = work.account.open_round()
+        now_open = work.slot.account.open_round()
         if now_open.number != work.round.number:
             raise RoundClosed(f"round {work.round.number} closed before the upload; nothing was submitted")
-        others = [each for each in _of_round(work, work.account.submissions(work.model_id)) if each.id not in before]
+        others = [
+            each for each in _of_round(work, work.slot.account.submissions(work.slot.id)) if each.id not in before
+        ]
         if others and not work.options.again:
             work.runs.fail(run_id, f"another process submitted {others[-1].id} first")
             return _nothing_to_do(work, others[-1])
@@ -214,12 +207,12 @@ def _predict_and_upload(
 
 
 def _upload(work: _Work, run_id: str, body: bytes) -> SubmissionOutcome:
-    submission_id = work.account.upload(
-        work.model_id, work.path.name, body, on_deposit=lambda name: work.runs.note_upload(run_id, name)
+    submission_id = work.slot.account.upload(
+        work.slot.id, work.path.name, body, on_deposit=lambda name: work.runs.note_upload(run_id, name)
     )
-    work.console.print(f"Submitted to {work.options.numerai_model} as {submission_id}")
+    work.console.print(f"Submitted to {work.slot.name} as {submission_id}")
     work.runs.note_submission(run_id, submission_id)
-    confirmed, note = confirm(work.account, work.model_id, submission_id, body)
+    confirmed, note = confirm(work.slot.account, work.slot.id, submission_id, body)
     work.console.print(note)
     work.runs.finish(run_id, submission_id, note)
     return SubmissionOutcome(work.path, work.round.number, submission_id, run_id, uploaded=True, confirmed=confirmed)
@@ -228,22 +221,22 @@ def _upload(work: _Work, run_id: str, body: bytes) -> SubmissionOutcome:
 def _nothing_to_do(work: _Work, made: Submission) -> SubmissionOutcome:
     when = f", made at {clock(made.inserted_at)}" if made.inserted_at else ""
     work.console.print(
-        f"{work.options.numerai_model} has a submission for round {work.round.number} ({made.id}{when}); nothing "
-        "uploaded, -P again=true replaces it"
+        f"{work.slot.name} has a submission for round {work.round.number} ({made.id}{when}); nothing "
+        f"uploaded, {option_text('again', 'true')} replaces it"
     )
     return SubmissionOutcome(None, work.round.number, made.id)
 
 
 def _unconfirmed(tracked: tuple[TrackedSubmission, ...], work: _Work) -> list[TrackedSubmission]:
     """Select the model's runs that were cut off, and those of this round that no confirmed one has replaced."""
-    mine = [each for each in tracked if each.numerai_model == work.options.numerai_model]
+    mine = [each for each in tracked if each.numerai_model == work.slot.name]
     of_round = [each for each in mine if each.round == work.round.number]
     newer = list(takewhile(lambda each: not each.finished, of_round))
     return [each for each in mine if each.running or each in newer]
 
 
 def _same_slot(tracked: TrackedSubmission, work: _Work) -> bool:
-    return tracked.round == work.round.number and tracked.numerai_model == work.options.numerai_model
+    return tracked.round == work.round.number and tracked.numerai_model == work.slot.name
 
 
 def _of_round(work: _Work, listed: tuple[Submission, ...]) -> list[Submission]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlflow.entities import Run
 
-from signal_miner.models.registered_model import RegisteredModel
+from signal_miner.models.registry import RegisteredModel
 from signal_miner.tracking.run_store import FAILED, FINISHED, RUNNING, RunStore, reports_store_errors
 from signal_miner.tracking.store import NOTE
 from signal_miner.tracking.tags import ERROR, KIND, SUBMISSION_KIND
