@@ -32,7 +32,7 @@ from signal_miner.engine.validation_rows import fold_scorers
 from signal_miner.experiment.grid import Draws
 from signal_miner.experiment.plan import Plan, make_plan
 from signal_miner.experiment.schema import parse_experiment
-from signal_miner.overfitting.judgement import judge
+from signal_miner.overfitting.verdict import judge
 from signal_miner.scoring.scorer import Scorer
 from signal_miner.scoring.series import sharpe
 from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores

@@ -98,7 +98,7 @@ def mine_experiment(
     print_leaderboard(summary.leaderboard, console)
     if summary.exhausted:
         console.print("The grid has no further configuration: every one was trained.")
-    finished, failed = len(summary.leaderboard.places) - 1, summary.leaderboard.failed
+    finished, failed = summary.leaderboard.finished, summary.leaderboard.failed
     pages: dict[str, str] = {}
     if reported and finished and not summary.stopped:
         status_writer.update(state=REPORT)

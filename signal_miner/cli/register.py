@@ -16,9 +16,12 @@ Options = RegistrationOptions
 def run(options: Options, console: Console) -> int:
     """Register, and return the exit code."""
     from signal_miner.models.registration import register
+    from signal_miner.report.sentences import shortfall_text
 
     done = register(options, console)
     version = done.version
+    if done.shortfall:
+        console.print(f"Below the benchmark in test: {shortfall_text(done.shortfall)}", highlight=False)
     console.print(f"Registered {version.name} version {version.version}")
     if done.champion:
         console.print(f"It is champion now ({done.reason}): models:/{version.name}@champion")

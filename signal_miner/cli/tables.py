@@ -12,8 +12,9 @@ from rich.table import Table
 
 from signal_miner.ensemble.build import COLUMNS, as_shown, ensemble_frame
 from signal_miner.ensemble.maker import EnsembleSummary
+from signal_miner.report.sentences import below_benchmark_sentence, leaderboard_sentence
 from signal_miner.scoring.columns import Column, least_important_first
-from signal_miner.tracking.leaderboard import Leaderboard, print_if_below
+from signal_miner.tracking.leaderboard import Leaderboard
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.utils.console import fitting, for_a_table
 
@@ -68,7 +69,7 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
         return made
 
     console.print(fitting(table, least_important_first(_LEADERBOARD), console))
-    console.print(board.summary, highlight=False)
+    console.print(leaderboard_sentence(board), highlight=False)
     first = next((place.trial for place in board.places if place.trial.number is not None), None)
     if first is not None:
         params = ", ".join(f"{name} {value}" for name, value in first.params.items() if name != "seed")
@@ -129,6 +130,12 @@ def print_ensemble(summary: EnsembleSummary, benchmark: TrackedTrial, console: C
         )
     if ensemble.neutralization:
         console.print(f"Neutralised to {ensemble.neutralization.to}, proportion {ensemble.neutralization.proportion:g}")
+
+
+def print_if_below(metrics: Mapping[str, float], benchmark: Mapping[str, float], console: Console) -> None:
+    """Print a line where a model is below the benchmark in test."""
+    if below := below_benchmark_sentence(metrics, benchmark):
+        console.print(below, highlight=False)
 
 
 def print_holdout(judgement: HoldoutResult, benchmark: TrackedTrial, model: EvaluatedModel, console: Console) -> None:

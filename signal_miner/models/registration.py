@@ -18,7 +18,7 @@ from signal_miner.models.packing import PREDICT, PackedEnsemble, pack
 from signal_miner.models.registry import CHAMPION, ModelVersion, Registry, check_name
 from signal_miner.models.registry.package import ModelRecord
 from signal_miner.tracking.artifacts import ERA_SCORES
-from signal_miner.tracking.leaderboard import print_if_below
+from signal_miner.tracking.leaderboard import Shortfall, below_benchmark
 from signal_miner.tracking.records import trial_name
 from signal_miner.tracking.run_store import EXPERIMENT_FILE, PLAN
 from signal_miner.utils.files import temporary_directory
@@ -42,6 +42,8 @@ class Registration:
         Why, in a few words.
     data : str
         What the study was mined on.
+    shortfall : Shortfall or None
+        By what the ensemble is below the benchmark in test.
     """
 
     version: ModelVersion
@@ -49,6 +51,7 @@ class Registration:
     reason: str
     data: str
     tracking_uri: str
+    shortfall: Shortfall | None
 
 
 def register(options: RegistrationOptions, console: Console) -> Registration:
@@ -76,7 +79,6 @@ def register(options: RegistrationOptions, console: Console) -> Registration:
     with stopping as stop, temporary_directory() as directory:
         runs = EnsembleRuns(options.tracking_uri)
         packed = pack(options, runs, directory / PREDICT, stop, console)
-        print_if_below(packed.tracked.metrics, packed.study.benchmark.metrics, console)
         metrics = {
             "predict/seconds": packed.check.seconds,
             "predict/peak_memory_mb": packed.check.peak_memory_bytes / 1e6,
@@ -91,7 +93,11 @@ def register(options: RegistrationOptions, console: Console) -> Registration:
         becomes, reason = _judge(packed, options, registry.find(options.model, CHAMPION), runs)
         if becomes:
             registry.promote(made.name, made.version, CHAMPION)
-        return Registration(made, becomes, reason, packed.plan.experiment.data, registry.tracking_uri)
+        data, shortfall = (
+            packed.plan.experiment.data,
+            below_benchmark(packed.tracked.metrics, packed.study.benchmark.metrics),
+        )
+        return Registration(made, becomes, reason, data, registry.tracking_uri, shortfall)
 
 
 def _files(packed: PackedEnsemble, runs: EnsembleRuns, directory: Path) -> dict[str, Path]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from signal_miner.errors import UserError
 from signal_miner.holdout.record import opened
-from signal_miner.overfitting.judgement import SOURCES, judge
+from signal_miner.overfitting.verdict import SOURCES, judge
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.page import write_report
 from signal_miner.report.runs import REPORT, ReportRuns

@@ -6,13 +6,13 @@ The packages below return numbers; a message is reworded here and nowhere else.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from signal_miner.experiment.plan import Plan
 from signal_miner.overfitting.cross_validation import FEW_SPLITS
-from signal_miner.overfitting.judgement import LUCK_LEVEL, SKILL_LEVEL
 from signal_miner.overfitting.records import (
     FEWEST_TRIALS,
     INTERVAL_LEVEL,
@@ -28,8 +28,9 @@ from signal_miner.overfitting.records import (
     Verdict,
 )
 from signal_miner.overfitting.superiority import SIGNIFICANT
+from signal_miner.overfitting.verdict import LUCK_LEVEL, SKILL_LEVEL
 from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
-from signal_miner.tracking.leaderboard import Leaderboard
+from signal_miner.tracking.leaderboard import Leaderboard, Shortfall, below_benchmark
 from signal_miner.utils.formatting import UNKNOWN, bytes_text, gigabytes_rounded_up, number_text, probability_text
 
 if TYPE_CHECKING:  # it imports LightGBM, which reports do not need
@@ -64,11 +65,6 @@ def describe_plan(plan: Plan) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def study_note(board: Leaderboard | None) -> str:
-    """Return the note on a study's run; `board` is None until the benchmark is finished."""
-    return "The benchmark is not finished." if board is None else board.summary
-
-
 def memory_lines(memory: MemoryPlan) -> tuple[str, ...]:
     """Return the one to three lines that `mine` prints about memory: what is held, and what limits it."""
     shape, jobs = memory.shape, memory.jobs
@@ -92,6 +88,40 @@ def memory_lines(memory: MemoryPlan) -> tuple[str, ...]:
         free = f"{memory.available_bytes / 1e9:.1f} GB"
         lines.append(f"Memory: memory_gb = {memory.memory_gb:g} is more than the {free} that are free")
     return tuple(lines)
+
+
+def leaderboard_sentence(board: Leaderboard) -> str:
+    """Return how many trials finished and failed, and how many beat the benchmark."""
+    failed = f", {board.failed} failed" if board.failed else ""
+    return f"{trials_text(board.finished)} finished{failed}; {against_benchmark_text(board)}"
+
+
+def against_benchmark_text(board: Leaderboard) -> str:
+    """Return how many trials beat the benchmark in validation, and how many of them in test too."""
+    if not board.beating:
+        return "none beats the benchmark in validation (CORR and Sharpe)."
+    beat = f"{len(board.beating)} beat{'s' * (len(board.beating) == 1)} the benchmark in validation"
+    return f"{beat} (CORR and Sharpe), of which {len(board.held)} held in test."
+
+
+def study_note(board: Leaderboard | None) -> str:
+    """Return the note on a study's run until it has a report; without a leaderboard the benchmark is not finished."""
+    return "The benchmark is not finished." if board is None else leaderboard_sentence(board)
+
+
+def shortfall_text(shortfall: Shortfall) -> str:
+    """Return by what a model is below the benchmark, such as ``Sharpe 0.41 against 0.67``, in digits that differ."""
+    name, least = {"sharpe": ("Sharpe", 2), "corr": ("CORR", 4)}[shortfall.metric]
+    own, other = shortfall.model, shortfall.benchmark
+    pairs = ((number_text(own, digits), number_text(other, digits)) for digits in range(least, 10))
+    first, second = next((pair for pair in pairs if len(set(pair)) == 2), (f"{own}", f"{other}"))
+    return f"{name} {first} against {second}"
+
+
+def below_benchmark_sentence(metrics: Mapping[str, float], benchmark: Mapping[str, float]) -> str:
+    """Return that a model is below the benchmark in test, from the tracked metrics of both; empty if it is not."""
+    shortfall = below_benchmark(metrics, benchmark)
+    return f"Below the benchmark in test: {shortfall_text(shortfall)}" if shortfall else ""
 
 
 def interval_text(estimate: Estimate, digits: int = 2) -> str:

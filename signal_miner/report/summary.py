@@ -9,9 +9,11 @@ import numpy as np
 from signal_miner.overfitting.records import Estimate, Verdict
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.sentences import (
+    against_benchmark_text,
     interval_text,
     rank_correlation_text,
     relation_sentence,
+    shortfall_text,
     trials_text,
     verdict_sentence,
 )
@@ -51,7 +53,7 @@ def summary_lines(contents: ReportContents) -> tuple[str, ...]:
 def _trials(contents: ReportContents) -> str:
     n_trials = len(contents.trials)
     finished = f"{n_trials} trial{'s' * (n_trials != 1)} finished{others_text(contents)}"
-    return f"{finished}; {make_leaderboard(contents.trials, contents.benchmark).against_benchmark}"
+    return f"{finished}; {against_benchmark_text(make_leaderboard(contents.trials, contents.benchmark))}"
 
 
 def others_text(contents: ReportContents) -> str:
@@ -62,7 +64,7 @@ def others_text(contents: ReportContents) -> str:
 
 def _below(contents: ReportContents) -> str:
     below = below_benchmark(contents.chosen_trial.metrics, contents.benchmark.metrics)
-    return f"in test it is below the benchmark ({below})" if below else ""
+    return f"in test it is below the benchmark ({shortfall_text(below)})" if below else ""
 
 
 def _chosen(contents: ReportContents) -> str:
@@ -133,7 +135,7 @@ def relation_facts(contents: ReportContents) -> dict[str, str]:
         "Rank correlation": interval_text(relation.rank_correlation),
         "Slope": number_text(relation.slope),
         "Trials": f"{relation.n_trials:,}",
-        "Benchmark": make_leaderboard(contents.trials, contents.benchmark).against_benchmark,
+        "Benchmark": against_benchmark_text(make_leaderboard(contents.trials, contents.benchmark)),
     }
 
 

@@ -6,10 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rich.console import Console
-
 from signal_miner.tracking.records import TrackedTrial
-from signal_miner.utils.formatting import number_text
 
 
 @dataclass(frozen=True)
@@ -48,20 +45,23 @@ class Leaderboard:
         return tuple(place for place in self.places if place.trial.beats_benchmark["validation"])
 
     @property
-    def against_benchmark(self) -> str:
-        """How many trials beat the benchmark in validation, and how many of them in test too."""
-        if not self.beating:
-            return "none beats the benchmark in validation (CORR and Sharpe)."
-        held = sum(place.trial.beats_benchmark["test"] for place in self.beating)
-        beat = f"{len(self.beating)} beat{'s' * (len(self.beating) == 1)} the benchmark in validation"
-        return f"{beat} (CORR and Sharpe), of which {held} held in test."
+    def held(self) -> tuple[RankedTrial, ...]:
+        """Trials that beat the benchmark in validation and in test."""
+        return tuple(place for place in self.beating if place.trial.beats_benchmark["test"])
 
     @property
-    def summary(self) -> str:
-        """Counts, in one sentence."""
-        finished = sum(place.trial.number is not None for place in self.places)
-        failed = f", {self.failed} failed" if self.failed else ""
-        return f"{finished} trial{'s' * (finished != 1)} finished{failed}; {self.against_benchmark}"
+    def finished(self) -> int:
+        """Number of finished trials; the benchmark is none."""
+        return sum(place.trial.number is not None for place in self.places)
+
+
+@dataclass(frozen=True)
+class Shortfall:
+    """A score in test that is below the benchmark's: ``sharpe``, or ``corr`` where Sharpe is not below."""
+
+    metric: str
+    model: float
+    benchmark: float
 
 
 def ranked(trials: Iterable[TrackedTrial]) -> list[TrackedTrial]:
@@ -79,41 +79,16 @@ def ranked(trials: Iterable[TrackedTrial]) -> list[TrackedTrial]:
 
 
 def make_leaderboard(trials: Sequence[TrackedTrial], benchmark: TrackedTrial) -> Leaderboard:
-    """Rank trials and the benchmark by validation Sharpe.
-
-    Parameters
-    ----------
-    trials : sequence of TrackedTrial
-    benchmark : TrackedTrial
-
-    Returns
-    -------
-    Leaderboard
-    """
+    """Rank trials and the benchmark by validation Sharpe."""
     finished = [benchmark, *(trial for trial in trials if trial.finished)]
     places = tuple(RankedTrial(rank, trial) for rank, trial in enumerate(ranked(finished), start=1))
     return Leaderboard(places, failed=sum(not trial.finished for trial in trials))
 
 
-def below_benchmark(metrics: Mapping[str, float], benchmark: Mapping[str, float]) -> str:
-    """Return by what a model is below the benchmark in test, such as ``Sharpe 0.41 against 0.67``; empty if it is not.
-
-    Parameters
-    ----------
-    metrics, benchmark : mapping of str to float
-        Tracked metrics of both, by name.
-    """
-    for name, score, least in (("Sharpe", "test/sharpe", 2), ("CORR", "test/corr", 4)):
-        own, other = metrics.get(score, math.nan), benchmark.get(score, math.nan)
+def below_benchmark(metrics: Mapping[str, float], benchmark: Mapping[str, float]) -> Shortfall | None:
+    """Return by what a model is below the benchmark in test, from the tracked metrics of both; None if it is not."""
+    for metric in ("sharpe", "corr"):
+        own, other = (scores.get(f"test/{metric}", math.nan) for scores in (metrics, benchmark))
         if own < other:
-            told = ((number_text(own, digits), number_text(other, digits)) for digits in range(least, 10))
-            first, second = next((pair for pair in told if len(set(pair)) == 2), (f"{own}", f"{other}"))
-            return f"{name} {first} against {second}"
-    return ""
-
-
-def print_if_below(metrics: Mapping[str, float], benchmark: Mapping[str, float], console: Console) -> None:
-    """Print a line where a model is below the benchmark in test."""
-    below = below_benchmark(metrics, benchmark)
-    if below:
-        console.print(f"Below the benchmark in test: {below}", highlight=False)
+            return Shortfall(metric, own, other)
+    return None

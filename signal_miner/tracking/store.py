@@ -17,12 +17,11 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import get_tracking_uri
 from mlflow.tracking.context.registry import resolve_tags
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from signal_miner.errors import StoreError, UserError
-from signal_miner.tracking.address import absolute
 from signal_miner.utils.redaction import reason_of, without_passwords
+from signal_miner.utils.store_address import absolute_address, sqlite_path
 
 NOTE = "mlflow.note.content"
 """Tag: Markdown that MLflow shows on the page of a run or a model."""
@@ -63,10 +62,10 @@ def open_client(tracking_uri: str | None = None, make: bool = True) -> MlflowCli
     """
     for noisy in ("alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    uri = absolute(tracking_uri or get_tracking_uri())
+    uri = absolute_address(tracking_uri or get_tracking_uri())
     try:
         _knock(uri)
-        path = _sqlite_path(uri)
+        path = sqlite_path(uri)
         if path is not None and path.is_dir():
             raise OSError(f"{path} is a directory")
         if path is not None and not path.exists():
@@ -142,13 +141,6 @@ def _knock(uri: str) -> None:
     if address.scheme in {"http", "https"} and address.hostname:
         port = address.port or (443 if address.scheme == "https" else 80)
         socket.create_connection((address.hostname, port), timeout=_SECONDS_TO_CONNECT).close()
-
-
-def _sqlite_path(uri: str) -> Path | None:
-    if not uri.startswith("sqlite"):
-        return None
-    database = make_url(uri).database
-    return Path(database) if database and database != ":memory:" else None
 
 
 def _make_sqlite(path: Path) -> None:

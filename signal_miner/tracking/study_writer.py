@@ -120,10 +120,11 @@ class Tracker(RunStore):
         metrics : mapping of str to float
             Summary, such as ``trials/finished``.
         note : str
-            Markdown shown on the run's page.
+            Markdown shown on the run's page; empty for none.
         """
         self._write(run_id, {}, metrics)
-        self._set_tags(run_id, {NOTE: note})
+        if note:
+            self._set_tags(run_id, {NOTE: note})
         self._client.set_terminated(run_id, status)
 
     @reports_store_errors

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from signal_miner.overfitting.judgement import SOURCES, judge
 from signal_miner.overfitting.records import Estimate, Relation, Strength, Verdict
 from signal_miner.overfitting.relation import relation
+from signal_miner.overfitting.verdict import SOURCES, judge
 from signal_miner.report.sentences import (
     deflation_sentence,
     judgement_notes,

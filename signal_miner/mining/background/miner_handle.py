@@ -22,9 +22,9 @@ from signal_miner.mining.status import (
     request_stop,
     studies_of,
 )
-from signal_miner.tracking.address import absolute
 from signal_miner.utils.next_command import next_command
 from signal_miner.utils.redaction import HIDDEN, without_passwords
+from signal_miner.utils.store_address import absolute_address
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -241,7 +241,9 @@ def attach(
         if not isinstance(value, str | Path) and (value is not None or key == "study_storage"):
             raise UserError(f"{key} is a {type(value).__name__}; write it in quotes")
     directory = study_directory(str(study_storage)).resolve()
-    return BackgroundMiner(find_statuses(directory, name)[0].study, directory, tracking_uri and absolute(tracking_uri))
+    return BackgroundMiner(
+        find_statuses(directory, name)[0].study, directory, tracking_uri and absolute_address(tracking_uri)
+    )
 
 
 def find_statuses(directory: Path, study: str | None) -> tuple[MinerStatus, ...]:

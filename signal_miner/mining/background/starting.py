@@ -33,8 +33,8 @@ from signal_miner.mining.status import (
     write_status,
 )
 from signal_miner.mining.trial_counts import TrialCounts
-from signal_miner.tracking.address import absolute
 from signal_miner.utils.redaction import reason_of, reason_of_system, without_passwords
+from signal_miner.utils.store_address import absolute_address
 
 _SECONDS_FOR_ANOTHER_START = 60.0
 _SECONDS_BETWEEN_LOOKS = 0.2
@@ -69,7 +69,7 @@ def start_mining(experiment: Experiment | str | Path = "demo", *, report: bool =
     plan = make_plan(experiment, open_data(experiment))
     directory = study_directory(experiment.study_storage).resolve()
     store = experiment.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-    miner = BackgroundMiner(plan.study, directory, store and absolute(store))
+    miner = BackgroundMiner(plan.study, directory, store and absolute_address(store))
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with FileLock(directory / f"{plan.study}.start.lock", timeout=_SECONDS_FOR_ANOTHER_START):
