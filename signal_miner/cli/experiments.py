@@ -14,7 +14,7 @@ EXAMPLE = "signal-miner experiments"
 
 @dataclass(frozen=True)
 class Options:
-    """It has none."""
+    """No options."""
 
 
 def run(_options: Options, console: Console) -> int:
@@ -23,5 +23,6 @@ def run(_options: Options, console: Console) -> int:
     width = max(map(len, shipped), default=0)
     for name, path in shipped.items():
         console.print(f"{name:{width}}  {description_of(path)}")
-    console.print(f"To mine one: {next_command('mine', experiment='demo')}; to edit a copy: signal-miner init demo")
+    mine, copy = (next_command(name, experiment="demo") for name in ("mine", "init"))
+    console.print(f"To mine one: {mine}; to edit a copy: {copy}")
     return 0

@@ -51,8 +51,8 @@ def run(options: Options, console: Console) -> int:
     study, model = _find(options)
     runs = HoldoutRuns(options.tracking_uri)
     holdout = Holdout(study, model, runs)
-    judgement = holdout.stored()
-    if judgement is None:
+    result = holdout.stored()
+    if result is None:
         plan = restore_plan(study.plan, options.data)
         if options.jobs is not None:
             plan = replace(plan, experiment=replace(plan.experiment, jobs=options.jobs))
@@ -62,10 +62,10 @@ def run(options: Options, console: Console) -> int:
             console.print(f"Nothing was done. To open it: {_command(options, study, model)}")
             return 0
         with StopRequest(lambda: console.print("Stopping; models trained so far are kept …")) as stop:
-            judgement = holdout.open(plan, stop, console)
+            result = holdout.open(plan, stop, console)
     else:
-        console.print(f"Opened on {judgement.opening.when} for this model; nothing is trained or evaluated again")
-    print_holdout(judgement, study.benchmark, model, console)
+        console.print(f"Opened on {result.opening.when} for this model; nothing is trained or evaluated again")
+    print_holdout(result, study.benchmark, model, console)
     page = f"/#/experiments/{study.experiment_id}/runs/{study.run_id}?{MODEL_TRAINING}"
     print_address(console, runs.tracking_uri, page, "To look at it")
     return 0

@@ -28,13 +28,13 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**settings, allow_abbrev=False)  # type: ignore[arg-type]
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        """Raise the mistake as a `UserError`."""
+        """Raise a `UserError`."""
         raise UserError(message)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoreOptions:
-    """The option that every command has which reads or writes runs."""
+    """The option of every command that reads or writes runs."""
 
     tracking_uri: str | None = option("MLflow tracking store", None)
 

@@ -138,7 +138,7 @@ def print_if_below(metrics: Mapping[str, float], benchmark: Mapping[str, float],
         console.print(below, highlight=False)
 
 
-def print_holdout(judgement: HoldoutResult, benchmark: TrackedTrial, model: EvaluatedModel, console: Console) -> None:
+def print_holdout(result: HoldoutResult, benchmark: TrackedTrial, model: EvaluatedModel, console: Console) -> None:
     """Print a model beside the benchmark in validation, test and holdout, and the result in a sentence."""
 
     def table(left_out: Container[str]) -> Table:
@@ -157,10 +157,10 @@ def print_holdout(judgement: HoldoutResult, benchmark: TrackedTrial, model: Eval
         for part in ("validation", "test"):
             made.add_row(part, *cells(model.metrics, benchmark.metrics, f"{part}/"))
         made.add_section()
-        scores = judgement.scores
+        scores = result.scores
         made.add_row("holdout", *cells(scores.model_scores, scores.benchmark_scores), style="bold")
         return made
 
     console = for_a_table(console)
     console.print(fitting(table, least_important_first((*_HOLDOUT, *_HOLDOUT_BENCHMARK)), console))
-    console.print(f"Holdout {judgement.opening.eras}, opened for {model.name}: {judgement.opening.result}.")
+    console.print(f"Holdout {result.opening.eras}, opened for {model.name}: {result.opening.result}.")

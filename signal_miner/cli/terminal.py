@@ -14,7 +14,7 @@ from signal_miner.errors import Stopped, UserError
 USER_ERROR, ALL_FAILED, INTERRUPTED = 2, 1, 130
 
 MODEL_TRAINING = "workflowType=machine_learning"
-"""Ends an address of MLflow's UI: without it the page opens among GenAI's menus."""
+"""Query of an address of MLflow's UI; without it the page opens in the GenAI menus."""
 
 
 def run_reporting_errors(work: Callable[[Console], int]) -> int:
@@ -38,14 +38,12 @@ def print_address(
 
     Parameters
     ----------
-    console : rich.console.Console
-    tracking_uri : str
     page : str
-        What follows the server's address.
+        Address after the server's.
     purpose : str
-        Beginning of the sentence, ``To look at it``.
+        Start of the sentence, such as ``To look at it``.
     further : mapping of str to str, optional
-        What a further page shows, to its address after the server's.
+        What each further page shows, and its address after the server's.
     """
     from signal_miner.utils.redaction import without_passwords
 

@@ -1,4 +1,4 @@
-"""An ensemble of a study's trials, chosen and blended in one call, and a table of what it came to."""
+"""Selects and blends a study's trials in one call, and returns the ensemble's table."""
 
 from __future__ import annotations
 
@@ -38,14 +38,7 @@ _SCORES = tuple(column.metric for column in COLUMNS[2:])
 
 @dataclass(frozen=True, eq=False)
 class MadeEnsemble:
-    """An ensemble that was made, and where.
-
-    Attributes
-    ----------
-    summary : EnsembleSummary
-    study : TrackedStudy
-    tracking_uri : str
-    """
+    """A new ensemble, its study, and the store that both are in."""
 
     summary: EnsembleSummary
     study: TrackedStudy
@@ -59,24 +52,17 @@ def _nothing(_study: TrackedStudy, _plan: Plan) -> None:
 def make_ensemble(
     options: EnsembleOptions, console: Console, on_study: Callable[[TrackedStudy, Plan], None] = _nothing
 ) -> MadeEnsemble:
-    """Choose trials of a study, blend their tracked predictions, and track the blend.
+    """Select trials of a study, blend their tracked predictions, and track the blend.
 
     Parameters
     ----------
-    options : EnsembleOptions
-    console : rich.console.Console
-        Where is told what a person must know.
     on_study : callable, optional
-        Given the study and its plan as soon as they are found.
-
-    Returns
-    -------
-    MadeEnsemble
+        Called with the study and its plan as soon as they are found.
 
     Raises
     ------
     UserError
-        If there is no such study, its data are gone, no trial fits the rule, or predictions cannot be read.
+        If there is no such study, its data are missing, no trial fits the rule, or predictions cannot be read.
     """
     study = Studies(options.tracking_uri).find(options.study)
     plan = restore_plan(study.plan, options.data)
@@ -88,13 +74,9 @@ def make_ensemble(
 
 
 def ensemble_frame(summary: EnsembleSummary, benchmark: TrackedTrial) -> pd.DataFrame:
-    """Return an ensemble's members at their best checkpoints, itself, and the benchmark.
+    """Return a row for each member at its best checkpoint, for the ensemble and for the benchmark.
 
-    Returns
-    -------
-    pandas.DataFrame
-        A row a model by its name; ``weight`` and ``trees``, missing but for members, and scores by their metrics'
-        names, missing where they are not tracked.
+    ``weight`` and ``trees`` are missing for the last two; a score is missing where it is not tracked.
     """
     models: dict[str, Mapping[str, float]] = {trial.name: _at_best(trial.metrics) for trial in summary.members}
     models[summary.tracked.name] = summary.tracked.metrics
@@ -110,7 +92,7 @@ def ensemble_frame(summary: EnsembleSummary, benchmark: TrackedTrial) -> pd.Data
 
 
 def as_shown(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the texts of a table of `ensemble_frame`, as a person reads it."""
+    """Return a table of `ensemble_frame` as rounded texts."""
     missing = {column.metric: "–" if column.metric in _SCORES else "" for column in COLUMNS}
     shown = {
         column.metric: [
@@ -122,14 +104,14 @@ def as_shown(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _at_best(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return a trial's metrics at its best checkpoint, by the names of those at the drawn number of trees."""
+    """Return a trial's metrics at its best checkpoint under the names without ``best/``."""
     best = ((name, name.removeprefix("best/")) for name in metrics if name.startswith("best/"))
     return {short.replace("_", "/", 1): metrics[name] for name, short in best}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class BuiltEnsemble(KeptWithoutPasswords):
-    """An ensemble as a notebook shows it.
+    """An ensemble as `build_ensemble` returns it; notebooks show its table.
 
     Attributes
     ----------
@@ -138,15 +120,15 @@ class BuiltEnsemble(KeptWithoutPasswords):
     run_id : str
         Its MLflow run.
     study : str
-        The study it is of.
+        Name of the study.
     tracking_uri : str or None
-        The store that both are in; None, for MLflow's own choice, after a pickle whose address held a password.
+        The store of both; None (MLflow's default) after unpickling if the address contained a password.
     table : pandas.DataFrame
-        A row a member by its name, at its best checkpoint; then the ensemble, and ``benchmark``. Columns ``weight``,
-        ``trees``, ``validation/corr``, ``validation/sharpe``, ``validation/bmc``, ``validation/benchmark_corr``,
-        ``test/corr``, ``test/sharpe``, ``test/bmc``.
+        A row for each member at its best checkpoint, indexed by name; then the ensemble, and ``benchmark``. Columns
+        ``weight``, ``trees``, ``validation/corr``, ``validation/sharpe``, ``validation/bmc``,
+        ``validation/benchmark_corr``, ``test/corr``, ``test/sharpe``, ``test/bmc``.
     highest_correlation : float or None
-        Between two members in validation; None where there is one alone.
+        Between two members in validation; None for a single member.
     """
 
     name: str
@@ -175,7 +157,7 @@ class BuiltEnsemble(KeptWithoutPasswords):
     @property
     def _shown(self) -> pd.DataFrame:
         shown = as_shown(self.table).rename_axis(index=None)
-        heads = [str(name).rpartition("/")[::2] for name in shown]  # the part of the eras, above its scores
+        heads = [str(name).rpartition("/")[::2] for name in shown]  # the section, such as validation, above its scores
         return shown.set_axis(pd.MultiIndex.from_tuples(heads), axis="columns")
 
 
@@ -195,47 +177,44 @@ def build_ensemble(
     data: str | None = None,
     tracking_uri: str | None = None,
 ) -> BuiltEnsemble:
-    """Choose trials of a study by their tracked predictions and blend them as Numerai does; track the blend.
+    """Select trials of a study by their tracked predictions, blend them as Numerai does, and track the blend.
 
     Parameters
     ----------
     study : str or StudyReference, optional
         The study's name or its beginning, or what `start_mining` or `attach` returned; the newest if not given.
     select : str, default "greedy"
-        ``greedy`` adds trials one at a time as long as the ensemble's validation score rises; ``top``; ``beating``
-        (the benchmark in validation); ``runs``.
+        ``greedy`` adds trials one at a time as long as the ensemble's validation score rises; ``top`` takes the best;
+        ``beating`` the best of those that beat the benchmark in validation; ``runs`` those of `runs`.
     members : int, default 5
-        At most.
+        Maximum number of members.
     metric : str, default "sharpe"
         ``sharpe``, ``corr`` or ``bmc``, in validation: what trials are ranked by at their best checkpoint, and what
-        ``greedy`` maximises. ``top`` takes any validation metric.
+        ``greedy`` maximises. ``top`` accepts any validation metric.
     max_correlation : float, optional
-        Of ``greedy``: between two members at most, 0.9 if not given.
+        With ``greedy``: highest correlation between two members, 0.9 if not given.
     max_benchmark_correlation : float, optional
-        Trials closer to the benchmark take no part; all may if not given.
+        Trials that correlate more with the benchmark are excluded; none if not given.
     pool : int, optional
-        Of ``greedy``: how many trials, best first, are candidates, 100 if not given.
+        With ``greedy``: number of candidates, the best trials by `metric`; 100 if not given.
     runs : sequence of str or int, optional
-        Of ``runs``: run ids, names or numbers of trials.
+        With ``runs``: run ids, names or numbers of trials.
     weights : str, default "equal"
         ``equal``, or ``rank``: k for the best of k members, then k - 1, and so on.
     neutralize : str, optional
-        ``features``, ``benchmark``, or a column of Numerai's benchmark predictions: taken out of the blend.
+        ``features``, ``benchmark``, or a column of Numerai's benchmark predictions.
     proportion : float, optional
-        How much of that, from 0 to 1; all if not given.
+        Of the neutralisation, from 0 to 1; 1 if not given.
     data : str, optional
-        Where the study's data lie now.
+        Where the study's data are now.
     tracking_uri : str, optional
-        MLflow store; the study's own if `study` says it, else MLflow's own choice.
-
-    Returns
-    -------
-    BuiltEnsemble
+        MLflow store; that of `study` if it is a reference, else MLflow's default.
 
     Raises
     ------
     UserError
-        If there is no such study, an option is wrong, the data are gone, no trial fits, or predictions cannot be read.
+        If there is no such study, an option is wrong, the data are missing, no trial fits, or predictions cannot be
+        read.
     """
     name, uri = referenced(study, tracking_uri)
     options = EnsembleOptions.given(

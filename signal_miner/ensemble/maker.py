@@ -1,4 +1,4 @@
-"""Makes an ensemble of a study's trials from their tracked predictions, and tracks it as a run."""
+"""Blends a study's trials from their tracked predictions, and tracks the blend as a run."""
 
 from __future__ import annotations
 
@@ -29,17 +29,16 @@ from signal_miner.tracking.studies import TrackedStudy
 from signal_miner.utils.files import temporary_directory
 
 _NEWEST_ERAS = 4
-_BYTES_A_PREDICTION = 12  # float32, and twice as much while candidates are judged
+_BYTES_A_PREDICTION = 12  # float32, and twice as much while candidates are scored
 _BYTES_WHILE_NEUTRALIZING = 28
 
 
 @dataclass(frozen=True, eq=False)
 class EnsembleSummary:
-    """What was made, for a person to read.
+    """A tracked ensemble and its members.
 
     Attributes
     ----------
-    tracked : TrackedEnsemble
     members : tuple of TrackedTrial
         In the order of the ensemble's members.
     correlations : ndarray of float64, shape (n_members, n_members)
@@ -52,7 +51,7 @@ class EnsembleSummary:
 
 
 def make_neutralization(to: str, proportion: float, plan: Plan) -> Neutralization | None:
-    """Return what a blend is to be neutralised to; None where `to` is empty or the proportion 0.
+    """Return the neutralisation of a blend, checked against the data; None if `to` is empty or the proportion 0.
 
     Raises
     ------
@@ -80,13 +79,10 @@ class EnsembleMaker:
 
     Parameters
     ----------
-    study : TrackedStudy
     plan : Plan
-        The study's, over its data.
+        The study's, with its data.
     runs : EnsembleRuns
         The store that the study is in.
-    console : rich.console.Console
-        Where progress is told.
     """
 
     def __init__(self, study: TrackedStudy, plan: Plan, runs: EnsembleRuns, console: Console) -> None:
@@ -104,16 +100,7 @@ class EnsembleMaker:
         }
 
     def make(self, rule: SelectionRule, neutralization: Neutralization | None) -> EnsembleSummary:
-        """Choose members, blend them, score the blend and track it.
-
-        Parameters
-        ----------
-        rule : SelectionRule
-        neutralization : Neutralization or None
-
-        Returns
-        -------
-        EnsembleSummary
+        """Select members, blend them, score the blend and track it.
 
         Raises
         ------
@@ -165,7 +152,9 @@ class EnsembleMaker:
         size = _BYTES_WHILE_NEUTRALIZING if neutralization else _BYTES_A_PREDICTION
         fitting = int(available_bytes() // 2 // max(1, n_rows * size))
         if fitting < len(trials):
-            self._console.print(f"Memory has room for {fitting} candidates of {len(trials)}: the best are taken.")
+            self._console.print(
+                f"Only the best {fitting} of {len(trials)} candidates fit in memory; the others are left out."
+            )
             trials = trials[: max(1, fitting)]
         columns = [
             np.empty((len(self._rows[number].ids), len(trials)), dtype=np.float32, order="F") for number in folds
@@ -182,7 +171,7 @@ class EnsembleMaker:
         eras = np.concatenate([self._eras(number) for number in folds])
         correlations = mean_correlations(eras, np.concatenate(columns))
         scorers = [self._scorers[number] for number in folds]
-        chosen, weights = grow(rule, columns, lambda blends: _judge(rule.metric, scorers, blends), correlations)
+        chosen, weights = grow(rule, columns, lambda blends: _scores(rule.metric, scorers, blends), correlations)
         return tuple(trials[place] for place in chosen), weights
 
     def _blend(
@@ -224,18 +213,18 @@ class EnsembleMaker:
         return self._plan.dataset.eras[self._span(number)]
 
 
-def _judge(metric: str, scorers: Sequence[Scorer], blends: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+def _scores(metric: str, scorers: Sequence[Scorer], blends: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
     if metric == "bmc":
         eras = np.concatenate([s.score(blend).bmc[BENCHMARK] for s, blend in zip(scorers, blends, strict=True)])
     else:
         eras = np.concatenate([scorer.corr(blend) for scorer, blend in zip(scorers, blends, strict=True)])
-    scorable = eras[np.isfinite(eras).any(axis=1)]  # an era of one row is scored for nobody
+    scorable = eras[np.isfinite(eras).any(axis=1)]  # an era of one row has no score
     if not len(scorable):
         return np.full(eras.shape[1], np.nan)
     whole = np.isfinite(scorable).all(axis=0)
     scores = sharpe(scorable, axis=0) if metric == "sharpe" else scorable.mean(axis=0)
-    judged: NDArray[np.float64] = np.where(whole, scores, np.nan)
-    return judged
+    whole_scores: NDArray[np.float64] = np.where(whole, scores, np.nan)
+    return whole_scores
 
 
 def _trees(trial: TrackedTrial) -> int:

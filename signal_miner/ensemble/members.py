@@ -19,7 +19,7 @@ FEATURES, OWN_BENCHMARK = "features", "benchmark"
 
 @dataclass(frozen=True)
 class Member:
-    """A trial that takes part in an ensemble.
+    """A trial in an ensemble.
 
     Attributes
     ----------
@@ -30,9 +30,9 @@ class Member:
     params : mapping of str to str
         Its configuration as tracked, with ``target`` and ``seed``.
     trees : int
-        The number of trees it is cut at: its best checkpoint, chosen on validation.
+        Number of trees at its best checkpoint, chosen on validation.
     weight : float
-        Its share of the blend; the weights of all members add up to 1.
+        Weights of all members add up to 1.
     """
 
     run_id: str
@@ -44,9 +44,9 @@ class Member:
 
 @dataclass(frozen=True)
 class Neutralization:
-    """What is taken out of a blend, era by era, by least squares.
+    """Neutralisation of a blend, era by era, by least squares.
 
-    As ``numerai_tools.scoring.neutralize``: the blend less `proportion` of its projection on the neutralizers and a
+    As ``numerai_tools.scoring.neutralize``: the blend minus `proportion` of its projection on the neutralizers and a
     constant.
 
     Attributes
@@ -62,22 +62,20 @@ class Neutralization:
 
     @property
     def numerai_column(self) -> str | None:
-        """Column of Numerai's benchmark predictions that is needed, if one is."""
+        """Column of Numerai's benchmark predictions that this needs, if any."""
         return None if self.to in (FEATURES, OWN_BENCHMARK) else self.to
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Members, their weights, and what is taken out of the blend.
+    """Members with their weights, and the neutralisation of their blend.
 
     Attributes
     ----------
     study : str
         Name of the study that the members are trials of.
-    members : tuple of Member
-    neutralization : Neutralization or None
     selection : mapping of str to object
-        The rule that chose the members, as it was given.
+        The rule that selected the members, as it was given.
     """
 
     study: str
@@ -91,13 +89,7 @@ class Ensemble:
 
     @classmethod
     def from_json(cls, text: str) -> Ensemble:
-        """Return the ensemble that `to_json` wrote.
-
-        Raises
-        ------
-        ValueError
-            If the text is not one.
-        """
+        """Return the ensemble that `to_json` wrote; raise ValueError if the text is none."""
         try:
             table = json.loads(text)
             given = table["neutralization"]
@@ -119,22 +111,16 @@ def _member(table: Mapping[str, Any]) -> Member:
 def neutralizers_of(
     to: str, dataset: Dataset, span: slice, benchmark: NDArray[np.floating[Any]]
 ) -> Callable[[slice], NDArray[np.float64]]:
-    """Return what gives the neutralizers of some of a range's rows.
+    """Return a function from rows within `span` to their neutralizers, float64 of shape (n_rows, n_neutralizers).
 
     Parameters
     ----------
     to : str
-        `FEATURES`, `OWN_BENCHMARK`, or a column of Numerai's benchmark predictions.
-    dataset : Dataset
+        As `Neutralization.to`.
     span : slice
-        The range of its rows.
+        A range of the dataset's rows.
     benchmark : ndarray of float, shape (n_rows,)
-        Our benchmark's predictions of the range.
-
-    Returns
-    -------
-    callable
-        Given rows within the range, returns float64 of shape (n_rows, n_neutralizers).
+        Predictions of the study's benchmark for these rows.
     """
     if to == FEATURES:
 

@@ -18,7 +18,7 @@ OBJECTIVES = {
     "corr": "best/validation_corr",
     "bmc": "best/validation_bmc",
 }
-"""Scores by which trials are ranked and an ensemble is grown, and the metric of a trial at its best checkpoint."""
+"""Scores by which trials are ranked and an ensemble is grown, with the metric of a trial's best checkpoint."""
 
 EQUAL, BY_RANK = "equal", "rank"
 WEIGHTS = (EQUAL, BY_RANK)
@@ -28,13 +28,7 @@ _OF_GREEDY = ("max_correlation", "pool")
 
 @dataclass(frozen=True)
 class SelectionRule:
-    """How members are chosen and weighted; the help of each field says what it means.
-
-    Raises
-    ------
-    UserError
-        If a value is not allowed.
-    """
+    """How members are selected and weighted; a value that is not allowed raises a UserError."""
 
     select: str = option("greedy (default), top, beating or runs", GREEDY)
     members: int = option("members at most (5)", 5)
@@ -62,7 +56,7 @@ class SelectionRule:
             if value not in known:
                 raise UserError(f"{name} = {value!r} is not one of {', '.join(known)}{nearest(value, known)}")
         if self.runs and self.select != RUNS:
-            raise UserError(f"runs are given, but select = {self.select!r} chooses by itself; add select=runs")
+            raise UserError(f"runs are given, but select = {self.select!r} does not use them; add select=runs")
         if self.select == RUNS and not self.runs:
             raise UserError("select = 'runs' needs runs: MLflow run ids or trial numbers, separated by commas")
         if self.metric not in OBJECTIVES:
@@ -81,18 +75,7 @@ class SelectionRule:
             )
 
     def metric_name(self, known: Collection[str]) -> str:
-        """Return the name of the tracked metric that trials are ranked by.
-
-        Parameters
-        ----------
-        known : collection of str
-            The names that are tracked.
-
-        Raises
-        ------
-        UserError
-            If it is not among them, or not of validation.
-        """
+        """Return the tracked metric to rank trials by; a UserError if `known` has no such metric of validation."""
         column, _, score = self.metric.rpartition("_")
         candidates = (
             OBJECTIVES.get(self.metric),
@@ -115,13 +98,7 @@ class SelectionRule:
 
 @dataclass(frozen=True)
 class EnsembleOptions(SelectionRule):
-    """All options of `ensemble`: how members are chosen, of which study, and what the blend is neutralised to.
-
-    Raises
-    ------
-    UserError
-        If a value is not allowed.
-    """
+    """All options of `ensemble`: how members are selected, of which study, and the neutralisation of the blend."""
 
     study: str | None = option("a study's name or its beginning; the newest if not given", None)
     neutralize: str | None = option("features, benchmark, or a column of Numerai's benchmark predictions", None)
@@ -138,13 +115,7 @@ class EnsembleOptions(SelectionRule):
 
     @classmethod
     def given(cls, **options: Any) -> EnsembleOptions:
-        """Return the options of a caller who leaves some out; None means not given.
-
-        Raises
-        ------
-        UserError
-            If a value is not allowed, or an option has no effect beside the others.
-        """
+        """Return the options where None means not given; a UserError if one has no effect beside the others."""
         options = {name: value for name, value in options.items() if value is not None}
         select = options.get("select") or cls.select
         for name in _OF_GREEDY:

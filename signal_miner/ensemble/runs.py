@@ -1,4 +1,4 @@
-"""Ensembles in MLflow: a run each, with metrics and artifacts as a trial's, and links to its members."""
+"""Ensembles in MLflow: each is a run with a trial's metrics and artifacts, and links to its members."""
 
 from __future__ import annotations
 
@@ -27,27 +27,19 @@ from signal_miner.utils.next_command import next_command
 from signal_miner.utils.redaction import reason_of
 
 ENSEMBLE = "ensemble.json"
-"""Artifact: members with their runs, parameters, trees and weights, and how they were chosen."""
+"""Artifact: members with their runs, parameters, trees and weights, and how they were selected."""
 
 _FORMS_SHOWN = 4  # of the names that a message gives to choose from
 
 _GAP = "\u2003"  # MLflow draws table cells side by side without a gap
 
 REFIT = "refit"
-"""Artifact folder: the members refitted so far, as LightGBM's model text, so that a stopped refit goes on."""
+"""Artifact folder: members refitted so far, as LightGBM's model text, so that a stopped refit resumes."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrackedEnsemble:
-    """An ensemble as MLflow has it.
-
-    Attributes
-    ----------
-    run_id, experiment_id, name : str
-    ensemble : Ensemble
-    metrics : mapping of str to float
-    params : mapping of str to str
-    """
+    """An ensemble read from its run."""
 
     run_id: str
     experiment_id: str
@@ -77,18 +69,12 @@ class EnsembleRuns(ArtifactCache):
         ----------
         experiment_id, config_hash : str
             Of the study.
-        ensemble : Ensemble
         params : mapping
-            How it was chosen, for the table of runs.
-        metrics : RunMetrics
+            How the members were selected, for the table of runs.
         artifacts : Path
             Directory whose files are logged.
         members_note : str
-            Markdown with the members, shown on the run's page.
-
-        Returns
-        -------
-        TrackedEnsemble
+            Markdown, shown on the run's page.
         """
         earlier = [run.info.run_name for run in self._find([experiment_id], {KIND: ENSEMBLE_KIND})]
         taken = [int(number) for number in re.findall(r"^ensemble (\d+)$", "\n".join(map(str, earlier)), re.MULTILINE)]
@@ -119,26 +105,19 @@ class EnsembleRuns(ArtifactCache):
     def predictions(
         self, run_id: str, name: str, column: str, rows: Mapping[int, int]
     ) -> dict[int, NDArray[np.floating[Any]]]:
-        """Return a column of a run's tracked predictions by fold.
+        """Return a column of a run's ``predictions.parquet``, of shape (n_rows,), by fold.
 
         Parameters
         ----------
-        run_id : str
         name : str
             How a message names the run.
-        column : str
-            Of ``predictions.parquet``.
         rows : mapping of int to int
             Number of validation rows that each fold must have.
-
-        Returns
-        -------
-        dict of int to ndarray of float, shape (n_rows,)
 
         Raises
         ------
         UserError
-            If they are not there, damaged, or not of these rows.
+            If the file is missing, damaged, or has other rows.
         """
         try:
             with temporary_directory() as directory:
@@ -159,14 +138,13 @@ class EnsembleRuns(ArtifactCache):
         Parameters
         ----------
         which : str, optional
-            Its run id; its name, such as ``ensemble 3``, or study and name, such as ``demo/ensemble 3``, where the
-            study may be its beginning; or a study's name or the beginning of one: then its newest ensemble. The newest
-            of all if not given.
+            A run id; a name such as ``ensemble 3``; study and name, such as ``demo/ensemble 3``; or a study, for its
+            newest ensemble. A study may be given by its beginning. The newest ensemble of all if not given.
 
         Raises
         ------
         UserError
-            If there is none, a name fits several, or its artifacts cannot be read.
+            If there is none, a name fits several, or the artifacts cannot be read.
         """
         runs = [
             run for run in self._find(self._all_experiment_ids(), {KIND: ENSEMBLE_KIND}) if run.info.status == FINISHED
@@ -209,7 +187,7 @@ class EnsembleRuns(ArtifactCache):
 
 
 def _chosen(runs: Sequence[Run], which: str) -> Run:
-    """Return the run that is meant, of ensembles with the newest first; any where nothing is said."""
+    """Return the run that `which` names, of ensembles with the newest first; the newest if it is empty."""
     by_id = [run for run in runs if run.info.run_id == which]
     named = by_id or [run for run in runs if run.info.run_name == which]
     if not named:
@@ -230,7 +208,7 @@ def _chosen(runs: Sequence[Run], which: str) -> Run:
 
 
 def _of_study(runs: Sequence[Run], study: str) -> list[Run]:
-    """Return the ensembles of a study by its name, or else of those that begin so."""
+    """Return the ensembles of the study of this name, or else of those whose names begin so."""
     return [run for run in runs if run.data.tags[STUDY] == study] or [
         run for run in runs if run.data.tags[STUDY].startswith(study)
     ]
@@ -243,12 +221,10 @@ def _full_name(run: Run) -> str:
 def members_note(
     ensemble: Ensemble, experiment_id: str, trees: Sequence[int], columns: Mapping[str, Sequence[str]]
 ) -> str:
-    """Return a table of the members in Markdown, each with a link to its run.
+    """Return a table in Markdown with a row for each member and a link to its run.
 
     Parameters
     ----------
-    ensemble : Ensemble
-    experiment_id : str
     trees : sequence of int
         Of each member.
     columns : mapping of str to sequence of str

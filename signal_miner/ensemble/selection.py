@@ -1,4 +1,4 @@
-"""Which trials make an ensemble, and with what weights. Judged on validation alone."""
+"""Selects members and their weights, by validation alone."""
 
 from __future__ import annotations
 
@@ -18,17 +18,7 @@ _LEAST_GAIN = 1e-6  # below it a step is rounding
 
 
 def ranked_trials(rule: SelectionRule, trials: Sequence[TrackedTrial]) -> tuple[TrackedTrial, ...]:
-    """Return the trials that a rule takes, best first; of ``greedy`` its candidates.
-
-    Parameters
-    ----------
-    rule : SelectionRule
-    trials : sequence of TrackedTrial
-        Of one study.
-
-    Returns
-    -------
-    tuple of TrackedTrial
+    """Return the trials of a study that a rule selects, best first; for ``greedy``, its candidates.
 
     Raises
     ------
@@ -74,7 +64,7 @@ def scores_of(rule: SelectionRule, trials: Sequence[TrackedTrial]) -> list[float
     """
     name = rule.metric_name({key for trial in trials for key in trial.metrics})
     sign = -1 if name.endswith(_LESS_IS_BETTER) else 1
-    # A trial that is constant in some eras has its score from the others alone: it cannot be set beside whole ones.
+    # The score of a trial that is constant in some eras is of the others alone, so it is not comparable.
     scored = [name in trial.metrics and not trial.metrics.get("validation/undefined_eras") for trial in trials]
     return [sign * trial.metrics[name] if known else -math.inf for trial, known in zip(trials, scored, strict=True)]
 
@@ -114,36 +104,35 @@ def weights_of(rule: SelectionRule, scores: Sequence[float]) -> tuple[float, ...
 def grow(
     rule: SelectionRule,
     columns: Sequence[NDArray[np.float32]],
-    judge: Callable[[Sequence[NDArray[np.float32]]], NDArray[np.float64]],
+    score: Callable[[Sequence[NDArray[np.float32]]], NDArray[np.float64]],
     correlations: NDArray[np.float64],
 ) -> tuple[tuple[int, ...], tuple[float, ...]]:
-    """Choose candidates one at a time, each the one that helps the ensemble most; stop where none does.
+    """Add candidates one at a time, each the one that improves the ensemble most; stop when none does.
 
     Forward selection after Caruana, Niculescu-Mizil, Crew and Ksikes (2004), without replacement and under a cap on
     the correlation between members.
 
     Parameters
     ----------
-    rule : SelectionRule
     columns : sequence of ndarray of float32, shape (n_rows, n_candidates)
-        For each validation fold the gaussianised ranks of the candidates.
-    judge : callable
-        Given for each fold blends of shape (n_rows, n_blends), returns each blend's score; NaN where it has none.
+        For each validation fold, the gaussianised ranks of the candidates.
+    score : callable
+        Maps blends, of shape (n_rows, n_blends) for each fold, to their scores; NaN for a blend without one.
     correlations : ndarray of float64, shape (n_candidates, n_candidates)
 
     Returns
     -------
     chosen : tuple of int
-        Places among the candidates, in the order they were taken; the first is the best alone.
+        Indices of candidates in the order of selection; the first is the best alone.
     weights : tuple of float
-        Theirs, with which the ensemble was judged.
+        Those with which the ensemble was scored.
 
     Raises
     ------
     UserError
         If no candidate has a score.
     """
-    alone = judge(columns)
+    alone = score(columns)
     if not np.isfinite(alone).any():
         raise UserError("no candidate has a score in validation; mine other configurations")
     chosen = [int(np.nanargmax(alone))]
@@ -154,7 +143,7 @@ def grow(
         if not allowed:
             break
         weights = [np.array(weights_of(rule, alone[[*chosen, place]].tolist()), np.float32) for place in allowed]
-        scores = judge(
+        scores = score(
             [
                 np.column_stack(
                     [fold[:, [*chosen, place]] @ weight for place, weight in zip(allowed, weights, strict=True)]

@@ -38,7 +38,7 @@ def write_whole(path: Path, body: bytes) -> None:
         part.replace(path)
     except OSError as error:
         raise UserError(
-            f"{path} cannot be written ({reason_of_system(error)}); choose another place, or make room"
+            f"{path} cannot be written ({reason_of_system(error)}); choose another place, or free disk space"
         ) from None
     finally:
         with suppress(OSError):  # its directory may not exist

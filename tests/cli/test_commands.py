@@ -78,10 +78,10 @@ def test_a_mistake_in_the_file_is_one_line_and_leaves_nothing(place, tmp_path, m
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
     assert main(["mine", "--experiment", edited(place, tmp_path, before, after)]) == 2
-    told = capfd.readouterr().err
-    assert told.startswith("signal-miner: ")
-    assert told.count("\n") == 1
-    assert re.search(message, told)
+    error = capfd.readouterr().err
+    assert error.startswith("signal-miner: ")
+    assert error.count("\n") == 1
+    assert re.search(message, error)
     if (tmp_path / "mlflow.db").exists():
         from mlflow import MlflowClient
 
@@ -108,9 +108,9 @@ def test_a_mistake_in_the_file_is_one_line_and_leaves_nothing(place, tmp_path, m
 def test_a_mistake_on_the_command_line_is_one_line(place, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(place)
     assert main(arguments) == 2
-    told = capsys.readouterr().err
-    assert message in told
-    assert told.count("\n") == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
 
 
 def test_a_mistake_ends_the_process_with_its_code_and_no_traceback(place):
@@ -128,6 +128,6 @@ def test_a_mistake_ends_the_process_with_its_code_and_no_traceback(place):
 
 def test_mlflows_empty_parameters_mean_not_given(place, monkeypatch, capsys):
     monkeypatch.chdir(place)
-    arguments = ["mine", "--experiment", "tiny.toml", "--data", "gone", "--trials", "", "--jobs", "", "--seed", ""]
+    arguments = ["mine", "--experiment", "tiny.toml", "--data", "missing", "--trials", "", "--jobs", "", "--seed", ""]
     assert main([*arguments, "--horizon-days", "", "--embargo-eras", "", "--tracking-uri", ""]) == 2
-    assert "'gone' does not exist" in capsys.readouterr().err
+    assert "'missing' does not exist" in capsys.readouterr().err

@@ -44,12 +44,12 @@ def ensemble(console: Console) -> None:
 
 def opened(console: Console) -> None:
     scores = {"corr": 0.0123, "sharpe": -0.45, "max_drawdown": 0.12, "bmc": 0.0012, "benchmark_corr": 0.51}
-    judgement = SimpleNamespace(
+    result = SimpleNamespace(
         scores=SimpleNamespace(model_scores=scores, benchmark_scores=scores),
         opening=SimpleNamespace(eras="0089–0100", result="CORR 0.0123"),
     )
     model = SimpleNamespace(name="ensemble 12", metrics=CONTENTS.trials[0].metrics)
-    print_holdout(judgement, BENCHMARK, model, console)
+    print_holdout(result, BENCHMARK, model, console)
 
 
 def printed(table: object, width: int, terminal: bool = True) -> list[str]:

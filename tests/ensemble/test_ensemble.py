@@ -19,7 +19,7 @@ from numerai_tools import scoring as oracle
 
 from signal_miner.data.dataset import open_dataset
 from signal_miner.data.demo import ensure_demo
-from signal_miner.ensemble import maker as ensemble_room
+from signal_miner.ensemble import maker
 from signal_miner.models import retraining
 from signal_miner.models.portable import load_predict
 from tests.conftest import write_numerai_directory
@@ -300,7 +300,7 @@ def test_a_seed_changed_in_the_run_is_caught(study, capsys):
     assert f"not reproduced on the last fold: {drawn[-1].info.run_name}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("damage", ["cut", "rows", "fold", "gone"])
+@pytest.mark.parametrize("damage", ["cut", "rows", "fold", "missing"])
 def test_damaged_predictions_are_one_line(study, capsys, damage):
     assert command(study, "ensemble", "--select", "top", "--members", "2") == 0
     run = next(r for r in runs_of(study) if r.info.run_id == members_of(study, newest_ensemble(study))[0]["run_id"])
@@ -308,7 +308,7 @@ def test_damaged_predictions_are_one_line(study, capsys, damage):
     frame = pd.read_parquet(path)
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-100])
-    elif damage == "gone":
+    elif damage == "missing":
         path.unlink()
     else:
         (frame.iloc[:-5] if damage == "rows" else frame[frame["fold"] == 1]).to_parquet(path)
@@ -324,14 +324,14 @@ def test_damaged_predictions_are_one_line(study, capsys, damage):
 def test_the_greedy_score_is_the_tracked_score(study, neutralize, monkeypatch):
     """The score that the selection reached is the tracked one, also neutralised and with weights by rank."""
     reached = []
-    judged = ensemble_room.grow
+    grow = maker.grow
 
-    def spy(rule, columns, judge, correlations):
-        places, weights = judged(rule, columns, judge, correlations)
-        reached.append(judge([fold[:, list(places)] @ np.array(weights, np.float32)[:, None] for fold in columns])[0])
+    def spy(rule, columns, score, correlations):
+        places, weights = grow(rule, columns, score, correlations)
+        reached.append(score([fold[:, list(places)] @ np.array(weights, np.float32)[:, None] for fold in columns])[0])
         return places, weights
 
-    monkeypatch.setattr(ensemble_room, "grow", spy)
+    monkeypatch.setattr(maker, "grow", spy)
     options = ("--neutralize", neutralize) if neutralize else ()
     assert command(study, "ensemble", "--weights", "rank", "--max-correlation", "0.8", *options) == 0
     metrics = newest_ensemble(study).data.metrics

@@ -158,7 +158,7 @@ def test_growing_never_loses_and_keeps_the_cap(seed, cap, weights, members):
     noise = generator.normal(size=(160, 7))
     columns = (0.2 * signal[:, None] + generator.random(7) * common[:, None] + noise).astype(np.float32)
 
-    def judge(blends):
+    def score(blends):
         (blend,) = blends
         scores = np.array(
             [
@@ -170,13 +170,13 @@ def test_growing_never_loses_and_keeps_the_cap(seed, cap, weights, members):
 
     rule = SelectionRule(max_correlation=cap, weights=weights, members=members)
     correlations = mean_correlations(eras, columns)
-    picked, shares = grow(rule, [columns], judge, correlations)
-    alone = judge([columns])
+    picked, shares = grow(rule, [columns], score, correlations)
+    alone = score([columns])
     assert picked[0] == np.argmax(alone)
     assert len(picked) == len(set(picked)) <= members
     assert shares == weights_of(rule, alone[list(picked)].tolist())
     blend = columns[:, list(picked)] @ np.array(shares, np.float32)
-    assert judge([blend[:, None]])[0] >= alone.max() - 1e-6
+    assert score([blend[:, None]])[0] >= alone.max() - 1e-6
     between = correlations[np.ix_(picked, picked)][~np.eye(len(picked), dtype=bool)]
     assert not len(between) or between.max() <= cap
 
