@@ -30,8 +30,9 @@ from benchmarks.common import (
 )
 from benchmarks.engine import SEED, plain_model
 from signal_miner.engine.binning import BinnedFolds
-from signal_miner.engine.trial import FoldCurve, checkpoints, max_bin_of, train_fold
+from signal_miner.engine.trial import FoldCurve, checkpoints, train_fold
 from signal_miner.engine.validation_rows import fold_scorers
+from signal_miner.experiment.parameters import max_bin_of
 
 Curves = list[NDArray[np.float64]]
 """CORR, (n_eras, n_checkpoints), of each configuration and fold."""

@@ -27,9 +27,10 @@ from signal_miner.data.demo import Market, write_market
 from signal_miner.data.folds import OVERLAP_ERAS
 from signal_miner.data.sources import open_source
 from signal_miner.engine.binning import BinnedFolds
-from signal_miner.engine.trial import max_bin_of, train_fold
+from signal_miner.engine.trial import train_fold
 from signal_miner.engine.validation_rows import fold_scorers
 from signal_miner.experiment.grid import Draws
+from signal_miner.experiment.parameters import max_bin_of
 from signal_miner.experiment.plan import Plan, make_plan
 from signal_miner.experiment.schema import parse_experiment
 from signal_miner.overfitting.verdict import judge

@@ -31,6 +31,7 @@ from signal_miner.engine.column_groups import (
 )
 from signal_miner.engine.dataset_cache import DatasetCache, entry_key
 from signal_miner.errors import UserError
+from signal_miner.experiment.parameters import dataset_params
 
 PACKED_BINS = 16
 """A feature with fewer bins than this takes LightGBM half a byte a value; from here on, its level count matters."""
@@ -50,24 +51,6 @@ class _DebugLogger:
 
 
 lgb.register_logger(_DebugLogger())
-
-
-def dataset_params(max_bin: int, seed: int) -> dict[str, Any]:
-    """Return LightGBM's parameters for a dataset."""
-    return {
-        "max_bin": max_bin,
-        "random_state": seed,
-        # One dataset serves every min_child_samples; the filter would drop features by the first trial's.
-        "feature_pre_filter": False,
-        # Where two merged parts both have bundles of sparse features, such as those that did not exist in early eras,
-        # LightGBM reorders the features of the training rows but not of the validation rows: predictions would read
-        # other features' values.
-        "enable_bundle": False,
-        "force_col_wise": True,
-        # The setting is global to the process, and other trials train while a dataset is built.
-        "num_threads": 1,
-        "verbosity": -1,
-    }
 
 
 def dataset_bytes(n_values: int, max_bin: int) -> int:

@@ -12,7 +12,8 @@ import numpy as np
 from signal_miner.data.folds import Fold
 from signal_miner.engine.binning import PACKED_BINS, dataset_bytes
 from signal_miner.engine.column_groups import LIGHTGBM_SAMPLE_ROWS, SAMPLE_BYTES
-from signal_miner.engine.trial import CHECKPOINTS, max_bin_of
+from signal_miner.engine.trial import CHECKPOINTS
+from signal_miner.experiment.parameters import max_bin_of
 from signal_miner.experiment.plan import Plan
 from signal_miner.utils.validation import Value
 

@@ -1,4 +1,4 @@
-"""A trial's scores as named metrics, and whether it beats the benchmark."""
+"""A trial's or an ensemble's scores as named metrics."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 
 from signal_miner.engine.trial import BEST, DRAWN, FoldResult, TrialResult
 from signal_miner.experiment.plan import BENCHMARK
-from signal_miner.scoring.series import max_drawdown, sharpe
+from signal_miner.scoring.series import beats_benchmark, max_drawdown, mean, sharpe, undefined_eras
 from signal_miner.scoring.study_scores import TEST, VALIDATION, WHOLE
-
-_IN_SUMMARY = ("validation/sharpe", "test/sharpe", "validation/benchmark_corr")
 
 
 @dataclass(frozen=True)
@@ -27,8 +25,6 @@ class RunMetrics:
         By name, such as ``validation/sharpe``. Undefined values are left out.
     beats_benchmark : mapping of str to bool
         For ``validation`` and ``test``.
-    summary : str
-        One sentence for the run's page.
     curves : mapping of str to tuple of float
         A trial's ``validation/corr_curve`` and ``test/corr_curve``: mean CORR at each checkpoint.
     checkpoints : tuple of int
@@ -37,7 +33,6 @@ class RunMetrics:
 
     values: Mapping[str, float]
     beats_benchmark: Mapping[str, bool]
-    summary: str
     curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     checkpoints: tuple[int, ...] = ()
 
@@ -66,11 +61,9 @@ def trial_metrics(result: TrialResult, benchmark_scores: Mapping[int, NDArray[np
         f"{name}/corr_curve": tuple(_mean_columns(np.concatenate([part.curve for part in parts[name]])))
         for name in (VALIDATION, TEST)
     }
-    trees = f"best in validation at {result.checkpoints[result.best]} of {result.checkpoints[-1]} trees"
     return replace(
         scored,
         values={**scored.values, **_defined(best)},
-        summary=f"{scored.summary}; {trees}.",
         curves=curves,
         checkpoints=result.checkpoints,
     )
@@ -101,33 +94,17 @@ def score_metrics(
         corr = _eras(part, column)
         reference = np.concatenate([benchmark_scores[each.fold.number] for each in part])
         mine, other = score_summary(corr), score_summary(reference)
-        # An era that no model can be scored in, such as one of a single row, does not count against the trial.
-        undefined = int((np.isnan(corr) & np.isfinite(reference)).sum())
         values |= {f"{name}/{key}": value for key, value in mine.items()}
         values[f"{name}/bmc"], values[f"{name}/benchmark_corr"] = _against(BENCHMARK, part, column)
         values[f"{name}/sharpe_over_benchmark"] = mine["sharpe"] - other["sharpe"]
         values[f"{name}/corr_over_benchmark"] = mine["corr"] - other["corr"]
-        if undefined:
+        if undefined := int(undefined_eras(corr, reference)):
             values[f"{name}/undefined_eras"] = undefined
         if name in (VALIDATION, TEST):
-            beats[name] = beats_benchmark(mine, other, undefined)
+            beats[name] = bool(beats_benchmark(corr, reference))
         if name in (VALIDATION, TEST, WHOLE):
             values |= _against_numerai(name, part, column)
-    return RunMetrics(_defined(values), beats, _sentence(values, beats))
-
-
-def beats_benchmark(model: Mapping[str, float], benchmark: Mapping[str, float], undefined_eras: int) -> bool:
-    """Return whether CORR and Sharpe are above the benchmark's, with CORR defined in every era it has."""
-    return not undefined_eras and model["corr"] > benchmark["corr"] and model["sharpe"] > benchmark["sharpe"]
-
-
-def _sentence(values: Mapping[str, float], beats: Mapping[str, bool]) -> str:
-    value = {name: f"{values[name]:.2f}" if math.isfinite(values[name]) else "not defined" for name in _IN_SUMMARY}
-    beaten = [part for part, does in beats.items() if does]
-    return (
-        f"Sharpe {value['validation/sharpe']} in validation, {value['test/sharpe']} in test; beats the benchmark "
-        f"in {' and '.join(beaten) if beaten else 'neither'}; correlation with it {value['validation/benchmark_corr']}"
-    )
+    return RunMetrics(_defined(values), beats)
 
 
 def _defined(values: Mapping[str, float]) -> dict[str, float]:
@@ -163,10 +140,9 @@ def score_summary(corr: NDArray[np.float64]) -> dict[str, float]:
 
 def mean_score(scores: NDArray[np.float64]) -> float:
     """Return the mean of scores, shape (n_eras,), over the eras in which they are defined; NaN if none is."""
-    defined = scores[np.isfinite(scores)]
-    mean = float(defined.mean()) if len(defined) else math.nan
+    average = float(mean(scores))
     # The benchmark's own BMC is 0 except for rounding, which MLflow's UI would show as 1.4, without its exponent.
-    return 0.0 if abs(mean) < 1e-14 else mean
+    return 0.0 if abs(average) < 1e-14 else average
 
 
 def _mean_columns(curve: NDArray[np.float64]) -> list[float]:

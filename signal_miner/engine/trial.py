@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signal_miner.data.folds import Fold
-from signal_miner.engine.binning import BinnedFold, BinnedFolds, dataset_params
+from signal_miner.engine.binning import BinnedFold, BinnedFolds
 from signal_miner.errors import Stopped
+from signal_miner.experiment.parameters import booster_params, max_bin_of
 from signal_miner.scoring.scorer import EraScores, Scorer
 from signal_miner.scoring.series import sharpe
 from signal_miner.utils.validation import Value
@@ -24,8 +25,6 @@ Booster = lgb.Booster
 
 CHECKPOINTS = 20
 """Points of a learning curve."""
-
-_DEFAULT_MAX_BIN = 255
 
 DRAWN, BEST = 0, 1
 """Columns of a trial's predictions and scores: at the drawn number of trees, and at the best checkpoint."""
@@ -76,25 +75,10 @@ class TrialResult:
     train_seconds: float
 
 
-def max_bin_of(params: Mapping[str, Value]) -> int:
-    """Return a configuration's ``max_bin``, by default LightGBM's own."""
-    return int(params.get("max_bin", _DEFAULT_MAX_BIN))
-
-
 def checkpoints(n_estimators: int) -> tuple[int, ...]:
     """Return about `CHECKPOINTS` evenly spaced numbers of trees, the last `n_estimators`."""
     spaced = np.linspace(0, n_estimators, min(CHECKPOINTS, n_estimators) + 1)[1:]
     return tuple(round(float(trees)) for trees in spaced)
-
-
-def booster_params(params: Mapping[str, Value], seed: int) -> dict[str, Any]:
-    """Return LightGBM's parameters to train as ``lightgbm.LGBMRegressor(**params)``: one thread, deterministic.
-
-    `params` may contain ``target`` and ``n_estimators``, which are left out.
-    """
-    own = {name: value for name, value in params.items() if name not in {"target", "n_estimators", "max_bin"}}
-    shared = dataset_params(max_bin_of(params), seed)
-    return own | shared | {"objective": "regression", "metric": "None", "deterministic": True}
 
 
 def start_booster(data: BinnedFold, params: Mapping[str, Value], seed: int) -> lgb.Booster:

@@ -18,6 +18,7 @@ from signal_miner.errors import UserError, did_you_mean
 from signal_miner.tracking.artifact_cache import ArtifactCache
 from signal_miner.tracking.artifacts import PREDICTIONS, read_predictions
 from signal_miner.tracking.comparison_view import RUN_COLOR, order, run_color
+from signal_miner.tracking.notes import scores_note
 from signal_miner.tracking.records import trial_name
 from signal_miner.tracking.run_store import FAILED, FINISHED, reports_store_errors
 from signal_miner.tracking.store import NOTE
@@ -86,7 +87,7 @@ class EnsembleRuns(ArtifactCache):
             RUN_COLOR: run_color(ENSEMBLE_KIND, {}),
             ORDER: order(ENSEMBLE_KIND, None),
             MEMBERS: ",".join(member.run_id for member in ensemble.members),
-            NOTE: f"{metrics.summary}.\n\n{members_note}",
+            NOTE: f"{scores_note(metrics)}\n\n{members_note}",
         }
         tags |= {f"beats_benchmark.{part}": str(beats).lower() for part, beats in metrics.beats_benchmark.items()}
         run_id = self._create(experiment_id, name, tags)

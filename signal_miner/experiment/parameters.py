@@ -1,4 +1,4 @@
-"""The LightGBM parameters that can be mined, and how a file writes an axis."""
+"""LightGBM's parameters: which can be mined, how a file writes an axis of them, and what reaches the booster."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from signal_miner.errors import UserError, did_you_mean
 from signal_miner.utils.validation import LARGEST_AXIS, LARGEST_INTEGER, Rule, Value, shown
 
 _LARGEST_NUMBER = 1e30
+_DEFAULT_MAX_BIN = 255  # LightGBM's own
 
 RULES: dict[str, Rule] = {
     "colsample_bytree": Rule(float, 0, 1, open_low=True),
@@ -35,6 +36,9 @@ RULES: dict[str, Rule] = {
     "target": Rule(str),
 }
 """Parameters of a grid and a benchmark, by LightGBM's scikit-learn names, and ``target``."""
+
+_NOT_BOOSTED = {"target", "n_estimators", "max_bin"}
+"""Of these, the label, the number of updates and the dataset's bins; `booster_params` passes on all others."""
 
 _ALIASES = {
     "feature_fraction": "colsample_bytree",
@@ -137,3 +141,33 @@ def _spaced(name: str, rule: Rule, table: Mapping[str, Any], where: str) -> list
     if (high - low) // step >= LARGEST_AXIS:
         raise UserError(f"{where}.{name} has more than {LARGEST_AXIS} values; use a larger step")
     return [check_value(name, value, where) for value in range(int(low), int(high) + 1, step)]
+
+
+def max_bin_of(params: Mapping[str, Value]) -> int:
+    """Return a configuration's ``max_bin``, by default LightGBM's own."""
+    return int(params.get("max_bin", _DEFAULT_MAX_BIN))
+
+
+def dataset_params(max_bin: int, seed: int) -> dict[str, Any]:
+    """Return LightGBM's parameters for a dataset."""
+    return {
+        "max_bin": max_bin,
+        "random_state": seed,
+        # One dataset serves every min_child_samples; the filter would drop features by the first trial's.
+        "feature_pre_filter": False,
+        # Where two merged parts both have bundles of sparse features, such as those that did not exist in early eras,
+        # LightGBM reorders the features of the training rows but not of the validation rows: predictions would read
+        # other features' values.
+        "enable_bundle": False,
+        "force_col_wise": True,
+        # The setting is global to the process, and other trials train while a dataset is built.
+        "num_threads": 1,
+        "verbosity": -1,
+    }
+
+
+def booster_params(params: Mapping[str, Value], seed: int) -> dict[str, Any]:
+    """Return LightGBM's parameters to train a configuration: those of its dataset, one thread, deterministic."""
+    own = {name: value for name, value in params.items() if name not in _NOT_BOOSTED}
+    shared = dataset_params(max_bin_of(params), seed)
+    return own | shared | {"objective": "regression", "metric": "None", "deterministic": True}

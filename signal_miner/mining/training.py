@@ -26,8 +26,9 @@ from signal_miner.engine.binning import BinnedFolds
 from signal_miner.engine.dataset_cache import dataset_cache
 from signal_miner.engine.memory_needs import WAITING_FOR_EACH_JOB, block_draws
 from signal_miner.engine.memory_plan import MemoryPlan
-from signal_miner.engine.trial import FoldCurve, TrialAssembly, TrialResult, max_bin_of, run_trial, train_fold
+from signal_miner.engine.trial import FoldCurve, TrialAssembly, TrialResult, run_trial, train_fold
 from signal_miner.errors import Stopped, UserError
+from signal_miner.experiment.parameters import max_bin_of
 from signal_miner.experiment.plan import Plan
 from signal_miner.experiment.study_files import study_directory
 from signal_miner.mining.fold_store import FoldResultStore

@@ -17,8 +17,9 @@ from signal_miner.data.folds import Fold, thinned
 from signal_miner.engine.binning import BinnedFolds
 from signal_miner.engine.dataset_cache import dataset_cache
 from signal_miner.engine.memory_plan import plan_memory
-from signal_miner.engine.trial import Booster, grow, max_bin_of, start_booster, validation_predictions
+from signal_miner.engine.trial import Booster, grow, start_booster, validation_predictions
 from signal_miner.errors import Stopped, UserError
+from signal_miner.experiment.parameters import max_bin_of
 from signal_miner.experiment.plan import Plan
 from signal_miner.utils.interruption import StopRequest
 from signal_miner.utils.validation import Value

@@ -13,9 +13,8 @@ from matplotlib.transforms import blended_transform_factory
 from numpy.typing import NDArray
 
 from signal_miner.report.fold_plan import scored_folds
-from signal_miner.report.measures import mean_over_eras
 from signal_miner.report.style import BENCHMARK, GREY, INK, LEADERS, MUTED, PURPLE, drawing, legend_below, new_figure
-from signal_miner.scoring.series import sharpe
+from signal_miner.scoring.series import mean, sharpe
 from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
 from signal_miner.utils.formatting import shortened
 
@@ -59,7 +58,7 @@ def corr_by_trees_figure(scores: StudyScores) -> Figure:
         trees = scores.candidate_trees[members]
         best = _best(sharpe(scores.candidates[np.ix_(scores.rows(VALIDATION), members)]))
         for section, axes in panels.items():
-            curve = mean_over_eras(scores.candidates[scores.rows(section)][:, members])
+            curve = mean(scores.candidates[scores.rows(section)][:, members])
             label = shortened(scores.names[place], 16) if section == VALIDATION else None
             axes.plot(trees, curve, color=color, linestyle=style, label=label)
             if best is not None:

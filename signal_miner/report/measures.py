@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import warnings
-
 import numpy as np
 from numpy.typing import NDArray
 
+from signal_miner.scoring import series
 from signal_miner.scoring.series import sharpe
 from signal_miner.scoring.study_scores import StudyScores
 
@@ -23,20 +21,6 @@ def benchmark_sharpe(scores: StudyScores, section: str) -> float:
 
 
 def beats_benchmark(scores: StudyScores, section: str) -> NDArray[np.bool_]:
-    """Return which trials' CORR and Sharpe are both above the benchmark's, shape (n_trials,).
-
-    A trial that has no CORR in an era in which the benchmark has one does not beat it, as in the trials' own tags.
-    """
+    """Return which trials beat the benchmark in a section, shape (n_trials,)."""
     rows = scores.rows(section)
-    corr, reference = scores.corr[rows], scores.benchmark[rows]
-    undefined = (np.isnan(corr) & np.isfinite(reference)[:, None]).any(axis=0)
-    above = mean_over_eras(corr) > mean_over_eras(reference[:, None])
-    better: NDArray[np.bool_] = ~undefined & above & (trial_sharpe(scores, section) > benchmark_sharpe(scores, section))
-    return better
-
-
-def mean_over_eras(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean of each column over the eras in which it is defined, shape (n_columns,); NaN where none is."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a column without any is NaN
-        return np.asarray(np.nanmean(values, axis=0)) if len(values) else np.full(values.shape[1], math.nan)
+    return series.beats_benchmark(scores.corr[rows], scores.benchmark[rows])

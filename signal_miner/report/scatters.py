@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from signal_miner.overfitting.records import Relation
-from signal_miner.report.measures import beats_benchmark, benchmark_sharpe, mean_over_eras, trial_sharpe
+from signal_miner.report.measures import beats_benchmark, benchmark_sharpe, trial_sharpe
 from signal_miner.report.sentences import interval_text
 from signal_miner.report.style import (
     BENCHMARK,
@@ -22,6 +22,7 @@ from signal_miner.report.style import (
     legend_below,
     new_figure,
 )
+from signal_miner.scoring.series import mean
 from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
 from signal_miner.utils.formatting import number_text
 
@@ -82,7 +83,7 @@ def contribution_figure(scores: StudyScores, n_leaders: int = _N_LEADERS) -> Fig
     figure = new_figure(5.0, "What trials add to the benchmark (validation)")
     axes = figure.add_subplot()
     rows = scores.rows(VALIDATION)
-    alike, added = mean_over_eras(scores.benchmark_corr[rows]), mean_over_eras(scores.bmc[rows])
+    alike, added = mean(scores.benchmark_corr[rows]), mean(scores.bmc[rows])
     axes.set(xlabel="correlation with the benchmark", ylabel="BMC")
     axes.axhline(0, color=MUTED, linewidth=0.8, zorder=1)
     _dots(axes, scores, alike, added)

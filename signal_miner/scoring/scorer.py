@@ -8,6 +8,7 @@ that is left for a prediction is to sort it and to take dot products.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,12 +125,10 @@ class Scorer:
         UserError
             If the name is in use, the length differs or a prediction is infinite.
         """
-        scorer = Scorer.__new__(Scorer)
-        scorer.__dict__.update(self.__dict__)
-        scorer._tables = dict(self._tables)
-        scorer._benchmarks = dict(self._benchmarks)
-        scorer._add_benchmark(name, predictions)
-        return scorer
+        further = copy(self)
+        further._tables, further._benchmarks = dict(self._tables), dict(self._benchmarks)
+        further._add_benchmark(name, predictions)
+        return further
 
     def corr(self, predictions: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         """Return the CORR of each era and model.

@@ -26,7 +26,9 @@ def probabilistic_sharpe_ratio(
 ) -> float:
     """Return the probability that the true Sharpe ratio is above a threshold (Bailey & López de Prado 2012).
 
-    ``Φ((SR − SR*) √(n − 1) / √(1 − γ₃ SR + (γ₄ − 1)/4 SR²))``
+    ``Φ((SR − SR*) √(n − 1) / √(1 − γ₃ SR + (γ₄ − 1)/4 SR²))``. It is the *deflated* Sharpe ratio (2014) where the
+    threshold is what luck gives the best of n trials, their Sharpe ratios' standard deviation times
+    ``expected_maximum(n)``.
 
     Parameters
     ----------
@@ -75,36 +77,6 @@ def expected_maximum(n_trials: float) -> float:
         return 0.0
     quantiles = ndtri(1 - 1 / n_trials), ndtri(1 - 1 / (n_trials * math.e))
     return max(0.0, float((1 - np.euler_gamma) * quantiles[0] + np.euler_gamma * quantiles[1]))
-
-
-def deflated_sharpe_ratio(
-    sharpe: float, n_observations: float, skewness: float, kurtosis: float, n_trials: float, variance: float
-) -> float:
-    """Return the probability that the true Sharpe ratio is above what luck gives the best of so many trials.
-
-    The probabilistic Sharpe ratio at the threshold ``√variance · expected_maximum(n_trials)`` (Bailey & López de
-    Prado 2014).
-
-    Parameters
-    ----------
-    sharpe : float
-        Of the trial that was chosen, of one observation.
-    n_observations : float
-        Independent observations.
-    skewness, kurtosis : float
-        Of the chosen trial's observations; the kurtosis of a normal distribution is 3.
-    n_trials : float
-        Independent trials.
-    variance : float
-        Of the trials' Sharpe ratios, of one observation.
-
-    Returns
-    -------
-    float
-        NaN where `probabilistic_sharpe_ratio` is.
-    """
-    threshold = math.sqrt(variance) * expected_maximum(n_trials)
-    return probabilistic_sharpe_ratio(sharpe, n_observations, skewness, kurtosis, threshold)
 
 
 def mean_correlation(scores: NDArray[np.float64]) -> float:
@@ -170,7 +142,7 @@ def effective_observations(scores: NDArray[np.float64], overlap_eras: int) -> fl
     ----------
     scores : ndarray of float64, shape (n_eras,) or (n_eras, n_series)
         In the order of the eras, a NaN where a score is not known. Of several series the autocorrelations are
-        averaged: series that are all of one kind tell more together.
+        averaged: together, series of one kind give a surer estimate.
     overlap_eras : int
         Eras after an era whose targets share returns with its own.
 

@@ -66,7 +66,7 @@ class RunStore(Store):
     def _write(self, run_id: str, params: Mapping[str, Any], metrics: RunMetrics | Mapping[str, float]) -> None:
         """Write parameters, metrics and learning curves in few requests."""
         now = int(time.time() * 1000)
-        scored = metrics if isinstance(metrics, RunMetrics) else RunMetrics(metrics, {}, "")
+        scored = metrics if isinstance(metrics, RunMetrics) else RunMetrics(metrics, {})
         logged = [Metric(key, value, now, 0) for key, value in scored.values.items()]
         for key, curve in scored.curves.items():
             points = zip(scored.checkpoints, curve, strict=True)

@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 from signal_miner.engine.metrics import RunMetrics
 from signal_miner.errors import UserError
 from signal_miner.tracking.comparison_view import EXPERIMENT_KIND, RUN_COLOR, order, run_color, shared_view
+from signal_miner.tracking.notes import scores_note
 from signal_miner.tracking.records import StudyRecord, TrackedTrial, trial_name
 from signal_miner.tracking.run_store import (
     EXPERIMENT_FILE,
@@ -159,7 +160,7 @@ class Tracker(RunStore):
         tags = {f"beats_benchmark.{part}": str(beats).lower() for part, beats in metrics.beats_benchmark.items()}
         kind = _kind(number)
         tags |= _appearance(kind, metrics.beats_benchmark, metrics.values.get("validation/sharpe"))
-        run_id = self._create_trial(number, tags | {NOTE: metrics.summary}, started)
+        run_id = self._create_trial(number, tags | {NOTE: scores_note(metrics)}, started)
         texts = {key: str(value) for key, value in params.items()}
         self._write(run_id, texts, metrics)
         self._client.log_artifacts(run_id, str(artifacts))

@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 from signal_miner.data.dataset import open_dataset
 from signal_miner.data.folds import Fold, WalkForward
 from signal_miner.engine import dataset_cache
-from signal_miner.engine.binning import BinnedFolds, dataset_params
+from signal_miner.engine.binning import BinnedFolds
 from signal_miner.engine.dataset_cache import RECORD, DatasetCache, entry_key
 from signal_miner.errors import Stopped
+from signal_miner.experiment.parameters import dataset_params
 from tests.conftest import make_frame
 from tests.helpers.training import train
 

@@ -291,7 +291,8 @@ _MEASURED_BOOSTERS = """
 import ctypes, gc, json, re, sys
 from multiprocessing import get_context
 import numpy as np, lightgbm as lgb
-from signal_miner.engine.binning import BinnedFold, dataset_params
+from signal_miner.engine.binning import BinnedFold
+from signal_miner.experiment.parameters import dataset_params
 from signal_miner.engine.trial import start_booster, grow, validation_predictions
 
 def resident():

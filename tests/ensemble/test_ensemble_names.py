@@ -25,7 +25,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[EnsembleRuns, list[
         experiments[study] = place
         (files := directory / "files").mkdir(exist_ok=True)
         ensemble = Ensemble(study, (Member("a", 1, {"seed": "7"}, 10, 1.0),), None, {})
-        made.append(runs.log(place, "hash", ensemble, {}, RunMetrics({}, {}, ""), files, "").run_id)
+        made.append(runs.log(place, "hash", ensemble, {}, RunMetrics({}, {}), files, "").run_id)
     return runs, made
 
 

@@ -21,7 +21,7 @@ from signal_miner.scoring.blending import (
 )
 
 
-def invented(seed: int, rows: int = 60, models: int = 3, levels: int = 0):
+def random_predictions(seed: int, rows: int = 60, models: int = 3, levels: int = 0):
     """Return eras, predictions (with ties if there are levels), weights and neutralizers."""
     generator = np.random.default_rng(seed)
     eras = np.sort(generator.integers(1, 5, rows))
@@ -34,7 +34,7 @@ def invented(seed: int, rows: int = 60, models: int = 3, levels: int = 0):
 
 @given(st.integers(0, 10_000), st.integers(1, 200), st.integers(1, 4), st.sampled_from([0, 1, 3]))
 def test_gaussianised_and_uniform_ranks_are_numerais(seed, rows, models, levels):
-    eras, predictions, _, _ = invented(seed, rows, models, levels)
+    eras, predictions, _, _ = random_predictions(seed, rows, models, levels)
     frame = pd.DataFrame(predictions.astype(np.float64))
     expected = np.vstack([oracle.gaussian(oracle.tie_kept_rank(part)) for _, part in frame.groupby(eras)])
     assert gaussianised(eras, predictions) == pytest.approx(expected, abs=1e-12)
@@ -46,7 +46,7 @@ def test_gaussianised_and_uniform_ranks_are_numerais(seed, rows, models, levels)
 
 @given(st.integers(0, 10_000), st.sampled_from([0.0, 0.5, 1.0]))
 def test_neutralising_is_numerais(seed, proportion):
-    eras, predictions, _, exposures = invented(seed, rows=80)
+    eras, predictions, _, exposures = random_predictions(seed, rows=80)
     columns = gaussianised(eras, predictions)
     neutral = neutralized(eras, columns, lambda rows: exposures[rows], proportion)
     for rows in era_slices(eras):
@@ -58,7 +58,7 @@ def test_neutralising_is_numerais(seed, proportion):
 
 @given(st.integers(0, 10_000), st.booleans(), st.sampled_from([0, 2]))
 def test_the_travelling_code_blends_the_same(seed, neutralise, levels):
-    eras, predictions, weights, exposures = invented(seed, rows=70, levels=levels)
+    eras, predictions, weights, exposures = random_predictions(seed, rows=70, levels=levels)
     blend = (gaussianised(eras, predictions) @ weights)[:, np.newaxis]
     if neutralise:
         blend = neutralized(eras, blend, lambda rows: exposures[rows], 0.7)
@@ -84,7 +84,7 @@ def test_rows_without_a_prediction_lie_in_the_middle_and_move_nobody():
 
 
 def test_correlations_are_means_over_eras():
-    eras, predictions, _, _ = invented(3, rows=200, models=4)
+    eras, predictions, _, _ = random_predictions(3, rows=200, models=4)
     columns = gaussianised(eras, predictions)
     expected = np.mean([np.corrcoef(columns[rows].T) for rows in era_slices(eras)], axis=0)
     assert mean_correlations(eras, columns) == pytest.approx(expected, abs=1e-12)

