@@ -1,4 +1,4 @@
-"""Models judged per CPU second: a learning curve read off one booster, against a fit for each number of trees.
+"""Models scored per CPU second: a learning curve read off one booster, against a fit for each number of trees.
 
 ``python -m benchmarks.checkpoints`` draws configurations from ``experiments/original.toml``, their trees capped, trains
 each on both folds and scores it at its checkpoints; and fits, predicts and scores a model for each of these numbers of
@@ -38,7 +38,7 @@ Curves = list[NDArray[np.float64]]
 """CORR, (n_eras, n_checkpoints), of each configuration and fold."""
 
 
-def judged_plainly(n_checkpoints: int, most: int) -> list[int]:
+def plain_points(n_checkpoints: int, most: int) -> list[int]:
     """Return places of at most so many checkpoints, in the middles of equal parts of them all."""
     parts = min(most, n_checkpoints)
     return [round((part + 0.5) * n_checkpoints / parts - 0.5) for part in range(parts)]
@@ -50,14 +50,14 @@ def the_plain_way(data: Path, drawn: list[dict[str, Any]], most: int) -> Measure
     matrix, target = raw_matrix(plan), plan.dataset.read_target("target")
     scorers = fold_scorers(plan)
 
-    def judged() -> Curves:
+    def evaluated() -> Curves:
         curves = []
         for params in drawn:
             for fold in plan.scored_folds:
                 train, validation = (plan.dataset.rows_of(eras) for eras in (fold.train_eras, fold.validation_eras))
                 columns = []
                 points = checkpoints(params["n_estimators"])
-                for place in judged_plainly(len(points), most):
+                for place in plain_points(len(points), most):
                     model = plain_model(params, points[place])
                     model.fit(matrix[train], target[train])
                     predicted = model.predict(matrix[validation], num_threads=1).astype(np.float32)
@@ -65,7 +65,7 @@ def the_plain_way(data: Path, drawn: list[dict[str, Any]], most: int) -> Measure
                 curves.append(np.stack(columns, axis=1))
         return curves
 
-    return measured(judged)
+    return measured(evaluated)
 
 
 def ours(data: Path, drawn: list[dict[str, Any]]) -> tuple[Measured[Curves], float]:
@@ -78,7 +78,7 @@ def ours(data: Path, drawn: list[dict[str, Any]]) -> tuple[Measured[Curves], flo
         lambda: [binned.get(fold, max_bin, "target") for max_bin in max_bins for fold in plan.scored_folds]
     )
 
-    def judged() -> Curves:
+    def evaluated() -> Curves:
         curves = []
         for params in drawn:
             for fold in plan.scored_folds:
@@ -86,7 +86,7 @@ def ours(data: Path, drawn: list[dict[str, Any]]) -> tuple[Measured[Curves], flo
                 curves.append(FoldCurve.of(predictions, scorers[fold.number], 0.0).curve)
         return curves
 
-    return measured(judged), build.cpu_seconds
+    return measured(evaluated), build.cpu_seconds
 
 
 def measure(given: argparse.Namespace, console: Console) -> None:
@@ -96,13 +96,13 @@ def measure(given: argparse.Namespace, console: Console) -> None:
     points = [len(checkpoints(params["n_estimators"])) for params in drawn for _ in range(2)]
     plain = alone(the_plain_way, data, drawn, given.plain_checkpoints).result
     trained, build = alone(ours, data, drawn).result
-    places = [judged_plainly(count, given.plain_checkpoints) for count in points]
+    places = [plain_points(count, given.plain_checkpoints) for count in points]
     difference = max(
         float(np.nanmax(np.abs(mine[:, columns] - theirs), initial=0.0))
         for mine, theirs, columns in zip(trained.result, plain.result, places, strict=True)
     )
     title = f"{given.rows:,} rows x {given.features} features, {len(drawn)} configurations of original.toml x 2 folds"
-    table = ratio_table(title, "", "models judged", "CPU s", "models per CPU s", "ratio")
+    table = ratio_table(title, "", "models scored", "CPU s", "models per CPU s", "ratio")
     rows = (
         ("the plain way", sum(map(len, places)), plain.cpu_seconds),
         ("ours, datasets built", sum(points), trained.cpu_seconds),

@@ -1,9 +1,9 @@
 """Does the report call noise luck and signal skill: the verdict on the winner of 300 trials, market by market.
 
-``python -m benchmarks.luck`` invents markets of noise and markets of strong signal, each of its own seed, mines each
-with LightGBM through the miner's own functions, and judges the studies. A market is narrow, 120 stocks an era in place
-of the default's 500, so that a study takes seconds; the strong signal pays ten times what the default's does, so that
-it shows in so few stocks. Eras, folds and targets are the default's: 52 weekly eras each of validation and of test,
+``python -m benchmarks.luck`` makes synthetic markets of noise and of strong signal, each of its own seed, mines each
+with LightGBM through the miner's own functions, and evaluates the studies. A market is narrow, 120 stocks an era in
+place of the default's 500, so that a study takes seconds; the strong signal pays ten times what the default's does, so
+that it shows in so few stocks. Eras, folds and targets are the default's: 52 weekly eras each of validation and test,
 targets of 60 days.
 """
 
@@ -33,7 +33,7 @@ from signal_miner.experiment.grid import Draws
 from signal_miner.experiment.parameters import max_bin_of
 from signal_miner.experiment.plan import Plan, make_plan
 from signal_miner.experiment.schema import parse_experiment
-from signal_miner.overfitting.verdict import judge
+from signal_miner.overfitting.verdict import evaluate
 from signal_miner.scoring.scorer import Scorer
 from signal_miner.scoring.series import sharpe
 from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
@@ -119,7 +119,7 @@ def plan_over(data: Path) -> Plan:
 
 
 def assembled(plan: Plan, curves: list[Curve], benchmark: NDArray[np.float64]) -> StudyScores:
-    """Put a study together as the report reads it: trials by validation Sharpe, best first; BMC is not judged."""
+    """Put a study together as the report reads it: trials by validation Sharpe, best first; BMC is not used."""
     folds = plan.scored_folds
     numbers = np.concatenate([np.full(len(fold.validation_eras), fold.number) for fold in folds])
     drawn = np.stack([each[:, -1] for each in curves], axis=1)
@@ -147,21 +147,21 @@ def assembled(plan: Plan, curves: list[Curve], benchmark: NDArray[np.float64]) -
 
 
 def winner(signal: float, seed: int, trials: int) -> Winner:
-    """Mine a market and judge its best trial."""
-    done = measured(lambda: judge(study_scores(seed, signal, trials), leaders=1))
-    judgement = done.result
-    best = judgement.leaders[0]
+    """Mine a market and evaluate its best trial."""
+    done = measured(lambda: evaluate(study_scores(seed, signal, trials), leaders=1))
+    evaluation = done.result
+    best = evaluation.leaders[0]
     return Winner(
         signal,
         seed,
         str(best.verdict),
         best.deflated_sharpe,
-        judgement.deflation.expected_best_sharpe,
+        evaluation.deflation.expected_best_sharpe,
         best.sharpe[VALIDATION].value,
         best.sharpe[TEST].value,
-        judgement.overfitting.probability if judgement.overfitting else np.nan,
-        judgement.superiority.p_consistent if judgement.superiority else np.nan,
-        judgement.relation.strength,
+        evaluation.overfitting.probability if evaluation.overfitting else np.nan,
+        evaluation.superiority.p_consistent if evaluation.superiority else np.nan,
+        evaluation.relation.strength,
         done.cpu_seconds,
     )
 

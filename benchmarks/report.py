@@ -90,7 +90,7 @@ def write(directory: Path, given: argparse.Namespace) -> None:
             tracker.log_trial(
                 None if number < 0 else number, params, trial_metrics(result, corr), Path(scratch), time.time()
             )
-    tracker.end_study(run_id, "FINISHED", {"trials/finished": given.trials}, "Invented.")
+    tracker.end_study(run_id, "FINISHED", {"trials/finished": given.trials}, "Synthetic.")
 
 
 def _record(folds: list[Fold], trials: int) -> StudyRecord:
@@ -122,7 +122,7 @@ def _record(folds: list[Fold], trials: int) -> StudyRecord:
         "holdout_eras": [],
         "era_labels": {str(era): f"{era:04d}" for era in range(1, folds[-1].validation_eras[-1] + 1)},
     }
-    return StudyRecord(STUDY, "0" * 64, {"data": "invented"}, "", plan, "invented", "0" * 16, "", {})
+    return StudyRecord(STUDY, "0" * 64, {"data": "synthetic"}, "", plan, "synthetic", "0" * 16, "", {})
 
 
 def report(directory: Path) -> None:

@@ -17,12 +17,22 @@ from signal_miner.ensemble.members import Ensemble
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.tracking.artifact_cache import ArtifactCache
 from signal_miner.tracking.artifacts import PREDICTIONS, read_predictions
-from signal_miner.tracking.comparison_view import RUN_COLOR, order, run_color
+from signal_miner.tracking.comparison_view import order, run_color
 from signal_miner.tracking.notes import scores_note
 from signal_miner.tracking.records import trial_name
 from signal_miner.tracking.run_store import FAILED, FINISHED, reports_store_errors
-from signal_miner.tracking.store import NOTE
-from signal_miner.tracking.tags import CONFIG_HASH, ENSEMBLE_KIND, KIND, MEMBERS, ORDER, REFIT_TAG, STUDY
+from signal_miner.tracking.tags import (
+    CONFIG_HASH,
+    ENSEMBLE_KIND,
+    KIND,
+    MEMBERS,
+    NOTE,
+    ORDER,
+    REFIT_TAG,
+    RUN_COLOR,
+    STUDY,
+    beats_benchmark_tags,
+)
 from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.next_command import next_command
 from signal_miner.utils.redaction import reason_of
@@ -89,8 +99,7 @@ class EnsembleRuns(ArtifactCache):
             MEMBERS: ",".join(member.run_id for member in ensemble.members),
             NOTE: f"{scores_note(metrics)}\n\n{members_note}",
         }
-        tags |= {f"beats_benchmark.{part}": str(beats).lower() for part, beats in metrics.beats_benchmark.items()}
-        run_id = self._create(experiment_id, name, tags)
+        run_id = self._create(experiment_id, name, tags | beats_benchmark_tags(metrics.beats_benchmark))
         try:
             self._write(run_id, params, metrics)
             self._client.log_text(run_id, ensemble.to_json(), ENSEMBLE)

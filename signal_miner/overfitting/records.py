@@ -139,7 +139,7 @@ class Deflation:
 
 
 @dataclass(frozen=True)
-class ModelJudgement:
+class ModelEvaluation:
     """The verdict on a trial, and the numbers behind it.
 
     Attributes
@@ -161,12 +161,12 @@ class ModelJudgement:
 
 
 @dataclass(frozen=True, eq=False)
-class Judgement:
+class StudyEvaluation:
     """All that is concluded of a study.
 
     Attributes
     ----------
-    leaders : tuple of ModelJudgement
+    leaders : tuple of ModelEvaluation
         The first trials by validation Sharpe, best first.
     overfitting : Overfitting or None
         None where the eras are too few for blocks longer than the targets' overlap, or there is one trial.
@@ -174,7 +174,7 @@ class Judgement:
         None where no trial is defined in all validation eras.
     """
 
-    leaders: tuple[ModelJudgement, ...]
+    leaders: tuple[ModelEvaluation, ...]
     deflation: Deflation
     relation: Relation
     overfitting: Overfitting | None

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from signal_miner.overfitting.bootstrap import sharpe_difference, sharpe_estimate
 from signal_miner.overfitting.cross_validation import probability_of_overfitting
 from signal_miner.overfitting.deflation import deflate
-from signal_miner.overfitting.records import Judgement, ModelJudgement, Verdict
+from signal_miner.overfitting.records import ModelEvaluation, StudyEvaluation, Verdict
 from signal_miner.overfitting.relation import relation
 from signal_miner.overfitting.superiority import superior_predictive_ability
 from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
@@ -43,7 +43,7 @@ SOURCES: Mapping[str, str] = MappingProxyType(
 """Where each conclusion's method was published."""
 
 
-def judge(scores: StudyScores, leaders: int = 10, seed: int = 0) -> Judgement:
+def evaluate(scores: StudyScores, leaders: int = 10, seed: int = 0) -> StudyEvaluation:
     """Evaluate a study by the scores of its eras.
 
     A leader is *skill* where its deflated Sharpe ratio is at least `SKILL_LEVEL` and its test Sharpe above 0; *luck*
@@ -60,20 +60,22 @@ def judge(scores: StudyScores, leaders: int = 10, seed: int = 0) -> Judgement:
 
     Returns
     -------
-    Judgement
+    StudyEvaluation
         The same for the same scores and seed.
     """
     deflation, deflated = deflate(scores, leaders)
-    judged = tuple(_judge_model(scores, place, float(probability), seed) for place, probability in enumerate(deflated))
+    evaluated = tuple(
+        _evaluate_model(scores, place, float(probability), seed) for place, probability in enumerate(deflated)
+    )
     validation = scores.rows(VALIDATION)
     overfitting = probability_of_overfitting(scores.corr, scores.overlap_eras)
     superiority = superior_predictive_ability(
         scores.corr[validation], scores.benchmark[validation], scores.overlap_eras, seed
     )
-    return Judgement(judged, deflation, relation(scores, seed), overfitting, superiority)
+    return StudyEvaluation(evaluated, deflation, relation(scores, seed), overfitting, superiority)
 
 
-def _judge_model(scores: StudyScores, place: int, deflated: float, seed: int) -> ModelJudgement:
+def _evaluate_model(scores: StudyScores, place: int, deflated: float, seed: int) -> ModelEvaluation:
     own = scores.corr[:, place]
     estimates, over_benchmark = {}, {}
     for section in (VALIDATION, TEST):
@@ -81,7 +83,7 @@ def _judge_model(scores: StudyScores, place: int, deflated: float, seed: int) ->
         estimates[section] = sharpe_estimate(own[rows], scores.overlap_eras, seed)
         over_benchmark[section] = sharpe_difference(own[rows], scores.benchmark[rows], scores.overlap_eras, seed)
     verdict = _verdict(estimates[TEST].value, deflated)
-    return ModelJudgement(scores.names[place], scores.numbers[place], estimates, over_benchmark, deflated, verdict)
+    return ModelEvaluation(scores.names[place], scores.numbers[place], estimates, over_benchmark, deflated, verdict)
 
 
 def _verdict(test: float, deflated: float) -> Verdict:

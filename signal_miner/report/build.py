@@ -11,7 +11,7 @@ from pathlib import Path
 
 from signal_miner.errors import UserError
 from signal_miner.holdout.record import opened
-from signal_miner.overfitting.verdict import SOURCES, judge
+from signal_miner.overfitting.verdict import SOURCES, evaluate
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.page import write_report
 from signal_miner.report.runs import REPORT, ReportRuns
@@ -71,7 +71,7 @@ class SkillOrLuck:
 
 
 def skill_or_luck(study: str | StudyReference | None = None, tracking_uri: str | None = None) -> SkillOrLuck:
-    """Judge a study's best trial: how much of its score is skill, and how much luck. Writes nothing.
+    """Evaluate a study's best trial: how much of its score is skill, and how much luck. Writes nothing.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def read_contents(name: str | None, tracking_uri: str | None) -> tuple[TrackedSt
         made=datetime.now(UTC),
         plan=study.plan,
         scores=scores,
-        judgement=judge(scores, LEADERS),
+        evaluation=evaluate(scores, LEADERS),
         trials=trials,
         benchmark=study.benchmark,
         correlations=correlations,

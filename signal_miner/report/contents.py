@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from signal_miner.overfitting.records import Judgement, ModelJudgement
+from signal_miner.overfitting.records import ModelEvaluation, StudyEvaluation
 from signal_miner.scoring.study_scores import Correlations, StudyScores
 from signal_miner.tracking.records import TrackedTrial
 
@@ -42,7 +42,7 @@ class ReportContents:
     made: datetime
     plan: Mapping[str, Any]
     scores: StudyScores
-    judgement: Judgement
+    evaluation: StudyEvaluation
     trials: tuple[TrackedTrial, ...]
     benchmark: TrackedTrial
     correlations: Correlations | None
@@ -51,13 +51,13 @@ class ReportContents:
     def __post_init__(self) -> None:
         if tuple(trial.number for trial in self.trials) != self.scores.numbers:
             raise ValueError("trials and scores are not of the same models in the same order")
-        if not self.trials or not self.judgement.leaders:
+        if not self.trials or not self.evaluation.leaders:
             raise ValueError("a report needs at least one finished trial with a verdict")
 
     @property
-    def chosen(self) -> ModelJudgement:
+    def chosen(self) -> ModelEvaluation:
         """The first leader: the model that validation chooses."""
-        return self.judgement.leaders[0]
+        return self.evaluation.leaders[0]
 
     @property
     def chosen_trial(self) -> TrackedTrial:

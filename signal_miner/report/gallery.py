@@ -47,8 +47,8 @@ class PageFigure:
 
 def page_figures(contents: ReportContents) -> Iterator[PageFigure]:
     """Draw the figures one after the other, in the page's order; those that would be empty are left out."""
-    scores, judgement, chosen = contents.scores, contents.judgement, contents.chosen
-    relation, deflation, overfitting = judgement.relation, judgement.deflation, judgement.overfitting
+    scores, evaluation, chosen = contents.scores, contents.evaluation, contents.chosen
+    relation, deflation, overfitting = evaluation.relation, evaluation.deflation, evaluation.overfitting
     yield PageFigure(
         "past_vs_future",
         past_vs_future_figure(scores, relation),
@@ -67,9 +67,9 @@ def page_figures(contents: ReportContents) -> Iterator[PageFigure]:
     )
     yield PageFigure(
         "intervals",
-        intervals_figure(scores, judgement.leaders),
+        intervals_figure(scores, evaluation.leaders),
         "Where an interval on the right crosses the orange line, the model may be no better than the benchmark.",
-        f"Sharpe of the first {len(judgement.leaders)} trials with {INTERVAL_LEVEL:.0%} intervals, in validation and "
+        f"Sharpe of the first {len(evaluation.leaders)} trials with {INTERVAL_LEVEL:.0%} intervals, in validation and "
         f"test; the first is {chosen.name}, {interval_text(chosen.sharpe['validation'])} in validation.",
     )
     if contents.correlations is not None:

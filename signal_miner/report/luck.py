@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from signal_miner.overfitting.records import INTERVAL_LEVEL, Deflation, Estimate, ModelJudgement, Overfitting, Verdict
+from signal_miner.overfitting.records import INTERVAL_LEVEL, Deflation, Estimate, ModelEvaluation, Overfitting, Verdict
 from signal_miner.report.measures import benchmark_sharpe, trial_sharpe
 from signal_miner.report.style import (
     BENCHMARK,
@@ -46,14 +46,14 @@ def luck_figure(scores: StudyScores, deflation: Deflation, overfitting: Overfitt
 
 
 @drawing()
-def intervals_figure(scores: StudyScores, leaders: Sequence[ModelJudgement]) -> Figure:
+def intervals_figure(scores: StudyScores, leaders: Sequence[ModelEvaluation]) -> Figure:
     """Draw the leaders' Sharpe, and its difference to the benchmark's, with intervals and verdicts.
 
     Parameters
     ----------
     scores : StudyScores
         For the benchmark's Sharpe.
-    leaders : sequence of ModelJudgement
+    leaders : sequence of ModelEvaluation
         Best first.
     """
     figure = new_figure(1.8 + 0.46 * len(leaders), f"Leaders' Sharpe, with {INTERVAL_LEVEL:.0%} intervals")

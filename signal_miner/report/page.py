@@ -12,7 +12,7 @@ from markupsafe import Markup
 from signal_miner.overfitting.records import FEWEST_TRIALS, STRONG
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.gallery import page_figures
-from signal_miner.report.sentences import judgement_notes, relation_sentence, verdict_sentence
+from signal_miner.report.sentences import evaluation_notes, relation_sentence, verdict_sentence
 from signal_miner.report.style import THEME, png, svg
 from signal_miner.report.summary import headline, others_text, relation_facts, summary_lines, uniqueness_sentence
 from signal_miner.report.tables import SECTIONS, column_heads, findings, leaderboard_rows
@@ -79,13 +79,13 @@ def render_page(
     return _template().render(
         contents=contents,
         chosen=contents.chosen,
-        judgement=contents.judgement,
-        notes=judgement_notes(contents.scores, contents.judgement),
+        evaluation=contents.evaluation,
+        notes=evaluation_notes(contents.scores, contents.evaluation),
         verdict_sentence=verdict_sentence,
         headline=headline(contents),
         lines=summary_lines(contents),
         uniqueness=uniqueness_sentence(contents),
-        relation_sentence=relation_sentence(contents.judgement.relation),
+        relation_sentence=relation_sentence(contents.evaluation.relation),
         relation_facts=relation_facts(contents),
         rows=leaderboard_rows(contents),
         findings=found,

@@ -7,17 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from signal_miner.overfitting.deflation import deflate
-from signal_miner.overfitting.records import Judgement
+from signal_miner.overfitting.records import StudyEvaluation
 from signal_miner.report.contents import ReportContents
 from signal_miner.tracking.run_store import RunStore, reports_store_errors
-from signal_miner.tracking.store import NOTE
-from signal_miner.tracking.tags import VERDICT
+from signal_miner.tracking.tags import NOTE, VERDICT
 
 REPORT = "report"
 """Artifact folder of the study's run: the page and its figures."""
 
 DEFLATED_SHARPE = "luck/deflated_sharpe"
-"""Metric of a leader: see `overfitting.records.ModelJudgement`."""
+"""Metric of a leader: see `overfitting.records.ModelEvaluation`."""
 
 
 class ReportRuns(RunStore):
@@ -38,14 +37,14 @@ class ReportRuns(RunStore):
         """
         for file in files:
             self._client.log_artifact(run_id, str(file), REPORT)
-        self._write(run_id, {}, study_metrics(contents.judgement))
+        self._write(run_id, {}, study_metrics(contents.evaluation))
         note = "\n".join(f"- {line}" for line in lines)
         self._set_tags(run_id, {VERDICT: contents.chosen.verdict, NOTE: note})
-        for leader, trial in zip(contents.judgement.leaders, contents.trials, strict=False):
+        for leader, trial in zip(contents.evaluation.leaders, contents.trials, strict=False):
             self._write(trial.run_id, {}, _leader_metrics(leader.deflated_sharpe))
             self._set_tags(trial.run_id, {VERDICT: leader.verdict})
         # Leaders of earlier reports, before others were mined that are better.
-        n_leaders = len(contents.judgement.leaders)
+        n_leaders = len(contents.evaluation.leaders)
         former = [place for place, trial in enumerate(contents.trials) if DEFLATED_SHARPE in trial.metrics]
         former = [place for place in former if place >= n_leaders]
         if former:
@@ -57,9 +56,9 @@ class ReportRuns(RunStore):
                     self._client.delete_tag(run_id, VERDICT)
 
 
-def study_metrics(judgement: Judgement) -> dict[str, float]:
-    """Return the numbers of a judgement as metrics of the study's run; NaN for what is not defined."""
-    chosen, deflation, relation = judgement.leaders[0], judgement.deflation, judgement.relation
+def study_metrics(evaluation: StudyEvaluation) -> dict[str, float]:
+    """Return the numbers of a evaluation as metrics of the study's run; NaN for what is not defined."""
+    chosen, deflation, relation = evaluation.leaders[0], evaluation.deflation, evaluation.relation
     values: dict[str, float] = {
         DEFLATED_SHARPE: chosen.deflated_sharpe,
         "luck/expected_best_sharpe": deflation.expected_best_sharpe,
@@ -72,10 +71,10 @@ def study_metrics(judgement: Judgement) -> dict[str, float]:
     }
     for section, estimate in chosen.sharpe.items():
         values[f"luck/{section}_sharpe_low"], values[f"luck/{section}_sharpe_high"] = estimate.low, estimate.high
-    if judgement.overfitting is not None:
-        values["luck/probability_of_overfitting"] = judgement.overfitting.probability
-    if judgement.superiority is not None:
-        values["luck/superiority_p_value"] = judgement.superiority.p_consistent
+    if evaluation.overfitting is not None:
+        values["luck/probability_of_overfitting"] = evaluation.overfitting.probability
+    if evaluation.superiority is not None:
+        values["luck/superiority_p_value"] = evaluation.superiority.p_consistent
     return values  # NaN too, or the values of an earlier report would remain
 
 

@@ -19,11 +19,11 @@ from signal_miner.overfitting.records import (
     STRONG,
     Deflation,
     Estimate,
-    Judgement,
-    ModelJudgement,
+    ModelEvaluation,
     Overfitting,
     Relation,
     Strength,
+    StudyEvaluation,
     Superiority,
     Verdict,
 )
@@ -220,7 +220,7 @@ def deflation_sentence(found: Deflation) -> str:
     return f"The study tried {tries}, worth about {found.effective_trials:,.0f} independent ones: {luck}{reached}."
 
 
-def verdict_sentence(leader: ModelJudgement, deflation: Deflation) -> str:
+def verdict_sentence(leader: ModelEvaluation, deflation: Deflation) -> str:
     """Return why a model's verdict is skill, unclear or luck."""
     validation, test, deflated = leader.sharpe[VALIDATION].value, leader.sharpe[TEST].value, leader.deflated_sharpe
     if not math.isfinite(deflated):
@@ -241,13 +241,13 @@ def verdict_sentence(leader: ModelJudgement, deflation: Deflation) -> str:
     return f"{own} {expected} ({figures}), and in test it is {number_text(test)}."
 
 
-def judgement_notes(scores: StudyScores, judgement: Judgement) -> tuple[str, ...]:
+def evaluation_notes(scores: StudyScores, evaluation: StudyEvaluation) -> tuple[str, ...]:
     """Return what limits the conclusions, such as too few eras, one sentence each."""
     notes = []
-    deflation, overfitting = judgement.deflation, judgement.overfitting
+    deflation, overfitting = evaluation.deflation, evaluation.overfitting
     n_trials, n_validation = len(scores.names), int(scores.rows(VALIDATION).sum())
     if n_trials == 0:
-        notes.append("No trial has finished, so there is nothing to judge.")
+        notes.append("No trial has finished, so there is nothing to evaluate.")
     elif n_trials == 1:
         notes.append("There is one trial: nothing was chosen among, so only its checkpoints deflate its Sharpe.")
     if n_validation == 0:
@@ -264,7 +264,7 @@ def judgement_notes(scores: StudyScores, judgement: Judgement) -> tuple[str, ...
         )
     elif overfitting is not None and overfitting.n_splits < FEW_SPLITS:
         notes.append(f"The probability of overfitting is coarse: {overfitting.n_splits} splits, as the eras are few.")
-    if n_trials and n_validation and judgement.superiority is None:
+    if n_trials and n_validation and evaluation.superiority is None:
         notes.append("No trial differs from the benchmark over enough defined validation eras to be tested against it.")
     undefined = int(np.isnan(scores.corr).any(axis=0).sum())
     if undefined:

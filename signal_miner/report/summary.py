@@ -74,12 +74,12 @@ def _chosen(contents: ReportContents) -> str:
     return (
         f"Chosen by validation Sharpe: {chosen.name}, Sharpe {past} in validation and {future} in test. "
         f"Verdict: {chosen.verdict}. "
-        f"{verdict_sentence(chosen, contents.judgement.deflation)}{f' I{below[1:]}.' if below else ''}"
+        f"{verdict_sentence(chosen, contents.evaluation.deflation)}{f' I{below[1:]}.' if below else ''}"
     )
 
 
 def _relation(contents: ReportContents) -> str:
-    relation = contents.judgement.relation
+    relation = contents.evaluation.relation
     if not math.isfinite(relation.rank_correlation.value):
         return f"Past against future: {relation.strength} relation. {relation_sentence(relation)}"
     return (
@@ -89,7 +89,7 @@ def _relation(contents: ReportContents) -> str:
 
 
 def _overfitting(contents: ReportContents) -> str:
-    found = contents.judgement.overfitting
+    found = contents.evaluation.overfitting
     if found is None:
         return "Overfitting: its probability (PBO) is not estimated."
     return (
@@ -99,7 +99,7 @@ def _overfitting(contents: ReportContents) -> str:
 
 
 def _benchmark(contents: ReportContents) -> str:
-    superiority, chosen = contents.judgement.superiority, contents.chosen
+    superiority, chosen = contents.evaluation.superiority, contents.chosen
     test = (
         "the test of superior ability was not possible"
         if superiority is None
@@ -121,7 +121,7 @@ def uniqueness_sentence(contents: ReportContents) -> str:
     closest = closest_leader(contents)
     if closest is None:
         return f"{line}."
-    n_leaders = len(contents.judgement.leaders)
+    n_leaders = len(contents.evaluation.leaders)
     count = _COUNTS.get(n_leaders, str(n_leaders))
     other = f"the most similar of the {count} leaders" if n_leaders > 2 else "the other leader"
     return f"{line}; {other} is {closest[0]}, at {number_text(closest[1])}."
@@ -129,7 +129,7 @@ def uniqueness_sentence(contents: ReportContents) -> str:
 
 def relation_facts(contents: ReportContents) -> dict[str, str]:
     """Return the numbers of past against future, by name."""
-    relation = contents.judgement.relation
+    relation = contents.evaluation.relation
     return {
         "Relation": relation.strength,
         "Rank correlation": interval_text(relation.rank_correlation),

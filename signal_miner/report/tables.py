@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from signal_miner.overfitting.records import INTERVAL_LEVEL, Estimate, ModelJudgement
+from signal_miner.overfitting.records import INTERVAL_LEVEL, Estimate, ModelEvaluation
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.sentences import deflation_sentence, overfitting_sentence, superiority_sentence
 from signal_miner.scoring.columns import Column
@@ -59,7 +59,7 @@ class Finding:
 def leaderboard_rows(contents: ReportContents, top: int = 15) -> tuple[Row, ...]:
     """Return the first trials by validation Sharpe, with the benchmark in its place or, if it is further down, last."""
     board = make_leaderboard(contents.trials, contents.benchmark)
-    verdicts = {leader.number: leader for leader in contents.judgement.leaders}
+    verdicts = {leader.number: leader for leader in contents.evaluation.leaders}
     trials = [place for place in board.places if place.trial.number is not None][:top]
     benchmark = next(place for place in board.places if place.trial.number is None)
     places = sorted([*trials, benchmark], key=lambda place: place.rank)
@@ -80,8 +80,8 @@ def findings(contents: ReportContents, sources: Mapping[str, str]) -> tuple[Find
     sources : mapping of str to str
         Of ``deflation``, ``overfitting``, ``superiority`` and ``bootstrap``.
     """
-    judgement, chosen = contents.judgement, contents.chosen
-    deflation, overfitting, superiority = judgement.deflation, judgement.overfitting, judgement.superiority
+    evaluation, chosen = contents.evaluation, contents.chosen
+    deflation, overfitting, superiority = evaluation.deflation, evaluation.overfitting, evaluation.superiority
     n_eras = int(contents.scores.rows(VALIDATION).sum())
     found = [
         Finding(
@@ -138,7 +138,7 @@ def _range(estimate: Estimate) -> str:
     return "not known" if UNKNOWN in (low, high) else f"{low} to {high}"
 
 
-def _row(place: RankedTrial, leaders: Mapping[int, ModelJudgement]) -> Row:
+def _row(place: RankedTrial, leaders: Mapping[int, ModelEvaluation]) -> Row:
     trial = place.trial
     metrics, is_benchmark = trial.metrics, trial.number is None
     beats, held = (bool(trial.beats_benchmark.get(section)) for section in (VALIDATION, TEST))

@@ -18,15 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from signal_miner.tracking.tags import BENCHMARK_KIND, ENSEMBLE_KIND, KIND, ORDER, STUDY, STUDY_KIND
+from signal_miner.tracking.tags import BENCHMARK_KIND, ENSEMBLE_KIND, KIND, ORDER, SHARED_VIEW, STUDY, STUDY_KIND
 
-TAG_PREFIX = "mlflow.sharedViewState."
 LONGEST_TAG = 20_000
-EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Experiment tag: the UI opens on the runs, in its model training mode, in place of an empty GenAI page."""
-
-RUN_COLOR = "mlflow.runColor"
-"""Run tag: colour of the run in the table and in every chart."""
 
 COLORS = {
     "benchmark": "#FF7F0E",
@@ -110,7 +104,7 @@ def shared_view(
     if len(value) > LONGEST_TAG:
         raise ValueError(f"view has {len(value)} characters; MLflow takes {LONGEST_TAG}")
     query = urlencode({"workflowType": "machine_learning", "viewStateShareKey": ident, "compareRunsMode": "CHART"})
-    return SharedView(TAG_PREFIX + ident, value, f"/#/experiments/{experiment_id}/runs?{query}")
+    return SharedView(SHARED_VIEW + ident, value, f"/#/experiments/{experiment_id}/runs?{query}")
 
 
 def _state(study: str, metric_names: list[str], grid_params: list[str]) -> dict[str, Any]:

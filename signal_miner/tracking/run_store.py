@@ -13,7 +13,7 @@ from mlflow.entities import Metric, Param, Run, RunStatus, RunTag
 from signal_miner.engine.metrics import RunMetrics
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.tracking.store import LONGEST_VALUE, Store, store_errors
-from signal_miner.tracking.tags import BENCHMARK_KIND, KIND, NUMBER, STUDY, TRIAL_KIND
+from signal_miner.tracking.tags import BENCHMARK_KIND, KIND, NUMBER, STUDY, TRIAL_KIND, beats_benchmark_of
 
 PLAN = "plan.json"
 """Artifact of the study's run: settings, features, targets, eras of each fold, as they were mined."""
@@ -31,7 +31,7 @@ _BATCH_METRICS, _BATCH_PARAMS = 900, 100
 
 
 def reports_store_errors(method: Callable[P, T]) -> Callable[P, T]:
-    """Tell, in one line, a store that stops answering inside a method of a `RunStore`."""
+    """Raise `StoreError`, of one line, where the store fails inside a method of a `RunStore`."""
 
     @functools.wraps(method)
     def reporting(*arguments: P.args, **options: P.kwargs) -> T:
@@ -47,12 +47,12 @@ class RunStore(Store):
 
     @reports_store_errors
     def download(self, run_id: str, artifact: str, directory: Path) -> Path:
-        """Fetch an artifact into a directory and return its path."""
+        """Download an artifact into a directory and return its path."""
         return Path(self._client.download_artifacts(run_id, artifact, str(directory)))
 
     @reports_store_errors
     def delete(self, run_id: str) -> None:
-        """Delete a run."""
+        """Mark a run as deleted; MLflow can restore it."""
         self._client.delete_run(run_id)
 
     def _create(self, experiment_id: str, name: str, tags: Mapping[str, str], started: float | None = None) -> str:
@@ -117,7 +117,6 @@ class RunStore(Store):
 
 
 def _tracked(run: Run) -> TrackedTrial:
-    """Return a trial's or benchmark's run as it is read by other rooms."""
     tags = run.data.tags
     return TrackedTrial(
         run_id=run.info.run_id,
@@ -126,6 +125,6 @@ def _tracked(run: Run) -> TrackedTrial:
         status=run.info.status,
         params=dict(run.data.params),
         metrics=dict(run.data.metrics),
-        beats_benchmark={part: tags.get(f"beats_benchmark.{part}") == "true" for part in ("validation", "test")},
+        beats_benchmark=beats_benchmark_of(tags),
         artifact_uri=run.info.artifact_uri,
     )

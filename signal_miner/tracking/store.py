@@ -23,9 +23,6 @@ from signal_miner.errors import StoreError, UserError
 from signal_miner.utils.redaction import reason_of, without_passwords
 from signal_miner.utils.store_address import absolute_address, sqlite_path
 
-NOTE = "mlflow.note.content"
-"""Tag: Markdown that MLflow shows on the page of a run or a model."""
-
 LONGEST_VALUE = 5000
 """Characters of a tag, a parameter and a description that every store takes."""
 

@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from signal_miner.engine.metrics import RunMetrics
 from signal_miner.errors import UserError
-from signal_miner.tracking.comparison_view import EXPERIMENT_KIND, RUN_COLOR, order, run_color, shared_view
+from signal_miner.tracking.comparison_view import order, run_color, shared_view
 from signal_miner.tracking.notes import scores_note
 from signal_miner.tracking.records import StudyRecord, TrackedTrial, trial_name
 from signal_miner.tracking.run_store import (
@@ -26,17 +26,21 @@ from signal_miner.tracking.run_store import (
     RunStore,
     reports_store_errors,
 )
-from signal_miner.tracking.store import LONGEST_VALUE, NOTE
+from signal_miner.tracking.store import LONGEST_VALUE
 from signal_miner.tracking.tags import (
     BENCHMARK_KIND,
     CONFIG_HASH,
     ERROR,
+    EXPERIMENT_KIND,
     KIND,
+    NOTE,
     NUMBER,
     ORDER,
+    RUN_COLOR,
     STUDY,
     STUDY_KIND,
     TRIAL_KIND,
+    beats_benchmark_tags,
 )
 
 
@@ -157,8 +161,8 @@ class Tracker(RunStore):
         -------
         TrackedTrial
         """
-        tags = {f"beats_benchmark.{part}": str(beats).lower() for part, beats in metrics.beats_benchmark.items()}
         kind = _kind(number)
+        tags = beats_benchmark_tags(metrics.beats_benchmark)
         tags |= _appearance(kind, metrics.beats_benchmark, metrics.values.get("validation/sharpe"))
         run_id = self._create_trial(number, tags | {NOTE: scores_note(metrics)}, started)
         texts = {key: str(value) for key, value in params.items()}

@@ -1,6 +1,22 @@
-"""Names of the tags that MLflow's runs carry."""
+"""Names of the tags of MLflow's runs, experiments and models: the project's own, and MLflow's that it writes."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+
+from signal_miner.scoring.study_scores import TEST, VALIDATION
+
+NOTE = "mlflow.note.content"
+"""Markdown that MLflow shows on the page of a run or a model."""
+
+RUN_COLOR = "mlflow.runColor"
+"""Colour of the run in the table and in every chart."""
+
+EXPERIMENT_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Experiment tag: the UI opens on the runs, in its model training mode, in place of an empty GenAI page."""
+
+SHARED_VIEW = "mlflow.sharedViewState."
+"""Beginning of the experiment tags that hold saved views."""
 
 KIND = "signal_miner.kind"
 """`STUDY_KIND`, `BENCHMARK_KIND`, `TRIAL_KIND`, `ENSEMBLE_KIND` or `SUBMISSION_KIND`."""
@@ -46,3 +62,15 @@ MEMBERS = "signal_miner.members"
 
 REFIT_TAG = "signal_miner.refit."
 """Start of the tags with the SHA-256 of a refitted member; the name of its file follows."""
+
+_BEATS_BENCHMARK = "beats_benchmark."  # then the section; ``true`` or ``false``
+
+
+def beats_benchmark_tags(beats_benchmark: Mapping[str, bool]) -> dict[str, str]:
+    """Return the tags that say in which sections a model beats the benchmark."""
+    return {f"{_BEATS_BENCHMARK}{section}": str(beats).lower() for section, beats in beats_benchmark.items()}
+
+
+def beats_benchmark_of(tags: Mapping[str, str]) -> dict[str, bool]:
+    """Return whether a run's tags say that it beats the benchmark in validation and in test; False if not tagged."""
+    return {section: tags.get(f"{_BEATS_BENCHMARK}{section}") == "true" for section in (VALIDATION, TEST)}

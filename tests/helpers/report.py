@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from signal_miner.overfitting.records import (
     Deflation,
     Estimate,
-    Judgement,
-    ModelJudgement,
+    ModelEvaluation,
     Overfitting,
     Relation,
     Strength,
+    StudyEvaluation,
     Superiority,
     Verdict,
 )
@@ -108,7 +108,7 @@ def make_contents(
         made=datetime(2026, 11, 24, 9, 30, tzinfo=UTC),
         plan=_plan(study, eras, n_folds, n_eras, purge, holdout_eras),
         scores=scores,
-        judgement=_judgement(scores, min(n_leaders, n_trials), random),
+        evaluation=_evaluation(scores, min(n_leaders, n_trials), random),
         trials=trials,
         benchmark=tracked_benchmark,
         correlations=_correlations(scores, min(n_leaders, n_trials), random),
@@ -119,9 +119,9 @@ def make_contents(
 def bare(contents: ReportContents) -> ReportContents:
     """Return the same without the optional parts, with one configuration for all trials."""
     params = dict(contents.trials[0].params)
-    nothing = replace(contents.judgement, overfitting=None, superiority=None)
+    nothing = replace(contents.evaluation, overfitting=None, superiority=None)
     trials = tuple(replace(trial, params=params) for trial in contents.trials)
-    return replace(contents, correlations=None, judgement=nothing, trials=trials)
+    return replace(contents, correlations=None, evaluation=nothing, trials=trials)
 
 
 def undefined(contents: ReportContents) -> ReportContents:
@@ -134,10 +134,10 @@ def undefined(contents: ReportContents) -> ReportContents:
     both = {VALIDATION: none, TEST: none}
     leaders = tuple(
         replace(leader, sharpe=both, sharpe_over_benchmark=both, deflated_sharpe=np.nan)
-        for leader in contents.judgement.leaders
+        for leader in contents.evaluation.leaders
     )
-    judgement = replace(
-        contents.judgement,
+    evaluation = replace(
+        contents.evaluation,
         leaders=leaders,
         relation=Relation(np.nan, np.nan, none, 0, Strength.NO),
         deflation=Deflation(1, np.nan, np.nan, np.nan, np.nan, False, np.nan),
@@ -145,7 +145,7 @@ def undefined(contents: ReportContents) -> ReportContents:
     return replace(
         contents,
         scores=replace(scores, corr=corr, candidates=candidates, benchmark=np.full(len(scores.eras), np.nan)),
-        judgement=judgement,
+        evaluation=evaluation,
         trials=tuple(replace(trial, metrics={}) for trial in contents.trials),
         benchmark=replace(contents.benchmark, metrics={}),
     )
@@ -202,7 +202,7 @@ def _metrics(
     return [{name: float(column[place]) for name, column in columns.items()} for place in range(corr.shape[1])]
 
 
-def _judgement(scores: StudyScores, n_leaders: int, random: np.random.Generator) -> Judgement:
+def _evaluation(scores: StudyScores, n_leaders: int, random: np.random.Generator) -> StudyEvaluation:
     past, future = (sharpe(scores.corr[scores.rows(section)]) for section in (VALIDATION, TEST))
     reference = {section: float(sharpe(scores.benchmark[scores.rows(section)])) for section in (VALIDATION, TEST)}
     fitted = len(past) > 1 and np.isfinite(past).all()
@@ -221,7 +221,7 @@ def _judgement(scores: StudyScores, n_leaders: int, random: np.random.Generator)
         }
         verdict = tuple(Verdict)[min(place, 2) if place < 4 else place % 3]
         leaders.append(
-            ModelJudgement(
+            ModelEvaluation(
                 scores.names[place],
                 scores.numbers[place],
                 own,
@@ -233,7 +233,7 @@ def _judgement(scores: StudyScores, n_leaders: int, random: np.random.Generator)
     logits = np.log(np.clip(random.beta(2.6, 2.1, 924), 0.01, 0.99))
     logits = logits - np.log1p(-np.exp(logits))
     probability = float((logits <= 0).mean())
-    return Judgement(
+    return StudyEvaluation(
         leaders=tuple(leaders),
         deflation=Deflation(
             n_candidates=len(scores.candidate_trial),

@@ -60,7 +60,7 @@ def test_noise_is_one_half_and_lasting_skill_near_zero():
     assert "120 validation and test eras" in overfitting_sentence(found)
 
 
-def test_few_splits_are_judged_mildly():
+def test_few_splits_are_described_mildly():
     columns = np.random.default_rng(0).standard_normal((64, 6))
     equal = columns - columns.mean(axis=0)  # whoever is better in one half is worse in the other
     few, many = (probability_of_overfitting(equal, 0, n_blocks) for n_blocks in (4, 8))

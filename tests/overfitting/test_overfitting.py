@@ -1,4 +1,4 @@
-"""A study judged: noise is luck, planted skill is skill, and what cannot be told is said."""
+"""A study evaluated: noise is luck, planted skill is skill, and what cannot be decided is unclear."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from signal_miner.overfitting.records import Estimate, Relation, Strength, Verdict
 from signal_miner.overfitting.relation import relation
-from signal_miner.overfitting.verdict import SOURCES, judge
+from signal_miner.overfitting.verdict import SOURCES, evaluate
 from signal_miner.report.sentences import (
     deflation_sentence,
-    judgement_notes,
+    evaluation_notes,
     relation_meaning,
     relation_sentence,
     verdict_sentence,
@@ -75,19 +75,19 @@ def first(scores, count):
 
 
 def test_the_best_of_noise_is_hardly_ever_skill():
-    judged = [judge(study(seed), leaders=1) for seed in range(20)]
-    verdicts = [each.leaders[0].verdict for each in judged]
+    evaluated = [evaluate(study(seed), leaders=1) for seed in range(20)]
+    verdicts = [each.leaders[0].verdict for each in evaluated]
     assert verdicts.count(Verdict.SKILL) <= 1
     assert verdicts.count(Verdict.LUCK) >= 10
-    assert 0.35 <= np.mean([each.overfitting.probability for each in judged]) <= 0.65
-    assert [each.relation.strength for each in judged].count("no") >= 15
+    assert 0.35 <= np.mean([each.overfitting.probability for each in evaluated]) <= 0.65
+    assert [each.relation.strength for each in evaluated].count("no") >= 15
 
 
 def test_planted_skill_is_skill():
-    judged = [judge(study(seed, skill=2.5, spread=0.5), leaders=3) for seed in range(6)]
-    assert [each.leaders[0].verdict for each in judged].count(Verdict.SKILL) >= 5
-    assert np.mean([each.overfitting.probability for each in judged]) < 0.3
-    for each in judged:
+    evaluated = [evaluate(study(seed, skill=2.5, spread=0.5), leaders=3) for seed in range(6)]
+    assert [each.leaders[0].verdict for each in evaluated].count(Verdict.SKILL) >= 5
+    assert np.mean([each.overfitting.probability for each in evaluated]) < 0.3
+    for each in evaluated:
         best = each.leaders[0]
         assert best.sharpe[VALIDATION].value > each.deflation.expected_best_sharpe
         assert best.sharpe_over_benchmark[TEST].low > 0
@@ -97,9 +97,9 @@ def test_planted_skill_is_skill():
 def test_verdicts_are_those_of_the_deflated_sharpe_and_the_test_sharpe():
     seen = set()
     for seed in range(8):
-        judged = judge(study(seed, skill=0.4 * (seed % 4), spread=0.3), leaders=4)
-        for best in judged.leaders:
-            sentence = verdict_sentence(best, judged.deflation)
+        evaluated = evaluate(study(seed, skill=0.4 * (seed % 4), spread=0.3), leaders=4)
+        for best in evaluated.leaders:
+            sentence = verdict_sentence(best, evaluated.deflation)
             seen.add(best.verdict)
             held = best.sharpe[TEST].value > 0
             assert (best.verdict is Verdict.SKILL) == (best.deflated_sharpe >= 0.95 and held)
@@ -114,12 +114,12 @@ def test_verdicts_are_those_of_the_deflated_sharpe_and_the_test_sharpe():
 
 
 def test_below_zero_is_written_with_a_minus_everywhere():
-    judged = judge(study(11, skill=-3.0))
-    assert verdict_sentence(judged.leaders[0], judged.deflation).startswith("Its validation Sharpe of −")
+    evaluated = evaluate(study(11, skill=-3.0))
+    assert verdict_sentence(evaluated.leaders[0], evaluated.deflation).startswith("Its validation Sharpe of −")
     words = [
-        deflation_sentence(judged.deflation),
-        relation_sentence(judged.relation),
-        *(verdict_sentence(leader, judged.deflation) for leader in judged.leaders),
+        deflation_sentence(evaluated.deflation),
+        relation_sentence(evaluated.relation),
+        *(verdict_sentence(leader, evaluated.deflation) for leader in evaluated.leaders),
     ]
     assert not any(re.search(r"-\d", text) for text in words)
 
@@ -129,7 +129,7 @@ def test_test_eras_choose_nobody():
     test = scores.rows(TEST)
     other = replace(scores, corr=scores.corr.copy(), candidates=scores.candidates.copy())
     other.corr[test], other.candidates[test] = 0.5 - scores.corr[test], 0.5 - scores.candidates[test]
-    one, two = judge(scores, leaders=5), judge(other, leaders=5)
+    one, two = evaluate(scores, leaders=5), evaluate(other, leaders=5)
     assert [best.name for best in one.leaders] == [best.name for best in two.leaders] == list(scores.names[:5])
     assert [best.deflated_sharpe for best in one.leaders] == [best.deflated_sharpe for best in two.leaders]
     assert one.deflation == two.deflation
@@ -137,15 +137,15 @@ def test_test_eras_choose_nobody():
 
 def test_more_tries_ask_for_more():
     scores = study(4)
-    assert judge(scores, leaders=0).deflation.n_candidates == 240
-    failed = judge(replace(scores, failed=20, unfinished=10), leaders=0).deflation
+    assert evaluate(scores, leaders=0).deflation.n_candidates == 240
+    failed = evaluate(replace(scores, failed=20, unfinished=10), leaders=0).deflation
     assert failed.n_candidates == 360  # a trial that did not finish counts with an average trial's checkpoints
     assert "checkpoints, and as many for trials that did not finish)" in deflation_sentence(failed)
-    assert "did not finish" not in deflation_sentence(judge(scores, leaders=0).deflation)
-    assert failed.expected_best_sharpe > judge(scores, leaders=0).deflation.expected_best_sharpe
+    assert "did not finish" not in deflation_sentence(evaluate(scores, leaders=0).deflation)
+    assert failed.expected_best_sharpe > evaluate(scores, leaders=0).deflation.expected_best_sharpe
     assert (
-        judge(first(scores, 6), leaders=0).deflation.expected_best_sharpe
-        < judge(scores, leaders=0).deflation.expected_best_sharpe
+        evaluate(first(scores, 6), leaders=0).deflation.expected_best_sharpe
+        < evaluate(scores, leaders=0).deflation.expected_best_sharpe
     )
 
 
@@ -161,7 +161,7 @@ def test_the_order_of_the_candidates_and_an_era_unknown_to_all_change_nothing(se
         candidate_trial=scores.candidate_trial[shuffle],
         candidate_trees=scores.candidate_trees[shuffle],
     )
-    one, two = judge(scores, leaders=2), judge(other, leaders=2)
+    one, two = evaluate(scores, leaders=2), evaluate(other, leaders=2)
     assert two.deflation.expected_best_sharpe == pytest.approx(one.deflation.expected_best_sharpe)
     assert [best.verdict for best in two.leaders] == [best.verdict for best in one.leaders]
     last = len(scores.eras) - 1
@@ -176,8 +176,8 @@ def test_the_order_of_the_candidates_and_an_era_unknown_to_all_change_nothing(se
             for name in ("corr", "bmc", "benchmark_corr", "candidates")
         },
     )
-    assert [best.sharpe for best in judge(extended, leaders=2).leaders] == [best.sharpe for best in one.leaders]
-    assert judge(extended, leaders=2).overfitting.logits == pytest.approx(one.overfitting.logits)
+    assert [best.sharpe for best in evaluate(extended, leaders=2).leaders] == [best.sharpe for best in one.leaders]
+    assert evaluate(extended, leaders=2).overfitting.logits == pytest.approx(one.overfitting.logits)
 
 
 def test_the_relation_over_trials():
@@ -209,37 +209,37 @@ def test_a_relation_says_its_rule(strength, low, high, said):
     assert relation_meaning(Relation(0.5, 0.1, Estimate(0.54, low, high), 60, Strength(strength))) == said
 
 
-def test_one_trial_is_judged_by_its_own_checkpoints():
+def test_one_trial_is_deflated_by_its_own_checkpoints():
     scores = first(study(6, skill=2.5), 1)
-    judged = judge(scores)
-    assert judged.leaders[0].verdict is Verdict.SKILL
-    assert judged.overfitting is None
-    assert judged.relation.strength == "no"
-    assert "There is one trial" in judgement_notes(scores, judged)[0]
+    evaluated = evaluate(scores)
+    assert evaluated.leaders[0].verdict is Verdict.SKILL
+    assert evaluated.overfitting is None
+    assert evaluated.relation.strength == "no"
+    assert "There is one trial" in evaluation_notes(scores, evaluated)[0]
 
 
 def test_no_trial_one_fold_and_few_eras_are_said():
     scores = replace(first(study(7), 0), failed=3)
-    nothing = judge(scores)
+    nothing = evaluate(scores)
     assert nothing.leaders == ()
-    assert judgement_notes(scores, nothing)[0] == "No trial has finished, so there is nothing to judge."
+    assert evaluation_notes(scores, nothing)[0] == "No trial has finished, so there is nothing to evaluate."
     scores = study(7, folds=1)
-    alone = judge(scores)
+    alone = evaluate(scores)
     assert {best.verdict for best in alone.leaders} <= {Verdict.UNCLEAR, Verdict.LUCK}
-    assert "one fold" in judgement_notes(scores, alone)[0]
+    assert "one fold" in evaluation_notes(scores, alone)[0]
     scores = study(7, n_eras=16, n_trials=12)
-    few = judge(scores)
-    notes = judgement_notes(scores, few)
+    few = evaluate(scores)
+    notes = evaluation_notes(scores, few)
     assert few.overfitting is None
     assert math.isfinite(few.leaders[0].deflated_sharpe)
     assert any("worth" in note and "the targets of 12 neighbouring eras overlap" in note for note in notes)
     assert any("too few for four blocks" in note for note in notes)
 
 
-def test_several_validation_folds_are_judged_together():
+def test_several_validation_folds_are_evaluated_together():
     scores = study(8, skill=2.5, folds=4)
     assert scores.rows(VALIDATION).sum() == 156
-    assert judge(scores, leaders=1).leaders[0].verdict is Verdict.SKILL
+    assert evaluate(scores, leaders=1).leaders[0].verdict is Verdict.SKILL
 
 
 @pytest.mark.parametrize("value", [0.02, np.nan], ids=["equal", "unknown"])
@@ -247,19 +247,19 @@ def test_scores_that_are_equal_or_unknown_are_unclear(value):
     scores = study(9, n_trials=12, n_eras=104)
     corr, candidates = scores.corr.copy(), scores.candidates.copy()
     corr[:, 0], candidates[:, :4] = value, value
-    judged = judge(replace(scores, corr=corr, candidates=candidates), leaders=2)
-    assert judged.leaders[0].verdict is Verdict.UNCLEAR
-    assert math.isnan(judged.leaders[0].deflated_sharpe)
-    assert math.isfinite(judged.leaders[1].deflated_sharpe)
+    evaluated = evaluate(replace(scores, corr=corr, candidates=candidates), leaders=2)
+    assert evaluated.leaders[0].verdict is Verdict.UNCLEAR
+    assert math.isnan(evaluated.leaders[0].deflated_sharpe)
+    assert math.isfinite(evaluated.leaders[1].deflated_sharpe)
     corr[:], candidates[:] = value, value
-    nothing = judge(replace(scores, corr=corr, candidates=candidates), leaders=2)
+    nothing = evaluate(replace(scores, corr=corr, candidates=candidates), leaders=2)
     assert {best.verdict for best in nothing.leaders} == {Verdict.UNCLEAR}
     assert nothing.overfitting is None
 
 
-def test_the_same_seed_gives_the_same_judgement():
+def test_the_same_seed_gives_the_same_evaluation():
     scores = study(10, n_trials=15)
-    one, again, other = (judge(scores, leaders=2, seed=seed).leaders for seed in (1, 1, 2))
+    one, again, other = (evaluate(scores, leaders=2, seed=seed).leaders for seed in (1, 1, 2))
     assert one == again
     assert one != other
 

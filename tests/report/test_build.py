@@ -14,10 +14,9 @@ from signal_miner.report.runs import DEFLATED_SHARPE
 from signal_miner.scoring.blending import gaussianised, mean_correlations
 from signal_miner.scoring.series import max_drawdown, sharpe
 from signal_miner.scoring.study_scores import TEST, VALIDATION, WHOLE
-from signal_miner.tracking.store import NOTE
 from signal_miner.tracking.studies import Studies
 from signal_miner.tracking.study_reader import StudyReader, finished_trials
-from signal_miner.tracking.tags import VERDICT
+from signal_miner.tracking.tags import NOTE, VERDICT
 from tests.helpers.mining import client_of, mine_here, runs_of
 from tests.helpers.study import artifact_path, command, copy_study
 
@@ -109,8 +108,8 @@ def test_leaders_of_earlier_reports_lose_their_verdict(reported: Path, monkeypat
     monkeypatch.setattr(reporting, "LEADERS", 2)
     for _ in range(2):  # the second finds what the first took away
         assert command(reported, "report") == 0
-    judged = [trial for trial in runs_of(reported) if VERDICT in trial.data.tags]
-    assert len(judged) == 2
+    evaluated = [trial for trial in runs_of(reported) if VERDICT in trial.data.tags]
+    assert len(evaluated) == 2
     assert all(DEFLATED_SHARPE in trial.data.metrics for trial in runs_of(reported) if trial.info.status == "FINISHED")
 
 

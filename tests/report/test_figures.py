@@ -36,9 +36,11 @@ from signal_miner.scoring.study_scores import TEST, VALIDATION, Correlations, St
 from tests.helpers.report import bare, make_contents, undefined
 
 FIGURES = {
-    "past_vs_future": lambda contents: past_vs_future_figure(contents.scores, contents.judgement.relation),
-    "luck": lambda contents: luck_figure(contents.scores, contents.judgement.deflation, contents.judgement.overfitting),
-    "intervals": lambda contents: intervals_figure(contents.scores, contents.judgement.leaders),
+    "past_vs_future": lambda contents: past_vs_future_figure(contents.scores, contents.evaluation.relation),
+    "luck": lambda contents: luck_figure(
+        contents.scores, contents.evaluation.deflation, contents.evaluation.overfitting
+    ),
+    "intervals": lambda contents: intervals_figure(contents.scores, contents.evaluation.leaders),
     "contribution": lambda contents: contribution_figure(contents.scores),
     "cumulative_corr": lambda contents: cumulative_corr_figure(contents.scores, contents.plan),
     "corr_by_trees": lambda contents: corr_by_trees_figure(contents.scores),
@@ -59,7 +61,7 @@ def lines(axes: Axes) -> dict[str, np.ndarray]:
 
 def test_past_vs_future_has_a_dot_for_every_trial_and_the_benchmark_a_star(contents: ReportContents) -> None:
     scores = contents.scores
-    axes = past_vs_future_figure(scores, contents.judgement.relation).axes[0]
+    axes = past_vs_future_figure(scores, contents.evaluation.relation).axes[0]
     drawn = lines(axes)
     dots = np.vstack([points for label, points in drawn.items() if "beat" in label])
     expected = np.column_stack([trial_sharpe(scores, VALIDATION), trial_sharpe(scores, TEST)])
@@ -67,7 +69,7 @@ def test_past_vs_future_has_a_dot_for_every_trial_and_the_benchmark_a_star(conte
     star = benchmark_sharpe(scores, VALIDATION), benchmark_sharpe(scores, TEST)
     np.testing.assert_allclose(drawn["benchmark"], [star])
     np.testing.assert_allclose(drawn[f"chosen: {scores.names[0]}"], expected[:1])
-    slope = contents.judgement.relation.slope
+    slope = contents.evaluation.relation.slope
     (start, end) = drawn[f"fit, slope {slope:.2f}"]
     assert (end[1] - start[1]) / (end[0] - start[0]) == pytest.approx(slope)
 
@@ -86,15 +88,15 @@ def test_a_trial_with_an_undefined_era_beats_nobody(contents: ReportContents) ->
 
 
 def test_luck_marks_what_luck_alone_gives_and_halves_the_splits_at_zero(contents: ReportContents) -> None:
-    judgement = contents.judgement
-    best, halves = luck_figure(contents.scores, judgement.deflation, judgement.overfitting).axes
+    evaluation = contents.evaluation
+    best, halves = luck_figure(contents.scores, evaluation.deflation, evaluation.overfitting).axes
     marks = {label.split(":")[0]: points[0, 0] for label, points in lines(best).items()}
-    assert marks["luck's expected best"] == judgement.deflation.expected_best_sharpe
+    assert marks["luck's expected best"] == evaluation.deflation.expected_best_sharpe
     assert marks["benchmark"] == benchmark_sharpe(contents.scores, VALIDATION)
     assert marks[f"chosen, {contents.scores.names[0]}"] == trial_sharpe(contents.scores, VALIDATION).max()
     below = sum(bar.get_height() for bar in halves.containers[0])
     above = sum(bar.get_height() for bar in halves.containers[1])
-    assert below == pytest.approx(judgement.overfitting.probability)
+    assert below == pytest.approx(evaluation.overfitting.probability)
     assert below + above == pytest.approx(1)
     assert all(bar.get_x() + bar.get_width() < 1e-9 for bar in halves.containers[0] if bar.get_height())
     halves.figure.canvas.draw()
@@ -103,12 +105,12 @@ def test_luck_marks_what_luck_alone_gives_and_halves_the_splits_at_zero(contents
 
 
 def test_luck_without_a_probability_of_overfitting_has_one_panel(contents: ReportContents) -> None:
-    assert len(luck_figure(contents.scores, contents.judgement.deflation, None).axes) == 1
+    assert len(luck_figure(contents.scores, contents.evaluation.deflation, None).axes) == 1
 
 
 def test_intervals_say_each_leaders_verdict_best_on_top(contents: ReportContents) -> None:
-    own = intervals_figure(contents.scores, contents.judgement.leaders).axes[0]
-    leaders = contents.judgement.leaders
+    own = intervals_figure(contents.scores, contents.evaluation.leaders).axes[0]
+    leaders = contents.evaluation.leaders
     assert [label.get_text() for label in own.get_yticklabels()] == [
         f"{leader.name}\n{leader.verdict}" for leader in leaders
     ]
@@ -274,7 +276,7 @@ def test_png_is_twice_the_pages_size(contents: ReportContents) -> None:
 
 
 def test_svg_follows_the_page_and_shares_no_id(contents: ReportContents) -> None:
-    figure = past_vs_future_figure(contents.scores, contents.judgement.relation)
+    figure = past_vs_future_figure(contents.scores, contents.evaluation.relation)
     first, second = svg(figure, "first", 'said "so" & <such>'), svg(figure, "second", "")
     for text in (first, second):
         assert not any(light in text for light, _ in THEME.values())
@@ -307,6 +309,6 @@ def test_names_with_dollars_are_no_formulas(contents: ReportContents) -> None:
 def test_three_thousand_dots_are_small_files() -> None:
     contents = make_contents(3000, n_eras=20, n_checkpoints=1)
     scores: StudyScores = contents.scores
-    for figure in (past_vs_future_figure(scores, contents.judgement.relation), contribution_figure(scores)):
+    for figure in (past_vs_future_figure(scores, contents.evaluation.relation), contribution_figure(scores)):
         assert len(svg(figure, "dots", "")) < 600_000
         assert len(png(figure)) < 400_000

@@ -156,8 +156,8 @@ def test_the_page_says_the_verdict_the_lines_and_the_sources(contents: ReportCon
     [(Verdict.SKILL, "looks like skill"), (Verdict.UNCLEAR, "unclear"), (Verdict.LUCK, "no better than luck")],
 )
 def test_the_headline_is_the_first_models_verdict(contents: ReportContents, verdict: Verdict, said: str) -> None:
-    leaders = (replace(contents.chosen, verdict=verdict), *contents.judgement.leaders[1:])
-    changed = replace(contents, judgement=replace(contents.judgement, leaders=leaders))
+    leaders = (replace(contents.chosen, verdict=verdict), *contents.evaluation.leaders[1:])
+    changed = replace(contents, evaluation=replace(contents.evaluation, leaders=leaders))
     assert said in headline(changed)
     assert contents.chosen.name in headline(changed).lower()
     assert f'<span class="badge {verdict}">{verdict}</span>' in render_page(changed, SOURCES, {})
@@ -174,7 +174,7 @@ def test_six_lines_say_what_was_found(contents: ReportContents) -> None:
     assert "weak relation over 80 trials" in relation
     meaning = "above 0, so validation predicted test to some extent"
     assert f"(rank correlation 0.31, 90% interval 0.02 to 0.55: {meaning})" in relation
-    assert f"{contents.judgement.overfitting.probability:.0%} of 924 splits" in overfitting
+    assert f"{contents.evaluation.overfitting.probability:.0%} of 924 splits" in overfitting
     assert "luck" not in overfitting
     assert "p = 0.048" in benchmark
     assert "the most similar of the ten leaders is trial " in uniqueness
@@ -283,7 +283,7 @@ def test_contents_that_do_not_fit_are_refused(contents: ReportContents) -> None:
     with pytest.raises(ValueError, match="not of the same models"):
         replace(contents, trials=contents.trials[::-1])
     with pytest.raises(ValueError, match="at least one finished trial"):
-        replace(contents, judgement=replace(contents.judgement, leaders=()))
+        replace(contents, evaluation=replace(contents.evaluation, leaders=()))
 
 
 def test_numbers_are_written_as_a_reader_expects() -> None:

@@ -33,7 +33,8 @@ from signal_miner.models.registry.package import (
     stamp_package,
     try_package,
 )
-from signal_miner.tracking.store import LONGEST_VALUE, NOTE, Store, store_errors
+from signal_miner.tracking.store import LONGEST_VALUE, Store, store_errors
+from signal_miner.tracking.tags import NOTE
 from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.redaction import reason_of, without_passwords
 

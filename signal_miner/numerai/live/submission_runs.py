@@ -9,8 +9,7 @@ from mlflow.entities import Run
 
 from signal_miner.models.registry import RegisteredModel
 from signal_miner.tracking.run_store import FAILED, FINISHED, RUNNING, RunStore, reports_store_errors
-from signal_miner.tracking.store import NOTE
-from signal_miner.tracking.tags import ERROR, KIND, SUBMISSION_KIND
+from signal_miner.tracking.tags import ERROR, KIND, NOTE, SUBMISSION_KIND
 from signal_miner.utils.redaction import reason_of
 
 ROUND = "signal_miner.round"
