@@ -103,10 +103,7 @@ class BinnedFolds:
     exclusive : bool, default False
         Whether the caller ensures that trials which train at the same time on one fold train on one target. Targets
         that are known in all rows then share one dataset, relabelled in turn; otherwise each has a copy.
-
-    Attributes
-    ----------
-    on_features : callable
+    on_features : callable, optional
         Called from any thread while a dataset is built: fold number, features binned so far, features in all.
 
     Notes
@@ -131,14 +128,15 @@ class BinnedFolds:
         group_bytes: int = GROUP_BYTES,
         cache: DatasetCache | None = None,
         exclusive: bool = False,
+        on_features: Callable[[int, int, int], None] = lambda _fold, _done, _total: None,
     ) -> None:
-        self.on_features: Callable[[int, int, int], None] = lambda _fold, _done, _total: None
         self._dataset = dataset
         self._seed = seed
         self._memory_bytes = available_bytes() // 2 if memory_bytes is None else memory_bytes
         self._should_stop = should_stop
         self._group_bytes = group_bytes
         self._cache = cache
+        self._on_features = on_features
         self._several_targets = len(targets) > 1
         self._shared = exclusive or not self._several_targets
         # Keys: (train eras, validation eras, max_bin), and the target too where a dataset is of one target alone.
@@ -259,7 +257,7 @@ class BinnedFolds:
         done, total = 0, sum(map(len, groups))
         for group, part in zip(groups, parts, strict=True):
             done += len(group)
-            self.on_features(fold.number, done, total)
+            self._on_features(fold.number, done, total)
             yield part
 
     def _n_rows(self, eras: tuple[int, ...]) -> int:

@@ -1,28 +1,25 @@
-"""The miner: asks the study, trains in joblib's threads, tracks each trial as it ends and tells the study."""
+"""The miner: asks the study for draws, trains them in joblib's threads, and tracks and reports each as it ends."""
 
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 
-from signal_miner.engine.memory_plan import MemoryPlan
+from signal_miner.data.folds import Fold
 from signal_miner.engine.metrics import trial_metrics
 from signal_miner.engine.trial import DRAWN, TrialResult, rescore
-from signal_miner.engine.validation_rows import fold_rows, fold_scorers
+from signal_miner.engine.validation_rows import fold_rows
 from signal_miner.errors import UserError
 from signal_miner.experiment.plan import BENCHMARK, Plan
-from signal_miner.mining.progress import BenchmarkProgress, MiningProgress
+from signal_miner.mining.observer import BenchmarkStep, Observer
 from signal_miner.mining.search import Draw, Search
-from signal_miner.mining.status import BENCHMARK as BENCHMARK_STATE
-from signal_miner.mining.status import MINING
-from signal_miner.mining.status_writer import StatusWriter
-from signal_miner.mining.training import Outcome, make_training
-from signal_miner.mining.trial_counts import TrialCounts
+from signal_miner.mining.status import TrialCounts
+from signal_miner.mining.training import OnCheckpoint, Outcome, Training
 from signal_miner.scoring.series import sharpe
 from signal_miner.tracking.artifacts import PREDICTIONS, read_predictions, write_artifacts
 from signal_miner.tracking.records import TrackedTrial
@@ -37,14 +34,12 @@ class Miner:
     Parameters
     ----------
     plan : Plan
-    memory : MemoryPlan
+    training : Training
+        Its scorers are replaced by those against the benchmark, as soon as there is one.
     tracker : Tracker
     search : Search
     stop : StopRequest
-    status_writer : StatusWriter
-        Writes the status that other processes read.
-    console : rich.console.Console
-        Where progress is shown.
+    observer : Observer
 
     Attributes
     ----------
@@ -65,12 +60,11 @@ class Miner:
     def __init__(
         self,
         plan: Plan,
-        memory: MemoryPlan,
+        training: Training,
         tracker: Tracker,
         search: Search,
         stop: StopRequest,
-        status_writer: StatusWriter,
-        console: Console,
+        observer: Observer,
     ) -> None:
         self.trials: list[TrackedTrial] = []
         self.benchmark: TrackedTrial | None = None
@@ -79,15 +73,15 @@ class Miner:
         self.last_error = ""
         self.view = ""
         self._plan = plan
+        self._training = training
         self._tracker = tracker
         self._search = search
         self._stop = stop
-        self._status_writer = status_writer
-        self._console = console
+        self._observer = observer
+        self._counts = TrialCounts(plan.experiment.trials)
+        self._counting = threading.Lock()  # draws are asked for in joblib's threads
         self._seed = plan.experiment.seed
         self._rows = fold_rows(plan)
-        self._scorers = fold_scorers(plan)
-        self._training = make_training(plan, memory, stop.is_set, self._scorers)
         self._benchmark_scores: Mapping[int, NDArray[np.float64]] = {}
 
     def run(self) -> None:
@@ -115,25 +109,19 @@ class Miner:
                 self._tell(draw.number, trial)
                 before.append(trial)
         left = max(0, self._plan.experiment.trials - len(before))
-        counts = TrialCounts.at_start(len(before) + left, before)
-        with MiningProgress(self._console, counts, self._announce, self._announce_words) as progress:
-            self._training.binned.on_features = progress.binning
-            draws = self._draws(pending, left, tracked, progress)
-            try:
-                for outcome in self._training.outcomes(draws):
-                    if outcome.result is not None or outcome.error is not None:
-                        progress.advance(self._finish(outcome))
-            except BaseException:
-                self._stop.set()  # or the trials in training would keep the process alive to their end
-                raise
+        self._counts = TrialCounts.at_start(len(before) + left, before)
+        self._observer(self._counts)
+        try:
+            for outcome in self._training.outcomes(self._draws(pending, left, tracked)):
+                if outcome.result is not None or outcome.error is not None:
+                    self._count(self._finish(outcome))
+        except BaseException:
+            self._stop.set()  # or the trials in training would keep the process alive to their end
+            raise
         self.complete = self.exhausted or len(self._search.finished()) >= self._plan.experiment.trials
 
     def _draws(
-        self,
-        pending: Sequence[Draw],
-        count: int,
-        tracked: Mapping[tuple[str, ...], TrackedTrial],
-        progress: MiningProgress,
+        self, pending: Sequence[Draw], count: int, tracked: Mapping[tuple[str, ...], TrackedTrial]
     ) -> Iterator[Draw]:
         """Yield what is to be trained: interrupted draws, then new ones, without those that are tracked already.
 
@@ -151,13 +139,12 @@ class Miner:
                 yield draw
             else:
                 self._tell(draw.number, earlier)
-                progress.advance(earlier)
+                self._count(earlier)
 
-    def _announce(self, counts: TrialCounts) -> None:
-        self._status_writer.update(state=MINING, trial_counts=counts, at="")
-
-    def _announce_words(self, words: str) -> None:
-        self._status_writer.update(at=words)
+    def _count(self, trial: TrackedTrial) -> None:
+        with self._counting:
+            self._counts = self._counts.after(trial)
+            self._observer(self._counts)
 
     def _finish(self, outcome: Outcome) -> TrackedTrial:
         """Track a trial, then tell the study."""
@@ -174,7 +161,7 @@ class Miner:
         if outcome.result is None:
             trial = self._tracker.log_failure(draw.number, params, outcome.error or "", outcome.started)
             if not self.last_error:
-                self._console.print(f"{trial.name} failed: {_last_line(outcome.error)}")
+                self._observer(f"{trial.name} failed: {_last_line(outcome.error)}")
             self.last_error = _last_line(outcome.error)
         else:
             trial = self._track(draw.number, params, outcome.result, outcome.started)
@@ -202,10 +189,7 @@ class Miner:
         if self._read_benchmark():
             return
         trees = int(self._plan.benchmark["n_estimators"])
-        self._status_writer.update(state=BENCHMARK_STATE, trial_counts=TrialCounts(self._plan.experiment.trials))
-        with BenchmarkProgress(self._console, self._plan.scored_folds, trees, self._announce_words) as progress:
-            self._training.binned.on_features = progress.binning
-            outcome = self._training.benchmark(Draw(-1, self._plan.benchmark), progress.advance)
+        outcome = self._training.benchmark(Draw(-1, self._plan.benchmark), self._benchmark_steps(trees))
         params = dict(self._plan.benchmark) | {"seed": self._seed}
         if outcome.error is not None:
             if not outcome.fatal:
@@ -219,8 +203,21 @@ class Miner:
                 "the benchmark has no Sharpe in some fold: its predictions, or the scoring target, are constant in "
                 "each era; fix [benchmark] or the data"
             )
-        self.benchmark = self._track(None, params, rescore(outcome.result, self._scorers), outcome.started)
+        self.benchmark = self._track(None, params, rescore(outcome.result, self._training.scorers), outcome.started)
         self._training.settled(outcome.draw)
+
+    def _benchmark_steps(self, trees: int) -> OnCheckpoint:
+        """Return what reports each checkpoint of the benchmark; the first step is reported here."""
+        eras = {fold.number: len(fold.train_eras) for fold in self._plan.scored_folds}  # a fold's time goes with them
+        reached = dict.fromkeys(eras, 0)
+
+        def report(fold: Fold, grown: int) -> None:
+            reached[fold.number] = grown
+            share = sum(eras[number] * count for number, count in reached.items()) / (sum(eras.values()) * trees)
+            self._observer(BenchmarkStep(fold.number, len(eras), grown, trees, share))
+
+        report(self._plan.scored_folds[0], 0)
+        return report
 
     def _read_benchmark(self) -> bool:
         """Take the benchmark that is tracked; return False where there is none, or its predictions are gone."""
@@ -231,9 +228,9 @@ class Miner:
             with temporary_directory() as directory:
                 path = self._tracker.download(tracked.run_id, PREDICTIONS, directory)
                 predictions = read_predictions(path)
-            self._compare_with({number: predictions[number] for number in self._scorers})
+            self._compare_with({number: predictions[number] for number in self._training.scorers})
         except (UserError, OSError, ValueError, KeyError):
-            self._console.print("The benchmark's predictions cannot be read back; it is trained again.")
+            self._observer("The benchmark's predictions cannot be read back; it is trained again.")
             self._tracker.delete(tracked.run_id)
             return False
         self.benchmark = tracked
@@ -241,13 +238,13 @@ class Miner:
 
     def _compare_with(self, predictions: Mapping[int, NDArray[np.floating[Any]]]) -> None:
         """Score everything from now on against the benchmark's predictions, by fold number."""
+        scorers = self._training.scorers
         self._benchmark_scores = {
-            number: self._scorers[number].corr(columns)[:, 0] for number, columns in predictions.items()
+            number: scorers[number].corr(columns)[:, 0] for number, columns in predictions.items()
         }
-        self._scorers = {
-            number: scorer.with_benchmark(BENCHMARK, predictions[number]) for number, scorer in self._scorers.items()
+        self._training.scorers = {
+            number: scorer.with_benchmark(BENCHMARK, predictions[number]) for number, scorer in scorers.items()
         }
-        self._training.scorers = self._scorers
 
     def _key(self, params: Mapping[str, object]) -> tuple[str, ...]:
         """Return a configuration as MLflow keeps it."""

@@ -4,97 +4,52 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Self
+from datetime import timedelta
+from types import TracebackType
+from typing import Self, TypeVar
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-from signal_miner.data.folds import Fold
-from signal_miner.mining.trial_counts import TrialCounts, best_text, rate_text, time_text
-from signal_miner.tracking.records import TrackedTrial
+from signal_miner.mining.observer import BenchmarkStep, Event, FeaturesBinned
+from signal_miner.mining.status import TrialCounts
 from signal_miner.utils.console import ProgressDisplay
 
+Bar = TypeVar("Bar", bound=ProgressDisplay)
 
-class BenchmarkProgress(ProgressDisplay):
-    """Shows how far the benchmark's training is: a bar in a terminal, a line now and then elsewhere.
 
-    Parameters
-    ----------
-    console : rich.console.Console
-    folds : sequence of Fold
-    trees : int
-        Trees of each fold.
-    on_text : callable, optional
-        Called with a description of the work.
-    """
+class BenchmarkBar(ProgressDisplay):
+    """Shows how far the benchmark's training is."""
 
-    def __init__(
-        self,
-        console: Console,
-        folds: Sequence[Fold],
-        trees: int,
-        on_text: Callable[[str], None] = lambda _: None,
-    ) -> None:
+    def __init__(self, console: Console) -> None:
         at, left = TextColumn("{task.fields[at]}"), TimeRemainingColumn()
         label, short = TextColumn("Training the benchmark"), TextColumn("Benchmark")
         wide, narrow = BarColumn(bar_width=24), BarColumn(bar_width=12)
         choices = [[label, wide, at, left], [label, narrow, at, left], [short, narrow, at, left], [short, narrow, at]]
-        super().__init__(console, *choices, [narrow, at], [narrow, left], on_text=on_text)
-        self._folds = len(folds)
-        self._trees = trees
-        # A fold's time goes with its training eras.
-        self._weights = {fold.number: len(fold.train_eras) for fold in folds}
-        self._reached: dict[int, int] = {}
-        self._task = self._bar.add_task("benchmark", total=sum(self._weights.values()) * trees, at="")
+        super().__init__(console, *choices, [narrow, at], [narrow, left])
+        self._task = self._bar.add_task("benchmark", total=1.0, at="")
 
     def __enter__(self) -> Self:
         if not self._console.is_terminal:
             self._console.print("Training the benchmark …")
         return super().__enter__()
 
-    def advance(self, fold: Fold, trees: int) -> None:
-        """Show that a fold has this many trees."""
-        at = f"fold {fold.number} of {self._folds}, {trees:,} of {self._trees:,} trees"
-        self._reached[fold.number] = trees
-        done = sum(self._weights[number] * reached for number, reached in self._reached.items())
-        self._bar.update(self._task, completed=done, at=at)
-        self._on_text(at)
-        self._line(f"Benchmark: {at}, {time.monotonic() - self._started:.0f} s")
+    def show(self, step: BenchmarkStep) -> None:
+        """Show a step."""
+        self._bar.update(self._task, completed=step.share, at=str(step))
+        self._line(f"Benchmark: {step}, {time.monotonic() - self._started:.0f} s")
 
 
-class MiningProgress(ProgressDisplay):
-    """Shows done and total, rate, time left, the best validation Sharpe and how many trials beat the benchmark.
+class TrialsBar(ProgressDisplay):
+    """Shows done and total, rate, time left, the best validation Sharpe and how many trials beat the benchmark."""
 
-    Parameters
-    ----------
-    console : rich.console.Console
-    counts : TrialCounts
-        Before the first trial.
-    on_counts : callable, optional
-        Told the counts after each trial.
-    on_text : callable, optional
-        Called with a description of any other work.
-    """
-
-    def __init__(
-        self,
-        console: Console,
-        counts: TrialCounts,
-        on_counts: Callable[[TrialCounts], None] = lambda _: None,
-        on_text: Callable[[str], None] = lambda _: None,
-    ) -> None:
+    def __init__(self, console: Console, counts: TrialCounts) -> None:
         label, done, left = TextColumn("Mining"), MofNCompleteColumn(), TimeRemainingColumn()
         wide, narrow = BarColumn(bar_width=24), BarColumn(bar_width=12)
-        rate, best, short = (TextColumn(f"{{task.fields[{name}]}}") for name in ("rate", "best", "short"))
+        rate, long, short = (TextColumn(f"{{task.fields[{name}]}}") for name in ("rate", "best", "short"))
         super().__init__(
             console,
-            [label, wide, done, rate, left, best],
+            [label, wide, done, rate, left, long],
             [label, wide, done, rate, left, short],
             [label, wide, done, left, short],
             [label, narrow, done, left, short],
@@ -102,37 +57,88 @@ class MiningProgress(ProgressDisplay):
             [narrow, done, short],
             [label, narrow, done, left],
             [narrow, done],
-            on_text=on_text,
         )
         self._fields = ("best", "short")
-        self._lock = threading.Lock()
-        self._counts = counts
-        self._on_counts = on_counts
         self._task = self._bar.add_task(
             "mining",
             total=counts.total,
             completed=counts.done,
             rate="",
             best=best_text(counts),
-            short=_short_text(counts),
+            short=best_text(counts, short=True),
         )
-        on_counts(counts)
 
-    def advance(self, trial: TrackedTrial) -> None:
-        """Count a trial, finished or failed; safe to call from several threads."""
+    def show(self, counts: TrialCounts) -> None:
+        """Show the counts after a trial."""
+        now = time.time()
+        rate, best = rate_text(counts.rate(now)), best_text(counts)
+        self._bar.update(self._task, completed=counts.done, rate=rate, best=best, short=best_text(counts, short=True))
+        so_far = f"{counts.done}/{counts.total} trials · {rate} · {time_text(counts.time_left(now))} · {best}"
+        self._line(so_far, last=counts.done == counts.total)
+
+
+class MiningProgress:
+    """An observer that shows the benchmark's bar and then the trials'; a context manager that closes them.
+
+    Parameters
+    ----------
+    console : rich.console.Console
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._lock = threading.Lock()
+        self._shown: ProgressDisplay | None = None
+
+    def __call__(self, event: Event) -> None:
+        """Show what happened; safe to call from several threads."""
         with self._lock:
-            counts = self._counts = self._counts.after(trial)
-            now = time.time()
-            rate, best = rate_text(counts.rate(now)), best_text(counts)
-            short = _short_text(counts)
-            self._bar.update(self._task, completed=counts.done, rate=rate, best=best, short=short)
-            so_far = f"{counts.done}/{counts.total} trials · {rate} · {time_text(counts.time_left(now))} · {best}"
-            self._line(so_far, last=counts.done == counts.total)
-            self._on_counts(counts)
+            shown = self._shown
+            match event:
+                case BenchmarkStep():
+                    if not isinstance(shown, BenchmarkBar):
+                        shown = self._show(BenchmarkBar(self._console))
+                    shown.show(event)
+                case TrialCounts() if isinstance(shown, TrialsBar):
+                    shown.show(event)
+                case TrialCounts():
+                    self._show(TrialsBar(self._console, event))
+                case FeaturesBinned() if shown is not None:
+                    shown.show_binning(str(event))
+                case str():
+                    self._console.print(event)
+
+    def _show(self, bar: Bar) -> Bar:
+        if self._shown is not None:
+            self._shown.__exit__(None, None, None)
+        self._shown = bar
+        return bar.__enter__()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._shown is not None:
+            self._shown.__exit__(kind, error, traceback)
 
 
-def _short_text(counts: TrialCounts) -> str:
-    """Return what `best_text` says, in fewer words: ``best Sharpe 1.04 · 10 beat``."""
-    best = "no Sharpe yet" if counts.best_sharpe is None else f"best Sharpe {counts.best_sharpe:.2f}"
-    failed = f" · {counts.failed} failed" if counts.failed else ""
-    return f"{best} · {counts.beating} beat{failed}"
+def rate_text(rate: float | None) -> str:
+    """Return a rate in words: ``1.5 trials/s``, ``4.0 trials/min``."""
+    rate = rate or 0.0
+    return f"{rate:.1f} trials/s" if rate >= 1 else f"{rate * 60:.1f} trials/min"
+
+
+def time_text(left: timedelta | None) -> str:
+    """Return a time in words: ``0:01:12 left``."""
+    return "time left not known" if left is None else f"{timedelta(seconds=int(left.total_seconds()))} left"
+
+
+def best_text(counts: TrialCounts, *, short: bool = False) -> str:
+    """Return what the best trial is, how many beat the benchmark, and how many failed."""
+    best, beating = "no Sharpe yet", f"{counts.beating} beat{'' if short else ' the benchmark'}"
+    if counts.best_sharpe is not None:
+        best = f"best{'' if short else ' validation'} Sharpe {counts.best_sharpe:.2f}"
+        best += "" if short else f" ({counts.best})"
+    return f"{best} · {beating}{f' · {counts.failed} failed' if counts.failed else ''}"

@@ -14,9 +14,12 @@ from signal_miner.errors import Stopped, StoreError, UserError
 from signal_miner.experiment.plan import Plan, plan_record
 from signal_miner.experiment.study_files import lock_message, sole_process, study_directory
 from signal_miner.mining.miner import Miner
+from signal_miner.mining.observer import FeaturesBinned, observers
+from signal_miner.mining.progress import MiningProgress
 from signal_miner.mining.search import Search
-from signal_miner.mining.status import STOPPED
+from signal_miner.mining.status import STOPPED, TrialCounts
 from signal_miner.mining.status_writer import StatusWriter
+from signal_miner.mining.training import make_training
 from signal_miner.tracking.leaderboard import Leaderboard, make_leaderboard
 from signal_miner.tracking.records import StudyRecord
 from signal_miner.tracking.study_writer import Tracker
@@ -97,14 +100,18 @@ def mine(
         closing.callback(status_writer.let_go)
         search = Search(plan.study, plan.grid, experiment.seed, experiment.study_storage)
         tracker = Tracker(experiment.name, plan.study, plan.config_hash, experiment.tracking_uri)
-        status_writer.update(tracking_uri=tracker.tracking_uri)
-        miner = Miner(plan, memory, tracker, search, stop, status_writer, console)
+        status_writer.update(tracking_uri=tracker.tracking_uri, trial_counts=TrialCounts(experiment.trials))
+        progress = MiningProgress(console)
+        observer = observers(progress, status_writer.observe)
+        training = make_training(plan, memory, stop.is_set, lambda *features: observer(FeaturesBinned(*features)))
+        miner = Miner(plan, training, tracker, search, stop, observer)
         run_id = tracker.begin_study(_record(plan))
         status, store_answers = "FAILED", True
         try:
             tracker.link_launcher(run_id)
             tracker.delete_cut_off()
-            miner.run()
+            with progress:
+                miner.run()
             status = "FINISHED" if miner.complete else "KILLED"
         except StoreError:
             store_answers = False

@@ -11,15 +11,16 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from signal_miner.mining.trial_counts import TrialCounts
+from signal_miner.tracking.records import TrackedTrial
 from signal_miner.utils.files import write_whole
 
 STARTING, BENCHMARK, MINING, REPORT = "starting", "benchmark", "mining", "report"
@@ -37,6 +38,71 @@ _HEARTBEAT_LOST = 60.0
 """Seconds without an update after which a miner of another machine counts as gone; see `status_writer`."""
 
 _READS, _SECONDS_BETWEEN_READS = 5, 0.05
+
+_LONGEST_SECONDS = 1e9  # thirty years are as good as any longer time
+
+
+@dataclass(frozen=True)
+class TrialCounts:
+    """How far a study's trials are, at one moment; times in seconds since the epoch.
+
+    Attributes
+    ----------
+    total, done : int
+        Trials of the study, and those that are finished or failed.
+    done_before : int
+        Those of them that earlier processes did.
+    since : float
+        When this process started its first trial.
+    failed, beating : int
+        Trials that failed, and that beat the benchmark in validation (CORR and Sharpe).
+    best : str
+        Name of the trial with the highest validation Sharpe; empty while there is none.
+    best_sharpe : float or None
+        Its validation Sharpe.
+    """
+
+    total: int
+    done: int = 0
+    done_before: int = 0
+    since: float = 0.0
+    failed: int = 0
+    beating: int = 0
+    best: str = ""
+    best_sharpe: float | None = None
+
+    @classmethod
+    def at_start(cls, total: int, trials: Iterable[TrackedTrial]) -> TrialCounts:
+        """Return the counts before the first trial of a process, with the trials of earlier ones."""
+        counts = cls(total)
+        for trial in trials:
+            counts = counts.after(trial)
+        return replace(counts, done_before=counts.done, since=time.time())
+
+    def after(self, trial: TrackedTrial) -> TrialCounts:
+        """Return the counts with one more trial, finished or failed."""
+        sharpe = trial.metrics.get("validation/sharpe", math.nan)
+        # A Sharpe of some eras alone cannot be set beside those of all.
+        comparable = math.isfinite(sharpe) and not trial.metrics.get("validation/undefined_eras")
+        better = comparable and (self.best_sharpe is None or sharpe > self.best_sharpe)
+        return replace(
+            self,
+            done=self.done + 1,
+            failed=self.failed + (not trial.finished),
+            beating=self.beating + trial.beats_benchmark["validation"],
+            best=trial.name if better else self.best,
+            best_sharpe=sharpe if better else self.best_sharpe,
+        )
+
+    def rate(self, now: float) -> float | None:
+        """Return trials a second of this process; None before its first, and where the clock was set back."""
+        done = self.done - self.done_before
+        return done / (now - self.since) if done and now > self.since else None
+
+    def time_left(self, now: float) -> timedelta | None:
+        """Return how long the rest takes at this rate; None before the first trial."""
+        rate = self.rate(now)
+        return None if rate is None else timedelta(seconds=min((self.total - self.done) / rate, _LONGEST_SECONDS))
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,15 @@ from types import TracebackType
 from typing import Any, Self
 
 from signal_miner.errors import Stopped, UserError
+from signal_miner.mining.observer import BenchmarkStep, Event, FeaturesBinned
 from signal_miner.mining.status import (
+    BENCHMARK,
     FAILED,
     FINISHED,
+    MINING,
     STOPPED,
     MinerStatus,
+    TrialCounts,
     clear_stop_request,
     is_stop_requested,
     new_token,
@@ -91,6 +95,16 @@ class StatusWriter:
         with self._lock:
             self._status = replace(self._status, **changes)
             self._changed = True
+
+    def observe(self, event: Event) -> None:
+        """Take what a miner reports into the status: an `Observer`."""
+        match event:
+            case BenchmarkStep():
+                self.update(state=BENCHMARK, at=str(event))
+            case TrialCounts():
+                self.update(state=MINING, trial_counts=event, at="")
+            case FeaturesBinned():
+                self.update(at=str(event) if event.done < event.total else "")
 
     def set_stopping(self) -> None:
         """Record that a stop was requested; takes no lock, as a signal may have interrupted its holder."""

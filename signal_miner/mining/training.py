@@ -27,6 +27,7 @@ from signal_miner.engine.dataset_cache import dataset_cache
 from signal_miner.engine.memory_needs import WAITING_FOR_EACH_JOB, block_draws
 from signal_miner.engine.memory_plan import MemoryPlan
 from signal_miner.engine.trial import FoldCurve, TrialAssembly, TrialResult, run_trial, train_fold
+from signal_miner.engine.validation_rows import fold_scorers
 from signal_miner.errors import Stopped, UserError
 from signal_miner.experiment.parameters import max_bin_of
 from signal_miner.experiment.plan import Plan
@@ -278,9 +279,12 @@ def _dataset_of(draw: Draw) -> tuple[int, str]:
 
 
 def make_training(
-    plan: Plan, memory: MemoryPlan, should_stop: Callable[[], bool], scorers: Mapping[int, Scorer]
+    plan: Plan,
+    memory: MemoryPlan,
+    should_stop: Callable[[], bool],
+    on_features: Callable[[int, int, int], None] = lambda _fold, _done, _total: None,
 ) -> Training:
-    """Return the training that a memory plan asks for; `scorers` are by fold number."""
+    """Return the training that a memory plan asks for; `on_features` is the one of `BinnedFolds`."""
     experiment = plan.experiment
     binned = BinnedFolds(
         plan.dataset,
@@ -291,7 +295,9 @@ def make_training(
         group_bytes=memory.group_bytes,
         cache=dataset_cache(plan),
         exclusive=not memory.together,
+        on_features=on_features,
     )
+    scorers = fold_scorers(plan)
     if memory.together:
         return SideBySide(plan, binned, memory.jobs, should_stop, scorers)
     directory = study_directory(experiment.study_storage) / f"{plan.study}.folds"

@@ -49,22 +49,14 @@ class FittingProgress(Progress):
 class ProgressDisplay:
     """A bar in a terminal, with the widest choice of columns that fits; elsewhere a line every ten seconds."""
 
-    def __init__(
-        self,
-        console: Console,
-        *choices: Sequence[ProgressColumn],
-        on_text: Callable[[str], None] = lambda _: None,
-    ) -> None:
+    def __init__(self, console: Console, *choices: Sequence[ProgressColumn]) -> None:
         self._console = console
-        self._on_text = on_text
         self._bar = FittingProgress(choices, console)
         self._started = self._printed = time.monotonic()
         self._fields: tuple[str, ...] = ("at",)  # of the bar's columns, that show text
 
-    def binning(self, fold: int, done: int, total: int) -> None:
-        """Show how many features of a fold are binned; safe to call from several threads."""
-        at = f"fold {fold}: {done:,} of {total:,} features binned"
-        self._on_text(at if done < total else "")
+    def show_binning(self, at: str) -> None:
+        """Show how many features are binned, in place of other text."""
         fields: dict[str, Any] = dict.fromkeys(self._fields, at)
         for task in self._bar.task_ids:
             self._bar.update(task, **fields)

@@ -12,8 +12,9 @@ from rich.console import Console
 from signal_miner.data.dataset import open_dataset
 from signal_miner.data.folds import Fold, WalkForward
 from signal_miner.engine.binning import BinnedFolds
-from signal_miner.mining.progress import BenchmarkProgress, MiningProgress
-from signal_miner.mining.trial_counts import TrialCounts
+from signal_miner.mining.observer import BenchmarkStep, FeaturesBinned
+from signal_miner.mining.progress import BenchmarkBar, MiningProgress, TrialsBar
+from signal_miner.mining.status import TrialCounts
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.utils import console
 from signal_miner.utils.console import TreesProgress
@@ -24,9 +25,8 @@ FOLD = Fold(2, (1, 2, 3), (5, 6))
 def test_a_build_tells_how_many_features_are_binned(numerai_directory: Path) -> None:
     dataset = open_dataset(numerai_directory, "all", "target", ["target"])
     fold = WalkForward(2, 8).folds(dataset.eras)[0]
-    binned = BinnedFolds(dataset, ("target",), 0, group_bytes=1)
     told: list[tuple[int, int, int]] = []
-    binned.on_features = lambda *each: told.append(each)
+    binned = BinnedFolds(dataset, ("target",), 0, group_bytes=1, on_features=lambda *each: told.append(each))
     binned.get(fold, 5, "target")
     count = len(dataset.features)
     assert told == [(fold.number, done, count) for done in range(1, count + 1)]
@@ -37,13 +37,11 @@ def test_a_build_tells_how_many_features_are_binned(numerai_directory: Path) -> 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_both_bars_show_it(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "_SECONDS_BETWEEN_LINES", 0.0)
-    for made in (
-        lambda console: BenchmarkProgress(console, [FOLD], 10),
-        lambda console: MiningProgress(console, TrialCounts(4)),
-    ):
+    for before in (BenchmarkStep(1, 2, 0, 10, 0.0), TrialCounts(4)):
         shown = io.StringIO()
-        with made(Console(file=shown, force_terminal=terminal, width=120)) as bar:
-            bar.binning(FOLD.number, 1240, 3555)
+        with MiningProgress(Console(file=shown, force_terminal=terminal, width=120)) as progress:
+            progress(before)
+            progress(FeaturesBinned(FOLD.number, 1240, 3555))
         assert "old 2: 1,240 of 3,555 features binned" in shown.getvalue()
 
 
@@ -57,13 +55,14 @@ def frame(bar: object, console: Console) -> str:
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 140])
 def test_a_bar_is_whole_at_any_width(width: int) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=width)
-    mining = MiningProgress(console, TrialCounts(80, done=61, beating=10, best="trial 0058", best_sharpe=1.04))
-    mining.advance(TrackedTrial("r", "trial", 61, "FAILED", {}, {}, {"validation": False, "test": False}))
-    training, trees = BenchmarkProgress(console, [FOLD], 3000), TreesProgress(console, "Refitting", 12000)
-    training.advance(FOLD, 1240)
+    counts = TrialCounts(80, done=61, beating=10, best="trial 0058", best_sharpe=1.04)
+    mining = TrialsBar(console, counts)
+    mining.show(counts.after(TrackedTrial("r", "trial", 61, "FAILED", {}, {}, {"validation": False, "test": False})))
+    training, trees = BenchmarkBar(console), TreesProgress(console, "Refitting", 12000)
+    training.show(BenchmarkStep(2, 4, 1240, 3000, 0.2))
     trees.advance(4200)
     shown = [frame(bar, console) for bar in (mining, training, trees)]
-    mining.binning(FOLD.number, 1240, 3555)
+    mining.show_binning(str(FeaturesBinned(FOLD.number, 1240, 3555)))
     shown.append(frame(mining, console))
     for text in shown:
         line = text.rstrip("\n")
@@ -77,5 +76,5 @@ def test_a_bar_is_whole_at_any_width(width: int) -> None:
     assert ("best validation Sharpe 1.04 (trial 0058) · 10 beat the benchmark" in shown[0]) == (width == 140)
     assert ("1,240 of 3,555 features" in shown[3]) == (width >= 60)
     if width >= 60:
-        assert "fold 2 of 1, 1,240 of 3,000 trees" in shown[1]
+        assert "fold 2 of 4, 1,240 of 3,000 trees" in shown[1]
     assert "4,200 of 12,000 trees" in shown[2]

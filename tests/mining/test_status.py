@@ -22,6 +22,7 @@ from signal_miner.mining.status import (
     MINING,
     MinerStatus,
     Process,
+    TrialCounts,
     all_statuses,
     own_process,
     read_status,
@@ -30,7 +31,6 @@ from signal_miner.mining.status import (
     write_status,
 )
 from signal_miner.mining.status_writer import StatusWriter
-from signal_miner.mining.trial_counts import TrialCounts
 from signal_miner.tracking.records import TrackedTrial
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import html
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from signal_miner.mining.progress import best_text, rate_text, time_text
 from signal_miner.mining.status import (
     BENCHMARK,
-    ENDED,
     FAILED,
     FINISHED,
     MINING,
@@ -18,7 +18,6 @@ from signal_miner.mining.status import (
     STOPPED,
     MinerStatus,
 )
-from signal_miner.mining.trial_counts import best_text, rate_text, time_text
 
 _WORDS = {
     STARTING: "starting",
@@ -33,50 +32,87 @@ _COLORS = {FINISHED: "#2e9e5b", STOPPED: "#8a8a8a", FAILED: "#d9403a"}
 _BLUE = "#2a78d6"
 
 
-@dataclass(frozen=True, repr=False)
-class Progress:
-    """How far a miner is.
+@dataclass(frozen=True, repr=False, kw_only=True)
+class Progress(MinerStatus):
+    """A miner's status at one moment, to read and to show.
 
     Attributes
     ----------
-    study : str
-    state : str
-        ``starting``, ``benchmark``, ``mining``, ``report``, ``finished``, ``stopped`` or ``failed``.
-    done, total : int
-        Trials that are finished or failed, and all of the study; 0 of 0 before it has counted them.
-    failed, beating : int
-        Trials that failed, and that beat the benchmark in validation (CORR and Sharpe).
-    rate : float or None
-        Trials a second; None before the miner's first.
-    time_left : timedelta or None
-        At this rate.
-    best : str
-        Name of the trial with the highest validation Sharpe; empty while there is none.
-    best_sharpe : float or None
-        Its validation Sharpe.
-    error : str
-        Why it failed, and what to do, in one line; empty otherwise.
-    words : tuple of str
-        All of it, in the order in which a person is told.
+    now : float
+        That moment, seconds since the epoch; of a miner that ended, its end.
     """
 
-    study: str
-    state: str
-    done: int
-    total: int
-    failed: int
-    beating: int
-    rate: float | None
-    time_left: timedelta | None
-    best: str
-    best_sharpe: float | None
-    error: str
-    words: tuple[str, ...]
+    now: float
+
+    @property
+    def done(self) -> int:
+        """Trials that are finished or failed."""
+        return self.trial_counts.done
+
+    @property
+    def total(self) -> int:
+        """Trials of the study; 0 before they are counted."""
+        return self.trial_counts.total
+
+    @property
+    def failed(self) -> int:
+        """Trials that failed."""
+        return self.trial_counts.failed
+
+    @property
+    def beating(self) -> int:
+        """Trials that beat the benchmark in validation (CORR and Sharpe)."""
+        return self.trial_counts.beating
+
+    @property
+    def best(self) -> str:
+        """Name of the trial with the highest validation Sharpe; empty while there is none."""
+        return self.trial_counts.best
+
+    @property
+    def best_sharpe(self) -> float | None:
+        """Its validation Sharpe."""
+        return self.trial_counts.best_sharpe
+
+    @property
+    def rate(self) -> float | None:
+        """Trials a second; None before the miner's first."""
+        return self.trial_counts.rate(self.now)
+
+    @property
+    def time_left(self) -> timedelta | None:
+        """How long the rest takes at this rate; None where it is not mining."""
+        return self.trial_counts.time_left(self.now) if self.state == MINING else None
+
+    @property
+    def error(self) -> str:
+        """Why it failed, and what to do, in one line; empty otherwise."""
+        return self.message if self.state == FAILED else ""
 
     @property
     def running(self) -> bool:
-        """Whether the miner is at work."""
-        return self.state in (STARTING, BENCHMARK, MINING, REPORT)
+        """Whether the miner has not ended."""
+        return not self.ended
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All of it, as it is shown."""
+        words = [
+            f"failed: {self.error}"
+            if self.error
+            else "stopping"
+            if self.running and self.stopping
+            else _WORDS[self.state]
+        ]
+        if self.total:
+            words.append(f"{self.done} of {self.total} trials")
+        if self.state == MINING and self.rate is not None:
+            words += [rate_text(self.rate), time_text(self.time_left)]
+        if self.done:
+            words.append(best_text(self.trial_counts))
+        if self.at and self.running:
+            words.append(self.at)
+        return tuple(words)
 
     def __str__(self) -> str:
         return f"{self.study}: {' · '.join(self.words)}"
@@ -86,7 +122,7 @@ class Progress:
 
     def _repr_html_(self) -> str:
         """Return a bar, as a notebook shows it."""
-        share = 1.0 if self.state == FINISHED else self.done / self.total if self.total else 0.0
+        share = 1.0 if self.state == FINISHED else self.done / max(1, self.total)
         head, *further = self.words
         color = _COLORS.get(self.state, _BLUE)
         bar = f"<div style='width:{share:.1%};height:100%;border-radius:4px;background:{color}'></div>"
@@ -102,7 +138,7 @@ class Progress:
 
 
 def progress_of(status: MinerStatus, now: float | None = None) -> Progress:
-    """Return how far a miner is by its last word, and whether it is still there.
+    """Return how far a miner is by its last status, and whether its process is still there.
 
     Parameters
     ----------
@@ -115,41 +151,11 @@ def progress_of(status: MinerStatus, now: float | None = None) -> Progress:
     Progress
         ``failed`` where its process exited unexpectedly: killed, or out of memory.
     """
-    counts = status.trial_counts
-    lost = not status.ended and not status.alive
-    state = FAILED if lost else status.state
-    error = status.message
-    if lost:
+    if not status.ended and not status.alive:
         error = (
             f"the miner exited unexpectedly while {_WORDS[status.state]} (killed or out of memory; "
             f"process {status.process.pid} on {status.process.host}). Finished trials are kept; call start_mining or "
             f"rerun the command to resume{f'. Its log: {status.log}' if status.log else ''}"
         )
-    current = status.updated if state in (FINISHED, STOPPED, FAILED) else now or time.time()
-    rate = counts.rate(current)
-    left = counts.time_left(current) if state == MINING else None
-    words = [f"failed: {error}" if state == FAILED else _WORDS[state]]
-    if status.stopping and state not in ENDED:
-        words = ["stopping"]
-    if counts.total:
-        words.append(f"{counts.done} of {counts.total} trials")
-    if state == MINING and rate is not None:
-        words += [rate_text(rate), time_text(left)]
-    if counts.done:
-        words.append(best_text(counts))
-    if status.at and not status.ended and not lost:
-        words.append(status.at)
-    return Progress(
-        study=status.study,
-        state=state,
-        done=counts.done,
-        total=counts.total,
-        failed=counts.failed,
-        beating=counts.beating,
-        rate=rate,
-        time_left=left,
-        best=counts.best,
-        best_sharpe=counts.best_sharpe,
-        error=error if state == FAILED else "",
-        words=tuple(words),
-    )
+        status = replace(status, state=FAILED, message=error)
+    return Progress(**vars(status), now=status.updated if status.ended else now or time.time())

@@ -25,6 +25,7 @@ from signal_miner.mining.status import (
     STOPPED,
     MinerStatus,
     Process,
+    TrialCounts,
     clear_stop_request,
     is_stop_requested,
     new_token,
@@ -32,7 +33,6 @@ from signal_miner.mining.status import (
     read_status,
     write_status,
 )
-from signal_miner.mining.trial_counts import TrialCounts
 from signal_miner.utils.redaction import reason_of, reason_of_system, without_passwords
 from signal_miner.utils.store_address import absolute_address
 
