@@ -75,10 +75,8 @@ def skill_or_luck(study: str | StudyReference | None = None, tracking_uri: str |
 
     Parameters
     ----------
-    study : str or StudyReference, optional
-        The study's name or its beginning, or what `start_mining` or `attach` returned; the newest if not given.
-    tracking_uri : str, optional
-        MLflow store; the reference's, or else MLflow's own choice, if not given.
+    study, tracking_uri
+        As of `leaderboard`.
 
     Raises
     ------
@@ -106,7 +104,7 @@ def read_contents(name: str | None, tracking_uri: str | None) -> tuple[TrackedSt
     study = Studies(tracking_uri).find(name)
     trials = finished_trials(study)
     if not trials:
-        raise UserError(f"study {study.name} has no finished trial to report on; mine it on")
+        raise UserError(f"study {study.name} has no finished trial to report on; rerun `mine` to resume")
     reader = StudyReader(tracking_uri)
     scores = reader.scores(study)
     correlations = None

@@ -12,7 +12,7 @@ from signal_miner.report.fold_plan import fold_plan_figure
 from signal_miner.report.parameters import parameters_figure
 from signal_miner.report.scatters import past_vs_future_figure
 from signal_miner.scoring.study_scores import StudyScores
-from signal_miner.tracking.frames import _find
+from signal_miner.tracking.frames import find_study
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.tracking.studies import StudyReference, TrackedStudy
 from signal_miner.tracking.study_reader import StudyReader, finished_trials
@@ -23,10 +23,8 @@ def past_vs_future(study: str | StudyReference | None = None, tracking_uri: str 
 
     Parameters
     ----------
-    study : str or StudyReference, optional
-        The study's name or its beginning, or what `start_mining` or `attach` returned; the newest if not given.
-    tracking_uri : str, optional
-        MLflow store; the reference's, or else MLflow's own choice, if not given.
+    study, tracking_uri
+        As of `leaderboard`.
 
     Raises
     ------
@@ -42,10 +40,8 @@ def plot_parameters(study: str | StudyReference | None = None, tracking_uri: str
 
     Parameters
     ----------
-    study : str or StudyReference, optional
-        The study's name or its beginning, or what `start_mining` or `attach` returned; the newest if not given.
-    tracking_uri : str, optional
-        MLflow store; the reference's, or else MLflow's own choice, if not given.
+    study, tracking_uri
+        As of `leaderboard`.
 
     Raises
     ------
@@ -61,15 +57,13 @@ def plot_folds(study: str | StudyReference | Experiment | None = None, tracking_
 
     Parameters
     ----------
-    study : str, StudyReference or Experiment, optional
-        As for the other functions; or an experiment that may not have been mined yet.
-    tracking_uri : str, optional
-        MLflow store; the reference's, or else MLflow's own choice, if not given.
+    study, tracking_uri
+        As of `leaderboard`; `study` may also be an experiment, mined or not.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Of the benchmark's target: targets of another horizon have another purge.
+        For the benchmark's target: targets of another horizon have another purge.
 
     Raises
     ------
@@ -78,15 +72,15 @@ def plot_folds(study: str | StudyReference | Experiment | None = None, tracking_
     """
     if isinstance(study, Experiment):
         return fold_plan_figure(plan_record(make_plan(study, open_data(study))))
-    return fold_plan_figure(_find(study, tracking_uri)[0].plan)
+    return fold_plan_figure(find_study(study, tracking_uri)[0].plan)
 
 
 def _read(
     study: str | StudyReference | None, tracking_uri: str | None
 ) -> tuple[TrackedStudy, tuple[TrackedTrial, ...], StudyScores]:
     """Return a study, its finished trials and their scores of each era."""
-    found, store = _find(study, tracking_uri)
+    found, store = find_study(study, tracking_uri)
     trials = finished_trials(found)
     if not trials:
-        raise UserError(f"study {found.name} has no finished trial to draw; mine it on")
+        raise UserError(f"study {found.name} has no finished trial to draw; rerun `mine` to resume")
     return found, trials, StudyReader(store).scores(found)

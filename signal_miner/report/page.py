@@ -13,7 +13,7 @@ from signal_miner.overfitting.records import FEWEST_TRIALS, STRONG
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.gallery import page_figures
 from signal_miner.report.sentences import evaluation_notes, relation_sentence, verdict_sentence
-from signal_miner.report.style import THEME, png, svg
+from signal_miner.report.style import THEME, page_element, png
 from signal_miner.report.summary import headline, others_text, relation_facts, summary_lines, uniqueness_sentence
 from signal_miner.report.tables import SECTIONS, column_heads, findings, leaderboard_rows
 from signal_miner.utils.files import write_whole
@@ -52,8 +52,8 @@ def write_report(contents: ReportContents, sources: Mapping[str, str], directory
             paths.append(path)
             each.figure.set_layout_engine("none")  # the layout is known by now, and computing it again takes long
         if each.on_page:
-            markup = Markup(svg(each.figure, each.name, each.description))
-            drawn[each.name] = {"svg": markup, "caption": each.caption}
+            markup = Markup(page_element(each.figure, each.name, each.description))
+            drawn[each.name] = {"element": markup, "caption": each.caption}
     write_whole(directory / PAGE, render_page(contents, sources, drawn).encode())
     return tuple(paths)
 
@@ -68,7 +68,7 @@ def render_page(
     sources : mapping of str to str
         As of `write_report`.
     figures : mapping of str to mapping
-        ``svg`` and ``caption`` of each figure by its name; one that is missing is left out.
+        ``element`` and ``caption`` of each figure by its name; one that is missing is left out.
 
     Returns
     -------

@@ -148,7 +148,7 @@ def overfitting_sentence(found: Overfitting) -> str:
         meaning = "choosing the best trial did not pay off more often than not"
     else:
         meaning = "choosing the best trial was worse than choosing any"
-    meaning += ", but so few splits tell little" * few
+    meaning += ", but so few splits show little" * few
     return f"{share} the best trial of one half was below the median of the other: {meaning}."
 
 
@@ -226,7 +226,7 @@ def verdict_sentence(leader: ModelEvaluation, deflation: Deflation) -> str:
     if not math.isfinite(deflated):
         if leader.verdict is Verdict.LUCK:
             return f"Its test Sharpe of {number_text(test)} is not above 0."
-        return "Its validation scores are too few or too alike to tell skill from luck."
+        return "Its validation scores are too few or too similar to distinguish skill from luck."
     own, best = f"Its validation Sharpe of {number_text(validation)} is", number_text(deflation.expected_best_sharpe)
     expected = f"above the {best} that the best of so many tries reaches by luck alone"
     figures = f"deflated Sharpe {probability_text(deflated)}"
@@ -256,7 +256,7 @@ def evaluation_notes(scores: StudyScores, evaluation: StudyEvaluation) -> tuple[
         worth = f", worth {number_text(deflation.effective_eras, 1)} independent ones, as the targets of "
         worth += f"{scores.overlap_eras + 1} neighbouring eras overlap"
         has = f"Validation has {_eras(n_validation)}{worth if scores.overlap_eras else ''}"
-        notes.append(f"{has}: only a very high Sharpe can be told from luck.")
+        notes.append(f"{has}: only a very high Sharpe differs from luck.")
     if n_trials >= 2 and overfitting is None:
         notes.append(
             f"The {_eras(len(scores.eras))} are too few for four blocks longer than twice the overlap of "

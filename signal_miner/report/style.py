@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
@@ -53,6 +54,7 @@ LEADERS: tuple[tuple[str, Any], ...] = (
 WIDTH = 5.2
 """Inches; text of 10 points on it is still legible where a phone shows it 340 pixels wide."""
 
+_EVERYWHERE = "ink"  # the colour of each figure's title
 _RESOLUTION = 200  # dots an inch, twice what the page's own size asks for
 _PIXELS_AN_INCH = 100  # of a page, and of a notebook
 _MANY = 5_000  # dots; more of them are drawn as one picture
@@ -154,10 +156,8 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def svg(figure: Figure, name: str, description: str) -> str:
-    """Return a figure as an ``<svg>`` element for a page.
-
-    Its text is text, its colours are the page's variables (`THEME`, and ``--font``), and its ids start with `name`.
+def page_element(figure: Figure, name: str, description: str) -> str:
+    """Return a figure as an element of a page: SVG that follows the page's theme, or else a light picture.
 
     Parameters
     ----------
@@ -169,19 +169,39 @@ def svg(figure: Figure, name: str, description: str) -> str:
     buffer = io.StringIO()
     with drawing(name):
         figure.savefig(buffer, format="svg", dpi=_RESOLUTION, transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    view_box = re.search(r'viewBox="([^"]*)"', text)
+    try:
+        return themed(buffer.getvalue(), name, description)
+    except ValueError:  # a Matplotlib whose SVG is written in another way
+        picture = b64encode(png(figure)).decode("ascii")
+        return f'<img src="data:image/png;base64,{picture}" alt="{escape(description)}">'
+
+
+def themed(text: str, name: str, description: str) -> str:
+    """Return Matplotlib's SVG as an ``<svg>`` element.
+
+    Its text is text, its colours are the page's variables (`THEME`, and ``--font``), and its ids start with `name`.
+
+    Raises
+    ------
+    ValueError
+        If the text is not written as Matplotlib 3.10 writes SVG, so that colours or ids would be wrong.
+    """
+    view_box = re.search(r'<svg[^>]* viewBox="([^"]*)"', text)
     if view_box is None:
-        raise ValueError(f"figure {name} was not drawn as SVG")
-    body = text[text.index(">", text.index("<svg")) + 1 :]
+        raise ValueError("there is no view box")
+    body = text[text.index(">", view_box.end()) + 1 :]
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style[^>]*>.*?</style>", "", body, flags=re.DOTALL)
     body = body.replace("xlink:href", "href")
     used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', body))
     body = re.sub(r' id="([^"]*)"', lambda match: f' id="{name}-{match[1]}"' if match[1] in used else "", body)
     body = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", body)
+    if {f"{name}-{each}" for each in used} - set(re.findall(r' id="([^"]*)"', body)):
+        raise ValueError("something refers to an id that is not there")
     body = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--font)", body)
     for variable, (light, _) in THEME.items():
         body = body.replace(light, f"var(--{variable})")
+    if f"var(--{_EVERYWHERE})" not in body or "DejaVu" in body:
+        raise ValueError("colours or fonts are written in another way")
     body = re.sub(r' (?:x|y|d|points|transform|clip-path)="[^"]*"', _shorter, body)
     body = re.sub(r"\n\s*", "\n", body)
     return f'<svg viewBox="{view_box[1]}" role="img" aria-label="{escape(description)}">{body}'

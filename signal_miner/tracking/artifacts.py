@@ -69,7 +69,7 @@ def _write_predictions(
         }
         tables.append(pa.table({"era": labels.eras, "fold": fold, **predictions, "id": labels.ids}))
     table = pa.concat_tables(tables)
-    # Only an empty frame knows how pandas wants to be told that `id` is the index.
+    # pandas makes `id` the index of what it reads by metadata of its own, which an empty frame gives.
     empty = table.schema.empty_table().to_pandas().set_index("id")
     table = table.replace_schema_metadata(pa.Schema.from_pandas(empty).metadata)
     pq.write_table(table, directory / PREDICTIONS, compression="zstd")

@@ -1,7 +1,7 @@
 """A saved view of MLflow's UI: the charts and columns that set a study's trials against its benchmark.
 
-By itself the UI charts the ten newest runs, the benchmark not among them, and keeps that setting in the browser, out
-of a server's reach. A view that was saved to the experiment opens instead by its address. The format is that of
+By default the UI charts the ten newest runs, without the benchmark, and keeps that setting in the browser. A view saved
+to the experiment opens by its address instead. The format is that of
 MLflow 3.17's own "share" button; a browser that cannot read it shows the plain runs.
 """
 

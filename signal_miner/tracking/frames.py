@@ -13,8 +13,6 @@ from signal_miner.tracking.studies import Studies, StudyReference, TrackedStudy,
 from signal_miner.tracking.study_reader import finished_trials
 
 _SCORES = ("corr", "sharpe", "max_drawdown", "bmc", "benchmark_corr")
-
-
 _DIFFERENCES = ("corr", "sharpe")
 
 
@@ -40,7 +38,7 @@ def leaderboard(study: str | StudyReference | None = None, tracking_uri: str | N
     UserError
         If there is no such study.
     """
-    found, _ = _find(study, tracking_uri)
+    found, _ = find_study(study, tracking_uri)
     models = ranked([*finished_trials(found), found.benchmark])
     names = [f"{section}/{score}" for section in (VALIDATION, TEST, WHOLE) for score in _SCORES]
     frame = _metrics(models, [*names, "best/trees"])
@@ -59,10 +57,8 @@ def compare_to_benchmark(study: str | StudyReference | None = None, tracking_uri
 
     Parameters
     ----------
-    study : str or StudyReference, optional
-        The study's name or its beginning, or what `start_mining` or `attach` returned; the newest if not given.
-    tracking_uri : str, optional
-        MLflow store; the reference's, or else MLflow's own choice, if not given.
+    study, tracking_uri
+        As of `leaderboard`.
 
     Returns
     -------
@@ -76,14 +72,14 @@ def compare_to_benchmark(study: str | StudyReference | None = None, tracking_uri
     UserError
         If there is no such study.
     """
-    trials = finished_trials(_find(study, tracking_uri)[0])
+    trials = finished_trials(find_study(study, tracking_uri)[0])
     names = [f"{section}/{score}_over_benchmark" for section in (VALIDATION, TEST) for score in _DIFFERENCES]
     names += [f"{VALIDATION}/bmc", f"{VALIDATION}/benchmark_corr"]
     return _metrics(trials, names)
 
 
-def _find(study: str | StudyReference | None, tracking_uri: str | None) -> tuple[TrackedStudy, str | None]:
-    """Return a study as it is tracked, and its store."""
+def find_study(study: str | StudyReference | None, tracking_uri: str | None) -> tuple[TrackedStudy, str | None]:
+    """Return a tracked study and the address of its store."""
     name, store = referenced(study, tracking_uri)
     return Studies(store).find(name), store
 

@@ -15,19 +15,16 @@ class TrackedTrial:
 
     Attributes
     ----------
-    run_id : str
     kind : str
         ``trial`` or ``benchmark``.
     number : int or None
-        Number of the trial in its study; None for the benchmark.
+        In its study; None for the benchmark.
     status : str
         MLflow's run status.
-    params : mapping of str to str
-    metrics : mapping of str to float
     beats_benchmark : mapping of str to bool
         For ``validation`` and ``test``.
     artifact_uri : str
-        Where its artifacts lie; empty where that was not asked for.
+        Location of its artifacts; empty if unknown.
     """
 
     run_id: str
@@ -46,7 +43,7 @@ class TrackedTrial:
 
     @property
     def finished(self) -> bool:
-        """Whether the run ended well."""
+        """Whether the run is FINISHED."""
         return self.status == "FINISHED"
 
 
@@ -56,17 +53,16 @@ class StudyRecord:
 
     Attributes
     ----------
-    study, config_hash : str
     params : mapping of str to object
         Settings shown on the study's run.
     experiment_file : str
         The file as written.
     plan : mapping of str to object
-        What the file, the command line and the data came to.
+        All resolved settings: see `experiment.plan.plan_record`.
     data_name, data_digest, data_source : str
         The dataset input.
     data_profile : mapping of str to object
-        Rows, eras and features of the dataset.
+        Numbers of rows, eras and features.
     """
 
     study: str

@@ -1,4 +1,4 @@
-"""Opens MLflow's tracking store; makes a local one so that a kill or a second process cannot break it."""
+"""Opens MLflow's tracking store; creates a local one so that a kill or a second process cannot break it."""
 
 from __future__ import annotations
 
@@ -36,32 +36,27 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar 
 def open_client(tracking_uri: str | None = None, make: bool = True) -> MlflowClient:
     """Open a tracking store and return a client of it.
 
-    MLflow makes a local database in some fifty steps over two seconds. A process killed in between leaves one that no
-    later process can open, and two processes that make it at once break each other's. So it is made under another
-    name and put in place whole.
+    MLflow creates a local database in some fifty steps over two seconds. A process killed in between leaves one that
+    no later process can open, and two processes that create it at once break each other's. So it is created under
+    another name and then renamed.
 
     Parameters
     ----------
     tracking_uri : str, optional
         MLflow's own choice (its environment variables, else ``mlflow.db`` in the working directory) if not given.
     make : bool, default True
-        Whether a local database that is not there is made.
-
-    Returns
-    -------
-    mlflow.MlflowClient
-        Whose ``tracking_uri`` is the store's.
+        Whether a local database that does not exist is created.
 
     Raises
     ------
     UserError
-        If the store cannot be made or opened.
+        If the store cannot be created or opened.
     """
     for noisy in ("alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     uri = absolute_address(tracking_uri or get_tracking_uri())
     try:
-        _knock(uri)
+        _require_server(uri)
         path = sqlite_path(uri)
         if path is not None and path.is_dir():
             raise OSError(f"{path} is a directory")
@@ -83,20 +78,14 @@ def open_client(tracking_uri: str | None = None, make: bool = True) -> MlflowCli
 
 @contextmanager
 def store_errors(tracking_uri: str, repair: str = _RERUN, what: str = "tracking store") -> Iterator[None]:
-    """Tell a store that stops answering in one line.
+    """Raise `StoreError`, of one line, where the store fails.
 
     Parameters
     ----------
-    tracking_uri : str
     repair : str, optional
-        What to do then; by default, to give the same command again.
+        The advice at the end of the line; to rerun the command if not given.
     what : str, default "tracking store"
-        What the store is here.
-
-    Raises
-    ------
-    UserError
-        Where the store fails.
+        How the line names the store.
     """
     try:
         yield
@@ -123,7 +112,7 @@ class Store:
 
     def __init__(self, tracking_uri: str | None = None) -> None:
         self._client = open_client(tracking_uri, make=self.makes_database)
-        # Who runs what from where: what MLflow gives to runs of its own accord.
+        # User, source and commit, which MLflow itself adds to runs of `start_run` only.
         self._context = {tag: value for tag, value in resolve_tags().items() if tag != "mlflow.parentRunId"}
 
     @property
@@ -132,7 +121,7 @@ class Store:
         return str(self._client.tracking_uri)
 
 
-def _knock(uri: str) -> None:
+def _require_server(uri: str) -> None:
     """Raise `OSError` at once where no server listens: MLflow itself would try for minutes, in silence."""
     address = urlsplit(uri)
     if address.scheme in {"http", "https"} and address.hostname:

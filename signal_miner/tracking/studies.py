@@ -23,12 +23,10 @@ class TrackedStudy:
 
     Attributes
     ----------
-    name, run_id, experiment_id, config_hash : str
     plan : mapping of str to object
         Its ``plan.json``: see `experiment.plan.plan_record`.
     trials : tuple of TrackedTrial
         Finished and failed ones, by number.
-    benchmark : TrackedTrial
     tags : mapping of str to str
         Of the study's run.
     """
@@ -44,7 +42,7 @@ class TrackedStudy:
 
 
 class StudyReference(Protocol):
-    """Whatever says which study is meant, and in which store: what a call returned that mined or looked at one."""
+    """Something that names a study and its store, such as what `start_mining` and `attach` return."""
 
     @property
     def study(self) -> str:
@@ -56,23 +54,12 @@ class StudyReference(Protocol):
 
 
 def referenced(study: str | StudyReference | None, tracking_uri: str | None) -> tuple[str | None, str | None]:
-    """Return the name of a study that is meant, and the store it is in.
-
-    Parameters
-    ----------
-    study : str or StudyReference or None
-        A study's name or its beginning, what refers to one, or None for the newest.
-    tracking_uri : str or None
-        If given, it counts before the reference's own.
-
-    Returns
-    -------
-    name, tracking_uri : str or None
+    """Return a study's name and its store: `tracking_uri` if given, else the reference's own.
 
     Raises
     ------
     UserError
-        If `study` is none of these.
+        If `study` is neither text, a reference nor None.
     """
     if study is None or isinstance(study, str):
         return study, tracking_uri
@@ -98,10 +85,6 @@ class Studies(RunStore):
         name : str, optional
             The study's name, or its beginning, such as the experiment's name: then the newest such study. The newest
             of all if not given.
-
-        Returns
-        -------
-        TrackedStudy
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Reads from MLflow what a study's models scored in each era: what the report and the Python face are made from."""
+"""Reads from MLflow what a study's models scored in each era."""
 
 from __future__ import annotations
 
@@ -51,14 +51,10 @@ class StudyReader(RunStore):
     def scores(self, study: TrackedStudy) -> StudyScores:
         """Read the scores of each era of a study's finished trials and its benchmark.
 
-        Parameters
-        ----------
-        study : TrackedStudy
-
         Returns
         -------
         StudyScores
-            Trials best first, as the leaderboard has them.
+            Trials best first, as in the leaderboard.
 
         Raises
         ------
@@ -179,7 +175,7 @@ def finished_trials(study: TrackedStudy) -> tuple[TrackedTrial, ...]:
 
 
 def _scoring_horizon(study: TrackedStudy) -> int:
-    """Return the scoring target's horizon in days; of a study of before it was recorded, what the purge tells."""
+    """Return the scoring target's horizon in days; of older studies, which do not record it, by their purge."""
     known = study.plan["experiment"].get("scoring_horizon_days")
     least = min(int(target["purge_eras"]) for target in study.plan["targets"].values())
     return int(known or (60 if least >= PURGE_ERAS[60] else 20))
@@ -192,7 +188,7 @@ def _damaged(trial: TrackedTrial, name: str, reason: str) -> UserError:
 
 
 def _local_path(uri: str) -> str | None:
-    """Return the path that a place on this machine stands for; None for one elsewhere."""
+    """Return the path of a location on this machine; None for any other."""
     if uri.startswith("file:"):
         return url2pathname(urlsplit(uri).path)
     return None if ":/" in uri else uri  # of a plain path # and ? are part

@@ -1,4 +1,4 @@
-"""Writes a study and its trials to MLflow while it is mined, and reads them back to go on with it."""
+"""Writes a study and its trials to MLflow while it is mined, and reads them back to resume it."""
 
 from __future__ import annotations
 
@@ -50,11 +50,7 @@ class Tracker(RunStore):
     Parameters
     ----------
     experiment_name : str
-        MLflow experiment, made where it does not exist.
-    study : str
-    config_hash : str
-    tracking_uri : str, optional
-        MLflow's own choice (its environment variables, else a local database) if not given.
+        MLflow experiment, created if it does not exist.
 
     Raises
     ------
@@ -85,13 +81,7 @@ class Tracker(RunStore):
 
     @reports_store_errors
     def begin_study(self, record: StudyRecord) -> str:
-        """Create the study's run, or set the one that is there to running again.
-
-        Returns
-        -------
-        str
-            Run id.
-        """
+        """Create the study's run, or set the existing one to running again, and return its id."""
         earlier = self._find([self._experiment_id], {KIND: STUDY_KIND, STUDY: self._study})
         if earlier:
             run_id = str(earlier[0].info.run_id)
@@ -119,7 +109,6 @@ class Tracker(RunStore):
 
         Parameters
         ----------
-        run_id : str
         status : str
             ``FINISHED``, ``KILLED`` (stopped by the user) or ``FAILED``.
         metrics : mapping of str to float
@@ -143,7 +132,7 @@ class Tracker(RunStore):
     ) -> TrackedTrial:
         """Write a finished trial, or the benchmark.
 
-        The run is set to FINISHED last: one that is not was cut off, and `delete_cut_off` finds it.
+        The run is set to FINISHED last: one that is still RUNNING was cut off, and `delete_cut_off` finds it.
 
         Parameters
         ----------
@@ -151,15 +140,10 @@ class Tracker(RunStore):
             Trial; None for the benchmark.
         params : mapping
             Configuration, target and seed.
-        metrics : RunMetrics
         artifacts : Path
             Directory whose files are logged.
         started : float
-            Time at which training began, seconds since the epoch.
-
-        Returns
-        -------
-        TrackedTrial
+            Time at which training started, seconds since the epoch.
         """
         kind = _kind(number)
         tags = beats_benchmark_tags(metrics.beats_benchmark)
@@ -187,22 +171,12 @@ class Tracker(RunStore):
     def save_view(self, metric_names: Iterable[str], grid_params: Sequence[str]) -> str:
         """Save the view that compares the study's trials with its benchmark, and return its address in the UI.
 
-        Parameters
-        ----------
-        metric_names : iterable of str
-            Metrics of a trial.
-        grid_params : sequence of str
-            Parameters that vary between trials.
-
-        Returns
-        -------
-        str
-            To be put after the server's address.
+        The address follows the server's. Metrics are those of a trial, parameters those that vary between trials.
         """
         try:
             view = shared_view(self._experiment_id, self._study, metric_names, grid_params)
             self._client.set_experiment_tag(self._experiment_id, view.key, view.value)
-        except (ValueError, MlflowException):  # a server with shorter tags: the plain runs are no reason to fail
+        except (ValueError, MlflowException):  # a server with shorter tags: show the plain runs
             return f"/#/experiments/{self._experiment_id}/runs?workflowType=machine_learning"
         return view.url_suffix
 
@@ -218,14 +192,11 @@ class Tracker(RunStore):
 
     @reports_store_errors
     def delete_cut_off(self) -> None:
-        """Delete runs that a killed process left half-written.
-
-        They hold nothing: their trials are run again.
-        """
+        """Delete runs that a killed process left unfinished; their trials are trained again."""
         self._delete_cut_off(self._experiment_id, self._study, (TRIAL_KIND, BENCHMARK_KIND))
 
     def link_launcher(self, study_run_id: str) -> None:
-        """Tell the run that ``mlflow run`` made for this process which study it led to."""
+        """Note on the run that ``mlflow run`` made for this process which study it mines."""
         launcher = os.environ.get("MLFLOW_RUN_ID")
         if not launcher:
             return
@@ -233,7 +204,7 @@ class Tracker(RunStore):
             self._client.set_tag(launcher, STUDY, self._study)
             note = f"Started mining: study `{self._study}`, run `{study_run_id}` in experiment {self._experiment_id}."
             self._client.set_tag(launcher, NOTE, note)
-        except MlflowException:  # the launcher's run lies in another store
+        except MlflowException:  # the launcher's run is in another store
             return
 
     def _create_trial(self, number: int | None, tags: Mapping[str, str], started: float) -> str:

@@ -49,13 +49,13 @@ HOLDOUT_MODEL, HOLDOUT_RUN = "signal_miner.holdout.model", "signal_miner.holdout
 """For which model: its name, and the id of its run."""
 
 HOLDOUT_DIGEST = "signal_miner.holdout.digest"
-"""What that model was made of, as 16 hexadecimal digits: a run changed afterwards is another model."""
+"""Digest of what that model was made of, as 16 hexadecimal digits: a run changed afterwards is another model."""
 
 HOLDOUT_ERAS = "signal_miner.holdout.eras"
 """Labels of the first and the last era, ``1118–1221``."""
 
 HOLDOUT_RESULT = "signal_miner.holdout.result"
-"""What it came to, in one sentence. Written last: a holdout without it was opened and not finished."""
+"""Its result, in one sentence. Written last: a holdout without it was opened and not finished."""
 
 MEMBERS = "signal_miner.members"
 """Of an ensemble: run ids of its members, separated by commas."""

@@ -65,7 +65,7 @@ def test_few_splits_are_described_mildly():
     equal = columns - columns.mean(axis=0)  # whoever is better in one half is worse in the other
     few, many = (probability_of_overfitting(equal, 0, n_blocks) for n_blocks in (4, 8))
     assert min(few.probability, many.probability) > 0.6
-    assert "did not pay off more often than not, but so few splits tell little." in overfitting_sentence(few)
+    assert "did not pay off more often than not, but so few splits show little." in overfitting_sentence(few)
     assert overfitting_sentence(many).endswith("choosing the best trial was worse than choosing any.")
 
 

@@ -59,13 +59,13 @@ def test_scores_are_those_that_were_tracked(tiny_study: Path) -> None:
     assert ordered == sorted(ordered, reverse=True)
 
 
-def test_a_draw_whose_run_is_gone_is_not_finished_and_still_a_try(tiny_study: Path, tmp_path: Path) -> None:
+def test_a_draw_whose_run_is_deleted_is_not_finished_and_still_a_try(tiny_study: Path, tmp_path: Path) -> None:
     directory = copy_study(tiny_study, tmp_path / "study")
     uri = f"sqlite:///{directory / 'mlflow.db'}"
     whole = StudyReader(uri).scores(Studies(uri).find())
     assert whole.unfinished == 0
-    gone = next(run for run in runs_of(directory) if run.info.run_name == "trial 0003")
-    client_of(directory).delete_run(gone.info.run_id)
+    deleted = next(run for run in runs_of(directory) if run.info.run_name == "trial 0003")
+    client_of(directory).delete_run(deleted.info.run_id)
     left = StudyReader(uri).scores(Studies(uri).find())
     assert (left.unfinished, left.failed, left.tries) == (1, whole.failed, whole.tries)
 
@@ -136,10 +136,10 @@ def test_a_damaged_artifact_is_named_in_one_line(tiny_study: Path, tmp_path: Pat
     run = runs_of(directory)[3]
     damage(artifact_path(directory, run, name))
     assert command(directory, "report") == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert run.info.run_id in told
-    assert "rerun `mine`" in told
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert run.info.run_id in message
+    assert "rerun `mine`" in message
 
 
 def test_eras_that_are_not_the_benchmarks(tiny_study: Path, tmp_path: Path, capsys) -> None:
@@ -164,5 +164,5 @@ def test_a_study_without_a_finished_trial(tiny_study: Path, tmp_path: Path) -> N
         client.delete_run(run.info.run_id)
     from signal_miner.report.build import make_report
 
-    with pytest.raises(UserError, match="no finished trial to report on; mine it on"):
+    with pytest.raises(UserError, match="no finished trial to report on; rerun `mine` to resume"):
         make_report(None, f"sqlite:///{directory / 'mlflow.db'}")

@@ -7,6 +7,7 @@ import re
 import struct
 import warnings
 from dataclasses import replace
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -29,7 +30,7 @@ from signal_miner.report.luck import intervals_figure, luck_figure
 from signal_miner.report.measures import beats_benchmark, benchmark_sharpe, trial_sharpe
 from signal_miner.report.parameters import parameters_figure, varying_dimensions
 from signal_miner.report.scatters import contribution_figure, past_vs_future_figure
-from signal_miner.report.style import THEME, png, svg
+from signal_miner.report.style import THEME, page_element, png
 from signal_miner.report.uniqueness import clustered_order, correlations_figure
 from signal_miner.scoring.series import sharpe
 from signal_miner.scoring.study_scores import TEST, VALIDATION, Correlations, StudyScores
@@ -277,7 +278,7 @@ def test_png_is_twice_the_pages_size(contents: ReportContents) -> None:
 
 def test_svg_follows_the_page_and_shares_no_id(contents: ReportContents) -> None:
     figure = past_vs_future_figure(contents.scores, contents.evaluation.relation)
-    first, second = svg(figure, "first", 'said "so" & <such>'), svg(figure, "second", "")
+    first, second = page_element(figure, "first", 'said "so" & <such>'), page_element(figure, "second", "")
     for text in (first, second):
         assert not any(light in text for light, _ in THEME.values())
         assert "var(--ink)" in text
@@ -291,11 +292,38 @@ def test_svg_follows_the_page_and_shares_no_id(contents: ReportContents) -> None
     assert 'aria-label="said &quot;so&quot; &amp; &lt;such&gt;"' in first
 
 
+@pytest.mark.parametrize(
+    ("written", "otherwise"),
+    [
+        (r' viewBox="[^"]*"', ""),
+        ("#1c2127", "rgb(28,33,39)"),
+        ("'DejaVu Sans'", "DejaVu"),
+        (r' id="', ' name="'),
+    ],
+)
+def test_a_figure_whose_svg_is_not_understood_is_a_picture(
+    contents: ReportContents, monkeypatch: pytest.MonkeyPatch, written: str, otherwise: str
+) -> None:
+    save = Figure.savefig
+
+    def savefig(self: Figure, file: Any, **options: Any) -> None:
+        save(self, file, **options)
+        if options["format"] == "svg":
+            text = re.sub(written, otherwise, file.getvalue())
+            file.seek(0)
+            file.truncate()
+            file.write(text)
+
+    monkeypatch.setattr(Figure, "savefig", savefig)
+    element = page_element(past_vs_future_figure(contents.scores, contents.evaluation.relation), "past", 'a "text"')
+    assert re.fullmatch(r'<img src="data:image/png;base64,[\w+/=]{1000,}" alt="a &quot;text&quot;">', element)
+
+
 def test_figures_neither_take_nor_leave_settings(contents: ReportContents) -> None:
-    plain = svg(fold_plan_figure(contents.plan), "folds", "")
+    plain = page_element(fold_plan_figure(contents.plan), "folds", "")
     with mpl.rc_context({"font.size": 40, "axes.facecolor": "red", "text.usetex": False, "axes.grid": False}):
         before = dict(mpl.rcParams)
-        assert svg(fold_plan_figure(contents.plan), "folds", "") == plain
+        assert page_element(fold_plan_figure(contents.plan), "folds", "") == plain
         assert dict(mpl.rcParams) == before
 
 
@@ -303,12 +331,12 @@ def test_names_with_dollars_are_no_formulas(contents: ReportContents) -> None:
     params = [{**trial.params, "target": f"$\\bad_{number % 2}$"} for number, trial in enumerate(contents.trials)]
     trials = [replace(trial, params=each) for trial, each in zip(contents.trials, params, strict=True)]
     figure = parameters_figure(contents.scores, trials, {"experiment": {"grid": {"target": []}}})
-    assert "$\\bad_0$" in svg(figure, "parameters", "")
+    assert "$\\bad_0$" in page_element(figure, "parameters", "")
 
 
 def test_three_thousand_dots_are_small_files() -> None:
     contents = make_contents(3000, n_eras=20, n_checkpoints=1)
     scores: StudyScores = contents.scores
     for figure in (past_vs_future_figure(scores, contents.evaluation.relation), contribution_figure(scores)):
-        assert len(svg(figure, "dots", "")) < 600_000
+        assert len(page_element(figure, "dots", "")) < 600_000
         assert len(png(figure)) < 400_000

@@ -28,7 +28,7 @@ VOID = {"meta", "br", "link", "img", "input", "hr", "path", "use", "image", "rec
 
 
 class Page(HTMLParser):
-    """Tags, their attributes and what stands in some of them."""
+    """Tags, their attributes and the text in some of them."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -45,7 +45,7 @@ def test_the_order_puts_the_benchmark_first_then_the_best():
     assert len(set(keys)) == len(keys)
 
 
-def test_colours_tell_the_benchmark_and_who_beats_it():
+def test_colours_show_the_benchmark_and_who_beats_it():
     assert run_color("benchmark", {}) == COLORS["benchmark"]
     assert run_color("trial", {"validation": True, "test": True}) == COLORS["both"]
     assert run_color("trial", {"validation": True, "test": False}) == COLORS["validation"]
