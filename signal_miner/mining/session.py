@@ -113,8 +113,10 @@ def mine(
             with progress:
                 miner.run()
             status = "FINISHED" if miner.complete else "KILLED"
-        except StoreError:
-            store_answers = False
+        except Exception as error:
+            if stop.interrupted:  # within a transaction, whose rollback may then fail with an error of its own
+                raise KeyboardInterrupt from error
+            store_answers = not isinstance(error, StoreError)
             raise
         finally:
             stop.ignore_signals()

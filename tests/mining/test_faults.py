@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import signal
+import sys
+from contextlib import suppress
 
 import pytest
 from mlflow.exceptions import MlflowException
@@ -37,13 +41,19 @@ def plan(tmp_path, monkeypatch):
 
 def after(count, error, work):
     """Return `work` that raises an error from its call number `count` on."""
-    calls = []
+
+    def fail(*_arguments, **_options):
+        raise error
+
+    return _replaced(work, fail, lambda call: call > count)
+
+
+def _replaced(work, other, is_other):
+    """Return `work` that is `other` in the calls, numbered from 1, for which `is_other` is true."""
+    calls = itertools.count(1)
 
     def wrapped(*arguments, **options):
-        calls.append(None)
-        if len(calls) > count:
-            raise error
-        return work(*arguments, **options)
+        return (other if is_other(next(calls)) else work)(*arguments, **options)
 
     return wrapped
 
@@ -71,6 +81,25 @@ def test_a_tracking_store_that_stops_answering_is_one_line(plan, tmp_path, monke
             mine(plan, plan_memory(plan, 2), Console(quiet=True))
     mine(plan, plan_memory(plan, 2), Console(quiet=True))
     assert len(outcome(tmp_path)) == 6
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")
+def test_an_error_that_a_second_ctrl_c_causes_is_an_interruption(plan, tmp_path, monkeypatch):
+    """SQLAlchemy may fail to roll back a transaction in which it was interrupted, and raise that instead."""
+
+    def interrupted(*_arguments, **_options):
+        with suppress(KeyboardInterrupt):
+            for _ in range(2):
+                signal.raise_signal(signal.SIGINT)
+            pytest.fail("the second signal does not interrupt")
+        raise MlflowException("cannot roll back - no transaction is active")
+
+    with monkeypatch.context() as fault:
+        fault.setattr(Tracker, "_write", _replaced(Tracker._write, interrupted, lambda call: call == 5))
+        with pytest.raises(KeyboardInterrupt):
+            mine(plan, plan_memory(plan, 2), Console(quiet=True))
+    assert [run.info.status for run in runs_of(tmp_path, "study")] == ["KILLED"]
+    assert all(run.info.status == "FINISHED" for run in runs_of(tmp_path))
 
 
 def test_a_failing_benchmark_is_one_line_and_a_failed_run(tmp_path, capfd):
