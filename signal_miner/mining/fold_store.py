@@ -31,7 +31,7 @@ class FoldResultStore:
         self._directory = directory
 
     def save(self, draw: Draw, fold: Fold, part: FoldCurve) -> None:
-        """Keep a fold's result; no room or right to write is no error, as it can be trained again."""
+        """Keep a fold's result; a full or read-only disk is no error, as the fold can be trained again."""
         path = self._path(draw, fold)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -105,7 +105,7 @@ class Miner:
             trial = tracked.get(self._key(draw.params))
             if trial is None:
                 pending.append(draw)
-            else:  # finished in the study too, or killed between tracking and telling it
+            else:  # finished in the study too, or killed between tracking and reporting it
                 self._tell(draw.number, trial)
                 before.append(trial)
         left = max(0, self._plan.experiment.trials - len(before))
@@ -147,9 +147,9 @@ class Miner:
             self._observer(self._counts)
 
     def _finish(self, outcome: Outcome) -> TrackedTrial:
-        """Track a trial, then tell the study."""
+        """Track a trial, then report it to the study."""
         # In this order a kill in between loses nothing: the study still has the draw as running, and the next process
-        # finds its trial tracked and only tells the study. The other way round, the study would count a trial that
+        # finds its trial tracked and only reports it. The other way round, the study would count a trial that
         # MLflow does not have, and it would never be trained again.
         draw = outcome.draw
         params = dict(draw.params) | {"seed": self._seed}
@@ -220,7 +220,7 @@ class Miner:
         return report
 
     def _read_benchmark(self) -> bool:
-        """Take the benchmark that is tracked; return False where there is none, or its predictions are gone."""
+        """Read the tracked benchmark; return False where there is none, or its predictions are missing."""
         tracked = self._tracker.benchmark()
         if tracked is None:
             return False

@@ -53,11 +53,6 @@ class GridSampler(RandomSampler):
     The *k*-th configuration depends on the seed and those before it alone: not on when it is asked for, by whom, or
     how often the study was stopped.
 
-    Parameters
-    ----------
-    grid : Grid
-    seed : int
-
     Raises
     ------
     UserError

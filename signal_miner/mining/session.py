@@ -97,7 +97,7 @@ def mine(
         closing.enter_context(sole_process(experiment.study_storage, f"{plan.study}.lock", lock_message(plan.study)))
         stop = closing.enter_context(StopRequest(stopping))
         status_writer.claim(plan.study, stop.ask)
-        closing.callback(status_writer.let_go)
+        closing.callback(status_writer.release)
         search = Search(plan.study, plan.grid, experiment.seed, experiment.study_storage)
         tracker = Tracker(experiment.name, plan.study, plan.config_hash, experiment.tracking_uri)
         status_writer.update(tracking_uri=tracker.tracking_uri, trial_counts=TrialCounts(experiment.trials))

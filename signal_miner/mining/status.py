@@ -26,7 +26,7 @@ from signal_miner.utils.files import write_whole
 STARTING, BENCHMARK, MINING, REPORT = "starting", "benchmark", "mining", "report"
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 ENDED = (FINISHED, STOPPED, FAILED)
-"""States after which a miner says nothing more."""
+"""States after which a status does not change."""
 
 STATES = (STARTING, BENCHMARK, MINING, REPORT, *ENDED)
 
@@ -35,7 +35,7 @@ _FILE_KEYS = {"trial_counts": "standing"}
 """Attributes whose key in the status file is an older name: miners of other versions read and write the same files."""
 
 _HEARTBEAT_LOST = 60.0
-"""Seconds without an update after which a miner of another machine counts as gone; see `status_writer`."""
+"""Seconds without an update after which a miner of another machine counts as dead; see `status_writer`."""
 
 _READS, _SECONDS_BETWEEN_READS = 5, 0.05
 
@@ -124,7 +124,7 @@ class Process:
 
     @classmethod
     def of(cls, pid: int) -> Process:
-        """Return a process of this machine; one that is gone already has no time of its start."""
+        """Return a process of this machine; one that has ended already has no start time."""
         created = 0.0
         with suppress(psutil.Error):
             created = psutil.Process(pid).create_time()
@@ -158,7 +158,7 @@ class MinerStatus:
     stopping : bool
         Whether it was asked to stop.
     starter : bool
-        Whether `process` is the one that starts the miner, which has not spoken itself yet.
+        Whether `process` is the one that starts the miner, which has not written a status itself yet.
     tracking_uri : str
         MLflow store, without a password; empty where it is not known yet.
     log : str
@@ -181,22 +181,22 @@ class MinerStatus:
 
     @property
     def ended(self) -> bool:
-        """Whether its last status is that it ended."""
+        """Whether it ended, by its last status."""
         return self.state in ENDED
 
     @property
     def alive(self) -> bool:
-        """Whether it did not end and its process is there."""
+        """Whether it has not ended and its process exists."""
         return not self.ended and self._process_is_there()
 
     def _process_is_there(self) -> bool:
         fresh = 0 <= time.time() - self.updated < _HEARTBEAT_LOST
-        if self.starter or self.process.host != socket.gethostname():  # nobody speaks for a starter that gave up
+        if self.starter or self.process.host != socket.gethostname():  # a starter may give up
             return fresh
         try:
             process = psutil.Process(self.process.pid)
             created = process.create_time()
-            # The clock may have been set since it was started: then its word is as good as its time.
+            # The clock may have been set since it was started: then a fresh status is as good as its start time.
             same = abs(created - self.process.created) < 1 or (fresh and created < self.updated)
             return same and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
@@ -212,7 +212,7 @@ def write_status(directory: Path, status: MinerStatus) -> None:
 
 
 def read_status(directory: Path, study: str) -> MinerStatus | None:
-    """Return the status of a study's newest miner; None where none ever said anything that can be read."""
+    """Return the status of a study's newest miner; None where none is readable."""
     path = directory / f"{study}{_STATUS}"
     for _ in range(_READS):  # Windows refuses a file that is being replaced
         try:
@@ -230,12 +230,12 @@ def _parsed(table: dict[str, Any]) -> MinerStatus:
     status = MinerStatus(**table, process=process, trial_counts=counts)
     numbers = [status.started, status.updated, process.created, counts.since, counts.total, counts.done]
     if status.state not in STATES or process.pid < 1 or not all(map(math.isfinite, numbers)):
-        raise ValueError("it is no status")
+        raise ValueError("not a status")
     return status
 
 
 def all_statuses(directory: Path) -> tuple[MinerStatus, ...]:
-    """Return the newest miner of each study that has its files in a directory, the latest word first."""
+    """Return the newest miner of each study that has its files in a directory, the latest update first."""
     names = [path.name.removesuffix(_STATUS) for path in directory.glob(f"*{_STATUS}")]
     found = [status for name in names if (status := read_status(directory, name))]
     return tuple(sorted(found, key=lambda status: status.updated, reverse=True))

@@ -37,15 +37,15 @@ _HEARTBEAT = 10.0
 class StatusWriter:
     """Writes a miner's status from a thread of its own, and watches for stop requests.
 
-    The status of a study has one writer: who holds the study's lock, between `claim` and `let_go`; before and after
-    that, who is named in it. A disk that is full costs the status, not the mining.
+    The status of a study has one writer: the process that holds the study's lock, between `claim` and `release`;
+    before and after that, the one whose token is in it. Where the disk is full, mining continues without it.
 
     Parameters
     ----------
     directory : Path
         Of the study's files on this machine.
     study : str, optional
-        Where it is known before `claim`: whoever started this process waits for its word.
+        Where it is known before `claim`: whoever started this process waits for its status.
     token : str, optional
         Of this start of a miner.
     log : str, optional
@@ -81,7 +81,7 @@ class StatusWriter:
         with self._lock:
             self._on_stop = on_stop
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Stop writing as the holder of the study's lock, and ignore stop requests."""
         self._write()
         self.listen(None)

@@ -79,11 +79,11 @@ class Training:
     jobs: int
     should_stop: Callable[[], bool]
     scorers: Mapping[int, Scorer]
-    _room: threading.Semaphore = field(init=False, repr=False)
+    _slots: threading.Semaphore = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         # Workers wait where results come faster than they are tracked: their predictions are held until then.
-        self._room = threading.Semaphore(WAITING_FOR_EACH_JOB * self.jobs)
+        self._slots = threading.Semaphore(WAITING_FOR_EACH_JOB * self.jobs)
         warnings.filterwarnings("ignore", message=".*tasks which were still being processed.*")
 
     def outcomes(self, draws: Iterator[Draw]) -> Iterator[Outcome]:
@@ -115,9 +115,9 @@ class Training:
         )
         return FoldCurve.of(predictions, self.scorers[fold.number], time.perf_counter() - started)
 
-    def _await_room(self) -> bool:
+    def _await_slot(self) -> bool:
         """Wait until a result may be held; return whether one may, before a stop was asked for."""
-        while not self._room.acquire(timeout=0.2):
+        while not self._slots.acquire(timeout=0.2):
             if self.should_stop():
                 return False
         return True
@@ -130,20 +130,20 @@ class SideBySide(Training):
         """Train draws as they arrive and yield each outcome as it completes."""
         for outcome in self._workers()(joblib.delayed(self._train)(draw) for draw in draws):
             yield outcome
-            self._room.release()
+            self._slots.release()
 
     def benchmark(self, draw: Draw, on_checkpoint: OnCheckpoint) -> Outcome:
         """Train the folds of one configuration side by side."""
         reporting = threading.Lock()
 
-        def told(fold: Fold, trees: int) -> None:
+        def report(fold: Fold, trees: int) -> None:
             with reporting:
                 on_checkpoint(fold, trees)
 
         def train() -> TrialResult:
             assembly = TrialAssembly(draw.params, self._folds(draw))
             folds = joblib.Parallel(n_jobs=self.jobs, backend="threading", batch_size=1)(
-                joblib.delayed(self._train_fold)(draw.params, fold, told) for fold in assembly.folds
+                joblib.delayed(self._train_fold)(draw.params, fold, report) for fold in assembly.folds
             )
             for part in folds:
                 assembly.add(part)
@@ -152,7 +152,7 @@ class SideBySide(Training):
         return attempt(draw, train)
 
     def _train(self, draw: Draw) -> Outcome:
-        if not self._await_room():
+        if not self._await_slot():
             return Outcome(draw, time.time())
         seed = self.plan.experiment.seed
         return attempt(
@@ -221,7 +221,7 @@ class InBlocks(Training):
                     entry.over = outcome is not None
                     if outcome is not None:
                         yield outcome
-                    self._room.release()
+                    self._slots.release()
                 if self.should_stop():
                     return
 
@@ -240,7 +240,7 @@ class InBlocks(Training):
 
     def _step(self, entry: _Entry) -> tuple[_Entry, Outcome | None]:
         """Train an entry's next fold; return its outcome where that was the last, or failed."""
-        if not self._await_room():
+        if not self._await_slot():
             return entry, Outcome(entry.draw, entry.started)
         fold = entry.assembly.next_fold
         if fold is None:

@@ -1,4 +1,4 @@
-"""Mining in a process of its own: started, looked at, stopped, killed, found again; from Python and from a terminal."""
+"""Mining in a process of its own: started, followed, stopped, killed, found again; from Python and from a terminal."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def running(directory: Path) -> list[str]:
     return [run.info.run_name for run in client.search_runs(ids, "attributes.status = 'RUNNING'")]
 
 
-def test_a_miner_is_started_found_stopped_and_goes_on(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    begun = time.monotonic()
+def test_a_miner_is_started_found_stopped_and_resumed(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    started = time.monotonic()
     miner = signal_miner.start_mining(study, report=False)
-    assert time.monotonic() - begun < 5  # of imports and a small dataset; nothing is trained
+    assert time.monotonic() - started < 5  # of imports and a small dataset; nothing is trained
     assert miner.progress().running
     assert miner.leaderboard().empty
     process = status_of(miner).process
@@ -67,13 +67,13 @@ def test_a_miner_is_started_found_stopped_and_goes_on(study: Path, capsys: pytes
         signal_miner.start_mining(signal_miner.load_experiment(study, trials=500))
 
     assert command(Path.cwd(), "status") == 0
-    said = capsys.readouterr().out
-    assert f"{miner.study}: mining" in said
-    assert f"process {status_of(miner).process.pid} on" in said
+    printed = capsys.readouterr().out
+    assert f"{miner.study}: mining" in printed
+    assert f"process {status_of(miner).process.pid} on" in printed
 
-    begun = time.monotonic()
+    started = time.monotonic()
     stopped = miner.stop()
-    assert time.monotonic() - begun < 5  # a tree takes milliseconds here; the stores have last words
+    assert time.monotonic() - started < 5  # a tree takes milliseconds here; then the stores are written
     assert stopped.state == "stopped"
     assert not stopped.error
     assert miner.wait().state == "stopped"
@@ -94,7 +94,7 @@ def test_a_miner_is_started_found_stopped_and_goes_on(study: Path, capsys: pytes
     assert outcome(undisturbed) == outcome(Path.cwd())
 
 
-def test_a_killed_miner_is_an_error_and_goes_on(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_killed_miner_is_an_error_and_resumed(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     miner = signal_miner.start_mining(study, report=False)
     wait_until(miner, lambda progress: progress.done >= 2)
     kill(miner)
@@ -139,12 +139,12 @@ def test_two_that_start_at_once_start_one_miner(study: Path) -> None:
     assert done.returncode == 0, done.stderr
     miner = signal_miner.attach()
     assert status_of(miner).token == done.stdout.strip()
-    wait_until(miner, lambda progress: progress.done >= 1)  # whoever started it is gone
+    wait_until(miner, lambda progress: progress.done >= 1)  # the process that started it has ended
     assert status_of(miner).token == done.stdout.strip()
     assert miner.stop().state == "stopped"
 
 
-def test_what_fails_in_the_background_is_told_in_a_line_without_secrets(study: Path) -> None:
+def test_a_failure_in_the_background_is_one_line_without_secrets(study: Path) -> None:
     secret = "postgresql+psycopg://me:topsecret@127.0.0.1:1/none"
     miner = signal_miner.start_mining(signal_miner.load_experiment(study, tracking_uri=secret), report=False)
     progress = wait_for_end_of_start(miner)
@@ -166,7 +166,7 @@ def wait_for_end_of_start(miner: BackgroundMiner) -> signal_miner.Progress:
     return miner.progress()
 
 
-def test_mistakes_are_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes_are_reported_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_study(tmp_path)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="data 'nowhere' does not exist"):
@@ -205,14 +205,14 @@ def test_a_stop_request_reaches_the_process_that_mines_the_study(study: Path) ->
         assert time.monotonic() < end
         time.sleep(0.02)
     lost = replace(all_statuses(Path("studies"))[0], token="lost", state="starting", process=own_process())
-    write_status(Path("studies"), lost)  # as a miner that was started beside it, and finds the study taken
+    write_status(Path("studies"), lost)  # as a miner that was started beside it, and finds the study locked
     assert running
     assert signal_miner.attach().stop(timeout=60).state == "stopped"
     terminal.communicate(timeout=60)
     assert terminal.returncode == 130
 
 
-def test_it_is_the_same_study_wherever_the_notebook_goes(study: Path, tmp_path: Path) -> None:
+def test_it_is_the_same_study_from_any_directory(study: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "random.py").write_text("raise SystemExit('another module of this name')")
@@ -229,14 +229,14 @@ def test_it_is_the_same_study_wherever_the_notebook_goes(study: Path, tmp_path: 
 
 
 @pytest.mark.docs
-def test_a_report_is_broken_off_by_a_wish(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_request_interrupts_the_report(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (Path.cwd() / "sitecustomize.py").write_text(SLOW_REPORT)
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
     miner = signal_miner.start_mining(signal_miner.load_experiment(study, trials=2))
     wait_until(miner, lambda progress: progress.state == "report")
-    begun = time.monotonic()
+    started = time.monotonic()
     assert miner.stop().state == "finished"
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - started < 10
     assert "The report was not made, as a stop was requested" in miner.log()
     assert not list(Path("studies").glob("*.stop"))
 

@@ -77,7 +77,7 @@ def test_blocks_give_the_same_study_and_hold_at_most_one_dataset(side_by_side, s
 
 @pytest.mark.parametrize("after", [1, 3, 12, 20])
 def test_a_stopped_block_loses_no_fold(side_by_side, study, monkeypatch, after):
-    """Stopped after some folds, the study goes on, trains no fold again, and ends as it would have."""
+    """Stopped after some folds, the study resumes, trains no fold again, and ends as an undisturbed one."""
     trained = []
     real = training.train_fold
 

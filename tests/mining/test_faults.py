@@ -1,4 +1,4 @@
-"""Faults that are nobody's configuration: memory, data and stores that fail while a study is mined."""
+"""Faults of memory, data and stores while a study is mined."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def _replaced(work, other, is_other):
     return wrapped
 
 
-@pytest.mark.parametrize("error", [MemoryError("no room"), OSError("disk gone"), RuntimeError("std::bad_alloc")])
-def test_a_fault_of_the_machine_settles_no_trial(plan, tmp_path, monkeypatch, error):
+@pytest.mark.parametrize("error", [MemoryError("no memory"), OSError("disk failed"), RuntimeError("std::bad_alloc")])
+def test_a_fault_of_the_machine_ends_no_trial(plan, tmp_path, monkeypatch, error):
     with monkeypatch.context() as fault:
         fault.setattr(training, "run_trial", after(3, error, training.run_trial))
         with pytest.raises(
@@ -75,9 +75,9 @@ def test_a_fault_of_the_machine_settles_no_trial(plan, tmp_path, monkeypatch, er
 
 def test_a_tracking_store_that_stops_answering_is_one_line(plan, tmp_path, monkeypatch):
     with monkeypatch.context() as fault:
-        gone = MlflowException("the server is gone\nand more")
-        fault.setattr(Tracker, "_create", after(4, gone, Tracker._create))
-        with pytest.raises(UserError, match=r"tracking store .* failed \(the server is gone\); once it answers again"):
+        failure = MlflowException("no answer\nand more")
+        fault.setattr(Tracker, "_create", after(4, failure, Tracker._create))
+        with pytest.raises(UserError, match=r"tracking store .* failed \(no answer\); once it answers again"):
             mine(plan, plan_memory(plan, 2), Console(quiet=True))
     mine(plan, plan_memory(plan, 2), Console(quiet=True))
     assert len(outcome(tmp_path)) == 6
@@ -115,7 +115,7 @@ def test_a_failing_benchmark_is_one_line_and_a_failed_run(tmp_path, capfd):
     assert [run.info.status for run in runs_of(tmp_path, "study")] == ["FAILED"]
 
 
-def test_the_studys_run_tells_how_it_was_mined(plan, tmp_path):
+def test_the_studys_run_records_how_it_was_mined(plan, tmp_path):
     summary = mine(plan, plan_memory(plan, 2), Console(quiet=True))
     client = client_of(tmp_path)
     record = json.loads(

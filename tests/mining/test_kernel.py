@@ -1,4 +1,4 @@
-"""Mining from a real notebook kernel, which goes on meanwhile, and may be interrupted, restarted or killed."""
+"""Mining from a real notebook kernel, which stays free meanwhile, and may be interrupted, restarted or killed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SECONDS = 60.0
 
 @dataclass
 class Cell:
-    """What became of a cell that has ended.
+    """The outcome of a cell that has ended.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class Cell:
 
 
 class Notebook:
-    """A kernel in a process of its own, and who talks to it as a notebook does."""
+    """A kernel in a process of its own, and a client that talks to it as a notebook does."""
 
     def __init__(self, directory: Path) -> None:
         self.manager = KernelManager()
@@ -136,14 +136,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def notebooks(project: Path) -> Iterator[list[Notebook]]:
-    """Where the kernels of a test stand, which end with it."""
+    """The kernels of a test, which end with it."""
     opened: list[Notebook] = []
     yield opened
     for notebook in opened:
         notebook.close()
 
 
-def miners_at_work(directory: Path) -> set[int]:
+def running_miners(directory: Path) -> set[int]:
     """Return the processes that mine in a directory, by whatever name they have in its files."""
     found = set()
     for process in psutil.process_iter(["cmdline", "cwd", "status"]):
@@ -162,21 +162,19 @@ def trials_in(message: dict[str, Any]) -> int:
     return int(plain[1]) if plain else 0
 
 
-def test_a_notebook_goes_on_while_it_mines_and_the_miner_when_its_kernel_is_killed(
-    project: Path, notebooks: list[Notebook]
-) -> None:
+def test_the_notebook_stays_free_and_the_miner_outlives_its_kernel(project: Path, notebooks: list[Notebook]) -> None:
     notebook = Notebook(project)
     notebooks.append(notebook)
     notebook.run("import signal_miner")
-    begun = time.monotonic()
+    started = time.monotonic()
     shown = notebook.run('miner = signal_miner.start_mining("tiny.toml", report=False)\nminer')
-    assert time.monotonic() - begun < 20  # of imports, a small dataset and a process; nothing is trained
+    assert time.monotonic() - started < 20  # of imports, a small dataset and a process; nothing is trained
     assert shown.error is None
     (bar,) = [each for each in shown.outputs if each["msg_type"] == "display_data"]
     assert "<div" in bar["content"]["data"]["text/html"]
     assert notebook.value("6 * 7, miner.progress().running") == "(42, True)"
 
-    # No cell runs any more, and what the first one has shown goes on changing.
+    # No cell runs any more, and the output of the first one still changes.
     updates = [notebook.next_update() for _ in range(2)]
     while trials_in(updates[-1]) < 3:
         updates.append(notebook.next_update())
@@ -205,7 +203,7 @@ def test_a_notebook_goes_on_while_it_mines_and_the_miner_when_its_kernel_is_kill
     other.run('again = signal_miner.start_mining("tiny.toml", report=False)')
     assert other.value("again.study == miner.study") == "True"
     assert status_of(miner).process == process
-    assert miners_at_work(project) == {process.pid}
+    assert running_miners(project) == {process.pid}
 
     assert other.value("miner.stop().state") == "'stopped'"
     wait_for(lambda: "Stopped before the last trial" in miner.log())
@@ -250,7 +248,7 @@ def test_interrupts_and_a_restart_do_not_reach_the_miner_and_stop_takes_less_tha
     notebooks.append(notebook)
     notebook.run(SLOW)
 
-    # An interrupt just when the miner is about to be started: whatever comes of it, the next start starts one.
+    # An interrupt just when the miner is about to be started: whatever happens, the next start starts one.
     starting = notebook.begin(START)
     wait_for(lambda: list((project / "studies").glob("slow-*.status.json")))
     notebook.manager.interrupt_kernel()
@@ -271,17 +269,17 @@ def test_interrupts_and_a_restart_do_not_reach_the_miner_and_stop_takes_less_tha
     notebook.restart()
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE  # this restart ends a kernel's children
     assert status_of(miner).process == process
-    assert miners_at_work(project) == {process.pid}
+    assert running_miners(project) == {process.pid}
     notebook.run("import signal_miner")
     assert notebook.value('signal_miner.attach("slow").progress().running') == "True"
 
     # The benchmark's trees are those of the trials, which have so many that one checkpoint, a twentieth of a fold,
-    # takes seconds. Two trials are in training. From the wish to the last words to the stores it takes less than that:
-    # a miner that heard only between folds, or between trials, would need up to twenty or forty times as long.
+    # takes seconds. Two trials are in training. Stopping and writing to the stores takes less than that:
+    # a miner that looked only between folds, or between trials, would need up to twenty or forty times as long.
     assert miner.progress().done == 0
-    begun = time.monotonic()
+    started = time.monotonic()
     assert notebook.value('signal_miner.attach("slow").stop().state') == "'stopped'"
-    seconds = time.monotonic() - begun
+    seconds = time.monotonic() - started
     (benchmark,) = runs_of(project, "benchmark")
     seconds_of_a_tree = benchmark.data.metrics["train_seconds"] / (2 * 100)  # in two folds
     assert seconds < 20000 / CHECKPOINTS * seconds_of_a_tree

@@ -1,4 +1,4 @@
-"""What a person sees while datasets are binned, which may take longer than all else."""
+"""The progress bars, also while datasets are binned, which may take longer than anything else."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from signal_miner.utils.console import TreesProgress
 FOLD = Fold(2, (1, 2, 3), (5, 6))
 
 
-def test_a_build_tells_how_many_features_are_binned(numerai_directory: Path) -> None:
+def test_a_build_reports_how_many_features_are_binned(numerai_directory: Path) -> None:
     dataset = open_dataset(numerai_directory, "all", "target", ["target"])
     fold = WalkForward(2, 8).folds(dataset.eras)[0]
-    told: list[tuple[int, int, int]] = []
-    binned = BinnedFolds(dataset, ("target",), 0, group_bytes=1, on_features=lambda *each: told.append(each))
+    reported: list[tuple[int, int, int]] = []
+    binned = BinnedFolds(dataset, ("target",), 0, group_bytes=1, on_features=lambda *each: reported.append(each))
     binned.get(fold, 5, "target")
     count = len(dataset.features)
-    assert told == [(fold.number, done, count) for done in range(1, count + 1)]
+    assert reported == [(fold.number, done, count) for done in range(1, count + 1)]
     binned.get(fold, 5, "target")
-    assert len(told) == count
+    assert len(reported) == count
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_both_bars_show_it(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_bars_show_binning(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "_SECONDS_BETWEEN_LINES", 0.0)
     for before in (BenchmarkStep(1, 2, 0, 10, 0.0), TrialCounts(4)):
         shown = io.StringIO()

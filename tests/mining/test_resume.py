@@ -1,4 +1,4 @@
-"""Stopped, killed, doubled and bereft: the same command goes on, and the study is the one it would have been."""
+"""Stopped, killed, started twice, or without some of its files: rerunning the command gives the undisturbed study."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def uninterrupted(tmp_path_factory):
 
 
 @pytest.fixture
-def begun(uninterrupted, tmp_path):
+def fresh(uninterrupted, tmp_path):
     """The same study before its first trial."""
-    directory = tmp_path / "begun"
+    directory = tmp_path / "fresh"
     directory.mkdir()
     put_store(directory)
     write_experiment(directory, uninterrupted / "numerai", trials=24, trees=200)
@@ -60,53 +60,53 @@ def still_running(directory):
     return client.search_runs(ids, "attributes.status = 'RUNNING'")
 
 
-def test_a_study_killed_three_times_is_the_uninterrupted_one(uninterrupted, begun):
+def test_a_study_killed_three_times_is_the_uninterrupted_one(uninterrupted, fresh):
     chance = random.Random(os.environ.get("KILL_SEED", "7"))
     for count in (1, 8, 15):
-        process = start_mining(begun)
-        wait_for_trials(begun, count, process)
+        process = start_mining(fresh)
+        wait_for_trials(fresh, count, process)
         time.sleep(chance.random() * 0.5)
         os.killpg(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-    done = mine_here(begun)
+    done = mine_here(fresh)
     assert done.returncode == 0, done.stderr
-    assert outcome(begun) == outcome(uninterrupted)
-    assert len(runs_of(begun, "benchmark")) == len(runs_of(begun, "study")) == 1
-    assert not still_running(begun)
+    assert outcome(fresh) == outcome(uninterrupted)
+    assert len(runs_of(fresh, "benchmark")) == len(runs_of(fresh, "study")) == 1
+    assert not still_running(fresh)
 
 
-def test_ctrl_c_stops_cleanly_and_the_command_goes_on(uninterrupted, begun):
-    process = start_mining(begun)
-    wait_for_trials(begun, 3, process)
+def test_ctrl_c_stops_cleanly_and_the_command_resumes(uninterrupted, fresh):
+    process = start_mining(fresh)
+    wait_for_trials(fresh, 3, process)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err
     assert "Stopped before the last trial; rerun the command to resume." in out
-    (study,) = runs_of(begun, "study")
+    (study,) = runs_of(fresh, "study")
     assert study.info.status == "KILLED"
-    assert not still_running(begun)
-    assert 3 <= len(runs_of(begun)) < 24
-    assert mine_here(begun).returncode == 0
-    assert outcome(begun) == outcome(uninterrupted)
+    assert not still_running(fresh)
+    assert 3 <= len(runs_of(fresh)) < 24
+    assert mine_here(fresh).returncode == 0
+    assert outcome(fresh) == outcome(uninterrupted)
 
 
-def test_ctrl_c_twice_leaves_nothing_running(uninterrupted, begun):
-    process = start_mining(begun)
-    wait_for_trials(begun, 3, process)
+def test_ctrl_c_twice_leaves_nothing_running(uninterrupted, fresh):
+    process = start_mining(fresh)
+    wait_for_trials(fresh, 3, process)
     os.killpg(process.pid, signal.SIGINT)
     time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err
-    assert not still_running(begun)
-    assert [run.info.status for run in runs_of(begun, "study")] == ["KILLED"]
-    assert mine_here(begun).returncode == 0
-    assert outcome(begun) == outcome(uninterrupted)
+    assert not still_running(fresh)
+    assert [run.info.status for run in runs_of(fresh, "study")] == ["KILLED"]
+    assert mine_here(fresh).returncode == 0
+    assert outcome(fresh) == outcome(uninterrupted)
 
 
-def test_a_benchmark_whose_predictions_are_gone_is_trained_again(uninterrupted, tmp_path):
+def test_a_benchmark_whose_predictions_are_damaged_is_trained_again(uninterrupted, tmp_path):
     copy = copy_study(uninterrupted, tmp_path / "copy")
     (benchmark,) = runs_of(copy, "benchmark")
     path = artifact_path(copy, benchmark, "predictions.parquet")
@@ -132,17 +132,17 @@ def test_a_damaged_journal_is_one_line(uninterrupted, tmp_path):
     assert outcome(copy) == outcome(uninterrupted)
 
 
-def test_two_at_once_do_not_mine_the_same_study(uninterrupted, begun):
-    first = start_mining(begun)
-    wait_for_trials(begun, 1, first)
+def test_two_at_once_do_not_mine_the_same_study(uninterrupted, fresh):
+    first = start_mining(fresh)
+    wait_for_trials(fresh, 1, first)
     os.killpg(first.pid, signal.SIGSTOP)  # it holds the study, and cannot finish it before the second comes
-    second = mine_here(begun)
+    second = mine_here(fresh)
     os.killpg(first.pid, signal.SIGCONT)
     assert second.returncode == 2
     assert "is being mined by another process; wait for it, or stop it" in second.stderr
     _, err = first.communicate(timeout=120)
     assert first.returncode == 0, err
-    assert outcome(begun) == outcome(uninterrupted)
+    assert outcome(fresh) == outcome(uninterrupted)
 
 
 def test_a_lost_journal_trains_nothing_again(uninterrupted, tmp_path):

@@ -160,7 +160,7 @@ def test_the_best_checkpoint_is_chosen_on_validation(tiny_mining):
         assert run.data.metrics["best/trees"] == int(best)
 
 
-def test_the_command_tells_what_it_does_and_what_comes_next(tiny_mining):
+def test_the_command_prints_what_it_does_and_what_comes_next(tiny_mining):
     _, done = tiny_mining
     assert "Fold 1 (validation): train 0001–0012, purge 8 eras, predict 0021–0040" in done.stdout
     assert "10/10 trials" in done.stdout
@@ -205,7 +205,7 @@ def test_more_trials_are_added_to_the_study(tiny_mining, tmp_path):
 
 
 @pytest.mark.slow
-def test_failing_trials_are_tracked_and_the_others_go_on(tmp_path):
+def test_failing_trials_are_tracked_and_the_others_continue(tmp_path):
     data = write_numerai_directory(tmp_path / "numerai")
     # LightGBM refuses bagging beside goss; nothing before it can know.
     extra = 'data_sample_strategy = ["bagging", "goss"]\nsubsample = 0.5\nsubsample_freq = 1'
@@ -227,7 +227,7 @@ def test_failing_trials_are_tracked_and_the_others_go_on(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_exhausted_grid_ends_politely(tmp_path):
+def test_an_exhausted_grid_is_no_error(tmp_path):
     data = write_numerai_directory(tmp_path / "numerai")
     path = write_experiment(tmp_path, data, trials=50)
     text = path.read_text()

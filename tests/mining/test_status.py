@@ -1,4 +1,4 @@
-"""What a miner says of itself, what is read of it, and when it counts as gone."""
+"""A miner's status: written, read, and when the miner counts as dead."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def trial(number: int, sharpe: float | None, *, beats: bool = False, undefined: 
     return TrackedTrial(str(number), "trial", number, status, {}, metrics, {"validation": beats, "test": False})
 
 
-def announced(directory: Path) -> MinerStatus:
+def written(directory: Path) -> MinerStatus:
     status = read_status(directory, "demo-1")
     assert status is not None
     return status
 
 
-def test_a_standing_counts_trials_and_names_the_best() -> None:
+def test_counts_of_trials_name_the_best() -> None:
     earlier = [trial(0, 0.5), trial(1, None)]
     counts = TrialCounts.at_start(10, earlier)
     assert (counts.done, counts.done_before, counts.failed) == (2, 2, 1)
@@ -74,16 +74,16 @@ def test_a_damaged_status_is_none(tmp_path: Path) -> None:
     assert all_statuses(tmp_path) == ()
 
 
-def test_a_process_that_is_gone_is_no_miner() -> None:
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    process = Process.of(gone.pid)
-    gone.wait()
+def test_a_process_that_has_ended_is_no_miner() -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    process = Process.of(ended.pid)
+    ended.wait()
     status = MinerStatus("demo-1", "token", process, MINING, TrialCounts(10, 3))
     assert not status.alive
     progress = progress_of(status)
     assert progress.state == "failed"
     assert progress.error.startswith("the miner exited unexpectedly while mining (killed or out of memory; ")
-    assert f"process {gone.pid} on {socket.gethostname()})" in progress.error
+    assert f"process {ended.pid} on {socket.gethostname()})" in progress.error
     assert "failed" in progress._repr_html_()
 
 
@@ -92,13 +92,13 @@ def test_a_later_process_of_the_same_number_is_no_miner() -> None:
     assert not MinerStatus("demo-1", "token", another, MINING, updated=time.time() - 3600).alive
 
 
-def test_a_process_of_the_same_number_that_began_after_the_last_word_is_no_miner() -> None:
+def test_a_process_of_the_same_number_that_began_after_the_last_update_is_no_miner() -> None:
     reused = Process(os.getpid(), 1.0, socket.gethostname())
     assert not MinerStatus("demo-1", "token", reused, MINING, updated=own_process().created - 5).alive
-    assert MinerStatus("demo-1", "token", reused, MINING).alive  # the clock was set since: its word is fresh
+    assert MinerStatus("demo-1", "token", reused, MINING).alive  # the clock was set since: its status is fresh
 
 
-def test_who_starts_a_miner_is_taken_for_it_only_a_while() -> None:
+def test_a_starter_counts_as_the_miner_for_a_minute() -> None:
     starting = MinerStatus("demo-1", "token", own_process(), starter=True)
     assert starting.alive
     assert not replace(starting, updated=time.time() - 61).alive
@@ -118,14 +118,14 @@ def test_a_status_of_wrong_values_is_none(tmp_path: Path, change: dict[str, Any]
     assert read_status(tmp_path, "demo-1") is None
 
 
-def test_times_that_cannot_be_are_not_told() -> None:
+def test_impossible_times_are_not_shown() -> None:
     counts = replace(TrialCounts.at_start(10**30, []), done=3)
     assert counts.rate(counts.since - 3600) is None
     assert counts.time_left(counts.since + 1) is not None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps no processes that ended")
-def test_a_process_that_nobody_waited_for_is_no_miner() -> None:
+def test_a_zombie_is_no_miner() -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     process = Process.of(ended.pid)
     end = time.monotonic() + 20
@@ -135,7 +135,7 @@ def test_a_process_that_nobody_waited_for_is_no_miner() -> None:
     ended.wait()
 
 
-def test_a_miner_of_another_machine_is_there_as_long_as_it_speaks() -> None:
+def test_a_miner_of_another_machine_lives_as_long_as_it_updates_its_status() -> None:
     elsewhere = MinerStatus("demo-1", "token", Process(1, 1.0, "elsewhere"), MINING)
     assert elsewhere.alive
     assert not replace(elsewhere, updated=time.time() - 61).alive
@@ -152,7 +152,7 @@ def test_a_study_is_found_by_its_name_or_its_beginning(tmp_path: Path) -> None:
     assert studies_of(statuses, "none") == []
 
 
-def test_a_wish_is_heard_by_the_miner_it_is_meant_for(tmp_path: Path) -> None:
+def test_a_stop_request_reaches_only_the_miner_it_names(tmp_path: Path) -> None:
     heard = threading.Event()
     with StatusWriter(tmp_path) as status_writer:
         status_writer.claim("demo-1", heard.set)
@@ -166,8 +166,8 @@ def test_a_wish_is_heard_by_the_miner_it_is_meant_for(tmp_path: Path) -> None:
         request_stop(tmp_path, status)
         assert heard.wait(5)
     assert not (tmp_path / "demo-1.stop").exists()
-    assert announced(tmp_path).state == "finished"
-    assert announced(tmp_path).trial_counts.done == 2
+    assert written(tmp_path).state == "finished"
+    assert written(tmp_path).trial_counts.done == 2
 
 
 def end_with(status_writer: StatusWriter, error: BaseException) -> None:
@@ -184,15 +184,15 @@ def end_with(status_writer: StatusWriter, error: BaseException) -> None:
         (Stopped(), "stopped", ""),
     ],
 )
-def test_how_it_ended_is_its_last_word(tmp_path: Path, error: BaseException, state: str, message: str) -> None:
+def test_the_last_status_says_how_it_ended(tmp_path: Path, error: BaseException, state: str, message: str) -> None:
     status_writer = StatusWriter(tmp_path)
     with pytest.raises(type(error)), status_writer:
         end_with(status_writer, error)
-    assert (announced(tmp_path).state, announced(tmp_path).message) == (state, message)
-    assert not announced(tmp_path).alive
+    assert (written(tmp_path).state, written(tmp_path).message) == (state, message)
+    assert not written(tmp_path).alive
 
 
-def test_who_lost_the_study_does_not_speak_for_it(tmp_path: Path) -> None:
+def test_a_process_without_the_lock_does_not_overwrite_the_status(tmp_path: Path) -> None:
     winner = MinerStatus("demo-1", "winner", own_process(), MINING)
     write_status(tmp_path, winner)
     status_writer = StatusWriter(tmp_path, "demo-1", "loser")
@@ -202,18 +202,18 @@ def test_who_lost_the_study_does_not_speak_for_it(tmp_path: Path) -> None:
     assert read_status(tmp_path, "demo-1") == winner
 
 
-def test_a_status_that_cannot_be_written_costs_nothing_else(tmp_path: Path) -> None:
+def test_a_status_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     nowhere = tmp_path / "file"
     nowhere.write_text("")
     with StatusWriter(nowhere) as status_writer:
         status_writer.claim("demo-1", lambda: None)
         status_writer.update(state=MINING)
-        status_writer.let_go()
+        status_writer.release()
 
 
 def test_the_address_of_a_store_with_a_password_is_not_kept(tmp_path: Path) -> None:
     with StatusWriter(tmp_path) as status_writer:
         status_writer.claim("demo-1", lambda: None)
         status_writer.update(tracking_uri="postgresql://me:secret@host/x")
-    assert announced(tmp_path).tracking_uri == "postgresql://***@host/x"
+    assert written(tmp_path).tracking_uri == "postgresql://***@host/x"
     assert "secret" not in (tmp_path / "demo-1.status.json").read_text()

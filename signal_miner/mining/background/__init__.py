@@ -1,1 +1,1 @@
-"""Mining in a process of its own: started, looked at, stopped, and found again after a notebook's kernel is gone."""
+"""Mining in a process of its own: started, followed, stopped, and found again after a notebook's kernel has ended."""

@@ -1,7 +1,7 @@
 """Starts a process that outlives this one: no child of ours, in a session of its own.
 
-A notebook's kernel ends its children as it is restarted, and a Ctrl-C reaches all of a process's group. So a process
-in between starts the one that is to stay, tells its number, and ends; that one belongs to nobody then.
+A notebook's kernel ends its children when it is restarted, and a Ctrl-C reaches the whole process group. So an
+intermediate process starts the miner, prints its process number, and ends; the miner is then nobody's child.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from signal_miner.utils.next_command import FORM_VARIABLE, current_form
 _PACKAGE = Path(__file__).parents[3]
 _COLORS = ("CLICOLOR", "CLICOLOR_FORCE", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
 _OF_THE_STARTER = ("MLFLOW_RUN_ID", "MPLBACKEND", *_COLORS)
-"""Variables that speak of the process that starts another: the run it was launched by, a notebook's way to draw, and
-its colours, by which a file would count as a terminal and fill with moving bars."""
+"""Variables that hold for the starting process only: the run it was launched by, a notebook's plotting backend, and
+colour settings, by which a log file would count as a terminal and fill with moving bars."""
 
 _FROM_THE_PATH = "-P"
-"""Python's option to import nothing from the working directory: another's ``random.py`` may lie there."""
+"""Python's option to import nothing from the working directory: it may hold a ``random.py``."""
 
 _WORKER = "signal_miner.cli.worker"  # by name: the command line imports this package, not the other way round
 _SECONDS_TO_START = 60.0
@@ -63,10 +63,10 @@ def start_detached(job: str, log: Path) -> int:
         )
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         raise _not_started(str(error)) from error
-    told = between.stdout.split()[-1:]  # a site's own modules may print before it
-    if between.returncode or not told or not told[0].isdigit():
+    printed = between.stdout.split()[-1:]  # a site's own modules may print before it
+    if between.returncode or not printed or not printed[0].isdigit():
         raise _not_started(" ".join(between.stderr.split("\n")[-2:]))
-    return int(told[0])
+    return int(printed[0])
 
 
 def _not_started(reason: str) -> UserError:

@@ -1,4 +1,4 @@
-"""A bar in a notebook that goes on moving while other cells run."""
+"""A bar in a notebook that keeps moving while other cells run."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from signal_miner.mining.background.progress import Progress
 _SECONDS_BETWEEN_UPDATES = 1.0
 
 
-def show_live(look: Callable[[], Progress]) -> None:
-    """Show progress where IPython is, and keep it up to date where that is a notebook.
+def show_live(progress_now: Callable[[], Progress]) -> None:
+    """Show progress in IPython, and keep it up to date in a notebook.
 
     Parameters
     ----------
-    look : callable
-        Returns how far it is.
+    progress_now : callable
+        Returns the current progress.
     """
-    # Only IPython calls this, so it is there; the project itself does not need it.
+    # Only IPython calls this, so it is installed; the project itself does not need it.
     ipython, shell = importlib.import_module("IPython.display"), importlib.import_module("IPython").get_ipython()
-    progress = look()
+    progress = progress_now()
     shown = ipython.display(_bundle(progress), raw=True, display_id=True)
     if shown is None or not hasattr(shell, "kernel"):  # a terminal would print it anew each time
         return
 
     def follow(last: Progress) -> None:
-        with suppress(UserError):  # its files are gone: nobody can say more
+        with suppress(UserError):  # its files were removed: nothing more is known
             while last.running:
                 time.sleep(_SECONDS_BETWEEN_UPDATES)
-                current = look()
+                current = progress_now()
                 if current != last:
                     shown.update(_bundle(current), raw=True)
                 last = current

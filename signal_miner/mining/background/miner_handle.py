@@ -44,7 +44,7 @@ class BackgroundMiner:
     directory : Path
         Of the study's files on this machine.
     tracking_uri : str, optional
-        MLflow store; what the miner said, or else MLflow's own choice, if not given.
+        MLflow store; the one in the miner's status, or else MLflow's own choice, if not given.
 
     Attributes
     ----------
@@ -88,7 +88,7 @@ class BackgroundMiner:
         Returns
         -------
         Progress
-            In state ``failed``, with the reason in `error`, where the miner failed or its process is gone.
+            In state ``failed``, with the reason in `error`, where the miner failed or its process no longer exists.
         """
         return progress_of(self._status())
 
@@ -137,7 +137,7 @@ class BackgroundMiner:
         asked: MinerStatus | None = None
         for status in self._until_it_ends(timeout):
             if asked is None or (status.token != asked.token and asked.state == STARTING):
-                request_stop(self._directory, status)  # the one that was starting lost the study to another
+                request_stop(self._directory, status)  # another process got the study before the one that was starting
             elif status.token != asked.token:
                 break
             asked = status
@@ -178,7 +178,7 @@ class BackgroundMiner:
         return without_passwords("\n".join(text.splitlines()[-lines:]))
 
     def _until_it_ends(self, timeout: float | None) -> Iterator[MinerStatus]:
-        """Yield the status now and then, as long as a miner is at work and the time is not over."""
+        """Yield the status every 0.2 s, as long as the miner runs and the time is not over."""
         if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float)):
             raise UserError(
                 f"timeout = {timeout!r} is not a number of seconds; leave it out to wait as long as it takes"
@@ -198,7 +198,7 @@ class BackgroundMiner:
             return self._last[1]
         else:
             raise UserError(
-                f"the status of study {self.study} is gone from {self._directory}; call start_mining to resume"
+                f"the status of study {self.study} is missing from {self._directory}; call start_mining to resume"
             )
         return status
 
@@ -224,7 +224,7 @@ def attach(
     study_storage : str or Path, default "studies"
         As the experiment says.
     tracking_uri : str, optional
-        MLflow store; what the miner said, or else MLflow's own choice, if not given.
+        MLflow store; the one in the miner's status, or else MLflow's own choice, if not given.
 
     Returns
     -------
@@ -247,7 +247,7 @@ def attach(
 
 
 def find_statuses(directory: Path, study: str | None) -> tuple[MinerStatus, ...]:
-    """Return the status of each study's newest miner: those at work first, then by their last word.
+    """Return the status of each study's newest miner: running ones first, then by their last update.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Starts a study's miner in a process of its own, or finds the one that is at work."""
+"""Starts a study's miner in a process of its own, or finds the one that is running."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def start_mining(experiment: Experiment | str | Path = "demo", *, report: bool =
 
 
 def _settled(directory: Path, study: str) -> MinerStatus | None:
-    """Return the status of a study's miner that is at work; wait for one that was asked to stop until it has.
+    """Return the status of a study's running miner; wait for one that was asked to stop until it has.
 
     A starter is no miner: only one process starts a study at a time, and that is this one.
     """
@@ -113,19 +113,19 @@ def _start(experiment: Experiment, study: str, report: bool, directory: Path) ->
     counts = TrialCounts(experiment.trials)
     status = MinerStatus(study, job.token, own_process(), trial_counts=counts, starter=True, log=str(log))
     try:
-        write_status(directory, status)  # first, as the miner speaks only if it finds its name there
+        write_status(directory, status)  # first, as the miner writes its status only where it finds its token
         pid = start_detached(job.to_json(), log)
     except BaseException as error:  # or this process would count as the miner for a while
-        if _is_unspoken(directory, status):
+        if _is_unchanged(directory, status):
             state = STOPPED if isinstance(error, KeyboardInterrupt) else FAILED
             write_status(directory, replace(status, state=state, message=reason_of(error), starter=False))
         raise
-    if _is_unspoken(directory, status):
+    if _is_unchanged(directory, status):
         write_status(directory, replace(status, process=Process.of(pid), starter=False))
 
 
-def _is_unspoken(directory: Path, status: MinerStatus) -> bool:
-    """Return whether what was written in the miner's name still stands, as it has not spoken itself yet."""
+def _is_unchanged(directory: Path, status: MinerStatus) -> bool:
+    """Return whether the status is still the one written for the miner, as it has not written its own yet."""
     written = read_status(directory, status.study)
     return written is not None and written.process == status.process
 
