@@ -75,6 +75,9 @@ def parse_options(declared: type[T], given: argparse.Namespace) -> T:
         for each in options_of(declared)
         if (text := _text(each.name, given))
     }
+    for each in options_of(declared):
+        if each.default is MISSING and each.name not in values:
+            raise UserError(f"{each.name} is empty; give one {each.metadata[HELP]}")
     make: Any = getattr(declared, "given", declared)  # which options go together may depend on which are given
     return cast("T", make(**values))
 

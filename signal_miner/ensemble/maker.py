@@ -56,11 +56,8 @@ def make_neutralization(to: str, proportion: float, plan: Plan) -> Neutralizatio
     Raises
     ------
     UserError
-        If `to` is neither ``features``, ``benchmark`` nor a benchmark column of the data, or the proportion is not
-        from 0 to 1.
+        If `to` is neither ``features``, ``benchmark`` nor a benchmark column of the data.
     """
-    if not 0 <= proportion <= 1:
-        raise UserError(f"proportion = {proportion} is not from 0 to 1; use one such as 0.5")
     known = [FEATURES, OWN_BENCHMARK, *plan.dataset.benchmark_columns]
     if to and to not in known:
         raise UserError(f"neutralize = {to!r} is not one of the study's neutralizers{did_you_mean(to, known)}")

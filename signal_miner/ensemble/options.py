@@ -109,7 +109,7 @@ class EnsembleOptions(SelectionRule):
     def __post_init__(self) -> None:
         if self.neutralize is not None:
             Rule(str).checked("neutralize", self.neutralize)
-        proportion = Rule(float).checked("proportion", self.proportion, "; use one such as 0.5")
+        proportion = Rule(float, 0, 1).checked("proportion", self.proportion, "; use one such as 0.5")
         object.__setattr__(self, "proportion", proportion)
         super().__post_init__()
 

@@ -409,7 +409,10 @@ def test_a_stopped_registration_resumes(registered, tmp_path, capsys):
         (("ensemble", "--select", "best"), "select = 'best' is not one of greedy, top, beating, runs"),
         (("ensemble", "--members", "three"), "members = 'three' is not an integer"),
         (("ensemble", "--max-correlation", "high"), "max_correlation = 'high' is not a number"),
-        (("ensemble", "--neutralize", "features", "--proportion", "2"), "proportion = 2.0 is not from 0 to 1"),
+        (
+            ("ensemble", "--neutralize", "features", "--proportion", "2"),
+            "proportion = 2.0 is not a number of at least 0",
+        ),
         (("ensemble", "--neutralize", "feature"), "neutralize = 'feature' is not one of the study's neutralizers; did"),
         (("ensemble", "--data", "nowhere"), "data 'nowhere' does not exist"),
         (("register", "--ensemble", "nothing"), "no ensemble yet"),

@@ -23,6 +23,7 @@ from signal_miner.numerai.download.transfer import Transfer, run_transfer
 from signal_miner.numerai.remote import RemoteObject
 from signal_miner.numerai.signed_links import quiet_urllib3
 from signal_miner.utils.redaction import reason_of_system
+from signal_miner.utils.validation import shown
 
 REQUIRED_FILES: tuple[str, ...] = ("train.parquet", "validation.parquet", "features.json")
 DEFAULT_FILES: tuple[str, ...] = (
@@ -85,10 +86,11 @@ def download_version(
     Raises
     ------
     UserError
-        No such version or file, no answer, a transfer that failed too often, a file that is damaged at its
-        source, a full or read-only disk, a directory with another version.
+        A text that is no version, no such version or file, no answer, a transfer that failed too often, a file that
+        is damaged at its source, a full or read-only disk, a directory with another version.
     """
     directory = Path(directory)
+    _check_version(version)
     client = anonymous_client()
     names = _choose(version, files, _listing(client))
     with _disk_errors(directory), quiet_urllib3(), DownloadProgress(show=show_progress) as progress:
@@ -102,6 +104,12 @@ def download_version(
                 )
             manifest.version = version
             return tuple(_bring(client, manifest, name, progress) for name in names)
+
+
+def _check_version(version: str) -> None:
+    if not is_data_version(version):
+        near = f"; did you mean 'v{version}'?" if is_data_version(f"v{version}") else "; use one such as v5.3"
+        raise UserError(f"version = {shown(version)} is not a version of Numerai's data{near}")
 
 
 def _listing(client: numerapi.NumerAPI) -> dict[str, list[str]]:
