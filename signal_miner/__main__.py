@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
+from rich.console import Console
+
 from signal_miner import __version__
 from signal_miner.cli import (
     deploy,
@@ -22,7 +24,7 @@ from signal_miner.cli import (
     stop,
     submit,
 )
-from signal_miner.cli.options import Parser, add_options, parse_options
+from signal_miner.cli.options import Parser, add_options, parse_options, password_warnings
 from signal_miner.cli.terminal import run_reporting_errors
 
 COMMANDS: dict[str, ModuleType] = {
@@ -52,11 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 1 if every trial failed; 2 for a user's mistake, reported in one line; 130 if the user stopped it.
+        0; 1 if every trial failed; 2 for a user's mistake; 70 for an unexpected error; 130 if the user stopped it.
     """
 
-    def work(console: object) -> int:
+    def work(console: Console) -> int:
         given = _parser().parse_args(arguments)
+        for warning in password_warnings(given.module.Options, given):
+            console.print(f"Warning: {warning}", style="yellow")
         return int(given.module.run(parse_options(given.module.Options, given), console))
 
     return run_reporting_errors(work)

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+# Control characters except tab and newline, line separators, marks that reverse the direction of text, and surrogates.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    r"""Return a text in which characters that a terminal obeys are escaped, such as ``\x1b``.
+
+    Names of columns, files and studies come from others, and could clear the screen or imitate a message.
+    """
+    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def one_line(text: str) -> str:
+    """Return a printable text with its lines joined by blanks."""
+    return printable(" ".join(filter(None, (line.strip() for line in text.splitlines()))))
 
 
 class UserError(ValueError):
     """A mistake that the user can repair.
 
-    The message is one line: the value, the rule, the repair. Commands print it without a traceback and exit with code
-    2; notebooks show it alone, too.
+    The message is one printable line: the value, the rule, the repair. Commands print it without a traceback and exit
+    with code 2; notebooks show it alone, too.
     """
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
     def _render_traceback_(self) -> list[str]:
         """Return what IPython, which asks for it by this name, shows in place of a traceback."""
-        return [f"{type(self).__name__}: {' '.join(str(self).split())}"]
+        return [f"{type(self).__name__}: {self}"]
 
 
 class StoreError(UserError):

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from signal_miner.errors import UserError
+from signal_miner.utils.next_command import Form, current_form
 from signal_miner.utils.option import option
+from signal_miner.utils.redaction import without_passwords
 
 T = TypeVar("T")
 HELP = "help"
@@ -80,6 +82,23 @@ def parse_options(declared: type[T], given: argparse.Namespace) -> T:
             raise UserError(f"{each.name} is empty; give one {each.metadata[HELP]}")
     make: Any = getattr(declared, "given", declared)  # which options go together may depend on which are given
     return cast("T", make(**values))
+
+
+def password_warnings(declared: type, given: argparse.Namespace) -> Iterator[str]:
+    """Yield a warning for each option given on the command line with a password in it."""
+    for each in options_of(declared):
+        text = _text(each.name, given)
+        if not text or without_passwords(text) == text:
+            continue
+        seen = "other users of this machine see in its list of processes"
+        if current_form() is Form.MLFLOW:
+            seen += " and MLflow records as a parameter of the launching run"
+        repair = "leave it out of the address and set PGPASSWORD, or what your database's client reads"
+        if each.name == "tracking_uri":
+            repair = "set MLFLOW_TRACKING_URI instead"
+            if text.startswith(("http://", "https://")):
+                repair = "leave it out and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        yield f"{each.name} contains a password, which {seen}; {repair}"
 
 
 def _text(name: str, given: argparse.Namespace) -> str | None:

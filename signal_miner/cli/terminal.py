@@ -2,33 +2,71 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from rich.console import Console
 
-from signal_miner.errors import Stopped, UserError
+from signal_miner.errors import Stopped, UserError, one_line, printable
+from signal_miner.utils.console import AnyTextConsole, encodable
+from signal_miner.utils.redaction import reason_of, without_passwords
 
-USER_ERROR, ALL_FAILED, INTERRUPTED = 2, 1, 130
+USER_ERROR, ALL_FAILED, UNEXPECTED, INTERRUPTED = 2, 1, 70, 130
 
 MODEL_TRAINING = "workflowType=machine_learning"
 """Query of an address of MLflow's UI; without it the page opens in the GenAI menus."""
 
 
-def run_reporting_errors(work: Callable[[Console], int]) -> int:
-    """Run a command and return its exit code; a user's mistake and an interruption are one line on standard error."""
+def run_reporting_errors(work: Callable[[Console], int], *, to_log: bool = False) -> int:
+    """Run a command and return its exit code; whatever ends it early is one line on standard error.
+
+    Parameters
+    ----------
+    to_log : bool, default False
+        Whether output goes to a log file, where the details of an unexpected error are then, too.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # for what libraries print
     try:
-        return work(Console(highlight=False, soft_wrap=True, markup=False))
+        return work(AnyTextConsole(soft_wrap=True))
     except UserError as error:
-        message, code = " ".join(str(error).split()), USER_ERROR
-    except OSError as error:  # a full disk, missing permissions, or a closed pipe
-        message, code = f"{error}; fix this and rerun the command to resume", USER_ERROR
+        message, code = str(error), USER_ERROR
+    except OSError as error:  # a full disk, missing permissions
+        message, code = f"{error or type(error).__name__}; fix this and rerun the command to resume", USER_ERROR
+    except MemoryError:
+        message, code = "memory ran out; set jobs=1 or free memory, then rerun the command to resume", USER_ERROR
     except (KeyboardInterrupt, Stopped):
         message, code = "interrupted; rerun the command to resume", INTERRUPTED
-    sys.stderr.write(f"signal-miner: {message}\n")
+    except Exception as error:  # noqa: BLE001 (a mistake of ours, whose traceback may show passwords)
+        details = _write_details(error, to_log)
+        message, code = f"unexpected {type(error).__name__}: {reason_of(error)}; details {details}", UNEXPECTED
+    line = without_passwords(one_line(message))
+    if sys.stderr is not None:
+        sys.stderr.write(f"signal-miner: {encodable(line, sys.stderr.encoding or 'utf-8')}\n")
     return code
+
+
+def _write_details(error: BaseException, to_log: bool) -> str:
+    """Write an error's traceback without passwords, and return where it is."""
+    text = printable(without_passwords("".join(traceback.format_exception(error))))
+    if not to_log:
+        with (
+            suppress(OSError),
+            tempfile.NamedTemporaryFile(
+                "w", encoding="utf-8", errors="backslashreplace", prefix="signal-miner-", suffix=".log", delete=False
+            ) as file,
+        ):
+            file.write(text)
+            return f"in {file.name}"
+    sys.stderr.write(text)
+    return "above"
 
 
 def print_address(
@@ -45,8 +83,6 @@ def print_address(
     further : mapping of str to str, optional
         What each further page shows, and its address after the server's.
     """
-    from signal_miner.utils.redaction import without_passwords
-
     console.print()
     store = without_passwords(tracking_uri)
     if store.startswith(("http://", "https://")):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-import traceback
-from types import TracebackType
 
 from rich.console import Console
 
@@ -14,7 +12,6 @@ from signal_miner.errors import UserError
 from signal_miner.experiment.study_files import study_directory
 from signal_miner.mining.background.handoff import MiningJob
 from signal_miner.mining.status_writer import StatusWriter
-from signal_miner.utils.redaction import without_passwords
 
 
 def run(console: Console) -> int:
@@ -23,15 +20,10 @@ def run(console: Console) -> int:
         job = MiningJob.from_json(sys.stdin.read())
     except (ValueError, KeyError, TypeError) as error:
         raise UserError("standard input holds no mining job; use start_mining or the command mine") from error
-    sys.excepthook = _print_without_passwords  # everything that is printed is kept in a log file
     directory = study_directory(job.experiment.study_storage)
     with StatusWriter(directory, job.study, job.token, job.log) as status_writer:
         return mine_experiment(job.experiment, job.report, status_writer, console, job.study)
 
 
-def _print_without_passwords(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
-    sys.stderr.write(without_passwords("".join(traceback.format_exception(kind, error, where))))
-
-
 if __name__ == "__main__":
-    sys.exit(run_reporting_errors(run))
+    sys.exit(run_reporting_errors(run, to_log=True))

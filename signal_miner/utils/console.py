@@ -1,13 +1,15 @@
-"""Progress bars and tables that fit the terminal."""
+"""Consoles that any text can be printed on; progress bars and tables that fit the terminal."""
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Container, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     Progress,
@@ -16,16 +18,55 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.table import Table
+
+from signal_miner.errors import printable
 
 _SECONDS_BETWEEN_LINES = 10.0
 _TABLE_WIDTH = 120  # columns, where there is no terminal
 _UNBOUNDED = 10_000  # columns, more than any bar or table fills
 
 
+_TYPEWRITER = str.maketrans({"−": "-", "–": "-", "—": "-", "…": "...", "’": "'", "×": "x", "·": "."})
+
+
+def encodable(text: str, encoding: str) -> str:
+    """Return a text that an encoding can express: typographic characters as plain ones, others escaped."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.translate(_TYPEWRITER).encode(encoding, "backslashreplace").decode(encoding)
+    return text
+
+
+class AnyTextConsole(Console):
+    """A console on which any text can be printed, also where its output is redirected to a pipe or a legacy encoding.
+
+    Terminal escapes within texts are shown, not obeyed. A reader that ends early, such as ``head``, ends the output and
+    not the command.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"highlight": False, "markup": False} | settings)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render as rich does; its own control codes are segments of their own and stay."""
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield segment._replace(text=encodable(printable(segment.text), self.encoding))
+
+    def on_broken_pipe(self) -> None:
+        """Discard further output; rich would exit."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes it at exit
+
+
 def plain_console() -> Console:
     """Return a console that prints plain lines everywhere: a notebook would repeat a bar at each update."""
-    return Console(force_jupyter=False, force_terminal=False, highlight=False, soft_wrap=True, markup=False)
+    return AnyTextConsole(force_jupyter=False, force_terminal=False, soft_wrap=True)
 
 
 class FittingProgress(Progress):
@@ -108,7 +149,7 @@ def for_a_table(console: Console) -> Console:
     """Return the console itself or, where it is no terminal, one that is wide enough for a table."""
     if console.is_terminal:
         return console
-    return Console(width=_TABLE_WIDTH, file=console.file, highlight=False, markup=False)
+    return AnyTextConsole(width=_TABLE_WIDTH, file=console.file)
 
 
 def fitting(make: Callable[[Container[str]], Table], least_first: Sequence[str], console: Console) -> Table:

@@ -7,24 +7,45 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-_USER = re.compile(r"(://)[^\s\"'/:]*(?::[^\s\"]*)?@")  # a user's name may hold @, a password / too
-_PASSWORD = re.compile(
-    r"(?i)((?:[?&;\s]|%3B|%3D)[a-z_]*(?:password|passwd|pwd|token|secret|api_?key)(?:=|%3D))[^&;%\s\"']+"
+_SCHEME = r"\b[a-z][\w+.-]*://"
+# Between quotes, where a password may hold blanks and the other quote: all up to the last @.
+_QUOTED_USER = re.compile(rf"""(?i)(?:(")({_SCHEME})(?:\\.|[^"\\\n])*@|(')({_SCHEME})[^'\n]*@)""")
+# Elsewhere a user's name may hold @, a password / and quotes; one with blanks ends before the first @ and a host.
+_USER = re.compile(
+    r"(://)(?:[^\s\"'/:]*(?::[^\s\"]*)?@|[^\s\"'/:]*:(?!\d{1,5}(?:[/\s\"'),;?#]|$))(?:(?!://)[^\n])*?@(?=[\w.\[-]))"
 )
+_NAMES = r"[\w-]{0,40}(?:password|passwd|pwd|token|secret|(?:api|secret|access|private)_?key)"
+_PASSWORD = re.compile(
+    rf"""(?i)({_NAMES}["']?(?:\s*[=:]\s*|%3D)|[?&;](?:sig|[\w-]{0,40}signature|[\w-]{0,40}credential)=)"""
+    r"""(?:(?P<quote>")(?:\\.|[^"\\\n])*"|(?P<mark>')[^'\n]*'|(?:[^&;%\s"']|%(?!3B|26))+)"""
+)
+_PASSWORD_IN_COMMENT = re.compile(rf"(?im)(^[^\"'\n]*#.*?\b{_NAMES}\s*[=:]\s*)\S.*$")
+_AUTHORIZATION = re.compile(r"(?i)(\bauthorization[\"']?\s*[=:]\s*[\"']?(?:bearer|basic|token)\s+)[^\s\"']+")
 
 HIDDEN = "***"
 """Replaces a user and a password."""
 
 
 def without_passwords(text: str) -> str:
-    """Return a text with ``***`` for the users and passwords in its addresses.
+    """Return a text with ``***`` for users and passwords in addresses, and for what is assigned to names of secrets.
+
+    In doubt it hides too much.
 
     Examples
     --------
     >>> without_passwords("postgresql://me:secret@host/studies?password=secret")
     'postgresql://***@host/studies?password=***'
     """
-    return _PASSWORD.sub(rf"\1{HIDDEN}", _USER.sub(rf"\1{HIDDEN}@", text))
+    text = _QUOTED_USER.sub(lambda match: "".join(filter(None, match.groups())) + f"{HIDDEN}@", text)
+    text = _USER.sub(rf"\1{HIDDEN}@", text)
+    text = _PASSWORD_IN_COMMENT.sub(rf"\1{HIDDEN}", text)
+    text = _PASSWORD.sub(_assigned, text)
+    return _AUTHORIZATION.sub(rf"\1{HIDDEN}", text)
+
+
+def _assigned(match: re.Match[str]) -> str:
+    quote = match["quote"] or match["mark"] or ""
+    return f"{match[1]}{quote}{HIDDEN}{quote}"
 
 
 def reason_of(error: BaseException) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -14,12 +13,14 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from signal_miner.utils.console import AnyTextConsole
+
 
 class DownloadProgress:
     """Shows one file after the other on standard error; nothing at all if not `show`."""
 
     def __init__(self, *, show: bool) -> None:
-        self._console = Console(stderr=True, quiet=not show)
+        self._console = AnyTextConsole(stderr=True, quiet=not show)
         self._bar: Progress | None = None
         if show and self._console.is_terminal:
             self._bar = Progress(
