@@ -16,7 +16,7 @@ _USER = re.compile(
 )
 _NAMES = r"[\w-]{0,40}(?:password|passwd|pwd|token|secret|(?:api|secret|access|private)_?key)"
 _PASSWORD = re.compile(
-    rf"""(?i)({_NAMES}["']?(?:\s*[=:]\s*|%3D)|[?&;](?:sig|[\w-]{0,40}signature|[\w-]{0,40}credential)=)"""
+    rf"""(?i)({_NAMES}["']?(?:\s*[=:]\s*|%3D)|[?&;](?:sig|[\w-]{{0,40}}signature|[\w-]{{0,40}}credential)=)"""
     r"""(?:(?P<quote>")(?:\\.|[^"\\\n])*"|(?P<mark>')[^'\n]*'|(?:[^&;%\s"']|%(?!3B|26))+)"""
 )
 _PASSWORD_IN_COMMENT = re.compile(rf"(?im)(^[^\"'\n]*#.*?\b{_NAMES}\s*[=:]\s*)\S.*$")
