@@ -46,6 +46,7 @@ def run(options: Options, console: Console) -> int:
     from signal_miner.experiment.plan import restore_plan
     from signal_miner.holdout.evaluation import Holdout
     from signal_miner.holdout.runs import HoldoutRuns
+    from signal_miner.report.sentences import holdout_preview
     from signal_miner.utils.interruption import StopRequest
 
     study, model = _find(options)
@@ -56,7 +57,7 @@ def run(options: Options, console: Console) -> int:
         plan = restore_plan(study.plan, options.data)
         if options.jobs is not None:
             plan = replace(plan, experiment=replace(plan.experiment, jobs=options.jobs))
-        for line in holdout.describe(plan):
+        for line in holdout_preview(holdout.preview(plan)):
             console.print(line)
         if not options.open:
             console.print(f"Nothing was done. To open it: {_command(options, study, model)}")

@@ -16,20 +16,21 @@ Options = RegistrationOptions
 def run(options: Options, console: Console) -> int:
     """Register, and return the exit code."""
     from signal_miner.models.registration import register
-    from signal_miner.report.sentences import shortfall_text
+    from signal_miner.report.sentences import promotion_reason, shortfall_text
 
     done = register(options, console)
     version = done.version
     if done.shortfall:
         console.print(f"Below the benchmark in test: {shortfall_text(done.shortfall)}", highlight=False)
     console.print(f"Registered {version.name} version {version.version}")
-    if done.champion:
-        console.print(f"It is champion now ({done.reason}): models:/{version.name}@champion")
+    reason = promotion_reason(done.promotion, options.promote)
+    if done.promotion.promoted:
+        console.print(f"It is champion now ({reason}): models:/{version.name}@champion")
     else:
-        console.print(f"It is not champion ({done.reason}); {option_text('promote', 'always')} makes it so")
+        console.print(f"It is not champion ({reason}); {option_text('promote', 'always')} makes it so")
     named = {
         "model": version.name if version.name != RegistrationOptions.model else None,
-        "alias": None if done.champion else version.version,
+        "alias": None if done.promotion.promoted else version.version,
         "tracking_uri": options.tracking_uri,
     }
     submit = next_command("submit", **named)

@@ -42,5 +42,5 @@ def run(options: Options, console: Console) -> int:
     )
     with temporary_directory() as directory:
         model = Registry(options.tracking_uri).load(options.model, options.alias, directory)
-        submit(submission, model, SubmissionRuns(options.tracking_uri, model.experiment_id), console)
+        submit(submission, model, SubmissionRuns(options.tracking_uri, model.needs.experiment_id), console)
     return 0

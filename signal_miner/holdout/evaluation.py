@@ -1,10 +1,9 @@
-"""A study's holdout, opened once: a model trained on all eras before it, judged on eras that mining never touched."""
+"""A study's holdout, opened once: a model trained on all eras before it, scored on eras that mining never touched."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,12 @@ from rich.console import Console
 from signal_miner.data.folds import overlap_eras
 from signal_miner.engine.validation_rows import FoldRows, fold_rows, fold_scorers
 from signal_miner.errors import Stopped, UserError
-from signal_miner.experiment.plan import BENCHMARK, Plan, tracked_configuration
+from signal_miner.experiment.plan import BENCHMARK, Plan
 from signal_miner.experiment.study_files import sole_process
 from signal_miner.holdout.model import EvaluatedModel, blended, holdout_plan
-from signal_miner.holdout.record import TWICE, HoldoutScores, Opening, span
+from signal_miner.holdout.record import TWICE, HoldoutScores, Opening, earlier_opening_text
 from signal_miner.holdout.runs import HOLDOUT_PREDICTIONS, HOLDOUT_SCORES, HoldoutRuns
-from signal_miner.models.retraining import Configuration, Retraining
-from signal_miner.tracking.records import trial_name
+from signal_miner.models.retraining import Configuration, Retraining, configurations_of
 from signal_miner.tracking.studies import TrackedStudy
 from signal_miner.tracking.tags import BENCHMARK_KIND
 from signal_miner.utils.console import TreesProgress
@@ -33,28 +31,40 @@ from signal_miner.utils.interruption import StopRequest
 
 @dataclass(frozen=True, eq=False)
 class HoldoutResult:
-    """What a model came to on the holdout.
-
-    Attributes
-    ----------
-    opening : Opening
-        With its result.
-    scores : HoldoutScores
-    """
+    """An opened holdout with its result, and the scores of the model there."""
 
     opening: Opening
     scores: HoldoutScores
 
 
+@dataclass(frozen=True, eq=False)
+class HoldoutPreview:
+    """What opening a holdout would do.
+
+    Attributes
+    ----------
+    opening : Opening or None
+        For this model, where it was not finished.
+    training : tuple of (str, int)
+        Training eras as ``0001–0980``, and the purge after them in eras; several where training targets differ in it.
+    train_era_step : int
+        One training era in so many is used.
+    earlier : tuple of str
+        Clauses on other studies that opened a holdout with eras of this one.
+    """
+
+    study: str
+    era_labels: tuple[str, ...]
+    opening: Opening | None
+    model: EvaluatedModel
+    training: tuple[tuple[str, int], ...]
+    train_era_step: int
+    scoring_target: str
+    earlier: tuple[str, ...]
+
+
 class Holdout:
     """A study's holdout, for one model.
-
-    Parameters
-    ----------
-    study : TrackedStudy
-    model : EvaluatedModel
-    runs : HoldoutRuns
-        The store that the study is in.
 
     Raises
     ------
@@ -90,7 +100,7 @@ class Holdout:
         if opening.run_id != self._model.run_id:
             raise UserError(
                 f"the holdout of study {self._study.name} was opened on {opening.when} for {opening.model} (run "
-                f"{opening.run_id}): {opening.outcome}; {TWICE}: judge {self._model.name} on eras that come after it"
+                f"{opening.run_id}): {opening.outcome}; {TWICE}: evaluate {self._model.name} on eras that come after it"
             )
         if opening.digest != self._model.digest:
             raise UserError(
@@ -100,7 +110,7 @@ class Holdout:
         return opening
 
     def stored(self) -> HoldoutResult | None:
-        """Return what the model came to when the holdout was opened for it; None where that was not finished.
+        """Return the result for the model; None where the holdout was not opened for it, or that was not finished.
 
         Raises
         ------
@@ -112,55 +122,35 @@ class Holdout:
             return None
         return HoldoutResult(opening, self._runs.scores(self._study.run_id, opening))
 
-    def describe(self, plan: Plan) -> tuple[str, ...]:
-        """Return what would be done, in lines for a person to read before it is."""
-        opening, fold_plan = self.opening(), holdout_plan(plan)
-        state = f"was opened on {opening.when} for this model and not finished" if opening else "was not opened yet"
-        count = f"{len(self._labels)} era{'s' * (len(self._labels) > 1)}"
-        targets = {str(each.params["target"]) for each in self._configurations(plan)}
-        trained = {
-            f"{plan.span(fold.train_eras)} (purge {purge} era{'s' * (purge != 1)})"
+    def preview(self, plan: Plan) -> HoldoutPreview:
+        """Return what `open` would do."""
+        configurations, fold_plan = self._configurations(plan), holdout_plan(plan)
+        targets = {str(each.params["target"]) for each in configurations}
+        training = {
+            (plan.span(fold.train_eras), plan.purge_eras[target])
             for target, (fold,) in fold_plan.folds.items()
-            for purge in (plan.purge_eras[target],)
             if target in targets
         }
-        step = plan.experiment.folds.train_era_step
-        thinning = f", 1 era in {step}," if step > 1 else ""
-        eras, target = " and ".join(sorted(trained)), plan.experiment.scoring_target
-        members = self._model.ensemble.members
-        given = "it" if self._model.single else f"its {len(members)} member{'s' * (len(members) > 1)}"
-        made_of = ", ".join(f"{trial_name(member.number)} of {member.trees} trees" for member in members)
-        if self._model.single:
-            made_of = f"{members[0].trees} of its {members[0].params.get('n_estimators', '?')} trees, by validation"
-        return (
-            f"Study {self._study.name}: its holdout, {count} {span(self._labels)}, {state}",
-            f"Model: {self._model.name} (run {self._model.run_id}): {made_of}",
-            f"On opening, {given} and the benchmark are trained on eras {eras}{thinning} and scored on {target}",
-            f"This can be done once for the study, for one model: {TWICE}",
-            *self._earlier(),
+        return HoldoutPreview(
+            study=self._study.name,
+            era_labels=self._labels,
+            opening=self.opening(),
+            model=self._model,
+            training=tuple(sorted(training)),
+            train_era_step=plan.experiment.folds.train_era_step,
+            scoring_target=plan.experiment.scoring_target,
+            earlier=self._earlier(),
         )
 
-    def _earlier(self) -> list[str]:
-        return [
-            f"Eras of it were looked at before: study {name} opened its holdout {other.eras} on {other.when}"
-            for name, other in self._runs.earlier(self._study.run_id, self._claim)
-        ]
+    def _earlier(self) -> tuple[str, ...]:
+        return tuple(
+            earlier_opening_text(name, other) for name, other in self._runs.earlier(self._study.run_id, self._claim)
+        )
 
     def open(self, plan: Plan, stop: StopRequest, console: Console) -> HoldoutResult:
-        """Open the holdout for the model and judge it; one that was stopped goes on with the models already trained.
+        """Open the holdout for the model and evaluate it; models that a stopped call trained are not trained again.
 
-        The fact is written before anything is predicted.
-
-        Parameters
-        ----------
-        plan : Plan
-            The study's, over its data.
-        stop : StopRequest
-        console : rich.console.Console
-
-        Returns
-        -------
-        HoldoutResult
+        The fact is written before anything is predicted. `plan` is the study's, over its data.
 
         Raises
         ------
@@ -178,7 +168,7 @@ class Holdout:
             earlier = self._earlier()
             fold_plan = holdout_plan(plan)
             (rows,) = fold_rows(fold_plan).values()
-            files = {each.name: _file_name(each) for each in configurations}
+            files = {each.name: each.file_name("parquet") for each in configurations}
             predictions = self._kept(fold_plan, files)
             missing = [each for each in configurations if each.name not in predictions]
             if predictions:
@@ -201,22 +191,19 @@ class Holdout:
     def _configurations(self, plan: Plan) -> list[Configuration]:
         """Return what is to be trained, the benchmark last; raise where it is not what the study tracked."""
         tracked = {trial.run_id: trial for trial in self._study.trials}
-        found = []
-        for member in self._model.ensemble.members:
+        members = self._model.ensemble.members
+        for member in members:
             trial = tracked.get(member.run_id)
             if trial is not None and (trial.params, trial.metrics.get("best/trees")) != (member.params, member.trees):
                 raise UserError(
                     f"{trial.name} in {self._model.name} is not as the study tracked it; the run was changed: make the "
                     "ensemble again"
                 )
-            params = tracked_configuration(plan, member.params)
-            found.append(Configuration(trial_name(member.number), params, int(member.params["seed"]), member.trees))
         neutralization = self._model.ensemble.neutralization
         column = neutralization.numerai_column if neutralization else None
         if column is not None and column not in plan.dataset.benchmark_columns:
             raise UserError(f"{self._model.name} is neutralised to {column!r}, which is not in {plan.dataset.name}")
-        trees = int(plan.benchmark["n_estimators"])
-        return [*found, Configuration(BENCHMARK_KIND, plan.benchmark, plan.experiment.seed, trees)]
+        return configurations_of(plan, members, with_benchmark=True)
 
     def _kept(self, fold_plan: Plan, files: Mapping[str, str]) -> dict[str, NDArray[np.floating[Any]]]:
         span_of = fold_plan.dataset.span_of(fold_plan.holdout_eras)
@@ -235,7 +222,7 @@ class Holdout:
         rows: FoldRows,
         opening: Opening,
         predictions: Mapping[str, NDArray[np.floating[Any]]],
-        earlier: list[str],
+        earlier: Sequence[str],
         stop: StopRequest,
     ) -> HoldoutResult:
         benchmark = predictions[BENCHMARK_KIND]
@@ -249,7 +236,7 @@ class Holdout:
             own.benchmark_corr[BENCHMARK][:, 0],
             scorer.corr(benchmark)[:, 0],
         )
-        result = "; ".join([scores.result(_overlap_eras(fold_plan)), *map(_uncapitalised, earlier)])
+        result = "; ".join([scores.result(_overlap_eras(fold_plan)), *earlier])
         if stop.is_set():
             raise Stopped
         stop.ignore_signals()  # the last words to the store
@@ -269,13 +256,5 @@ def _overlap_eras(plan: Plan) -> int:
     return overlap_eras(horizon, plan.holdout_eras, experiment.folds.embargo_eras)
 
 
-def _file_name(each: Configuration) -> str:
-    return f"{each.name.replace(' ', '-')}-{each.trees}-trees-lightgbm-{version('lightgbm')}.parquet"
-
-
 def _write(path: Path, columns: Mapping[str, pa.Array]) -> None:
     pq.write_table(pa.table(dict(columns)), path, compression="zstd")
-
-
-def _uncapitalised(sentence: str) -> str:
-    return sentence[:1].lower() + sentence[1:]

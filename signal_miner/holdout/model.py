@@ -1,4 +1,4 @@
-"""What is judged on a holdout: a model of a study, the fold that it is trained and predicts on, and its blend there."""
+"""What is evaluated on a holdout: a model of a study, the fold it is trained and predicts on, and its blend there."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class EvaluatedModel:
             If it has no best checkpoint.
         """
         if "best/trees" not in trial.metrics or trial.number is None:
-            raise UserError(f"{trial.name} has no best checkpoint; delete its run and mine on")
+            raise UserError(f"{trial.name} has no best checkpoint; delete its run and rerun mine")
         member = Member(trial.run_id, trial.number, dict(trial.params), int(trial.metrics["best/trees"]), 1.0)
         scores = {
             f"{part}/{score}": value
@@ -80,10 +80,6 @@ class EvaluatedModel:
 
 def holdout_plan(plan: Plan) -> Plan:
     """Return a study's plan with one fold: trained on all eras before the holdout, predicting the holdout.
-
-    Parameters
-    ----------
-    plan : Plan
 
     Returns
     -------
@@ -107,7 +103,6 @@ def blended(
 
     Parameters
     ----------
-    ensemble : Ensemble
     fold_plan : Plan
         What `holdout_plan` returned.
     predictions : mapping of str to ndarray of float, shape (n_rows,)

@@ -44,7 +44,7 @@ class Opening:
     eras : str
         Labels of the first and the last era of the holdout.
     result : str
-        One sentence; empty where the judging was not finished.
+        One sentence; empty where the evaluation was not finished.
     """
 
     time: str
@@ -62,7 +62,7 @@ class Opening:
 
     @classmethod
     def of(cls, tags: Mapping[str, str]) -> Self | None:
-        """Return the opening that the tags of a study's run tell of; None where there was none."""
+        """Return the opening that the tags of a study's run record; None where there was none."""
         if HOLDOUT_OPENED not in tags:
             return None
         named = (HOLDOUT_MODEL, HOLDOUT_RUN, HOLDOUT_DIGEST, HOLDOUT_ERAS, HOLDOUT_RESULT)
@@ -90,13 +90,13 @@ class Opening:
     @property
     def outcome(self) -> str:
         """The result, or that there is none yet."""
-        return self.result or "not finished, the same command for the same model goes on"
+        return self.result or "not finished, the same command for the same model resumes it"
 
     def overlaps(self, other: Opening) -> bool:
         """Say whether both holdouts have an era number in common."""
         try:
             (first, last), (start, end) = (era_numbers(each.eras.split(_SPAN)) for each in (self, other))
-        except ValueError:  # a tag that somebody changed
+        except ValueError:  # a tag that was changed
             return False
         return bool(first <= end and start <= last)
 
@@ -106,23 +106,9 @@ def span(era_labels: Sequence[str]) -> str:
     return f"{era_labels[0]}{_SPAN}{era_labels[-1]}"
 
 
-def opened(study_run_tags: Mapping[str, str]) -> str | None:
-    """Return a sentence on a study's opened holdout.
-
-    Parameters
-    ----------
-    study_run_tags : mapping of str to str
-        Tags of the study's run.
-
-    Returns
-    -------
-    str or None
-        None where it was not opened.
-    """
-    opening = Opening.of(study_run_tags)
-    if opening is None:
-        return None
-    return f"The holdout, eras {opening.eras}, was opened on {opening.when} for {opening.model}: {opening.outcome}."
+def earlier_opening_text(study: str, opening: Opening) -> str:
+    """Return a clause, kept with a result, on another study that opened a holdout with eras of this one."""
+    return f"eras of it were looked at before: study {study} opened its holdout {opening.eras} on {opening.when}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +158,7 @@ class HoldoutScores:
         return values | ({"holdout/undefined_eras": float(self.undefined_eras)} if self.undefined_eras else {})
 
     def result(self, overlap_eras: int = 0) -> str:
-        """Return what it came to, in one sentence without a full stop.
+        """Return the result that is kept as a tag, in one sentence without a full stop.
 
         Parameters
         ----------

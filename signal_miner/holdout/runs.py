@@ -19,7 +19,7 @@ from signal_miner.errors import UserError
 from signal_miner.holdout.record import TWICE, HoldoutScores, Opening, span
 from signal_miner.tracking.artifact_cache import ArtifactCache
 from signal_miner.tracking.run_store import reports_store_errors
-from signal_miner.tracking.tags import HOLDOUT_RESULT, KIND, STUDY, STUDY_KIND
+from signal_miner.tracking.tags import HOLDOUT_KEPT, HOLDOUT_RESULT, KIND, STUDY, STUDY_KIND
 from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.redaction import reason_of
 
@@ -32,9 +32,8 @@ HOLDOUT_PREDICTIONS = "holdout_predictions.parquet"
 ``benchmark`` (float32, as predicted)."""
 
 KEPT = "holdout"
-"""Artifact folder: predictions of each model that is trained already, so that a stopped judging goes on."""
+"""Artifact folder: predictions of each model that is trained already, so that a stopped evaluation resumes."""
 
-_KEPT_TAG = "signal_miner.holdout.kept."
 _CLAIM = "holdout_opened_for"  # a parameter: no store lets it be changed, so one process alone can be the first
 
 
@@ -83,11 +82,11 @@ class HoldoutRuns(ArtifactCache):
 
     def keep(self, study_run_id: str, file: Path) -> None:
         """Keep a model's predictions among the study's artifacts."""
-        self.keep_file(study_run_id, file, KEPT, _KEPT_TAG)
+        self.keep_file(study_run_id, file, KEPT, HOLDOUT_KEPT)
 
     def kept(self, study_run_id: str, name: str) -> NDArray[np.floating[Any]] | None:
         """Return a model's predictions by their file's name, shape (n_rows,); None where no intact ones are kept."""
-        body = self.kept_file(study_run_id, name, KEPT, _KEPT_TAG)
+        body = self.kept_file(study_run_id, name, KEPT, HOLDOUT_KEPT)
         if body is None:
             return None
         try:
@@ -105,17 +104,14 @@ class HoldoutRuns(ArtifactCache):
         artifacts: Path,
         result: str,
     ) -> None:
-        """Write what a model came to; the result, which says that all is there, last.
+        """Write the scores of a model; the result last, as it marks that everything else is there.
 
         Parameters
         ----------
-        study_run_id : str
         ensemble_run_id : str or None
-            Run of the ensemble that was judged, if one was: the metrics are written there, too.
-        metrics : mapping of str to float
+            Run of the evaluated ensemble, if it is one: the metrics are written there, too.
         artifacts : Path
             Directory whose files are logged to the study's run.
-        result : str
         """
         self._client.log_artifacts(study_run_id, str(artifacts))
         for run_id in filter(None, (ensemble_run_id, study_run_id)):
@@ -146,7 +142,7 @@ class HoldoutRuns(ArtifactCache):
 
 
 def _claimed(params: Mapping[str, str]) -> Opening | None:
-    """Return the opening that the claim tells of, if there is one."""
+    """Return the opening that the claim records, if there is one."""
     claim = params.get(_CLAIM)
     if claim is None:
         return None

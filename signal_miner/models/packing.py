@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,11 @@ from signal_miner.data.folds import thinned
 from signal_miner.ensemble.members import OWN_BENCHMARK, Ensemble
 from signal_miner.ensemble.runs import EnsembleRuns, TrackedEnsemble
 from signal_miner.errors import UserError
-from signal_miner.experiment.plan import Plan, restore_plan, tracked_configuration
-from signal_miner.models.live_rows import last_eras, live_like
+from signal_miner.experiment.plan import Plan, restore_plan
 from signal_miner.models.options import SCALED, PackingOptions
 from signal_miner.models.portable import PortableModel, load_predict, write_predict
 from signal_miner.models.portable.hosted import HostedCheck, check_as_hosted
-from signal_miner.models.retraining import TOLERANCE, Configuration, Replica, Retraining
+from signal_miner.models.retraining import TOLERANCE, Configuration, Replica, Retraining, configurations_of
 from signal_miner.tracking.records import trial_name
 from signal_miner.tracking.studies import Studies, TrackedStudy
 from signal_miner.tracking.tags import BENCHMARK_KIND
@@ -87,7 +85,7 @@ def pack(
         Of the file that is written.
     stop : StopRequest
     console : rich.console.Console
-        Where progress is told.
+        Shows progress.
 
     Returns
     -------
@@ -96,7 +94,7 @@ def pack(
     Raises
     ------
     UserError
-        If a member is not reproduced, the data are gone, ``predict.pkl`` would not run hosted, or the store fails.
+        If a member is not reproduced, the data are missing, ``predict.pkl`` would not run hosted, or the store fails.
     Stopped
         If a stop was asked for while members were trained.
     """
@@ -132,19 +130,9 @@ class _Packer:
         self._stop = stop
         self._console = console
         self._run_ids = {trial_name(member.number): member.run_id for member in self._ensemble.members}
-        self._configurations = [
-            Configuration(
-                trial_name(member.number),
-                tracked_configuration(plan, member.params),
-                int(member.params["seed"]),
-                member.trees,
-            )
-            for member in self._ensemble.members
-        ]
+        self._configurations = configurations_of(plan, self._ensemble.members, with_benchmark=self._to_benchmark)
         if self._to_benchmark:
             self._run_ids[BENCHMARK_KIND] = study.benchmark.run_id
-            trees = int(plan.benchmark["n_estimators"])
-            self._configurations.append(Configuration(BENCHMARK_KIND, plan.benchmark, plan.experiment.seed, trees))
 
     @property
     def _ensemble(self) -> Ensemble:
@@ -173,9 +161,10 @@ class _Packer:
 
     def _compare_ranks(self, models: Mapping[str, str], last: int, exact: bool) -> None:
         """Hold the file's ranks to the tracked ones; where members differ in the last bits, ties may fall otherwise."""
-        rows = last_eras(self._plan, self._column, _COMPARED_ERAS)
         fold = self._plan.scored_folds[-1]
-        positions = self._plan.dataset.span_of(fold.validation_eras[-_COMPARED_ERAS:])
+        compared = fold.validation_eras[-_COMPARED_ERAS:]
+        rows = rows_as_live(self._plan, self._column, compared)
+        positions = self._plan.dataset.span_of(compared)
         whole = self._plan.dataset.span_of(fold.validation_eras)
         tracked = self._predictions(self._tracked.run_id, self._tracked.name, "prediction")[last]
         expected = tracked[positions.start - whole.start : positions.stop - whole.start]
@@ -209,7 +198,7 @@ class _Packer:
 
             def keep(each: Configuration, model: str) -> None:
                 with temporary_directory() as directory:
-                    file = directory / _file_name(each)
+                    file = directory / each.file_name("txt")
                     file.write_text(model, encoding="utf-8")
                     self._runs.log_refit(self._tracked.run_id, file)
                 models[each.name] = model
@@ -227,7 +216,7 @@ class _Packer:
     def _refitted(self, wanted: Mapping[str, Configuration]) -> dict[str, str]:
         found = {}
         for name, each in wanted.items():
-            text = self._runs.refit(self._tracked.run_id, _file_name(each))
+            text = self._runs.refit(self._tracked.run_id, each.file_name("txt"))
             if text is not None:
                 found[name] = text
         return found
@@ -235,7 +224,7 @@ class _Packer:
     def write(self, models: Mapping[str, str], path: Path) -> tuple[pd.DataFrame, HostedCheck]:
         """Write the file and try it as hosted, on the rows that are returned."""
         write_predict(self._portable(models), path)
-        rows = live_like(self._plan, self._column)
+        rows = rows_as_live(self._plan, self._column, [int(self._plan.dataset.eras[-1])])
         check = check_as_hosted(path, rows, rows[[self._column]] if self._column else None)
         self._console.print(
             f"{path.name}, {decimal(path.stat().st_size)}, runs as hosted: {check.seconds:.1f} s and "
@@ -265,10 +254,21 @@ class _Packer:
         return self._runs.predictions(run_id, name, column, rows)
 
 
+def rows_as_live(plan: Plan, benchmark_column: str | None, eras: Sequence[int]) -> pd.DataFrame:
+    """Return rows as live data come: indexed by id, ``era``, the features as stored, and the benchmark column."""
+    dataset = plan.dataset
+    span = dataset.span_of(eras)
+    frame = dataset.read_features(dataset.features, span).to_pandas()
+    labels = [dataset.era_labels[int(era)] for era in np.unique(dataset.eras[span])]
+    places = np.searchsorted(np.unique(dataset.eras[span]), dataset.eras[span])
+    columns = {"era": np.array(labels, dtype=object)[places]}
+    if benchmark_column:
+        columns[benchmark_column] = dataset.read_benchmarks([benchmark_column], span)[benchmark_column]
+    ids = pd.Index(dataset.read_ids(span).to_pylist(), name="id")
+    added = pd.DataFrame(columns, index=ids)
+    rows: pd.DataFrame = pd.concat([added[["era"]], frame.set_index(ids), added.drop(columns="era")], axis=1)
+    return rows
+
+
 def _largest_difference(replicas: Mapping[str, Replica]) -> float:
     return max(replica.difference for replica in replicas.values())
-
-
-def _file_name(each: Configuration) -> str:
-    lightgbm = version("lightgbm")
-    return f"{each.name.replace(' ', '-')}-{each.trees}-trees-lightgbm-{lightgbm}.txt"

@@ -1,4 +1,4 @@
-"""From a packed ensemble to a registered model: registered with its records, judged, and promoted where it is due."""
+"""From an ensemble to a registered model with its records, promoted to champion where it is better."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ import pandas as pd
 from rich.console import Console
 
 from signal_miner.ensemble.runs import ENSEMBLE, EnsembleRuns, members_note
-from signal_miner.errors import Stopped, UserError
-from signal_miner.models.champion import compare
-from signal_miner.models.options import ALWAYS, IF_BETTER, SCALED, RegistrationOptions
+from signal_miner.errors import Stopped
+from signal_miner.models.options import RegistrationOptions
 from signal_miner.models.packing import PREDICT, PackedEnsemble, pack
+from signal_miner.models.portable.booster_text import BoosterText
+from signal_miner.models.promotion import Promotion, decide_promotion
 from signal_miner.models.registry import CHAMPION, ModelVersion, Registry, check_name
-from signal_miner.models.registry.package import ModelRecord
+from signal_miner.models.registry.package import ModelNeeds, ModelRecord
 from signal_miner.tracking.artifacts import ERA_SCORES
 from signal_miner.tracking.leaderboard import Shortfall, below_benchmark
 from signal_miner.tracking.records import trial_name
 from signal_miner.tracking.run_store import EXPERIMENT_FILE, PLAN
+from signal_miner.tracking.tags import MODEL_DIGEST, MODEL_TARGET, REGISTERED_AS
 from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.interruption import StopRequest
-
-SCORING_TARGET, DIGEST = "signal_miner.scoring_target", "signal_miner.data_digest"
-"""Tags of a version: what its ensemble was judged on, and the digest of the data it was mined on."""
 
 _EXAMPLE_ROWS = 5
 
@@ -36,10 +35,8 @@ class Registration:
 
     Attributes
     ----------
-    champion : bool
+    promotion : Promotion
         Whether the version is champion now.
-    reason : str
-        Why, in a few words.
     data : str
         What the study was mined on.
     shortfall : Shortfall or None
@@ -47,29 +44,19 @@ class Registration:
     """
 
     version: ModelVersion
-    champion: bool
-    reason: str
+    promotion: Promotion
     data: str
     tracking_uri: str
     shortfall: Shortfall | None
 
 
 def register(options: RegistrationOptions, console: Console) -> Registration:
-    """Reproduce, refit and register an ensemble. A stopped registration goes on with the members already refitted.
-
-    Parameters
-    ----------
-    options : RegistrationOptions
-    console : rich.console.Console
-
-    Returns
-    -------
-    Registration
+    """Reproduce, refit and register an ensemble; members that a stopped registration refitted are not trained again.
 
     Raises
     ------
     UserError
-        If a member is not reproduced, the data are gone, ``predict.pkl`` would not run hosted, or a store fails.
+        If a member is not reproduced, the data are missing, ``predict.pkl`` would not run hosted, or a store fails.
     Stopped
         If the user asked for a stop.
     """
@@ -89,15 +76,15 @@ def register(options: RegistrationOptions, console: Console) -> Registration:
             raise Stopped
         stop.ignore_signals()  # from here on it is a matter of seconds, and no half of it is of use
         made = registry.register(record)
-        runs.log_values(packed.tracked.run_id, metrics, {"signal_miner.model": f"{made.name}/{made.version}"})
-        becomes, reason = _judge(packed, options, registry.find(options.model, CHAMPION), runs)
-        if becomes:
-            registry.promote(made.name, made.version, CHAMPION)
-        data, shortfall = (
-            packed.plan.experiment.data,
-            below_benchmark(packed.tracked.metrics, packed.study.benchmark.metrics),
+        runs.log_values(packed.tracked.run_id, metrics, {REGISTERED_AS: f"{made.name}/{made.version}"})
+        champion = registry.find(options.model, CHAMPION)
+        promotion = decide_promotion(
+            options, packed.tracked.run_id, _scored_on(packed), champion, lambda run_id: _era_scores(runs, run_id)
         )
-        return Registration(made, becomes, reason, data, registry.tracking_uri, shortfall)
+        if promotion.promoted:
+            registry.promote(made.name, made.version, CHAMPION)
+        shortfall = below_benchmark(packed.tracked.metrics, packed.study.benchmark.metrics)
+        return Registration(made, promotion, packed.plan.experiment.data, registry.tracking_uri, shortfall)
 
 
 def _files(packed: PackedEnsemble, runs: EnsembleRuns, directory: Path) -> dict[str, Path]:
@@ -115,15 +102,17 @@ def _record(
     tracked, plan = packed.tracked, packed.plan
     neutralization = tracked.ensemble.neutralization
     column = neutralization.numerai_column if neutralization else None
-    trees = {f"trees {name}": str(_trees_of(model)) for name, model in packed.models.items()}
+    trees = {f"trees {name}": str(BoosterText.parse(model).trees) for name, model in packed.models.items()}
     return ModelRecord(
         name=options.model,
         run_id=tracked.run_id,
-        experiment_id=tracked.experiment_id,
-        data=plan.experiment.data,
-        features=plan.dataset.features,
-        nullable_features=plan.dataset.nullable_features,
-        benchmark_columns=(column,) if column else (),
+        needs=ModelNeeds(
+            data=plan.experiment.data,
+            experiment_id=tracked.experiment_id,
+            features=plan.dataset.features,
+            nullable_features=plan.dataset.nullable_features,
+            benchmark_columns=(column,) if column else (),
+        ),
         predict_file=packed.path,
         example=packed.rows.head(_EXAMPLE_ROWS),
         files=files,
@@ -131,7 +120,7 @@ def _record(
         metrics={**tracked.metrics, **metrics},
         tags={
             "study": packed.study.name,
-            **_judged_on(packed),
+            **_scored_on(packed),
             "validation_sharpe": f"{tracked.metrics.get('validation/sharpe', float('nan')):.4f}",
             "test_sharpe": f"{tracked.metrics.get('test/sharpe', float('nan')):.4f}",
             **trees,
@@ -140,30 +129,8 @@ def _record(
     )
 
 
-def _judged_on(packed: PackedEnsemble) -> dict[str, str]:
-    return {DIGEST: packed.plan.dataset.digest, SCORING_TARGET: packed.plan.experiment.scoring_target}
-
-
-def _judge(
-    packed: PackedEnsemble, options: RegistrationOptions, champion: ModelVersion | None, runs: EnsembleRuns
-) -> tuple[bool, str]:
-    """Return whether the version becomes champion, and why."""
-    if options.promote != IF_BETTER:
-        return options.promote == ALWAYS, f"promote = {options.promote}"
-    if champion is None:
-        return True, "there was none"
-    if options.trees == SCALED:
-        return False, "scaled tree counts were never validated"
-    if champion.run_id == packed.tracked.run_id:
-        return True, "it is the same ensemble, refitted"
-    if any(champion.tags.get(tag) != value for tag, value in _judged_on(packed).items()):
-        return False, f"version {champion.version} was mined on other data or judged on another target"
-    try:
-        theirs = _era_scores(runs, champion.run_id)
-    except (UserError, OSError, ValueError) as error:
-        return False, f"the scores of version {champion.version} cannot be read ({error})"
-    comparison = compare(_era_scores(runs, packed.tracked.run_id), theirs)
-    return comparison.beats, comparison.sentence
+def _scored_on(packed: PackedEnsemble) -> dict[str, str]:
+    return {MODEL_DIGEST: packed.plan.dataset.digest, MODEL_TARGET: packed.plan.experiment.scoring_target}
 
 
 def _era_scores(runs: EnsembleRuns, run_id: str) -> pd.DataFrame:
@@ -173,7 +140,7 @@ def _era_scores(runs: EnsembleRuns, run_id: str) -> pd.DataFrame:
 
 def _description(packed: PackedEnsemble, options: RegistrationOptions) -> str:
     tracked, dataset = packed.tracked, packed.plan.dataset
-    trees = [_trees_of(packed.models[trial_name(member.number)]) for member in tracked.ensemble.members]
+    trees = [BoosterText.parse(packed.models[trial_name(member.number)]).trees for member in tracked.ensemble.members]
     note = members_note(tracked.ensemble, tracked.experiment_id, trees, {})
     return (
         f"{tracked.name} of study `{packed.study.name}`, refitted on all {len(np.unique(dataset.eras))} "
@@ -181,7 +148,3 @@ def _description(packed: PackedEnsemble, options: RegistrationOptions) -> str:
         f"{options.trees}. Validation Sharpe {tracked.metrics.get('validation/sharpe', float('nan')):.3f}, "
         f"test {tracked.metrics.get('test/sharpe', float('nan')):.3f}.\n\n{note}"
     )
-
-
-def _trees_of(model: str) -> int:
-    return model.count("\nTree=")

@@ -1,4 +1,4 @@
-"""Members trained again: on a last fold, to be reproduced or judged, and on all resolved eras, to be used."""
+"""Members trained again: on a last fold, to be reproduced or evaluated, and on all resolved eras, to be used."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -18,9 +19,12 @@ from signal_miner.engine.binning import BinnedFolds
 from signal_miner.engine.dataset_cache import dataset_cache
 from signal_miner.engine.memory_plan import plan_memory
 from signal_miner.engine.trial import Booster, grow, start_booster, validation_predictions
+from signal_miner.ensemble.members import Member
 from signal_miner.errors import Stopped, UserError
 from signal_miner.experiment.parameters import max_bin_of
-from signal_miner.experiment.plan import Plan
+from signal_miner.experiment.plan import Plan, tracked_configuration
+from signal_miner.tracking.records import trial_name
+from signal_miner.tracking.tags import BENCHMARK_KIND
 from signal_miner.utils.interruption import StopRequest
 from signal_miner.utils.validation import Value
 
@@ -34,22 +38,16 @@ _TREES_A_STEP = 50
 
 @dataclass(frozen=True)
 class Configuration:
-    """What is trained again.
-
-    Attributes
-    ----------
-    name : str
-        ``trial 0007`` or ``benchmark``.
-    params : mapping of str to value
-        With ``target``.
-    seed : int
-    trees : int
-    """
+    """What is trained again: ``trial 0007`` or ``benchmark``, with ``target`` among its parameters."""
 
     name: str
     params: Mapping[str, Value]
     seed: int
     trees: int
+
+    def file_name(self, suffix: str) -> str:
+        """Return the name of a file that keeps what was trained; another version of LightGBM may train otherwise."""
+        return f"{self.name.replace(' ', '-')}-{self.trees}-trees-lightgbm-{version('lightgbm')}.{suffix}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +59,28 @@ class Replica:
     model : str
         LightGBM's model text.
     difference : float
-        Largest absolute difference to the tracked predictions.
+        Largest absolute difference from the tracked predictions.
     """
 
     model: str
     difference: float
+
+
+def configurations_of(plan: Plan, members: Sequence[Member], *, with_benchmark: bool) -> list[Configuration]:
+    """Return what is trained again for an ensemble's members, the study's benchmark last."""
+    found = [
+        Configuration(
+            trial_name(member.number),
+            tracked_configuration(plan, member.params),
+            int(member.params["seed"]),
+            member.trees,
+        )
+        for member in members
+    ]
+    if with_benchmark:
+        trees = int(plan.benchmark["n_estimators"])
+        found.append(Configuration(BENCHMARK_KIND, plan.benchmark, plan.experiment.seed, trees))
+    return found
 
 
 class Retraining:
@@ -73,11 +88,8 @@ class Retraining:
 
     Parameters
     ----------
-    plan : Plan
-    configurations : sequence of Configuration
-    stop : StopRequest
     on_trees : callable, optional
-        Told how many trees were added, from any thread.
+        Given how many trees were added, from any thread.
     """
 
     def __init__(
@@ -90,7 +102,7 @@ class Retraining:
         self._plan = plan
         self._stop = stop
         self._on_trees = on_trees
-        self._telling = threading.Lock()
+        self._progress_lock = threading.Lock()
         targets = tuple(dict.fromkeys(str(each.params["target"]) for each in configurations))
         memory = plan_memory(plan, joblib.cpu_count())
         self._jobs, self._together = memory.jobs, memory.together
@@ -118,7 +130,7 @@ class Retraining:
         Returns
         -------
         dict of str to Replica
-            By configuration's name.
+            By the configuration's name.
 
         Raises
         ------
@@ -218,7 +230,7 @@ class Retraining:
         for start in range(0, each.trees, _TREES_A_STEP):
             step = min(_TREES_A_STEP, each.trees - start)
             grow(booster, step, self._stop.is_set)
-            with self._telling:
+            with self._progress_lock:
                 self._on_trees(step)
         return booster
 

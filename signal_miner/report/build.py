@@ -10,11 +10,12 @@ from html import escape
 from pathlib import Path
 
 from signal_miner.errors import UserError
-from signal_miner.holdout.record import opened
+from signal_miner.holdout.record import Opening
 from signal_miner.overfitting.verdict import SOURCES, evaluate
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.page import write_report
 from signal_miner.report.runs import REPORT, ReportRuns
+from signal_miner.report.sentences import opened_holdout
 from signal_miner.report.summary import summary_lines
 from signal_miner.tracking.studies import Studies, StudyReference, TrackedStudy, referenced
 from signal_miner.tracking.study_reader import StudyReader, finished_trials
@@ -120,7 +121,7 @@ def read_contents(name: str | None, tracking_uri: str | None) -> tuple[TrackedSt
         trials=trials,
         benchmark=study.benchmark,
         correlations=correlations,
-        holdout=opened(study.tags),
+        holdout=opened_holdout(opening) if (opening := Opening.of(study.tags)) else None,
     )
     return study, contents
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from signal_miner.experiment.plan import Plan
+from signal_miner.models.promotion import FEWEST_ERAS, Comparison, Promotion, Reason
 from signal_miner.overfitting.cross_validation import FEW_SPLITS
 from signal_miner.overfitting.records import (
     FEWEST_TRIALS,
@@ -31,10 +32,13 @@ from signal_miner.overfitting.superiority import SIGNIFICANT
 from signal_miner.overfitting.verdict import LUCK_LEVEL, SKILL_LEVEL
 from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
 from signal_miner.tracking.leaderboard import Leaderboard, Shortfall, below_benchmark
+from signal_miner.tracking.records import trial_name
 from signal_miner.utils.formatting import UNKNOWN, bytes_text, gigabytes_rounded_up, number_text, probability_text
 
-if TYPE_CHECKING:  # it imports LightGBM, which reports do not need
+if TYPE_CHECKING:  # they import LightGBM, which reports do not need
     from signal_miner.engine.memory_plan import MemoryPlan
+    from signal_miner.holdout.evaluation import HoldoutPreview
+    from signal_miner.holdout.record import Opening
 
 FEW_EFFECTIVE_ERAS = 10
 """Independent eras below which a note warns."""
@@ -278,3 +282,52 @@ def evaluation_notes(scores: StudyScores, evaluation: StudyEvaluation) -> tuple[
 
 def _eras(count: int) -> str:
     return f"{count:,} era" + ("" if count == 1 else "s")
+
+
+def promotion_reason(promotion: Promotion, promote: str) -> str:
+    """Return why a registered version became champion or did not; `promote` is the option as it was given."""
+    if promotion.comparison is not None:
+        return _compared(promotion.comparison)
+    return {
+        Reason.CHOSEN: f"promote = {promote}",
+        Reason.FIRST: "there was none",
+        Reason.SCALED_TREES: "scaled tree counts were never validated",
+        Reason.SAME_ENSEMBLE: "it is the same ensemble, refitted",
+        Reason.OTHER_DATA: f"version {promotion.champion_version} was mined on other data or scored on another target",
+        Reason.UNREADABLE: f"the scores of version {promotion.champion_version} cannot be read ({promotion.error})",
+    }[promotion.reason]
+
+
+def _compared(comparison: Comparison) -> str:
+    if comparison.eras < FEWEST_ERAS:
+        plural = "s" * (comparison.eras != 1)
+        return f"they have {comparison.eras} validation era{plural} in common, too few to compare"
+    own, other = number_text(comparison.challenger, 3), number_text(comparison.champion, 3)
+    return f"validation Sharpe {own} against {other} on {comparison.eras} common eras"
+
+
+def holdout_preview(preview: HoldoutPreview) -> tuple[str, ...]:
+    """Return the lines that `holdout` prints before it opens anything."""
+    from signal_miner.holdout.record import TWICE, span  # it imports LightGBM, which reports do not need
+
+    opening, members = preview.opening, preview.model.ensemble.members
+    state = f"was opened on {opening.when} for this model and not finished" if opening else "was not opened yet"
+    eras = " and ".join(f"{eras} (purge {_eras(purge)})" for eras, purge in preview.training)
+    thinning = f", 1 era in {preview.train_era_step}," if preview.train_era_step > 1 else ""
+    target = preview.scoring_target
+    trained = "it" if preview.model.single else f"its {len(members)} member{'s' * (len(members) > 1)}"
+    made_of = ", ".join(f"{trial_name(member.number)} of {member.trees} trees" for member in members)
+    if preview.model.single:
+        made_of = f"{members[0].trees} of its {members[0].params.get('n_estimators', '?')} trees, by validation"
+    return (
+        f"Study {preview.study}: its holdout, {_eras(len(preview.era_labels))} {span(preview.era_labels)}, {state}",
+        f"Model: {preview.model.name} (run {preview.model.run_id}): {made_of}",
+        f"On opening, {trained} and the benchmark are trained on eras {eras}{thinning} and scored on {target}",
+        f"This can be done once for the study, for one model: {TWICE}",
+        *(f"{clause[:1].upper()}{clause[1:]}" for clause in preview.earlier),
+    )
+
+
+def opened_holdout(opening: Opening) -> str:
+    """Return the sentence on a study's opened holdout."""
+    return f"The holdout, eras {opening.eras}, was opened on {opening.when} for {opening.model}: {opening.outcome}."

@@ -63,6 +63,32 @@ MEMBERS = "signal_miner.members"
 REFIT_TAG = "signal_miner.refit."
 """Start of the tags with the SHA-256 of a refitted member; the name of its file follows."""
 
+HOLDOUT_KEPT = "signal_miner.holdout.kept."
+"""Beginning of the tags that hold kept predictions to their bytes: then the file's name."""
+
+REGISTERED_AS = "signal_miner.model"
+"""Of an ensemble's run: name and number of the version it was registered as last."""
+
+MODEL_DATA, MODEL_DIGEST = "signal_miner.data", "signal_miner.data_digest"
+"""Of a registered version: what its ensemble was mined on, by name and by digest."""
+
+MODEL_TARGET, MODEL_FEATURES = "signal_miner.scoring_target", "signal_miner.features"
+"""Of a registered version: the target its ensemble was scored on, the number of features it needs."""
+
+MODEL_ENSEMBLE, MODEL_PYTHON = "signal_miner.ensemble", "signal_miner.python"
+"""Of a registered version: the ensemble's run, the version of Python it was packed by."""
+
+ROUND, NUMERAI_MODEL = "signal_miner.round", "signal_miner.numerai_model"
+"""Of a submission: the round, the model slot."""
+
+LIVE_SHA256 = "signal_miner.live_sha256"
+"""Of a submission: SHA-256 of the live features."""
+
+UPLOADED_FILE = "signal_miner.uploaded_file"
+"""The file's name at Numerai; set before the submission is created, to recognise one that was interrupted."""
+
+SUBMISSION_ID = "signal_miner.submission_id"
+
 _BEATS_BENCHMARK = "beats_benchmark."  # then the section; ``true`` or ``false``
 
 

@@ -6,7 +6,6 @@ import json
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +14,6 @@ from signal_miner.ensemble.members import Ensemble, Member, Neutralization
 from signal_miner.ensemble.options import SelectionRule
 from signal_miner.ensemble.selection import grow, ranked_trials, weights_of
 from signal_miner.errors import UserError
-from signal_miner.models.champion import compare
 from signal_miner.scoring.blending import mean_correlations
 from signal_miner.tracking.records import TrackedTrial
 
@@ -113,23 +111,6 @@ def test_a_trial_that_is_constant_in_some_eras_is_not_set_beside_whole_ones():
         assert 5 not in [each.number for each in ranked_trials(SelectionRule(select=select), [*TRIALS, broken])]
     with pytest.raises(UserError, match="constant in some eras"):
         ranked_trials(SelectionRule(), [broken])
-
-
-def test_a_challenger_without_a_score_in_some_era_does_not_win():
-    eras = [f"{era:04d}" for era in range(1, 13)]
-    scores = np.linspace(0.01, 0.03, 12)
-    champion = pd.DataFrame({"era": eras, "fold": [1] * 8 + [2] * 4, "corr": scores})
-    better = champion.assign(corr=scores + 0.1)
-    assert compare(better, champion).beats
-    assert not compare(champion, better).beats
-    assert not compare(better.assign(corr=[np.nan, *better["corr"][1:]]), champion).beats
-    assert compare(better.iloc[[0, 1, 2, 8]], champion).sentence.startswith("they have 3 validation eras in common")
-    sentence = compare(champion.assign(corr=-scores), champion).sentence
-    assert sentence.startswith("validation Sharpe −")
-    assert "-" not in sentence
-    assert compare(better.iloc[[0, 8]], champion).sentence.startswith("they have 1 validation era in common")
-    flipped = champion.assign(corr=[*scores[:8] + 0.1, *scores[8:] - 9])  # test eras decide nothing
-    assert compare(flipped, champion).beats
 
 
 def test_no_trial_beats_a_strong_benchmark():

@@ -15,7 +15,7 @@ from mlflow.entities import Metric
 
 from signal_miner.ensemble.members import Neutralization
 from signal_miner.models.portable import PortableModel, write_predict
-from signal_miner.models.registry.package import ModelRecord
+from signal_miner.models.registry.package import ModelNeeds, ModelRecord
 
 FEATURES = tuple(f"feature_{number:02d}" for number in range(6))
 NULLABLE = FEATURES[3]
@@ -53,7 +53,9 @@ def live(rows: int = 60, eras: int = 2, dtype: str = "int8", seed: int = 0) -> p
     return frame
 
 
-def make_record(directory: Path, tracking_uri: str, benchmark: str | None = None, **changes: Any) -> ModelRecord:
+def make_record(
+    directory: Path, tracking_uri: str, benchmark: str | None = None, data: str = "v5.3", **changes: Any
+) -> ModelRecord:
     """Return a record whose run has its metrics and parameters."""
     directory.mkdir(parents=True, exist_ok=True)
     client = MlflowClient(tracking_uri)
@@ -69,11 +71,13 @@ def make_record(directory: Path, tracking_uri: str, benchmark: str | None = None
     record = ModelRecord(
         name="signal-miner",
         run_id=run_id,
-        experiment_id=experiment_id,
-        data="v5.3",
-        features=FEATURES,
-        nullable_features=(NULLABLE,),
-        benchmark_columns=(benchmark,) if benchmark else (),
+        needs=ModelNeeds(
+            data=data,
+            experiment_id=experiment_id,
+            features=FEATURES,
+            nullable_features=(NULLABLE,),
+            benchmark_columns=(benchmark,) if benchmark else (),
+        ),
         predict_file=directory / "predict.bin",
         example=live(4),
         files={name: directory / name for name in ("experiment.toml", "ensemble.json", "plan.json")},

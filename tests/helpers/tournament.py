@@ -18,6 +18,7 @@ from rich.console import Console
 
 from signal_miner.errors import UserError
 from signal_miner.models.registry import RegisteredModel
+from signal_miner.models.registry.package import ModelNeeds
 from signal_miner.numerai import retries
 from signal_miner.numerai.live.submission import SubmitOptions, submit
 from signal_miner.numerai.live.submission_runs import SubmissionRuns
@@ -78,15 +79,19 @@ def predict(frame: pd.DataFrame) -> pd.DataFrame:
 def make_model(directory: Path, **other: Any) -> RegisteredModel:
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "predict.pkl").write_bytes(b"a portable model" * 1000)
+    needs: dict[str, Any] = {
+        "data": VERSION,
+        "experiment_id": "0",
+        "features": FEATURES,
+        "nullable_features": (),
+        "benchmark_columns": (),
+    }
+    needs |= {name: other.pop(name) for name in needs if name in other}
     settings: dict[str, Any] = {
         "name": "signal-miner",
         "version": "3",
         "run_id": "e" * 32,
-        "experiment_id": "0",
-        "data": VERSION,
-        "features": FEATURES,
-        "nullable_features": (),
-        "benchmark_columns": (),
+        "needs": ModelNeeds(**needs),
         "predict_file": directory / "predict.pkl",
         "predict": predict,
     }

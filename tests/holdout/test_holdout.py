@@ -28,8 +28,9 @@ from signal_miner.experiment.plan import make_plan
 from signal_miner.experiment.schema import parse_experiment
 from signal_miner.holdout import evaluation
 from signal_miner.holdout.model import EvaluatedModel, holdout_plan
-from signal_miner.holdout.record import HoldoutScores, Opening, opened
+from signal_miner.holdout.record import HoldoutScores, Opening
 from signal_miner.holdout.runs import HoldoutRuns
+from signal_miner.report.sentences import opened_holdout
 from signal_miner.scoring.scorer import Scorer
 from signal_miner.tracking.studies import Studies
 from tests.conftest import write_numerai_directory
@@ -198,8 +199,8 @@ def test_it_is_plain_lightgbm_and_numerais_scores(study, number):
     }
     assert holdout_metrics(run) == pytest.approx(metrics, abs=1e-9)
     assert holdout_metrics(ensemble(study, number)) == holdout_metrics(run)
-    assert opened(run.data.tags).startswith("The holdout, eras 0089–0100, was opened on 20")
-    assert f"for ensemble {number}: CORR {metrics['holdout/corr']:.4f}" in opened(run.data.tags)
+    assert opened_holdout(Opening.of(run.data.tags)).startswith("The holdout, eras 0089–0100, was opened on 20")
+    assert f"for ensemble {number}: CORR {metrics['holdout/corr']:.4f}" in opened_holdout(Opening.of(run.data.tags))
 
 
 @given(
@@ -268,7 +269,7 @@ def test_killed_before_it_scores_it_stays_opened_for_this_model_alone(study, min
     assert "result" not in tags
     assert not holdout_metrics(study_run(study))
     assert not artifact_path(study, study_run(study), "holdout_scores.parquet").exists()
-    assert "not finished" in opened(study_run(study).data.tags)
+    assert "not finished" in opened_holdout(Opening.of(study_run(study).data.tags))
 
     assert opening(study, "--ensemble", "ensemble 2") == 2
     assert "for ensemble 1 (run " in capsys.readouterr().err
@@ -509,9 +510,14 @@ def test_overlapping_eras_count_for_less():
 
 
 def test_an_opening_is_described_by_its_tags():
-    assert opened({}) is None
+    assert Opening.of({}) is None
     made = Opening("2026-10-03T12:00:00+00:00", "ensemble 1", "abc", "digest", "0089–0100")
     sentence = "The holdout, eras 0089–0100, was opened on 2026-10-03 12:00 UTC for ensemble 1: "
-    assert opened(made.tags) == f"{sentence}not finished, the same command for the same model goes on."
-    assert opened(made.tags | {"signal_miner.holdout.result": "CORR 0.01"}) == f"{sentence}CORR 0.01."
+    assert (
+        opened_holdout(Opening.of(made.tags))
+        == f"{sentence}not finished, the same command for the same model resumes it."
+    )
+    assert (
+        opened_holdout(Opening.of(made.tags | {"signal_miner.holdout.result": "CORR 0.01"})) == f"{sentence}CORR 0.01."
+    )
     assert Opening.of(made.tags) == made

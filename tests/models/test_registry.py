@@ -54,7 +54,7 @@ def test_a_version_carries_what_it_was_made_of(registry, store, tmp_path, capfd)
     assert version.tags["beats_benchmark.validation"] == "true"
     assert registry.find("signal-miner", "1") == version
     client = MlflowClient(store)
-    (model,) = client.search_logged_models([record.experiment_id])
+    (model,) = client.search_logged_models([record.needs.experiment_id])
     assert model.source_run_id == record.run_id
     assert model.status == "READY"
     assert model.params == record.params
@@ -121,7 +121,7 @@ def test_a_loaded_model_knows_what_it_needs(registry, store, tmp_path):
     registry.register(record)
     registry.promote("signal-miner", "1")
     loaded = registry.load("signal-miner", CHAMPION, tmp_path / "loaded")
-    for name in ("name", "run_id", "experiment_id", "data", "features", "nullable_features", "benchmark_columns"):
+    for name in ("name", "run_id", "needs"):
         assert getattr(loaded, name) == getattr(record, name)
     assert loaded.version == "1"
     assert loaded.predict_file.read_bytes() == record.predict_file.read_bytes()
@@ -204,7 +204,7 @@ def test_what_ends_between_two_steps_leaves_no_version(championed, store, tmp_pa
     if error is OSError:
         assert re.search(r"model registry sqlite:.* failed \(the disk is gone\); once it answers", str(raised.value))
     assert registry.find("signal-miner", "latest").version == "1"
-    models = MlflowClient(store).search_logged_models([record.experiment_id])
+    models = MlflowClient(store).search_logged_models([record.needs.experiment_id])
     assert [model.status for model in models] == ["READY"] * len(models)
     assert registry.register(record).version == "2"
     registry.load("signal-miner", "2", tmp_path / "loaded").predict(live())

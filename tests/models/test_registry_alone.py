@@ -121,7 +121,7 @@ def test_a_tracking_server_serves_the_model(server, tmp_path, monkeypatch, capfd
     frame = live(30)
     pd.testing.assert_frame_equal(loaded.predict(frame), predict_pkl(record, frame))
     client = MlflowClient(server)
-    (model,) = client.search_logged_models([record.experiment_id])
+    (model,) = client.search_logged_models([record.needs.experiment_id])
     assert model.artifact_location.startswith("mlflow-artifacts:/")
     assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "signal-miner", "version": 1}]
     assert {metric.key: metric.value for metric in model.metrics} == record.metrics

@@ -1,7 +1,7 @@
 """``predict.pkl``: an ensemble in one file that Numerai's hosted runner loads on every Python it has.
 
 An ordinary pickled function carries bytecode, which another Python refuses or crashes on. This one carries source text,
-`signal_miner.portable.predict_source`, and LightGBM's model texts; nothing but builtins is needed to rebuild it.
+`signal_miner.models.portable.predict_source`, and LightGBM's model texts; nothing but builtins is needed to rebuild it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import pandas as pd
 
 from signal_miner.ensemble.members import FEATURES, OWN_BENCHMARK, Neutralization
 from signal_miner.errors import UserError, did_you_mean
+from signal_miner.models.portable.booster_text import BoosterText
 from signal_miner.utils.files import write_whole
 from signal_miner.utils.redaction import reason_of
 
@@ -187,18 +188,17 @@ def _validate(model: PortableModel) -> None:
 
 def _validate_booster(name: str, text: str, features: tuple[str, ...]) -> None:
     """Check that a model text takes the features in their order."""
-    header = dict(line.split("=", 1) for line in text.partition("\n\n")[0].splitlines() if "=" in line)
-    if not text.startswith("tree\n") or "max_feature_idx" not in header:
-        raise UserError(f"{name} is no LightGBM model text; give Booster.model_to_string()")
-    if header.get("num_tree_per_iteration", "1") != "1":
-        raise UserError(f"{name} predicts {header['num_tree_per_iteration']} classes; give a regression booster")
-    count = int(header["max_feature_idx"]) + 1
-    if count != len(features):
-        raise UserError(f"{name} was trained on {count} features, not {len(features)}; give those it was trained on")
-    names = header.get("feature_names", "").split(" ")
-    if names == [f"Column_{number}" for number in range(count)]:
-        return
-    for own, given in zip(names, features, strict=False):
+    try:
+        header = BoosterText.parse(text)
+    except ValueError:
+        raise UserError(f"{name} is no LightGBM model text; give Booster.model_to_string()") from None
+    if header.outputs != 1:
+        raise UserError(f"{name} predicts {header.outputs} classes; give a regression booster")
+    if header.feature_count != len(features):
+        raise UserError(
+            f"{name} was trained on {header.feature_count} features, not {len(features)}; give those it was trained on"
+        )
+    for own, given in zip(header.feature_names, features, strict=False) if header.named else ():
         if own != given.replace(" ", "_"):
             raise UserError(f"{name} has feature {own!r} where features has {given!r}; give them in the trained order")
 

@@ -26,15 +26,16 @@ from mlflow.models import Model
 
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.models.registry.package import (
-    METADATA,
     PREDICT,
+    ModelNeeds,
     ModelRecord,
+    read_needs,
     save_package,
     stamp_package,
     try_package,
 )
 from signal_miner.tracking.store import LONGEST_VALUE, Store, store_errors
-from signal_miner.tracking.tags import NOTE
+from signal_miner.tracking.tags import MODEL_DATA, MODEL_ENSEMBLE, MODEL_FEATURES, MODEL_PYTHON, NOTE
 from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.redaction import reason_of, without_passwords
 
@@ -43,14 +44,6 @@ CHAMPION = "champion"
 
 NEWEST = "latest"
 """What MLflow calls the highest version; no alias may have this name."""
-
-DATA, FEATURE_COUNT, ENSEMBLE, PYTHON = (
-    "signal_miner.data",
-    "signal_miner.features",
-    "signal_miner.ensemble",
-    "signal_miner.python",
-)
-"""Tags of a version: data, number of features, the ensemble's run, version of Python."""
 
 _VERSIONS = "mlflow.modelVersions"
 _ABSENT, _INVALID = "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"
@@ -83,18 +76,8 @@ class RegisteredModel:
 
     Attributes
     ----------
-    name, version : str
-        In MLflow's model registry.
-    run_id, experiment_id : str
+    run_id : str
         The ensemble's run it was made from.
-    data : str
-        The experiment's ``data``: a version of Numerai's data such as ``v5.3``, or what else it was mined on.
-    features : tuple of str
-        Feature columns it needs.
-    nullable_features : tuple of str
-        Those of them that were NaN somewhere in training; NaN in another one is a fault of the data.
-    benchmark_columns : tuple of str
-        Columns of Numerai's live benchmark predictions it needs; empty if none.
     predict_file : Path
         A local copy of ``predict.pkl``.
     predict : callable
@@ -105,11 +88,7 @@ class RegisteredModel:
     name: str
     version: str
     run_id: str
-    experiment_id: str
-    data: str
-    features: tuple[str, ...]
-    nullable_features: tuple[str, ...]
-    benchmark_columns: tuple[str, ...]
+    needs: ModelNeeds
     predict_file: Path
     predict: Callable[[pd.DataFrame], pd.DataFrame]
 
@@ -216,8 +195,8 @@ class Registry(Store):
                 )
             )
         try:
-            known = (Model.load(str(path)).metadata or {}).get(METADATA)
-            if known is None:
+            needs = read_needs(path)
+            if needs is None:
                 raise UserError(f"{what} was not registered by Signal Miner; give another name, alias or version")
             loaded = mlflow.pyfunc.load_model(str(path), suppress_warnings=True).unwrap_python_model()
         except UserError:
@@ -231,11 +210,7 @@ class Registry(Store):
             name=name,
             version=found.version,
             run_id=found.run_id,
-            experiment_id=known["experiment_id"],
-            data=known["data"],
-            features=tuple(known["features"]),
-            nullable_features=tuple(known["nullable_features"]),
-            benchmark_columns=tuple(known["benchmark_columns"]),
+            needs=needs,
             predict_file=path / "artifacts" / PREDICT,
             predict=_predict_of(loaded),
         )
@@ -243,7 +218,7 @@ class Registry(Store):
     def _log(self, record: ModelRecord, package: Model, directory: Path) -> LoggedModel:
         """Make the logged model; one that is not whole is deleted, or left pending by a kill."""
         model = self._client.create_logged_model(
-            record.experiment_id,
+            record.needs.experiment_id,
             re.sub(r"[.%\"']", "-", record.name),  # which a registered model may have in its name
             source_run_id=record.run_id,
             tags=_short(self._context | dict(record.tags) | {NOTE: record.description}),
@@ -277,13 +252,13 @@ class Registry(Store):
         tags = _short(
             dict(record.tags)
             | {
-                DATA: record.data,
-                FEATURE_COUNT: str(len(record.features)),
-                ENSEMBLE: record.run_id,
-                PYTHON: platform.python_version(),
+                MODEL_DATA: record.needs.data,
+                MODEL_FEATURES: str(len(record.needs.features)),
+                MODEL_ENSEMBLE: record.run_id,
+                MODEL_PYTHON: platform.python_version(),
             }
         )
-        page = f"#/experiments/{record.experiment_id}/models/{model.model_id}/artifacts"
+        page = f"#/experiments/{record.needs.experiment_id}/models/{model.model_id}/artifacts"
         files = f"\n\n[Files]({page}): `artifacts/{PREDICT}` is for Numerai's model upload."
         # The place itself, not "models:/<id>": for that a database asks MLflow's global store, which may be another.
         version = self._client.create_model_version(

@@ -21,11 +21,34 @@ from signal_miner.utils.redaction import reason_of, without_passwords
 PREDICT = "predict.pkl"
 """The model itself; ``artifacts/predict.pkl`` in a model directory."""
 
-METADATA = "signal_miner"
-"""Key under which a model directory's ``MLmodel`` says what the model needs."""
+_METADATA = "signal_miner"  # key of ``MLmodel``'s metadata
 
+_LISTS = ("features", "nullable_features", "benchmark_columns")
 _PACKAGES = ("mlflow", "numpy", "pandas", "scipy", "lightgbm", "cloudpickle")
 _MODEL_CODE = Path(__file__).with_name("pyfunc_model.py")
+
+
+@dataclass(frozen=True)
+class ModelNeeds:
+    """What a model needs of live data; kept in ``MLmodel``.
+
+    Attributes
+    ----------
+    data : str
+        The experiment's ``data``: a version of Numerai's data such as ``v5.3``, or what else it was mined on.
+    experiment_id : str
+        Of the ensemble's run.
+    nullable_features : tuple of str
+        Features that were NaN somewhere in training; NaN in another one is a fault of the data.
+    benchmark_columns : tuple of str
+        Columns of Numerai's live benchmark predictions; empty if none.
+    """
+
+    data: str
+    experiment_id: str
+    features: tuple[str, ...]
+    nullable_features: tuple[str, ...]
+    benchmark_columns: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,16 +59,8 @@ class ModelRecord:
     ----------
     name : str
         Registered model, without ``/`` and ``:``.
-    run_id, experiment_id : str
+    run_id : str
         The ensemble's run.
-    data : str
-        The experiment's data, such as ``v5.3``.
-    features : tuple of str
-        Feature columns that predict needs.
-    nullable_features : tuple of str
-        Those of them that may be NaN.
-    benchmark_columns : tuple of str
-        Columns of Numerai's live benchmark predictions that predict needs; empty if none.
     predict_file : Path
         ``predict.pkl``.
     example : pandas.DataFrame
@@ -62,11 +77,7 @@ class ModelRecord:
 
     name: str
     run_id: str
-    experiment_id: str
-    data: str
-    features: tuple[str, ...]
-    nullable_features: tuple[str, ...]
-    benchmark_columns: tuple[str, ...]
+    needs: ModelNeeds
     predict_file: Path
     example: pd.DataFrame
     files: Mapping[str, Path]
@@ -109,8 +120,8 @@ def save_package(record: ModelRecord, directory: Path) -> Model:
             signature=_signature(record),
             input_example=_example(record).reset_index(),
             pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in _PACKAGES],
-            model_config={"benchmark_columns": list(record.benchmark_columns)},
-            metadata={METADATA: _needs(record)},
+            model_config={"benchmark_columns": list(record.needs.benchmark_columns)},
+            metadata={_METADATA: _needs_table(record.needs)},
             mlflow_model=package,
             uv_project_path=str(staged),  # else the uv.lock of the working directory becomes the model's
         )
@@ -162,15 +173,28 @@ def try_package(record: ModelRecord, directory: Path) -> None:
         ) from error
 
 
-def _needs(record: ModelRecord) -> dict[str, Any]:
-    lists = ("features", "nullable_features", "benchmark_columns")
-    needs: dict[str, Any] = {name: list(getattr(record, name)) for name in lists}
-    return needs | {"data": without_passwords(record.data), "experiment_id": record.experiment_id}
+def read_needs(directory: Path) -> ModelNeeds | None:
+    """Return what the model in a model directory needs; None where it is not one of this project's.
+
+    Its ``MLmodel`` is read as data: nothing that the directory holds is run.
+    """
+    table = (Model.load(str(directory)).metadata or {}).get(_METADATA)
+    if table is None:
+        return None
+    lists = {name: tuple(map(str, table[name])) for name in _LISTS}
+    return ModelNeeds(str(table["data"]), str(table["experiment_id"]), **lists)
+
+
+def _needs_table(needs: ModelNeeds) -> dict[str, Any]:
+    lists = {name: list(getattr(needs, name)) for name in _LISTS}
+    return lists | {"data": without_passwords(needs.data), "experiment_id": needs.experiment_id}
 
 
 def _example(record: ModelRecord) -> pd.DataFrame:
     """Return the example in types that the signature takes, whatever the data have."""
-    example = record.example[[*record.features, *record.benchmark_columns]].astype("float64").rename_axis("id")
+    example = (
+        record.example[[*record.needs.features, *record.needs.benchmark_columns]].astype("float64").rename_axis("id")
+    )
     if "era" in record.example:
         example.insert(0, "era", record.example["era"].astype(str).to_numpy())
     return example
@@ -181,6 +205,6 @@ def _signature(record: ModelRecord) -> ModelSignature:
 
     ``double`` alone takes int8, float32, float64 and NaN at once; the values arrive unchanged.
     """
-    needed = [ColSpec(DataType.double, name) for name in (*record.features, *record.benchmark_columns)]
+    needed = [ColSpec(DataType.double, name) for name in (*record.needs.features, *record.needs.benchmark_columns)]
     optional = [ColSpec(DataType.string, name, required=False) for name in ("id", "era")]
     return ModelSignature(Schema([*needed, *optional]), Schema([ColSpec(DataType.double, "prediction")]))

@@ -35,15 +35,15 @@ class LiveFiles:
 
 def data_version(wanted: str | None, model: RegisteredModel) -> str:
     """Return the version of Numerai's data for a model: `wanted`, by default the one it was mined on."""
-    version = wanted or model.data
+    version = wanted or model.needs.data
     if is_data_version(version):
         return version
     if wanted:
         raise UserError(f"version={wanted!r} is not a version of Numerai's data; write one such as v5.3")
     raise UserError(
-        f"{model.name} version {model.version} was mined on data={model.data!r}, which is no version of Numerai's "
-        "data; where its features are Numerai's, give their version with "
-        f"{option_text('version', 'v5.3')}; a dry run of submit takes a local file instead: "
+        f"{model.name} version {model.version} was mined on data={model.needs.data!r}, which is no version of "
+        f"Numerai's data; where its features are Numerai's, give their version with {option_text('version', 'v5.3')}; "
+        "a dry run of submit takes a local file instead: "
         f"{option_text('dry_run', 'true')} {option_text('live', '…')}"
     )
 
@@ -70,36 +70,36 @@ def read_live(path: Path, model: RegisteredModel, benchmarks: Path | None) -> pd
     path : Path
         Parquet file in Numerai's layout; columns in any order, further ones are not read.
     benchmarks : Path or None
-        Parquet file with ``model.benchmark_columns``; required if there are any.
+        Parquet file with the benchmark columns that the model needs; required if there are any.
 
     Returns
     -------
     pandas.DataFrame
-        Index ``id``; ``era`` if the file has it, ``model.features``, ``model.benchmark_columns``, in this order.
+        Index ``id``; ``era`` if the file has it, the model's features, its benchmark columns, in this order.
 
     Raises
     ------
     UserError
         If the files are incomplete, or not live data that the model can predict on.
     """
-    whose = f"{model.name} version {model.version}"
+    needs, whose = model.needs, f"{model.name} version {model.version}"
     with open_parquet(path) as file:
         names = file.schema_arrow.names
-        _require_columns(path, names, model.features, "features", whose)
+        _require_columns(path, names, needs.features, "features", whose)
         _refuse_known_targets(path, file, [name for name in names if name.startswith("target")])
-        frame = _indexed(path, _read(path, file, ["era"] * ("era" in names) + list(model.features)))
+        frame = _indexed(path, _read(path, file, ["era"] * ("era" in names) + list(needs.features)))
     _require_one_era(path, frame)
-    _require_numbers(path, frame, model.features, model.nullable_features)
-    if not model.benchmark_columns:
+    _require_numbers(path, frame, needs.features, needs.nullable_features)
+    if not needs.benchmark_columns:
         return frame
     if benchmarks is None:
         raise UserError(
-            f"{whose} needs Numerai's benchmark predictions ({_some(model.benchmark_columns)}); "
+            f"{whose} needs Numerai's benchmark predictions ({_some(needs.benchmark_columns)}); "
             f"give {LIVE_BENCHMARKS} too: {option_text('live_benchmarks', '…')}"
         )
     with open_parquet(benchmarks) as file:
-        _require_columns(benchmarks, file.schema_arrow.names, model.benchmark_columns, "benchmark columns", whose)
-        predicted = _indexed(benchmarks, _read(benchmarks, file, list(model.benchmark_columns)))
+        _require_columns(benchmarks, file.schema_arrow.names, needs.benchmark_columns, "benchmark columns", whose)
+        predicted = _indexed(benchmarks, _read(benchmarks, file, list(needs.benchmark_columns)))
     absent = frame.index.difference(predicted.index)
     if len(absent):
         raise UserError(
@@ -107,7 +107,7 @@ def read_live(path: Path, model: RegisteredModel, benchmarks: Path | None) -> pd
             "fetch both files again, they belong to one round"
         )
     predicted = predicted.loc[frame.index]
-    _require_numbers(benchmarks, predicted, model.benchmark_columns, ())
+    _require_numbers(benchmarks, predicted, needs.benchmark_columns, ())
     return pd.concat([frame, predicted], axis=1)
 
 

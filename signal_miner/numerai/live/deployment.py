@@ -97,8 +97,7 @@ def deploy(options: DeployOptions, model: RegisteredModel, console: Console) -> 
         validated = _follow(slot, pickle_id, options.timeout_seconds, console)
     except KeyboardInterrupt:
         console.print(
-            f"The upload {pickle_id} stays at Numerai, which continues to validate it; "
-            "the same command looks at it again"
+            f"The upload {pickle_id} stays at Numerai and is still validated; the same command looks at it again"
         )
         raise
     if validated.assigned is not None and not {slot.name, slot.id} & set(validated.assigned):

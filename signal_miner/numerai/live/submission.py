@@ -150,7 +150,7 @@ def _dry_run(options: SubmitOptions, model: RegisteredModel, console: Console) -
         path = options.directory / f"{name}_dry_run.csv"
         _write(_predict(model, frame), path, model, console)
     without = ""
-    if is_data_version(options.data_version or model.data):
+    if is_data_version(options.data_version or model.needs.data):
         slot = f"to {options.numerai_model} " if options.numerai_model else ""
         without = f"; without it they would be submitted {slot}in the open round"
     console.print(f"Dry run: nothing uploaded{without}")
@@ -257,12 +257,12 @@ def _refuse_old(files: LiveFiles, tracked: tuple[TrackedSubmission, ...], curren
 
 def _fetch(options: SubmitOptions, model: RegisteredModel, version: str) -> LiveFiles:
     # Not the directory of the training data: a long download holds its lock, perhaps beyond the end of the round.
-    return fetch_live(version, options.directory / "live" / version, bool(model.benchmark_columns))
+    return fetch_live(version, options.directory / "live" / version, bool(model.needs.benchmark_columns))
 
 
 def _read(files: LiveFiles, model: RegisteredModel, source: str, console: Console) -> pd.DataFrame:
     frame = read_live(files.features, model, files.benchmarks)
-    console.print(f"Live data {source}: era {_era(frame)}, {len(frame):,} rows, {len(model.features):,} features")
+    console.print(f"Live data {source}: era {_era(frame)}, {len(frame):,} rows, {len(model.needs.features):,} features")
     return frame
 
 

@@ -9,17 +9,18 @@ from mlflow.entities import Run
 
 from signal_miner.models.registry import RegisteredModel
 from signal_miner.tracking.run_store import FAILED, FINISHED, RUNNING, RunStore, reports_store_errors
-from signal_miner.tracking.tags import ERROR, KIND, NOTE, SUBMISSION_KIND
+from signal_miner.tracking.tags import (
+    ERROR,
+    KIND,
+    LIVE_SHA256,
+    NOTE,
+    NUMERAI_MODEL,
+    ROUND,
+    SUBMISSION_ID,
+    SUBMISSION_KIND,
+    UPLOADED_FILE,
+)
 from signal_miner.utils.redaction import reason_of
-
-ROUND = "signal_miner.round"
-NUMERAI_MODEL = "signal_miner.numerai_model"
-LIVE_SHA256 = "signal_miner.live_sha256"
-
-UPLOADED_FILE = "signal_miner.uploaded_file"
-"""The file's name at Numerai; set before the submission is created, to recognise one that was interrupted."""
-
-SUBMISSION_ID = "signal_miner.submission_id"
 
 
 @dataclass(frozen=True)
