@@ -1,4 +1,4 @@
-"""``predict.pkl`` from Python: an ensemble reproduced, refitted and tried as hosted, in a file of one's own."""
+"""``predict.pkl`` from Python: an ensemble reproduced, refitted and tried as hosted, in a file of your choice."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from signal_miner.utils.validation import as_path
 
 
 class EnsembleReference(Protocol):
-    """Whatever says which ensemble is meant, and in which store; what `build_ensemble` returns does."""
+    """An object that refers to an ensemble of a store, as what `build_ensemble` returns does."""
 
     @property
     def run_id(self) -> str:
@@ -39,14 +39,11 @@ class ExportedModel:
     Attributes
     ----------
     path : Path
-        Where it is, from the root.
-    size_bytes : int
+        Absolute.
     seconds : float
         Wall clock of one run as Numerai's hosted runner does it, on the newest resolved era.
     peak_memory_bytes : int
         Largest resident memory of that run.
-    ensemble, study : str
-        Their names.
     """
 
     path: Path
@@ -93,7 +90,7 @@ def export_predict(
     jobs : int, optional
         Members trained at a time; -1 for one a core; as the study was mined if not given.
     data : str, optional
-        Where the study's data lie now.
+        Where the study's data are now.
     tracking_uri : str, optional
         MLflow store; the ensemble's own if `ensemble` says it, else MLflow's own choice.
 
@@ -104,10 +101,10 @@ def export_predict(
     Raises
     ------
     UserError
-        If the file could not be written, which is told before the work; if there is no such ensemble, a member is not
-        reproduced, the data are gone, or the file would not run hosted.
+        If the file could not be written, which is checked first; if there is no such ensemble, a member is not
+        reproduced, the data are missing, or the file would not run hosted.
     KeyboardInterrupt
-        If it is interrupted; the same call goes on with the members refitted so far.
+        If it is interrupted; the same call resumes with the members refitted so far.
     """
     place = _checked(path)
     which, tracking_uri = _referenced(ensemble, tracking_uri)
@@ -121,7 +118,7 @@ def export_predict(
                 raise Stopped
             return _moved(packed, place)
     except Stopped as stopped:
-        raise KeyboardInterrupt("stopped; the same call goes on with the members refitted so far") from stopped
+        raise KeyboardInterrupt("stopped; the same call resumes with the members refitted so far") from stopped
 
 
 def _referenced(ensemble: str | EnsembleReference | None, tracking_uri: str | None) -> tuple[str | None, str | None]:
@@ -149,7 +146,7 @@ def _checked(path: str | Path) -> Path:
             return place
     except OSError as error:
         raise UserError(
-            f"{path} cannot be written ({reason_of_system(error)}); choose another place, or make room"
+            f"{path} cannot be written ({reason_of_system(error)}); choose another place, or free some space"
         ) from None
 
 

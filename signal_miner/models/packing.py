@@ -43,8 +43,6 @@ class PackedEnsemble:
     ----------
     path : Path
         Of ``predict.pkl``.
-    tracked : TrackedEnsemble
-    study : TrackedStudy
     plan : Plan
         The study's, over its data.
     replicas : mapping of str to Replica
@@ -53,7 +51,6 @@ class PackedEnsemble:
         LightGBM's model texts of the same, refitted on all resolved eras: those in the file.
     rows : pandas.DataFrame
         Live-like rows on which the file was tried.
-    check : HostedCheck
     """
 
     path: Path
@@ -76,20 +73,7 @@ def pack(
 ) -> PackedEnsemble:
     """Reproduce an ensemble's members, refit them, write ``predict.pkl`` and try it as hosted.
 
-    Parameters
-    ----------
-    options : PackingOptions
-    runs : EnsembleRuns
-        The store that the ensemble is in. Members refitted are kept there, and not refitted by a later call.
-    path : Path
-        Of the file that is written.
-    stop : StopRequest
-    console : rich.console.Console
-        Shows progress.
-
-    Returns
-    -------
-    PackedEnsemble
+    Refitted members are kept in the store of `runs`, and not refitted by a later call.
 
     Raises
     ------

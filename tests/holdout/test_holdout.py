@@ -118,9 +118,9 @@ def plain_lightgbm(dataset: Dataset, params: dict[str, str], trees: int) -> pd.S
         n_jobs=1,
         verbosity=-1,
     ).fit(features[train], target[train])
-    judged = dataset.eras >= FIRST
+    holdout = dataset.eras >= FIRST
     ids = pd.Index(dataset.read_ids().to_pylist(), name="id")
-    return pd.Series(model.predict(features[judged]).astype(np.float32), ids[judged])
+    return pd.Series(model.predict(features[holdout]).astype(np.float32), ids[holdout])
 
 
 @slow
@@ -146,11 +146,11 @@ def test_an_unopened_holdout_is_described_and_left_untouched(mined, capsys):
 def test_it_is_plain_lightgbm_and_numerais_scores(study, number):
     """Members trained by LightGBM's own class, blended, neutralised and scored by `numerai_tools`."""
     assert opening(study, "--ensemble", f"ensemble {number}") == 0
-    run, judged = study_run(study), ensemble(study, number)
+    run, evaluated = study_run(study), ensemble(study, number)
     dataset = open_dataset(study / "numerai", "all", "target")
     benchmark_run = runs_of(study, "benchmark")[0]
     folder = artifact_path(study, run, "holdout")
-    members = members_of(study, judged)
+    members = members_of(study, evaluated)
     assert {member["params"]["target"] for member in members} == set(PURGE)
     columns = {}
     for member in members:
@@ -394,8 +394,8 @@ def test_two_at_once_are_one(study, capsys):
 
 @slow
 def test_changed_inputs_are_not_evaluated(study, capsys):
-    judged = ensemble(study, 1)
-    path = artifact_path(study, judged, "ensemble.json")
+    evaluated = ensemble(study, 1)
+    path = artifact_path(study, evaluated, "ensemble.json")
     whole = path.read_text()
     changed = json.loads(whole)
     changed["members"][0]["params"]["seed"] = "99"
@@ -496,10 +496,10 @@ def scores(corr: list[float], benchmark: list[float]) -> HoldoutScores:
     ],
 )
 def test_the_sentence_matches_the_scores(corr, benchmark, output):
-    judged = scores(corr, benchmark)
-    assert output in judged.result()
-    assert all(np.isfinite(value) for value in judged.metrics.values())
-    assert judged.metrics.get("holdout/undefined_eras", 0) == np.isnan(corr).sum()
+    evaluated = scores(corr, benchmark)
+    assert output in evaluated.result()
+    assert all(np.isfinite(value) for value in evaluated.metrics.values())
+    assert evaluated.metrics.get("holdout/undefined_eras", 0) == np.isnan(corr).sum()
 
 
 def test_overlapping_eras_count_for_less():

@@ -121,7 +121,7 @@ def test_an_interrupted_call_goes_on(
 
     with monkeypatch.context() as patched:
         patched.setattr(packing, "Retraining", Interrupted)
-        with pytest.raises(KeyboardInterrupt, match="the same call goes on with the members refitted so far"):
+        with pytest.raises(KeyboardInterrupt, match="the same call resumes with the members refitted so far"):
             export_predict(made, tmp_path / "predict.pkl", jobs=1)
     assert "Stopping; members refitted so far are kept …" in capsys.readouterr().out
     assert signal.getsignal(signal.SIGINT) is handler

@@ -195,14 +195,14 @@ def test_what_ends_between_two_steps_leaves_no_version(championed, store, tmp_pa
     registry = Registry(store)
 
     def stop(*arguments: Any, **options: Any) -> None:
-        raise error("the disk is gone")
+        raise error("the disk is full")
 
     with monkeypatch.context() as broken:
         broken.setattr(registry._client, step, stop)
         with pytest.raises(UserError if error is OSError else error) as raised:
             registry.register(record)
     if error is OSError:
-        assert re.search(r"model registry sqlite:.* failed \(the disk is gone\); once it answers", str(raised.value))
+        assert re.search(r"model registry sqlite:.* failed \(the disk is full\); once it answers", str(raised.value))
     assert registry.find("signal-miner", "latest").version == "1"
     models = MlflowClient(store).search_logged_models([record.needs.experiment_id])
     assert [model.status for model in models] == ["READY"] * len(models)
@@ -262,6 +262,6 @@ def test_passwords_are_not_shown_or_kept(store, tmp_path, monkeypatch):
     kept += [path for path in tmp_path.rglob("mlruns/**/*") if path.is_file()]
     assert not [path for path in kept if SECRET.encode() in path.read_bytes()]
     monkeypatch.setattr(Registry, "tracking_uri", property(lambda self: f"http://me:{SECRET}@host:5000"))
-    monkeypatch.setattr(registry._client, "get_registered_model", lambda name: open(f"/{SECRET}@gone"))  # noqa: SIM115, PTH123
+    monkeypatch.setattr(registry._client, "get_registered_model", lambda name: open(f"/{SECRET}@missing"))  # noqa: SIM115, PTH123
     with pytest.raises(UserError, match=r"http://\*\*\*@host:5000 failed"):
         registry.find("signal-miner")

@@ -97,8 +97,8 @@ def server(empty_store: Path, tmp_path: Path) -> Iterator[str]:
         try:
             deadline = time.monotonic() + 90
             while time.monotonic() < deadline and process.poll() is None:
-                with socket.socket() as knock:
-                    if knock.connect_ex(("127.0.0.1", port)) == 0:
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", port)) == 0:
                         break
                 time.sleep(0.2)
             yield address

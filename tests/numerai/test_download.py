@@ -200,8 +200,8 @@ def test_the_command_downloads_into_data_and_says_so(
     arguments = ["download", "--version", VERSION, "--directory", "", "--files", "features.json,train.parquet"]
     assert main(arguments) == 0
     assert (tmp_path / "data" / VERSION / "train.parquet").read_bytes() == BODY
-    assert f"2 files in data/{VERSION}" in (told := capsys.readouterr().out)
-    assert "2 fetched, 0 here already" in told
+    assert f"2 files in data/{VERSION}" in (printed := capsys.readouterr().out)
+    assert "2 fetched, 0 here already" in printed
     assert main(arguments) == 0
     assert "0 fetched, 2 here already" in capsys.readouterr().out
     assert main([*arguments[:-1], "trian.parquet"]) == 2

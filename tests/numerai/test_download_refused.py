@@ -124,7 +124,7 @@ def test_a_full_disk(numerai: NumeraiServer, tmp_path: Path, monkeypatch: pytest
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(UserError, match=r"disk is full \(No space left on device\); make room"):
+        with pytest.raises(UserError, match=r"disk is full \(No space left on device\); free some space"):
             bring(tmp_path)
     assert bring(tmp_path).fetched
 

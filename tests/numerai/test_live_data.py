@@ -58,7 +58,7 @@ def test_a_stale_or_damaged_local_file_is_replaced(
 def test_live_data_that_come_cut_off(tournament: Tournament, runs: SubmissionRuns, tmp_path: Path) -> None:
     tournament.server.faults.cut_after = [3000] + [0] * 9
     refused(tournament, runs, tmp_path, "live.parquet: the transfer .* broke off", tracked=True)
-    tournament.server.faults.cut_after = [1000]  # goes on where it broke off
+    tournament.server.faults.cut_after = [1000]  # resumes where the connection broke
     assert submit(options(tmp_path), make_model(tmp_path), runs, make_console()[0]).confirmed
 
 

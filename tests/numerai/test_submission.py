@@ -248,7 +248,7 @@ def test_a_written_file_reads_back_the_same(values: list[float], seed: int) -> N
     shuffled = predictions.sample(frac=1, random_state=seed)
     try:
         body = as_csv(checked_submission(shuffled, ids))
-    except UserError as error:  # closer together than the official check tells apart
+    except UserError as error:  # closer together than the official check can distinguish
         assert "non-zero standard deviation" in str(error)  # noqa: PT017 - either outcome is right
         return
     assert same_predictions(body, as_csv(predictions.reset_index(names="id").sample(frac=1, random_state=seed)))

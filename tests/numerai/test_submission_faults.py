@@ -157,7 +157,7 @@ def test_an_answer_lost_before_anything_was_made(tournament: Tournament, runs: S
 
 
 def test_the_api_goes_down_with_the_answer(tournament: Tournament, runs: SubmissionRuns, tmp_path: Path) -> None:
-    """It is made, nobody can tell; the same command finds it and makes no second one."""
+    """The submission may exist; the same command finds it and makes no second one."""
 
     def make_and_die(given: dict[str, str]) -> dict[str, str]:
         tournament.server.faults.api_status = [503] * 99

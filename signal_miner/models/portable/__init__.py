@@ -67,13 +67,7 @@ class PortableModel:
 
 
 def write_predict(model: PortableModel, path: Path) -> None:
-    """Write ``predict.pkl``, whole or not at all; the same model gives the same bytes.
-
-    Parameters
-    ----------
-    model : PortableModel
-    path : Path
-        Replaced where it exists.
+    """Write or replace ``predict.pkl``, whole or not at all; the same model gives the same bytes.
 
     Raises
     ------
@@ -91,10 +85,6 @@ def write_predict(model: PortableModel, path: Path) -> None:
 
 def load_predict(path: Path) -> Predict:
     """Return the function that a ``predict.pkl`` holds. This runs the code in the file: load only what you trust.
-
-    Parameters
-    ----------
-    path : Path
 
     Returns
     -------

@@ -53,15 +53,10 @@ def check_as_hosted(path: Path, live_features: pd.DataFrame, live_benchmark_mode
 
     Parameters
     ----------
-    path : Path
     live_features : pandas.DataFrame
         Indexed by ``id``, or with the column ``id``.
     live_benchmark_models : pandas.DataFrame or None
         Numerai's live benchmark predictions, indexed by ``id``.
-
-    Returns
-    -------
-    HostedCheck
 
     Raises
     ------
@@ -107,7 +102,7 @@ def check_as_hosted(path: Path, live_features: pd.DataFrame, live_benchmark_mode
 
 
 def _write_job(job: Path, path: Path, live_features: pd.DataFrame, live_benchmark_models: pd.DataFrame | None) -> None:
-    """Lay out what `signal_miner.portable.hosted_runner` reads."""
+    """Lay out what `signal_miner.models.portable.hosted_runner` reads."""
     try:
         (job / "predict.pkl").write_bytes(path.read_bytes())
     except OSError as error:

@@ -52,16 +52,7 @@ _ANSWERS = "try again once it answers"
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """A version in the registry.
-
-    Attributes
-    ----------
-    name, version : str
-    run_id : str
-        The ensemble's run.
-    aliases : tuple of str
-    tags : mapping of str to str
-    """
+    """A version in the registry; `run_id` is the ensemble's."""
 
     name: str
     version: str
@@ -101,14 +92,6 @@ class Registry(Store):
 
         The model is loaded and tried on the example before anything is written. No alias moves.
 
-        Parameters
-        ----------
-        record : ModelRecord
-
-        Returns
-        -------
-        ModelVersion
-
         Raises
         ------
         UserError
@@ -119,7 +102,7 @@ class Registry(Store):
             directory = scratch / "model"
             package = save_package(record, directory)
             try_package(record, directory)
-            with self._told(
+            with self._store_errors(
                 "once it answers again, the same command registers the ensemble; no half-made version is left"
             ):
                 model = self._log(record, package, directory)
@@ -128,27 +111,14 @@ class Registry(Store):
     def find(self, name: str, alias_or_version: str = CHAMPION) -> ModelVersion | None:
         """Return a version, or None where the registered model, the alias or the version does not exist.
 
-        Parameters
-        ----------
-        name : str
-        alias_or_version : str, default "champion"
-            An alias, a number, or ``latest``.
-
-        Returns
-        -------
-        ModelVersion or None
+        `alias_or_version` is an alias, a number, or ``latest``.
         """
-        with self._told(_ANSWERS):
+        with self._store_errors(_ANSWERS):
             entry = self._entry(name)
             return None if entry is None else self._version(entry, alias_or_version)
 
     def promote(self, name: str, version: str, alias: str = CHAMPION) -> None:
         """Give an alias to a version, which takes it from the one that had it.
-
-        Parameters
-        ----------
-        name, version : str
-        alias : str, default "champion"
 
         Raises
         ------
@@ -156,7 +126,7 @@ class Registry(Store):
             If the version does not exist or MLflow does not take the alias.
         """
         found = self._required(name, version)
-        with self._told(_ANSWERS):
+        with self._store_errors(_ANSWERS):
             try:
                 self._client.set_registered_model_alias(name, alias, found.version)
             except MlflowException as error:
@@ -165,15 +135,7 @@ class Registry(Store):
                 raise UserError(f"{alias!r} cannot be an alias ({reason_of(error)}); use another word") from error
 
     def load(self, name: str, alias_or_version: str, directory: Path) -> RegisteredModel:
-        """Fetch a version and load it.
-
-        Parameters
-        ----------
-        name : str
-        alias_or_version : str
-            An alias, a number, or ``latest``.
-        directory : Path
-            The model's files are put here; it should be empty.
+        """Fetch a version into an empty directory and load it; `alias_or_version` as for `find`.
 
         Returns
         -------
@@ -183,11 +145,11 @@ class Registry(Store):
         Raises
         ------
         UserError
-            If there is no such version, its artifacts are gone, or it was not registered by this project.
+            If there is no such version, its artifacts are missing, or it was not registered by this project.
         """
         found = self._required(name, alias_or_version)
         what = f"version {found.version} of {name!r}"
-        with self._told(f"check that the artifacts of {what} are still there"):
+        with self._store_errors(f"check that the artifacts of {what} are still there"):
             source = str(self._client.get_model_version_download_uri(name, found.version))
             path = Path(
                 mlflow.artifacts.download_artifacts(
@@ -247,7 +209,7 @@ class Registry(Store):
         return Metric(name, value, timestamp, step, model_id=model_id, run_id=run_id)
 
     def _add_version(self, record: ModelRecord, model: LoggedModel) -> ModelVersion:
-        with suppress(MlflowException):  # it is there, or the next call tells
+        with suppress(MlflowException):  # it exists, or the next call raises
             self._client.create_registered_model(record.name)
         tags = _short(
             dict(record.tags)
@@ -303,7 +265,7 @@ class Registry(Store):
         found = self.find(name, alias_or_version)
         if found is not None:
             return found
-        with self._told(_ANSWERS):
+        with self._store_errors(_ANSWERS):
             entry = self._entry(name)
             if entry is None:
                 names = [model.name for model in self._client.search_registered_models(max_results=1000)]
@@ -321,7 +283,7 @@ class Registry(Store):
         found = self._client.search_model_versions(f"name={quote}{entry.name}{quote}")
         return [str(number) for number in sorted((int(version.version) for version in found), reverse=True)]
 
-    def _told(self, repair: str) -> AbstractContextManager[None]:
+    def _store_errors(self, repair: str) -> AbstractContextManager[None]:
         return store_errors(self.tracking_uri, repair, "model registry")
 
 

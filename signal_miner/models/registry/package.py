@@ -88,13 +88,7 @@ class ModelRecord:
 
 
 def save_package(record: ModelRecord, directory: Path) -> Model:
-    """Write the model directory that MLflow loads by itself, without this project.
-
-    Parameters
-    ----------
-    record : ModelRecord
-    directory : Path
-        Is made.
+    """Create the model directory that MLflow loads by itself, without this project.
 
     Returns
     -------
@@ -131,30 +125,15 @@ def save_package(record: ModelRecord, directory: Path) -> Model:
 
 
 def stamp_package(package: Model, directory: Path, run_id: str, model_id: str) -> None:
-    """Write into a model directory which logged model it is.
-
-    Parameters
-    ----------
-    package : mlflow.models.Model
-        From `save_package`.
-    directory : Path
-    run_id, model_id : str
-        The ensemble's run and the logged model.
-    """
+    """Write into a model directory from `save_package` which logged model it is, of which ensemble's run."""
     package.run_id, package.model_id, package.model_uuid = run_id, model_id, model_id
     for artifact in package.flavors["python_function"]["artifacts"].values():
-        artifact["uri"] = artifact["path"]  # not where the file lay on this machine
+        artifact["uri"] = artifact["path"]  # not the file's path on this machine
     package.save(str(directory / MLMODEL_FILE_NAME))
 
 
 def try_package(record: ModelRecord, directory: Path) -> None:
-    """Load a model directory as MLflow does and predict the example.
-
-    Parameters
-    ----------
-    record : ModelRecord
-    directory : Path
-        From `save_package`.
+    """Load a model directory from `save_package` as MLflow does and predict the example.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """The registered model as MLflow loads it: this file travels with the model and knows nothing of the project.
 
 MLflow runs it as a script ("models from code"), in processes that have MLflow, pandas and what ``predict.pkl`` needs,
-and nothing else. Nobody imports it.
+and nothing else. It is never imported.
 """
 
 from __future__ import annotations
@@ -21,13 +21,7 @@ class RegisteredEnsemble(PythonModel):
     _benchmark_columns: list[str]
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load ``predict.pkl``.
-
-        Parameters
-        ----------
-        context : mlflow.pyfunc.PythonModelContext
-            Its artifact ``predict.pkl``, and ``benchmark_columns`` in its configuration.
-        """
+        """Load the artifact ``predict.pkl``, and ``benchmark_columns`` of the configuration."""
         self._predict = pd.read_pickle(context.artifacts["predict.pkl"])
         self._benchmark_columns = list(context.model_config.get("benchmark_columns", ()))
 
@@ -38,13 +32,9 @@ class RegisteredEnsemble(PythonModel):
 
         Parameters
         ----------
-        context : mlflow.pyfunc.PythonModelContext or None
-            Not used after loading.
         model_input : pandas.DataFrame
             Features of shape (n_rows, n_features or more), indexed by ``id`` or with a column of that name; ``era``
             where there are several; the columns of Numerai's benchmark predictions where the model needs them.
-        params : dict, optional
-            Not used.
 
         Returns
         -------

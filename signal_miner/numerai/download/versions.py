@@ -271,6 +271,6 @@ def _disk_errors(directory: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(
                 f"directory {str(directory)!r}: the disk is full ({reason}); "
-                "make room, then running the same command again resumes"
+                "free some space, then running the same command again resumes"
             ) from None
         raise UserError(f"directory {str(directory)!r} can't be used ({reason}); choose another") from None
