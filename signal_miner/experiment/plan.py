@@ -19,6 +19,7 @@ from signal_miner.data.sources import DATA_DIRECTORY, open_source
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.experiment.grid import Axis, Grid
 from signal_miner.experiment.schema import KEYS, Experiment, experiment_table, parse_experiment
+from signal_miner.utils.next_command import option_text
 from signal_miner.utils.validation import Value, shown
 
 BENCHMARK = "benchmark"
@@ -228,7 +229,7 @@ def restore_plan(record: Mapping[str, Any], data: str | None = None) -> Plan:
     if dataset.digest != tracked:
         raise UserError(
             f"the data {experiment.data!r} are not those that study {record['study']} was mined on (digest "
-            f"{dataset.digest}, then {tracked}); name those with -P data=…, or mine the new data first"
+            f"{dataset.digest}, then {tracked}); name those with {option_text('data', '…')}, or mine the new data first"
         )
     plan = make_plan(experiment, dataset)
     if json.loads(json.dumps(plan_record(plan)))["targets"] != record["targets"]:

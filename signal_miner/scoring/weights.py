@@ -15,25 +15,15 @@ from signal_miner.scoring.ranking import gaussian_ranks, gaussian_table, sort_co
 
 @dataclass(frozen=True)
 class EraRows:
-    """Where one era's rows are.
+    """Where one era's rows are."""
 
-    Attributes
-    ----------
-    rows : slice
-        The era's rows among all rows.
-    scored : ndarray of int64, shape (n_scored_in_era,), or None
-        Positions within the era of the rows with a target; None where all have one.
-    prepared : slice
-        The era's part of arrays that hold the rows with a target alone.
-    """
-
-    rows: slice
-    scored: NDArray[np.int64] | None
-    prepared: slice
+    rows: slice  # among all rows
+    scored: NDArray[np.int64] | None  # positions within the era of the rows with a target; None where all have one
+    prepared: slice  # in arrays that hold the rows with a target alone
 
     @property
     def n_scored(self) -> int:
-        """Number of rows with a target."""
+        """Rows with a target."""
         return int(self.prepared.stop - self.prepared.start)
 
     def with_target(self, of_era: NDArray[Any]) -> NDArray[Any]:
@@ -64,15 +54,7 @@ class BenchmarkWeights:
 
 
 def split_rows(known: NDArray[np.bool_], bounds: Sequence[int]) -> Iterator[EraRows]:
-    """Yield each era's rows.
-
-    Parameters
-    ----------
-    known : ndarray of bool, shape (n_rows,)
-        Which rows have a target.
-    bounds : sequence of int, length n_eras + 1
-        First row of each era, and the number of rows.
-    """
+    """Yield each era's rows, of which `known` have a target; `bounds` are their first rows, and the number of rows."""
     first = 0
     for start, stop in pairwise(bounds):
         of_era = known[start:stop]
@@ -83,20 +65,10 @@ def split_rows(known: NDArray[np.bool_], bounds: Sequence[int]) -> Iterator[EraR
 
 
 def target_directions(target: NDArray[np.float64], eras: Sequence[EraRows]) -> NDArray[np.float64]:
-    """Return the target's side of CORR.
+    """Return the target's side of CORR, shape (n_scored,), read-only; `target` holds the rows that have one.
 
-    Parameters
-    ----------
-    target : ndarray of float64, shape (n_scored,)
-        Target of the rows that have one.
-    eras : sequence of EraRows
-        Where each era's rows are.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_scored,)
-        In each era t = target - mean, sign(t) |t|^1.5, centred once more and of norm 1; NaN in an era with
-        one target value only. Read-only.
+    In each era t = target - mean, sign(t) |t|^1.5, centred once more and of norm 1; NaN in an era with one target
+    value only.
     """
     directions = np.empty(target.size)
     for era in eras:
@@ -122,8 +94,6 @@ def benchmark_weights(
         Finite, or NaN where the benchmark has none.
     target : ndarray of float64, shape (n_scored,)
         Target of the rows that have one.
-    eras : sequence of EraRows
-        Where each era's rows are.
     tables : dict of int to ndarray
         `gaussian_table` by number of rows; those that are missing are added.
     """
