@@ -15,13 +15,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from signal_miner.data.eras import LIVE_ERA, era_number
+from signal_miner.data.checks import check_columns, check_ids, check_unique, check_values, id_column_of
+from signal_miner.data.eras import LIVE_ERA, is_date, weeks_of
 from signal_miner.data.features import features_of, largest_level_count, nullable_features
 from signal_miner.data.parquet_rows import ParquetRows, Rows, footer_digest, open_parquet
 from signal_miner.errors import UserError, did_you_mean
+from signal_miner.utils.files import file_exists
+from signal_miner.utils.validation import shown
 
 BENCHMARK_FILES = ("train_benchmark_models.parquet", "validation_benchmark_models.parquet")
 """Numerai's own predictions, beside ``train.parquet`` and ``validation.parquet``."""
+
+LEAST_KNOWN = 0.5
+"""Share of an era's rows with a known scoring target below which the era is left out: the few do not score a model."""
 
 _HORIZON = re.compile(r"_(20|60)$")
 
@@ -41,7 +47,9 @@ class Dataset:
     features, targets : tuple of str
         The feature set's columns; all targets of the files.
     scoring_target : str
-        Eras without a known value of it are left out.
+        Eras in which it is known in less than `LEAST_KNOWN` of the rows are left out.
+    sparse_eras : tuple of str
+        Labels of the eras left out though it is known in some of their rows.
     feature_bytes : int
         Bytes of a stored feature value, the widest of the set.
     benchmark_paths, benchmark_columns : tuple of Path, tuple of str
@@ -60,6 +68,7 @@ class Dataset:
     feature_bytes: int
     benchmark_paths: tuple[Path, ...]
     benchmark_columns: tuple[str, ...]
+    sparse_eras: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.eras)
@@ -93,8 +102,15 @@ class Dataset:
         raise ValueError("these eras are not neighbours")
 
     def read_features(self, columns: Sequence[str], rows: Rows) -> pa.Table:
-        """Return feature columns, as stored, of some rows; half floats as float32, which LightGBM can read."""
+        """Return feature columns, as stored, of some rows; half floats as float32, which LightGBM can read.
+
+        Raises
+        ------
+        UserError
+            If a file cannot be read, or a value is infinite or an integer that a double cannot hold.
+        """
         table = self.source.read(columns, rows)
+        check_values(table, self.name)
         halves = [pa.types.is_float16(field.type) for field in table.schema]
         if not any(halves):
             return table
@@ -126,15 +142,22 @@ class Dataset:
         found = {name: np.full(len(wanted), np.nan, dtype=np.float32) for name in names}
         for path in self.benchmark_paths:
             with open_parquet(path) as file:
-                id_column = _id_column(file.schema_arrow.names)
+                id_column = id_column_of(file.schema_arrow.names)
                 if id_column is None:
                     raise UserError(f"{path} has no column 'id'; download it again or delete it")
                 table = file.read(columns=[id_column, *names])
-            places = pc.index_in(wanted, table.column(id_column).cast(pa.string()).combine_chunks())
+            ids = table.column(id_column).cast(pa.string())
+            check_ids(ids, [path])
+            places = pc.index_in(wanted, ids.combine_chunks())
             places = places.fill_null(-1).to_numpy(zero_copy_only=False)
             for name in names:
                 found[name][places >= 0] = _floats(table.column(name))[places[places >= 0]]
         return found
+
+    @property
+    def dated(self) -> bool:
+        """Whether the eras are dates in the files, so that the distance of two is known."""
+        return is_date(self.era_labels[int(self.eras[0])])
 
     @cached_property
     def nullable_features(self) -> tuple[str, ...]:
@@ -156,15 +179,19 @@ class Dataset:
         UserError
             If none of these gives it.
         """
-        match = _HORIZON.search(target) or _HORIZON.search(self._twin(target) or "")
-        if match:
-            return int(match.group(1))
-        if declared is not None:
-            return declared
+        known = self.known_horizon(target) or declared
+        if known is not None:
+            return known
+        monthly = "" if self.dated else " and, if eras are a month apart, embargo_eras=1 (or 3)"
         raise UserError(
             f"the horizon of {target!r} in {self.name} is not known: it equals no target whose name ends in "
-            "_20 or _60; set horizon_days=20 (or 60), and embargo_eras=1 if eras are a month apart"
+            f"_20 or _60; set horizon_days=20 (or 60){monthly}"
         )
+
+    def known_horizon(self, target: str) -> int | None:
+        """Return a target's horizon in days by its name, or a twin's; None if these do not say."""
+        match = _HORIZON.search(target) or _HORIZON.search(self._twin(target) or "")
+        return int(match.group(1)) if match else None
 
     def _twin(self, target: str) -> str | None:
         """Return a target of the same values whose name has a horizon; few rows rule out most without a whole read."""
@@ -181,7 +208,9 @@ class Dataset:
         return next((name for name in near if np.array_equal(whole, self.read_target(name), equal_nan=True)), None)
 
 
-def open_dataset(source: Path, feature_set: str, scoring_target: str, targets: Sequence[str] | None = None) -> Dataset:
+def open_dataset(
+    source: Path, feature_set: str, scoring_target: str, targets: Sequence[str] | None = None, name: str = ""
+) -> Dataset:
     """Open a directory in Numerai's layout, or a single parquet file.
 
     Parameters
@@ -192,149 +221,145 @@ def open_dataset(source: Path, feature_set: str, scoring_target: str, targets: S
     feature_set : str
         Key of ``feature_sets`` in ``features.json``, or ``all``.
     scoring_target : str
-        Rows of eras without a known value of it are left out.
+        Rows of eras in which it is known in less than `LEAST_KNOWN` of the rows are left out.
     targets : sequence of str, optional
         Training targets that the data must have.
+    name : str, optional
+        What the dataset is called; the last part of `source` if not given.
 
     Raises
     ------
     UserError
-        If files, columns, the feature set or a target are missing, or no era is resolved.
+        If files, columns, the feature set or a target are missing or cannot be trained on, or no era is resolved.
     """
     paths = _paths(source)
     schema = open_parquet(paths[0]).schema_arrow
     names = schema.names
-    if "era" not in names:
-        raise UserError(f"{paths[0]} has no column 'era'{did_you_mean('era', names)}")
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"{paths[0]} has the column {twice!r} twice; keep one")
     features = features_of(source, feature_set, names)
-    known = tuple(name for name in names if name.startswith("target"))
-    for name in (scoring_target, *(targets or ())):
-        if name not in known:
-            raise UserError(f"{paths[0]} has no target {name!r}{did_you_mean(name, known)}")
-    for path in paths:
-        _check_columns(path, schema, (*features, *known))
-    positions, eras, labels = _resolved_rows(paths, scoring_target)
-    rows = ParquetRows(paths, positions)
-    id_column = _id_column(names)
-    _check_ids(rows, id_column)
-    benchmark_paths = tuple(source / name for name in BENCHMARK_FILES if (source / name).is_file() and id_column)
+    known = tuple(column for column in names if column.startswith("target"))
+    for target in (scoring_target, *(targets or ())):
+        if target not in known:
+            raise UserError(f"{paths[0]} has no target {shown(target)}{did_you_mean(target, known) or '; it has none'}")
+    id_column = id_column_of(names)
+    benchmark_paths = tuple(source / file for file in BENCHMARK_FILES if id_column and file_exists(source / file))
+    check_columns(paths, features, known, id_column)
+    resolved = _resolved_rows(paths, scoring_target, by_id=id_column is not None)
+    rows = ParquetRows(paths, resolved.positions)
+    if id_column is not None:
+        check_ids(rows.read([id_column]).column(id_column), paths)
     digest = hashlib.sha256(b"".join(footer_digest(path) for path in (*paths, *benchmark_paths)))
     digest.update(json.dumps([features, scoring_target]).encode())
-    digest.update(eras.tobytes())
+    digest.update(resolved.eras.tobytes())
     digest.update(_floats(rows.read([scoring_target]).column(scoring_target)).tobytes())
     return Dataset(
-        name=source.name,
+        name=name or source.name,
         digest=digest.hexdigest()[:16],
-        eras=eras,
-        era_labels=labels,
+        eras=resolved.eras,
+        era_labels=resolved.labels,
         features=features,
         targets=known,
         scoring_target=scoring_target,
         source=rows,
         id_column=id_column,
-        feature_bytes=max(schema.field(name).type.bit_width for name in features) // 8 or 1,
+        feature_bytes=max(schema.field(column).type.bit_width for column in features) // 8 or 1,
         benchmark_paths=benchmark_paths,
         benchmark_columns=_benchmark_columns(benchmark_paths),
+        sparse_eras=resolved.sparse,
     )
 
 
-def _check_columns(path: Path, schema: pa.Schema, columns: Sequence[str]) -> None:
-    """Refuse a file without one of these columns, or with another type than a number and the first file's."""
-    own = open_parquet(path).schema_arrow
-    held = set(own.names)
-    for name in columns:
-        if name not in held:
-            raise UserError(f"{path} lacks the column {name!r} of train.parquet; download both of one version")
-        kind = own.field(name).type
-        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-            raise UserError(f"{path}: column {name!r} is {kind}, not a number; convert it")
-        if name.startswith("feature") and kind != schema.field(name).type:
-            raise UserError(
-                f"{path}: column {name!r} is {kind}, in train.parquet {schema.field(name).type}; write both the same"
-            )
-
-
 def _paths(source: Path) -> tuple[Path, ...]:
-    if source.is_file():
-        return (source,)
     if not source.is_dir():
-        raise UserError(f"data {str(source)!r} does not exist; give a directory or file that does")
-    if not (source / "train.parquet").is_file():
+        if not file_exists(source):
+            raise UserError(f"data {str(source)!r} does not exist; give a directory or file that does")
+        return (source,)
+    if not file_exists(source / "train.parquet"):
         held = sorted(path.name for path in source.iterdir())[:5]
         found = f"it holds {', '.join(held)}" if held else "it is empty"
         raise UserError(f"data directory {source} has no train.parquet ({found}); give the one that has")
     validation = source / "validation.parquet"
-    if not validation.is_file() or not open_parquet(validation).metadata.num_rows:
+    if not file_exists(validation) or not open_parquet(validation).metadata.num_rows:
         return (source / "train.parquet",)
     return source / "train.parquet", validation
 
 
-def _check_ids(rows: ParquetRows, id_column: str | None) -> None:
-    """Refuse duplicate ids: rows that are in two files would count twice."""
-    if id_column is None:
-        return
-    counts = pc.value_counts(rows.read([id_column]).column(id_column))
-    twice = counts.filter(pc.greater(counts.field("counts"), 1))
-    if len(twice):
-        raise UserError(
-            f"id {twice.field('values')[0].as_py()!r} occurs twice in {' and '.join(str(path) for path in rows.paths)}"
-            f" ({len(twice)} such ids); keep one row of each id"
-        )
+@dataclass(frozen=True, eq=False)
+class _ResolvedRows:
+    """Rows of resolved eras, by era: positions in the files, era numbers and their labels; labels of sparse eras."""
+
+    positions: NDArray[np.int64]
+    eras: NDArray[np.int32]
+    labels: dict[int, str]
+    sparse: tuple[str, ...]
 
 
-def _resolved_rows(
-    paths: Sequence[Path], scoring_target: str
-) -> tuple[NDArray[np.int64], NDArray[np.int32], dict[int, str]]:
-    """Return file positions and eras of the rows of resolved eras, by era, and the label of each era."""
-    numbers: list[NDArray[np.int32]] = []
+def _resolved_rows(paths: Sequence[Path], scoring_target: str, by_id: bool) -> _ResolvedRows:
+    """Find the rows of resolved eras; an era in two files is refused unless ids show that its rows are not the same."""
+    distinct: list[list[str]] = []
+    codes: list[NDArray[np.int64]] = []
+    live: list[NDArray[np.bool_]] = []
     known: list[NDArray[np.bool_]] = []
-    labels: dict[int, str] = {}
     for path in paths:
         with open_parquet(path) as file:
             has_type = "data_type" in file.schema_arrow.names
             table = file.read(columns=["era", scoring_target, *(["data_type"] if has_type else [])])
         if table.column("era").null_count:
             raise UserError(f"{path} has rows without an era; fill or drop them")
-        coded = table.column("era").dictionary_encode().combine_chunks()
+        coded = table.column("era").unify_dictionaries().dictionary_encode().combine_chunks()
         coded = coded if isinstance(coded, pa.DictionaryArray) else coded.chunk(0)
-        distinct = [str(label) for label in coded.dictionary.to_pylist()]
-        era_of = np.array([era_number(label) for label in distinct], dtype=np.int32)
-        labels |= dict(zip(era_of.tolist(), distinct, strict=True))
-        era = era_of[coded.indices.to_numpy(zero_copy_only=False)] if len(distinct) else np.empty(0, np.int32)
+        distinct.append([str(label) for label in coded.dictionary.to_pylist()])
+        codes.append(coded.indices.to_numpy(zero_copy_only=False).astype(np.int64))
+        live.append(np.zeros(len(table), dtype=np.bool_))
         if has_type:
-            live = pc.equal(table.column("data_type"), "live").fill_null(False)
-            era = np.where(live.to_numpy(zero_copy_only=False), np.int32(LIVE_ERA), era)
-        numbers.append(era)
+            kinds = table.column("data_type").cast(pa.string())
+            live[-1] = pc.equal(kinds, "live").fill_null(False).to_numpy()
         target = _floats(table.column(scoring_target))
         if np.isinf(target).any():
             raise UserError(f"{path}: {scoring_target!r} holds infinite values; correct or drop those rows")
         known.append(np.isfinite(target))
-    eras, finite = np.concatenate(numbers), np.concatenate(known)
-    resolved = np.unique(eras[finite & (eras != LIVE_ERA)])
+    labels = [label for each in distinct for label in each]
+    weeks = np.array(weeks_of(labels), dtype=np.int32)
+    label_of = dict(zip(weeks.tolist(), labels, strict=True))
+    ends = np.cumsum([len(each) for each in distinct])[:-1]
+    eras_of_file = [week[code] for week, code in zip(np.split(weeks, ends), codes, strict=True)]
+    eras = np.where(np.concatenate(live), np.int32(LIVE_ERA), np.concatenate(eras_of_file))
+    if not by_id and len(paths) > 1:
+        in_both = np.setdiff1d(np.intersect1d(*eras_of_file), [LIVE_ERA])
+        if len(in_both):
+            raise UserError(
+                f"era {label_of[int(in_both[0])]} is in {paths[0]} and in {paths[1].name}, and without ids its rows "
+                "may count twice; keep it in one of them, or add a column 'id'"
+            )
+    finite = np.concatenate(known)
+    numbers, era_of_row = np.unique(eras, return_inverse=True)
+    share = np.bincount(era_of_row.reshape(-1), finite) / np.bincount(era_of_row.reshape(-1))
+    resolved = numbers[(share >= LEAST_KNOWN) & (numbers != LIVE_ERA)]
+    sparse = numbers[(share > 0) & (share < LEAST_KNOWN) & (numbers != LIVE_ERA)]
     if not len(resolved):
-        raise UserError(f"no era of {paths[0]} has a known {scoring_target!r}; give data with resolved eras")
+        few = f"; {len(sparse)} have it in less than half of their rows" if len(sparse) else ""
+        raise UserError(f"no era of {paths[0]} has a known {scoring_target!r}{few}; give data with resolved eras")
     positions = np.flatnonzero(np.isin(eras, resolved))
     order = np.argsort(eras[positions], kind="stable")
     positions = positions[order].astype(np.int64)
-    return positions, eras[positions].astype(np.int32), {int(era): labels[int(era)] for era in resolved}
-
-
-def _benchmark_columns(paths: Sequence[Path]) -> tuple[str, ...]:
-    if not paths:
-        return ()
-    schemas = [open_parquet(path).schema_arrow for path in paths]
-    return tuple(
-        name
-        for name in schemas[0].names
-        if all(name in schema.names for schema in schemas) and pa.types.is_floating(schemas[0].field(name).type)
+    return _ResolvedRows(
+        positions,
+        eras[positions].astype(np.int32),
+        {int(era): label_of[int(era)] for era in resolved},
+        tuple(label_of[int(era)] for era in sparse),
     )
 
 
-def _id_column(names: Sequence[str]) -> str | None:
-    return next((name for name in ("id", "__index_level_0__", "index") if name in names), None)
+def _benchmark_columns(paths: Sequence[Path]) -> tuple[str, ...]:
+    """Return the floating columns that all files of benchmark predictions have."""
+    schemas = [open_parquet(path).schema_arrow for path in paths]
+    for path, schema in zip(paths, schemas, strict=True):
+        check_unique(path, schema.names)
+    names = schemas[0].names if schemas else []
+    return tuple(
+        name
+        for name in names
+        if all(name in schema.names and pa.types.is_floating(schema.field(name).type) for schema in schemas)
+    )
 
 
 def _floats(column: pa.ChunkedArray) -> NDArray[np.float32]:

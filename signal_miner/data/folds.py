@@ -18,6 +18,8 @@ PURGE_ERAS = {20: 8, 60: 16}
 Source: Numerai's documentation of its benchmark models (``numerai-tournament/models``).
 """
 
+MONTHLY_PURGE_ERAS = {20: 1, 60: 3}
+"""Eras to purge where they are a month apart, as in Numerai's data before 2020, by horizon in days."""
 
 OVERLAP_ERAS = {20: 3, 60: 11}
 """Weekly eras after an era whose targets share returns with its own, by horizon in trading days: days / 5 - 1."""
@@ -37,6 +39,12 @@ def overlap_eras(horizon_days: int, eras: ArrayLike, embargo_eras: int | None = 
     numbers = OVERLAP_ERAS[horizon_days] if embargo_eras is None else min(OVERLAP_ERAS[horizon_days], embargo_eras)
     steps = np.diff(np.asarray(eras))
     return int(numbers // np.median(steps)) if len(steps) else numbers
+
+
+def usual_step(eras: ArrayLike) -> int:
+    """Return how far apart era numbers, ascending and distinct, usually are: the median, rounded down; at least 1."""
+    steps = np.diff(np.asarray(eras))
+    return max(1, int(np.median(steps))) if len(steps) else 1
 
 
 def purge_for(horizon_days: int) -> int:
@@ -141,6 +149,11 @@ class WalkForward:
                     f"at era {unique[0]}, and the purge takes {self.purge_eras} eras; use fewer folds or more data"
                 )
             kept_for_training = thinned(train.tolist(), self.train_era_step)
+            if len(kept_for_training) == 1 < len(train):
+                raise UserError(
+                    f"train_era_step = {self.train_era_step} leaves fold {number} 1 of {len(train)} eras to train on; "
+                    "lower it"
+                )
             folds.append(Fold(number, kept_for_training, tuple(validation.tolist())))
         return tuple(folds)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from signal_miner.data.dataset import Dataset
-from signal_miner.data.folds import Fold, WalkForward, purge_for
+from signal_miner.data.folds import MONTHLY_PURGE_ERAS, Fold, WalkForward, purge_for, usual_step
 from signal_miner.data.sources import DATA_DIRECTORY, open_source
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.experiment.grid import Axis, Grid
@@ -99,6 +99,12 @@ def make_plan(experiment: Experiment, dataset: Dataset) -> Plan:
                 f"benchmark column {name!r} cannot name a metric; rename it, or list others in numerai_benchmarks"
             )
     purges, warnings = _purges(experiment, dataset, (*targets, benchmark_target))
+    if dataset.sparse_eras:
+        first, *others = dataset.sparse_eras
+        named = f"era {first}" + (f" and {len(others)} more" if others else "")
+        warnings.append(
+            f"{experiment.scoring_target} is known in less than half of the rows of {named}; they are left out"
+        )
     eras = np.unique(dataset.eras)
     settings = experiment.folds
     folds = {}
@@ -142,30 +148,47 @@ def make_plan(experiment: Experiment, dataset: Dataset) -> Plan:
         purge_eras=purges,
         holdout_eras=WalkForward(settings.count, 0, settings.holdout_eras).holdout(eras),
         numerai_benchmarks=tuple(benchmarks),
-        warnings=warnings,
+        warnings=tuple(warnings),
     )
 
 
-def _purges(
-    experiment: Experiment, dataset: Dataset, targets: tuple[str, ...]
-) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Return the purge of each training target in eras, and a warning for one that is too small."""
-    scoring = dataset.horizon_days(experiment.scoring_target, experiment.horizon_days)
-    needed = {
-        name: purge_for(max(scoring, dataset.horizon_days(name, experiment.horizon_days)))
-        for name in dict.fromkeys(targets)
+def _purges(experiment: Experiment, dataset: Dataset, targets: tuple[str, ...]) -> tuple[dict[str, int], list[str]]:
+    """Return the purge of each training target in eras, and warnings where it may be too small.
+
+    Eras are purged by their numbers, which are taken for weeks.
+    """
+    horizons = {
+        name: dataset.horizon_days(name, experiment.horizon_days)
+        for name in dict.fromkeys((*targets, experiment.scoring_target))
     }
+    scoring = horizons[experiment.scoring_target]
+    needed = {name: purge_for(max(scoring, horizons[name])) for name in dict.fromkeys(targets)}
+    longest = max(needed, key=lambda name: needed[name])
+    step = 1 if dataset.dated else usual_step(np.unique(dataset.eras))
+    apart = f"the eras of {dataset.name} are usually {step} apart"
     embargo = experiment.folds.embargo_eras
     if embargo is None:
-        return needed, ()
-    longest = max(needed, key=lambda name: needed[name])
-    warnings: tuple[str, ...] = ()
-    if embargo < needed[longest]:
-        warning = (
+        if step > needed[longest]:
+            raise UserError(
+                f"{apart}, so a purge of {needed[longest]} drops none; number them by weeks, or set "
+                f"{option_text('embargo_eras', '…')} by their numbers"
+            )
+        if step > 1:
+            unless = f"set {option_text('embargo_eras', '…')} by their numbers if these are not weeks"
+            return needed, [f"{apart}, and the purge of {needed[longest]} takes them for weeks; {unless}"]
+        return needed, []
+    warnings = []
+    least = needed[longest]
+    # Eras of data whose targets do not name their horizon may be months; who declares it knows which.
+    if experiment.horizon_days and not dataset.dated and not all(map(dataset.known_horizon, horizons)):
+        least = MONTHLY_PURGE_ERAS[max(horizons.values())]
+    if embargo < least:
+        warnings.append(
             f"embargo_eras = {embargo} is below the {needed[longest]} that {longest} scored on "
             f"{experiment.scoring_target} needs where eras are a week apart; raise it, unless yours are further apart"
         )
-        warnings = (warning,)
+    elif embargo < step:
+        warnings.append(f"{apart}, so embargo_eras = {embargo} drops none; raise it")
     return dict.fromkeys(needed, embargo), warnings
 
 

@@ -1,4 +1,4 @@
-"""Atomic writes, and temporary directories."""
+"""Whether a file is there, atomic writes, and temporary directories."""
 
 from __future__ import annotations
 
@@ -11,6 +11,25 @@ from pathlib import Path
 
 from signal_miner.errors import UserError
 from signal_miner.utils.redaction import reason_of_system
+
+
+def file_exists(path: Path) -> bool:
+    """Return whether there is a file at a path.
+
+    Raises
+    ------
+    UserError
+        If something else is there, such as a directory or a link to nothing: it must not count as absent.
+    """
+    try:
+        if path.is_file():
+            return True
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({reason_of_system(error)}); permit it or name another") from error
+    if os.path.lexists(path):
+        link = path.is_symlink() and not path.exists()
+        raise UserError(f"{path} is {'a link to nothing' if link else 'no file'}; replace or remove it")
+    return False
 
 
 @contextmanager

@@ -43,11 +43,15 @@ def current_form() -> Form:
 
 
 def option_text(name: str, value: object) -> str:
-    """Return an option as the user would add it to a command, such as ``-P trials=200`` or ``--trials 200``."""
+    """Return an option as the user would add it to a command, such as ``-P trials=200`` or ``--trials 200``.
+
+    The value ``…`` leaves it to the user, and is not quoted.
+    """
     text = without_passwords(str(value))
+    quoted = (lambda words: words) if text == "…" else shlex.quote
     if current_form() is Form.MLFLOW:
-        return f"-P {shlex.quote(f'{name}={text}')}"
-    return f"--{name.replace('_', '-')} {shlex.quote(text)}"
+        return f"-P {quoted(f'{name}={text}')}"
+    return f"--{name.replace('_', '-')} {quoted(text)}"
 
 
 def next_command(name: str, **options: object) -> str:

@@ -10,6 +10,7 @@ from signal_miner.errors import UserError
 from signal_miner.experiment.files import make_experiment
 from signal_miner.experiment.plan import make_plan, open_data, plan_record, restore_plan
 from signal_miner.experiment.schema import experiment_table
+from tests.conftest import make_frame
 
 
 @pytest.fixture
@@ -53,3 +54,63 @@ def test_other_data_than_the_records_are_refused(plan):
     record["data"]["digest"] = "0" * 16
     with pytest.raises(UserError, match=r"are not those that study tiny-\w+ was mined on .*; name those with -P data="):
         restore_plan(record)
+
+
+def plan_of(path, frame, **settings):
+    frame.to_parquet(path)
+    grid = {"grid": {"n_estimators": [10]}, "benchmark": {"n_estimators": 10}, "targets": ["target"]}
+    experiment = make_experiment(name="tiny", data=path, **grid, **settings)
+    return make_plan(experiment, open_data(experiment))
+
+
+def renumbered(frame, step):
+    return frame.assign(era=frame["era"].astype(int) * step)
+
+
+@pytest.mark.parametrize("step", [2, 4])
+def test_eras_that_are_not_a_number_apart_are_purged_by_number_with_a_warning(tmp_path, step):
+    plan = plan_of(tmp_path / "thin.parquet", renumbered(make_frame(range(1, 101), 4), step))
+    (warning,) = plan.warnings
+    assert warning == (
+        f"the eras of thin.parquet are usually {step} apart, and the purge of 8 takes them for weeks; set "
+        "-P embargo_eras=… by their numbers if these are not weeks"
+    )
+    assert plan_of(tmp_path / "thin.parquet", make_frame(range(1, 101), 4)).warnings == ()
+
+
+def test_a_purge_that_drops_no_era_is_refused_unless_it_is_set(tmp_path):
+    frame = renumbered(make_frame(range(1, 101), 4), 100)
+    with pytest.raises(UserError, match=r"are usually 100 apart, so a purge of 8 drops none; number them by weeks"):
+        plan_of(tmp_path / "far.parquet", frame)
+    plan = plan_of(tmp_path / "far.parquet", frame, folds={"embargo_eras": 800})
+    assert plan.warnings == ()
+    fold = plan.scored_folds[0]
+    assert fold.validation_eras[0] - fold.train_eras[-1] == 900
+    (warning,) = plan_of(tmp_path / "far.parquet", frame, folds={"embargo_eras": 8}).warnings
+    assert "so embargo_eras = 8 drops none; raise it" in warning
+
+
+def test_what_the_error_advises_for_monthly_data_is_not_warned_of(tmp_path):
+    frame = make_frame(range(1, 101), 4).drop(columns=["target_ender_20", "target_cyrusd_60"])
+    with pytest.raises(
+        UserError, match=r"set horizon_days=20 \(or 60\) and, if eras are a month apart, embargo_eras=1"
+    ):
+        plan_of(tmp_path / "monthly.parquet", frame)
+    for horizon, embargo in ((20, 1), (60, 3)):
+        folds = {"embargo_eras": embargo}
+        assert plan_of(tmp_path / "monthly.parquet", frame, horizon_days=horizon, folds=folds).warnings == ()
+    (warning,) = plan_of(tmp_path / "monthly.parquet", frame, horizon_days=60, folds={"embargo_eras": 1}).warnings
+    assert warning.startswith("embargo_eras = 1 is below the 16 that target scored on target needs")
+    # A horizon that the names give does not make eras months.
+    named = make_frame(range(1, 101), 4)
+    assert plan_of(tmp_path / "named.parquet", named, horizon_days=20, folds={"embargo_eras": 1}).warnings
+
+
+def test_eras_whose_target_is_mostly_unknown_are_left_out_with_a_warning(tmp_path):
+    frame = make_frame(range(1, 101), 40)
+    for era, known in (("0060", 2), ("0070", 19), ("0080", 20)):
+        frame.loc[frame.index[frame["era"] == era][known:], "target"] = None
+    plan = plan_of(tmp_path / "sparse.parquet", frame, horizon_days=20)
+    assert plan.warnings == ("target is known in less than half of the rows of era 0060 and 1 more; they are left out",)
+    assert {60, 70} & set(plan.dataset.eras.tolist()) == set()
+    assert 80 in plan.dataset.eras
