@@ -46,9 +46,8 @@ def check_columns(
                     f"{path}: column {shown(name)} is {kind}, in train.parquet {first.field(name).type}; write both "
                     "the same"
                 )
-        for name in ("era", "data_type", id_column):
-            if name in held:
-                _check_labels(path, str(name), schema.field(name).type)
+        for label in sorted({"era", "data_type", id_column} & held):
+            _check_labels(path, str(label), schema.field(label).type)
         if id_column and schema.field(id_column).type != first.field(id_column).type:
             kinds = [_plain_type(each.field(id_column).type) for each in (schema, first)]
             if kinds[0] != kinds[1]:
@@ -115,7 +114,7 @@ def _extremes(metadata: pq.FileMetaData, index: int) -> list[tuple[float, float]
     return [(each.min, each.max) for each in known if isinstance(each.min, int | float) and each.min == each.min]
 
 
-def _exact(low: int | None, high: int | None) -> bool:
+def _exact(low: float | None, high: float | None) -> bool:
     return low is None or high is None or -LARGEST_EXACT <= low <= high <= LARGEST_EXACT
 
 

@@ -324,7 +324,7 @@ def _resolved_rows(paths: Sequence[Path], scoring_target: str, by_id: bool) -> _
     eras_of_file = [week[code] for week, code in zip(np.split(weeks, ends), codes, strict=True)]
     eras = np.where(np.concatenate(live), np.int32(LIVE_ERA), np.concatenate(eras_of_file))
     if not by_id and len(paths) > 1:
-        in_both = np.setdiff1d(np.intersect1d(*eras_of_file), [LIVE_ERA])
+        in_both = np.setdiff1d(np.intersect1d(eras_of_file[0], eras_of_file[1]), [LIVE_ERA])
         if len(in_both):
             raise UserError(
                 f"era {label_of[int(in_both[0])]} is in {paths[0]} and in {paths[1].name}, and without ids its rows "

@@ -143,6 +143,8 @@ def _what_fits(plan: Plan, shape: StudyShape, budget: int) -> Iterator[str]:
             target: tuple(replace(fold, train_eras=thinned(fold.train_eras, k)) for fold in folds)
             for target, folds in shape.folds.items()
         }
+        if any(len(fold.train_eras) == 1 for each in folds.values() for fold in each):
+            break
         if _least(replace(shape, folds=folds)) <= budget:
             yield f"folds.train_era_step = {k}"
             break

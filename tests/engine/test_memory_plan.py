@@ -135,7 +135,10 @@ studies = st.fixed_dictionaries(
         "jobs": st.integers(1, 6),
         "max_bin": st.lists(st.sampled_from([2, 5, 15, 63, 255, 1000]), min_size=1, max_size=3, unique=True),
         "unknown": st.sampled_from([{}, {"target_ender_20": (1, 30)}, {"target_ender_20": (90, 101)}]),
-        "folds": st.fixed_dictionaries({"count": st.integers(2, 4), "train_era_step": st.sampled_from([1, 2, 4])}),
+        # Of four folds the first has four eras to train on, which a step of four would leave one of.
+        "folds": st.sampled_from(
+            [{"count": n, "train_era_step": step} for n in (2, 3, 4) for step in (1, 2, 4) if (n, step) != (4, 4)]
+        ),
     }
 )
 
