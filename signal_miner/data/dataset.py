@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from signal_miner.data.checks import check_columns, check_ids, check_unique, check_values, id_column_of
 from signal_miner.data.eras import LIVE_ERA, is_date, weeks_of
+from signal_miner.data.feature_values import FeatureValues, feature_values
 from signal_miner.data.features import features_of, largest_level_count, nullable_features
 from signal_miner.data.parquet_rows import ParquetRows, Rows, footer_digest, open_parquet
 from signal_miner.errors import UserError, did_you_mean
@@ -163,6 +164,11 @@ class Dataset:
     def nullable_features(self) -> tuple[str, ...]:
         """Features that are missing or NaN in some row of the files."""
         return nullable_features(self.source.paths, self.features)
+
+    @cached_property
+    def feature_values(self) -> tuple[FeatureValues, ...]:
+        """The values of each feature in the files, in the order of `features`."""
+        return feature_values(self.source.paths, self.features)
 
     def largest_level_count(self) -> int | None:
         """Return the largest number of values of an integer feature, by the files' statistics; None if not known."""

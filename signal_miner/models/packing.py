@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +226,17 @@ class _Packer:
             neutralization=self._ensemble.neutralization,
             benchmark_booster=models[BENCHMARK_KIND] if self._to_benchmark else None,
             nullable_features=self._plan.dataset.nullable_features,
+            values=self._plan.dataset.feature_values,
+            constant_features=self._constant_features,
         )
+
+    @cached_property
+    def _constant_features(self) -> tuple[str, ...]:
+        """Features that are constant in the newest resolved era or in those that ranks are compared on."""
+        eras = ([int(self._plan.dataset.eras[-1])], self._plan.scored_folds[-1].validation_eras[-_COMPARED_ERAS:])
+        features = list(self._plan.dataset.features)
+        counts = [rows_as_live(self._plan, None, each)[features].nunique() for each in eras]
+        return tuple(name for name in features if any(count[name] < 2 for count in counts))
 
     @property
     def _column(self) -> str | None:

@@ -13,6 +13,7 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 
+from signal_miner.data.feature_values import FeatureValues
 from signal_miner.ensemble.members import Neutralization
 from signal_miner.models.portable import PortableModel, write_predict
 from signal_miner.models.registry.package import ModelNeeds, ModelRecord
@@ -37,10 +38,10 @@ def boosters(count: int = 2) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def write_model(path: Path, benchmark: str | None) -> None:
+def write_model(path: Path, benchmark: str | None, values: tuple[FeatureValues, ...] = ()) -> None:
     """Write predict.pkl."""
     neutralization = Neutralization(benchmark, 0.5) if benchmark else None
-    write_predict(PortableModel(FEATURES, boosters(), (0.5, 0.5), neutralization, None, (NULLABLE,)), path)
+    write_predict(PortableModel(FEATURES, boosters(), (0.5, 0.5), neutralization, None, (NULLABLE,), values), path)
 
 
 def live(rows: int = 60, eras: int = 2, dtype: str = "int8", seed: int = 0) -> pd.DataFrame:
@@ -54,7 +55,12 @@ def live(rows: int = 60, eras: int = 2, dtype: str = "int8", seed: int = 0) -> p
 
 
 def make_record(
-    directory: Path, tracking_uri: str, benchmark: str | None = None, data: str = "v5.3", **changes: Any
+    directory: Path,
+    tracking_uri: str,
+    benchmark: str | None = None,
+    data: str = "v5.3",
+    values: tuple[FeatureValues, ...] = (),
+    **changes: Any,
 ) -> ModelRecord:
     """Return a record whose run has its metrics and parameters."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -65,7 +71,7 @@ def make_record(
     metrics = {"validation/sharpe": 1.25, "test/corr": 0.021}
     client.log_batch(run_id, metrics=[Metric(name, value, 1_700_000_000_000, 0) for name, value in metrics.items()])
     client.set_terminated(run_id)
-    write_model(directory / "predict.bin", benchmark)
+    write_model(directory / "predict.bin", benchmark, values)
     for name in ("experiment.toml", "ensemble.json", "plan.json"):
         (directory / name).write_text(f'"{name}"')
     record = ModelRecord(

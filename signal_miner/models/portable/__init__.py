@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from signal_miner.data.feature_values import FeatureValues
 from signal_miner.ensemble.members import FEATURES, OWN_BENCHMARK, Neutralization
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.models.portable.booster_text import BoosterText
@@ -56,6 +57,10 @@ class PortableModel:
         Model text of the study's benchmark, where it is neutralised to that.
     nullable_features : tuple of str
         Features that were NaN somewhere in training.
+    values : tuple of FeatureValues
+        Of each feature in training; other ones are refused. Empty where they are not known: nothing is refused then.
+    constant_features : tuple of str
+        Features that were constant in a whole era, and may be again.
     """
 
     features: tuple[str, ...]
@@ -64,6 +69,8 @@ class PortableModel:
     neutralization: Neutralization | None
     benchmark_booster: str | None
     nullable_features: tuple[str, ...]
+    values: tuple[FeatureValues, ...] = ()
+    constant_features: tuple[str, ...] = ()
 
 
 def write_predict(model: PortableModel, path: Path) -> None:
@@ -140,7 +147,31 @@ def _spec(model: PortableModel) -> dict[str, Any]:
         "benchmark_booster": None if model.benchmark_booster is None else _compressed(model.benchmark_booster),
         "benchmark_column": column,
         "nullable_features": [str(feature) for feature in model.nullable_features],
+        "levels": _levels(model.values),
+        "ranges": [
+            [number, each.low, each.high]
+            for number, each in enumerate(model.values)
+            if not each.levels and isfinite(each.low)
+        ],
+        "constant_features": [str(feature) for feature in model.constant_features],
     }
+
+
+def _levels(values: tuple[FeatureValues, ...]) -> list[list[list[Any]]]:
+    """Return pairs of levels and the positions of the features that may have them.
+
+    A feature may also have the levels of another that has all of its own: one that did not exist in the eras of
+    training has a single level there, as all have in which Numerai lacks it, and others later.
+    """
+    positions: dict[tuple[float, ...], list[int]] = {}
+    for number, each in enumerate(values):
+        if each.levels:
+            positions.setdefault(each.levels, []).append(number)
+    sets = [frozenset(levels) for levels in positions]
+    return [
+        [sorted(frozenset().union(*(other for other in sets if other.issuperset(levels)))), numbers]
+        for levels, numbers in positions.items()
+    ]
 
 
 def _compressed(text: str) -> bytes:
@@ -161,6 +192,8 @@ def _validate(model: PortableModel) -> None:
     unknown = [feature for feature in model.nullable_features if feature not in set(model.features)]
     if unknown:
         raise UserError(f"nullable feature {unknown[0]!r} is no feature{did_you_mean(unknown[0], model.features)}")
+    if len(model.values) not in (0, len(model.features)):
+        raise UserError(f"{len(model.features)} features have values of {len(model.values)}; give those of each")
     neutralization = model.neutralization
     if neutralization is not None and not 0 <= neutralization.proportion <= 1:
         raise UserError(f"neutralization proportion {neutralization.proportion} is outside [0, 1]; choose one within")

@@ -24,6 +24,13 @@ SMALLEST_SINGULAR_VALUE = 1e-6
 """Relative to the largest: neutralizers below it are no direction of their own (``numerai_tools``)."""
 
 
+FEWEST_ROWS_THAT_VARY = 100
+"""In fewer rows, features may be constant by chance."""
+
+MOST_CONSTANT_FEATURES = 0.1
+"""Share of the features: in Numerai's data one that does not exist (yet) has the same value in a whole era."""
+
+
 def build_predict(
     features: list[str],
     boosters: list[bytes],
@@ -33,6 +40,9 @@ def build_predict(
     benchmark_booster: bytes | None,
     benchmark_column: str | None,
     nullable_features: list[str],
+    levels: list[list[list[Any]]],
+    ranges: list[list[Any]],
+    constant_features: list[str],
 ) -> Callable[[pd.DataFrame, pd.DataFrame | None], pd.DataFrame]:
     """Return the function that Numerai's hosted runner calls.
 
@@ -54,6 +64,13 @@ def build_predict(
         Column of Numerai's live benchmark predictions, for ``"column"``.
     nullable_features : list of str
         Features that were NaN somewhere in training; in any other one a NaN is refused.
+    levels : list of [list of float, list of int]
+        Values, and the positions of the features that had no others in training: other ones are refused.
+    ranges : list of [int, float, float]
+        Position, lowest and highest value in training of each feature with too many values to list: refused where
+        more than half of its values are outside.
+    constant_features : list of str
+        Features that may be constant. Of the others a tenth may, and one always: more are a fault of the data.
 
     Returns
     -------
@@ -64,12 +81,14 @@ def build_predict(
     members = [_parse(booster) for booster in boosters]
     own_benchmark = None if benchmark_booster is None else _parse(benchmark_booster)
     shares = np.array(weights, dtype=np.float64)
-    nullable = frozenset(nullable_features)
+    nullable, may_be_constant = frozenset(nullable_features), frozenset(constant_features)
 
     def predict(live_features: pd.DataFrame, live_benchmark_models: pd.DataFrame | None = None) -> pd.DataFrame:
         """Return the column ``prediction``, between 0 and 1, indexed by ``id`` like `live_features`."""
         frame = _indexed_by_id(live_features, "live_features")
         inputs = _checked_features(frame, features, nullable)
+        _check_values(inputs, levels, ranges)
+        _check_variation(inputs, may_be_constant)
         benchmark = None
         if benchmark_column is not None:
             benchmark = _benchmark_values(frame.index, live_benchmark_models, benchmark_column)
@@ -225,6 +244,56 @@ def _checked_features(frame: pd.DataFrame, features: list[str], nullable: frozen
                 "download the live data again, or train on data in which it is"
             )
     return part
+
+
+def _check_values(part: pd.DataFrame, levels: list[list[list[Any]]], ranges: list[list[Any]]) -> None:
+    """Refuse features on another scale than in training, which would be ranked without any other sign of it."""
+    foreign = []
+    for known, positions in levels:
+        for position in positions:
+            values = _known_values(part, position)
+            others = values[~np.isin(values, np.array(known, dtype=np.float32))]
+            if len(others):
+                foreign.append((position, others[0], _listed(known)))
+    for position, low, high in ranges:
+        values = _known_values(part, position)
+        outside = values[(values < np.float32(low)) | (values > np.float32(high))]
+        if len(outside) > len(values) / 2:
+            foreign.append((position, outside[0], f"{low:g} to {high:g}"))
+    if foreign:
+        position, value, had = min(foreign, key=lambda found: found[0])
+        raise ValueError(
+            f"{len(foreign)} of {len(part.columns)} features have values that they never had in training, such as "
+            f"{value:g} in {part.columns[position]!r}, which had {had}; give live data of the version, and on the "
+            "scale, that the model was trained on"
+        )
+
+
+def _check_variation(part: pd.DataFrame, may_be_constant: frozenset[str]) -> None:
+    """Refuse rows in which many features are constant or missing, unless the rows are few."""
+    if len(part) < FEWEST_ROWS_THAT_VARY:
+        return
+    constant = []
+    for position, feature in enumerate(part.columns):
+        values = _known_values(part, position)
+        if feature not in may_be_constant and (len(values) == 0 or values.min() == values.max()):
+            constant.append(feature)
+    if len(constant) > max(1.0, MOST_CONSTANT_FEATURES * len(part.columns)):
+        raise ValueError(
+            f"{len(constant)} of {len(part.columns)} features have the same value, or none, in all {len(part)} rows, "
+            f"such as {', '.join(constant[:3])}; download the live data again"
+        )
+
+
+def _known_values(part: pd.DataFrame, position: int) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = part.iloc[:, position].to_numpy(dtype=np.float32, na_value=np.nan)
+    known: NDArray[np.float32] = values[~np.isnan(values)]
+    return known
+
+
+def _listed(levels: list[float]) -> str:
+    shown = ", ".join(f"{level:g}" for level in levels[:8])
+    return f"{shown}, … {levels[-1]:g}" if len(levels) > 8 else shown
 
 
 def _benchmark_values(
