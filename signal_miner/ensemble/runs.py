@@ -180,6 +180,7 @@ class EnsembleRuns(ArtifactCache):
         return None if body is None else body.decode("utf-8")
 
     def _tracked(self, run: Run) -> TrackedEnsemble:
+        self._require_artifacts(str(run.info.run_name), run.info.artifact_uri)
         try:
             with temporary_directory() as directory:
                 text = self.download(run.info.run_id, ENSEMBLE, directory).read_text(encoding="utf-8")

@@ -11,9 +11,13 @@ from typing import Any, ParamSpec, TypeVar
 from mlflow.entities import Metric, Param, Run, RunStatus, RunTag
 
 from signal_miner.engine.metrics import RunMetrics
+from signal_miner.errors import UserError
 from signal_miner.tracking.records import TrackedTrial
+from signal_miner.tracking.relocation import beside, local_path, relocate
 from signal_miner.tracking.store import LONGEST_VALUE, Store, store_errors
 from signal_miner.tracking.tags import BENCHMARK_KIND, KIND, NUMBER, STUDY, TRIAL_KIND, beats_benchmark_of
+from signal_miner.utils.redaction import without_passwords
+from signal_miner.utils.store_address import sqlite_path
 
 PLAN = "plan.json"
 """Artifact of the study's run: settings, features, targets, eras of each fold, as they were mined."""
@@ -55,12 +59,31 @@ class RunStore(Store):
         """Mark a run as deleted; MLflow can restore it."""
         self._client.delete_run(run_id)
 
+    def _require_artifacts(self, of: str, artifact_uri: str) -> None:
+        """Raise `UserError` where a finished run's artifacts are in a folder that this machine does not have."""
+        location = local_path(artifact_uri)
+        if location is None or location.parents[1].is_dir():
+            return
+        folder, store = location.parents[1], sqlite_path(self.tracking_uri)
+        if store is None:
+            raise UserError(
+                f"the artifacts of {of} are in {folder}, which this machine does not have; run the command where that "
+                f"folder is, or start the server {without_passwords(self.tracking_uri)} with --serve-artifacts"
+            )
+        raise UserError(
+            f"the artifacts of {of} are neither in {folder} nor, moved with the store, in {beside(store, folder)}; "
+            "move the folder to either place and rerun the command"
+        )
+
     def _create(self, experiment_id: str, name: str, tags: Mapping[str, str], started: float | None = None) -> str:
         """Create a run that is RUNNING; `started` in seconds since the epoch."""
         milliseconds = int((time.time() if started is None else started) * 1000)
         run = self._client.create_run(
             experiment_id, start_time=milliseconds, tags=dict(self._context) | dict(tags), run_name=name
         )
+        location, store = local_path(run.info.artifact_uri), sqlite_path(self.tracking_uri)
+        if store is not None and location is not None and not location.parents[3].exists():
+            relocate(store)  # a container and its host use the store in turn, under different paths
         return str(run.info.run_id)
 
     def _write(self, run_id: str, params: Mapping[str, Any], metrics: RunMetrics | Mapping[str, float]) -> None:

@@ -6,13 +6,10 @@ import logging
 import os
 import socket
 import sqlite3
-import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import get_tracking_uri
@@ -20,6 +17,8 @@ from mlflow.tracking.context.registry import resolve_tags
 from sqlalchemy.exc import SQLAlchemyError
 
 from signal_miner.errors import StoreError, UserError
+from signal_miner.tracking import local_store
+from signal_miner.tracking.relocation import relocate
 from signal_miner.utils.redaction import reason_of, without_passwords
 from signal_miner.utils.store_address import absolute_address, sqlite_path
 
@@ -36,10 +35,6 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar 
 def open_client(tracking_uri: str | None = None, make: bool = True) -> MlflowClient:
     """Open a tracking store and return a client of it.
 
-    MLflow creates a local database in some fifty steps over two seconds. A process killed in between leaves one that
-    no later process can open, and two processes that create it at once break each other's. So it is created under
-    another name and then renamed.
-
     Parameters
     ----------
     tracking_uri : str, optional
@@ -55,23 +50,28 @@ def open_client(tracking_uri: str | None = None, make: bool = True) -> MlflowCli
     for noisy in ("alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     uri = absolute_address(tracking_uri or get_tracking_uri())
+    path, place = sqlite_path(uri), without_passwords(uri)
     try:
         _require_server(uri)
-        path = sqlite_path(uri)
-        if path is not None and path.is_dir():
-            raise OSError(f"{path} is a directory")
-        if path is not None and not path.exists():
+        if path is not None and local_store.is_absent(path):
             if not make:
                 raise UserError(f"there is no tracking store {uri} yet; mine a study first, or check tracking_uri")
-            _make_sqlite(path)
+            local_store.create(path)
+        elif path is not None:
+            local_store.check(path)
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
+        if path is not None:
+            relocate(path)
     except UserError:
         raise
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError, ValueError) as error:
-        raise UserError(
-            f"the tracking store {without_passwords(uri)} cannot be opened ({reason_of(error)}); check "
-            "tracking_uri, and delete a database that was cut off while it was made"
+        if local_store.is_locked(error):
+            raise StoreError(local_store.locked(place)) from error
+        if "mlflow db upgrade" in str(error):
+            raise UserError(local_store.outdated(place, place)) from error
+        raise StoreError(
+            f"the tracking store {place} cannot be opened ({reason_of(error)}); check tracking_uri"
         ) from error
     return client
 
@@ -91,6 +91,8 @@ def store_errors(tracking_uri: str, repair: str = _RERUN, what: str = "tracking 
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
         place = without_passwords(tracking_uri)
+        if local_store.is_locked(error):
+            raise StoreError(local_store.locked(place)) from error
         raise StoreError(f"the {what} {place} failed ({reason_of(error)}); {repair}") from error
 
 
@@ -127,16 +129,3 @@ def _require_server(uri: str) -> None:
     if address.scheme in {"http", "https"} and address.hostname:
         port = address.port or (443 if address.scheme == "https" else 80)
         socket.create_connection((address.hostname, port), timeout=_SECONDS_TO_CONNECT).close()
-
-
-def _make_sqlite(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # MLflow keeps its connection open, which Windows does not delete: the directory may outlive us there.
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".mlflow-", ignore_cleanup_errors=True) as scratch:
-        made, whole = Path(scratch) / "made.db", Path(scratch) / "whole.db"
-        MlflowClient(f"sqlite:///{made}").search_experiments(max_results=1)
-        with closing(sqlite3.connect(made)) as source, closing(sqlite3.connect(whole)) as target:
-            source.backup(target)
-        with FileLock(path.with_name(f".{path.name}.lock")):
-            if not path.exists():  # or another process was faster
-                whole.replace(path)

@@ -109,6 +109,7 @@ class Studies(RunStore):
         benchmark = self._benchmark(experiment_id, name)
         if benchmark is None:
             raise UserError(f"study {name} has no finished benchmark; rerun `mine` to resume")
+        self._require_artifacts(f"study {name}", benchmark.artifact_uri)
         return TrackedStudy(
             name=name,
             run_id=run.info.run_id,

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +22,7 @@ from signal_miner.scoring.study_scores import Correlations, StudyScores
 from signal_miner.tracking.artifacts import CURVE_SCORES, ERA_SCORES, PREDICTIONS
 from signal_miner.tracking.leaderboard import ranked
 from signal_miner.tracking.records import TrackedTrial
+from signal_miner.tracking.relocation import local_path
 from signal_miner.tracking.run_store import RunStore, reports_store_errors
 from signal_miner.tracking.studies import TrackedStudy
 from signal_miner.utils.files import temporary_directory
@@ -156,7 +155,7 @@ class StudyReader(RunStore):
         try:
             # By its place: a request for the run's record, for each of thousands, would take longer than all else.
             uri = f"{trial.artifact_uri.rstrip('/')}/{name}"
-            path = _local_path(uri)
+            path = local_path(uri)
             if path is None:
                 path = download_artifacts(artifact_uri=uri, dst_path=str(directory), tracking_uri=self.tracking_uri)
             with pq.ParquetFile(path, memory_map=False) as file:
@@ -185,13 +184,6 @@ def _damaged(trial: TrackedTrial, name: str, reason: str) -> UserError:
     return UserError(
         f"{trial.name} (run {trial.run_id}) has no readable {name} ({reason}); delete the run and rerun `mine`"
     )
-
-
-def _local_path(uri: str) -> str | None:
-    """Return the path of a location on this machine; None for any other."""
-    if uri.startswith("file:"):
-        return url2pathname(urlsplit(uri).path)
-    return None if ":/" in uri else uri  # of a plain path # and ? are part
 
 
 def _matrix(table: pa.Table, names: Sequence[str]) -> NDArray[np.float64]:

@@ -81,10 +81,19 @@ class Tracker(RunStore):
 
     @reports_store_errors
     def begin_study(self, record: StudyRecord) -> str:
-        """Create the study's run, or set the existing one to running again, and return its id."""
+        """Create the study's run, or set the existing one to running again, and return its id.
+
+        Raises
+        ------
+        UserError
+            If the artifacts of an earlier call were moved away.
+        """
         earlier = self._find([self._experiment_id], {KIND: STUDY_KIND, STUDY: self._study})
         if earlier:
             run_id = str(earlier[0].info.run_id)
+            benchmark = self._benchmark(self._experiment_id, self._study)
+            if benchmark is not None:
+                self._require_artifacts(f"study {self._study}", benchmark.artifact_uri)
             self._client.update_run(run_id, status=RUNNING)
         else:
             tags = self._tags | {KIND: STUDY_KIND}

@@ -1,0 +1,124 @@
+"""MLflow's local store, an SQLite database: created whole, and opened only where MLflow can read it as it is."""
+
+from __future__ import annotations
+
+import shlex
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+from alembic.util import CommandError
+from filelock import FileLock
+from mlflow import MlflowClient
+
+from signal_miner.errors import StoreError, UserError
+
+_SECONDS_FOR_THE_LOCK = 5.0
+
+
+def create(path: Path) -> None:
+    """Create an empty store.
+
+    MLflow creates one in some fifty steps over two seconds. A process killed in between leaves one that no later
+    process can open, and two processes that create it at once break each other's. So it is created under another name
+    and then renamed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # MLflow keeps its connection open, which Windows does not delete: the directory may outlive us there.
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".mlflow-", ignore_cleanup_errors=True) as scratch:
+        made, whole = Path(scratch) / "made.db", Path(scratch) / "whole.db"
+        MlflowClient(f"sqlite:///{made}").search_experiments(max_results=1)
+        with closing(sqlite3.connect(made)) as source, closing(sqlite3.connect(whole)) as target:
+            source.backup(target)
+        with FileLock(path.with_name(f".{path.name}.lock")):
+            if is_absent(path):  # or another process was faster
+                whole.replace(path)
+
+
+def is_absent(path: Path) -> bool:
+    """Return whether there is no store yet: no file, or an empty one, such as `touch` leaves."""
+    return not path.exists() or (path.is_file() and not path.stat().st_size)
+
+
+def check(path: Path) -> None:
+    """Refuse a database that MLflow would not open, or would upgrade unasked and without a backup.
+
+    Raises
+    ------
+    UserError
+        If it is no database, another program's, of another MLflow's schema, or was not created to its end.
+    StoreError
+        If it is locked by another process.
+    """
+    if path.is_dir():
+        raise UserError(f"the tracking store {path} is a directory; set tracking_uri to a file or a server")
+    try:
+        with closing(sqlite3.connect(path.absolute().as_uri() + "?mode=ro", _SECONDS_FOR_THE_LOCK, uri=True)) as store:
+            tables = {name for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            revisions = (
+                [text for (text,) in store.execute("SELECT version_num FROM alembic_version")]
+                if ("alembic_version" in tables)
+                else []
+            )
+            runs = store.execute("SELECT count(*) FROM runs").fetchone()[0] if "runs" in tables else 0
+    except sqlite3.OperationalError as error:
+        if is_locked(error):
+            raise StoreError(locked(str(path))) from error
+        raise
+    except sqlite3.DatabaseError as error:
+        raise UserError(
+            f"the tracking store {path} is not an SQLite database; restore it from a backup, or set tracking_uri to "
+            "another file"
+        ) from error
+    if tables and "experiments" not in tables and not _is_known(revisions):
+        shown = ", ".join(sorted(tables - {"alembic_version"})[:3])
+        raise UserError(
+            f"{path} is a database of another program (tables {shown}, …); set tracking_uri to a file of its own"
+        )
+    if revisions == [newest_revision()]:
+        return
+    if not runs:
+        raise UserError(
+            f"the tracking store {path} was not created to its end and holds no run; delete it and rerun the command"
+        )
+    if not _is_known(revisions):
+        raise UserError(f"the tracking store {path} was made by a newer MLflow; install that version to open it")
+    raise UserError(outdated(f"sqlite:///{path}", str(path)))
+
+
+def is_locked(error: BaseException) -> bool:
+    """Return whether SQLite's error says that another process holds the database."""
+    return "database is locked" in str(error) or "database table is locked" in str(error)
+
+
+def locked(store: str) -> str:
+    """Return the message on a store that another process holds."""
+    return f"the tracking store {store} is locked by another process; try again once that has finished"
+
+
+def outdated(address: str, store: str) -> str:
+    """Return the message on a store of an older MLflow; `address` without a password."""
+    return (
+        f"the tracking store {store} was made by an older MLflow; back it up, then run "
+        f"`mlflow db upgrade {shlex.quote(address)}`"
+    )
+
+
+def newest_revision() -> str:
+    """Return the revision of the schema that the installed MLflow reads."""
+    from mlflow.store.db.utils import _get_latest_schema_revision
+
+    return str(_get_latest_schema_revision())
+
+
+def _is_known(revisions: list[str]) -> bool:
+    """Return whether the installed MLflow knows how to upgrade from a database's revision."""
+    from alembic.script import ScriptDirectory
+    from mlflow.store.db.utils import _get_alembic_config
+
+    script = ScriptDirectory.from_config(_get_alembic_config(db_url=""))
+    try:
+        return bool(revisions) and all(script.get_revision(revision) is not None for revision in revisions)
+    except CommandError:
+        return False
