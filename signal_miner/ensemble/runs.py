@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from signal_miner.engine.metrics import RunMetrics
 from signal_miner.ensemble.members import Ensemble
-from signal_miner.errors import UserError, did_you_mean
+from signal_miner.errors import StoreError, UserError, did_you_mean
 from signal_miner.tracking.artifact_cache import ArtifactCache
 from signal_miner.tracking.artifacts import PREDICTIONS, read_predictions
 from signal_miner.tracking.comparison_view import order, run_color
@@ -134,6 +134,8 @@ class EnsembleRuns(ArtifactCache):
                 predictions = read_predictions(self.download(run_id, PREDICTIONS, directory), column)
             if {number: len(values) for number, values in predictions.items()} != rows:
                 raise UserError("its rows are not the study's")
+        except StoreError:
+            raise
         except (UserError, OSError, ValueError, KeyError) as error:
             raise UserError(
                 f"{name} (run {run_id}) has no readable {PREDICTIONS} ({reason_of(error)}); delete the run and make it "
@@ -185,6 +187,8 @@ class EnsembleRuns(ArtifactCache):
             with temporary_directory() as directory:
                 text = self.download(run.info.run_id, ENSEMBLE, directory).read_text(encoding="utf-8")
             ensemble = Ensemble.from_json(text)
+        except StoreError:
+            raise
         except (UserError, OSError, ValueError) as error:
             raise UserError(f"{run.info.run_name} has no readable {ENSEMBLE} ({error}); make it again") from error
         return TrackedEnsemble(

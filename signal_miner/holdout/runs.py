@@ -15,7 +15,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
-from signal_miner.errors import UserError
+from signal_miner.errors import StoreError, UserError
 from signal_miner.holdout.record import TWICE, HoldoutScores, Opening, span
 from signal_miner.tracking.artifact_cache import ArtifactCache
 from signal_miner.tracking.run_store import reports_store_errors
@@ -133,6 +133,8 @@ class HoldoutRuns(ArtifactCache):
                 scores = HoldoutScores.of_frame(pd.read_parquet(path))
             if not scores.era_labels or span(scores.era_labels) != opening.eras:
                 raise UserError("its eras are not those of the holdout")
+        except StoreError:
+            raise
         except (UserError, OSError, ValueError, KeyError) as error:
             raise UserError(
                 f"run {study_run_id} has no readable {HOLDOUT_SCORES} ({reason_of(error)}); its tags say of "

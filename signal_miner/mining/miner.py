@@ -14,7 +14,7 @@ from signal_miner.data.folds import Fold
 from signal_miner.engine.metrics import trial_metrics
 from signal_miner.engine.trial import DRAWN, TrialResult, rescore
 from signal_miner.engine.validation_rows import fold_rows
-from signal_miner.errors import UserError
+from signal_miner.errors import StoreError, UserError
 from signal_miner.experiment.plan import BENCHMARK, Plan
 from signal_miner.mining.observer import BenchmarkStep, Observer
 from signal_miner.mining.search import Draw, Search
@@ -229,6 +229,8 @@ class Miner:
                 path = self._tracker.download(tracked.run_id, PREDICTIONS, directory)
                 predictions = read_predictions(path)
             self._compare_with({number: predictions[number] for number in self._training.scorers})
+        except StoreError:
+            raise
         except (UserError, OSError, ValueError, KeyError):
             self._observer("The benchmark's predictions cannot be read back; it is trained again.")
             self._tracker.delete(tracked.run_id)

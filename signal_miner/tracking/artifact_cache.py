@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 from pathlib import Path
 
-from signal_miner.errors import UserError
+from signal_miner.errors import StoreError, UserError
 from signal_miner.tracking.run_store import RunStore, reports_store_errors
 from signal_miner.utils.files import temporary_directory
 
@@ -24,13 +24,15 @@ class ArtifactCache(RunStore):
 
     @reports_store_errors
     def kept_file(self, run_id: str, name: str, folder: str, tag_prefix: str) -> bytes | None:
-        """Return a kept file's bytes; None where it is absent, unreadable or does not match its checksum."""
+        """Return a kept file's bytes; None where it is absent or does not match its checksum."""
         checksum = self._client.get_run(run_id).data.tags.get(f"{tag_prefix}{name}")
         if checksum is None:
             return None
         try:
             with temporary_directory() as directory:
                 body = self.download(run_id, f"{folder}/{name}", directory).read_bytes()
-        except (UserError, OSError):
+        except StoreError:
+            raise
+        except UserError:
             return None
         return body if sha256(body).hexdigest() == checksum else None

@@ -64,7 +64,7 @@ def check(path: Path) -> None:
             runs = store.execute("SELECT count(*) FROM runs").fetchone()[0] if "runs" in tables else 0
     except sqlite3.OperationalError as error:
         if is_locked(error):
-            raise StoreError(locked(str(path))) from error
+            raise StoreError(locked(f"tracking store {path}")) from error
         raise
     except sqlite3.DatabaseError as error:
         raise UserError(
@@ -93,8 +93,8 @@ def is_locked(error: BaseException) -> bool:
 
 
 def locked(store: str) -> str:
-    """Return the message on a store that another process holds."""
-    return f"the tracking store {store} is locked by another process; try again once that has finished"
+    """Return the message on a store, such as ``tracking store mlflow.db``, that another process holds."""
+    return f"the {store} is locked by another process; try again once that has finished"
 
 
 def outdated(address: str, store: str) -> str:
@@ -109,7 +109,7 @@ def newest_revision() -> str:
     """Return the revision of the schema that the installed MLflow reads."""
     from mlflow.store.db.utils import _get_latest_schema_revision
 
-    return str(_get_latest_schema_revision())
+    return str(_get_latest_schema_revision())  # type: ignore[no-untyped-call]
 
 
 def _is_known(revisions: list[str]) -> bool:
@@ -117,7 +117,7 @@ def _is_known(revisions: list[str]) -> bool:
     from alembic.script import ScriptDirectory
     from mlflow.store.db.utils import _get_alembic_config
 
-    script = ScriptDirectory.from_config(_get_alembic_config(db_url=""))
+    script = ScriptDirectory.from_config(_get_alembic_config(db_url=""))  # type: ignore[no-untyped-call]
     try:
         return bool(revisions) and all(script.get_revision(revision) is not None for revision in revisions)
     except CommandError:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import functools
+import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from mlflow.entities import Metric, Param, Run, RunStatus, RunTag
+from mlflow.exceptions import MlflowException
 
 from signal_miner.engine.metrics import RunMetrics
-from signal_miner.errors import UserError
+from signal_miner.errors import StoreError, UserError
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.tracking.relocation import beside, local_path, relocate
-from signal_miner.tracking.store import LONGEST_VALUE, Store, store_errors
+from signal_miner.tracking.store import LONGEST_VALUE, WEB_PAGE, Store, store_errors
 from signal_miner.tracking.tags import BENCHMARK_KIND, KIND, NUMBER, STUDY, TRIAL_KIND, beats_benchmark_of
 from signal_miner.utils.redaction import without_passwords
 from signal_miner.utils.store_address import sqlite_path
@@ -31,6 +34,7 @@ FAILED = RunStatus.to_string(RunStatus.FAILED)
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_NOT_THERE = re.compile(r"No such artifact|RESOURCE_DOES_NOT_EXIST|\b404 Client Error|error code 404|No such file")
 _BATCH_METRICS, _BATCH_PARAMS = 900, 100
 
 
@@ -46,13 +50,46 @@ def reports_store_errors(method: Callable[P, T]) -> Callable[P, T]:
     return reporting
 
 
+@contextmanager
+def artifact_errors(artifact: str, tracking_uri: str) -> Iterator[None]:
+    """Distinguish an artifact that is not there, a plain `UserError`, from a store that fails, a `StoreError`."""
+    with store_errors(tracking_uri):
+        try:
+            yield
+        except (MlflowException, OSError) as error:
+            if isinstance(error, FileNotFoundError) or _NOT_THERE.search(str(error)):
+                raise UserError(f"there is no {artifact}") from error
+            raise
+
+
+def genuine(path: Path, tracking_uri: str) -> Path:
+    """Return a downloaded file, once it is not a web page that a proxy sent in its place."""
+    with path.open("rb") as file:
+        start = file.read(256).decode("latin-1")
+    if path.suffix != ".html" and WEB_PAGE.search(start):
+        raise StoreError(
+            f"the tracking store {without_passwords(tracking_uri)} sent a web page in place of {path.name}; check its "
+            "address and any proxy in between"
+        )
+    return path
+
+
 class RunStore(Store):
     """The runs of a tracking store."""
 
     @reports_store_errors
     def download(self, run_id: str, artifact: str, directory: Path) -> Path:
-        """Download an artifact into a directory and return its path."""
-        return Path(self._client.download_artifacts(run_id, artifact, str(directory)))
+        """Download an artifact into a directory and return its path.
+
+        Raises
+        ------
+        UserError
+            If the run has no such artifact.
+        StoreError
+            If the store fails, refuses access, or sends a web page.
+        """
+        with artifact_errors(artifact, self.tracking_uri):
+            return genuine(Path(self._client.download_artifacts(run_id, artifact, str(directory))), self.tracking_uri)
 
     @reports_store_errors
     def delete(self, run_id: str) -> None:
@@ -114,7 +151,11 @@ class RunStore(Store):
             pages += list(page)
             token = page.token
             if not token:
-                return pages
+                break
+        if any(run.data.tags.get(key) != value for run in pages for key, value in tags.items()):
+            store = without_passwords(self.tracking_uri)
+            raise StoreError(f"the tracking store {store} answers with runs that were not asked for; check its address")
+        return pages
 
     def _trials(self, experiment_id: str, study: str) -> tuple[TrackedTrial, ...]:
         """Return a study's finished and failed trials, by number."""

@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import get_tracking_uri
 from mlflow.tracking.context.registry import resolve_tags
+from requests.exceptions import JSONDecodeError
 from sqlalchemy.exc import SQLAlchemyError
 
 from signal_miner.errors import StoreError, UserError
 from signal_miner.tracking import local_store
 from signal_miner.tracking.relocation import relocate
+from signal_miner.utils.formatting import shortened
 from signal_miner.utils.redaction import reason_of, without_passwords
 from signal_miner.utils.store_address import absolute_address, sqlite_path
 
 LONGEST_VALUE = 5000
 """Characters of a tag, a parameter and a description that every store takes."""
 
+WEB_PAGE = re.compile(r"<(?:!doctype html|html|head|body)\b", re.IGNORECASE)
+"""Text that a proxy or another server sends in place of what was asked for."""
+
+_LONGEST_REASON = 300  # characters; a server's answer may be a whole page
 _RERUN = "once it answers again, rerun the command to resume"
 _SECONDS_TO_CONNECT = 10.0
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run, with the server's password
@@ -65,13 +73,11 @@ def open_client(tracking_uri: str | None = None, make: bool = True) -> MlflowCli
             relocate(path)
     except UserError:
         raise
-    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError, ValueError) as error:
-        if local_store.is_locked(error):
-            raise StoreError(local_store.locked(place)) from error
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError, ValueError, ParseError) as error:
         if "mlflow db upgrade" in str(error):
             raise UserError(local_store.outdated(place, place)) from error
-        raise StoreError(
-            f"the tracking store {place} cannot be opened ({reason_of(error)}); check tracking_uri"
+        raise _answered(error, f"tracking store {place}") or StoreError(
+            f"the tracking store {place} cannot be opened ({_reason(error)}); check tracking_uri"
         ) from error
     return client
 
@@ -89,11 +95,33 @@ def store_errors(tracking_uri: str, repair: str = _RERUN, what: str = "tracking 
     """
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        place = without_passwords(tracking_uri)
-        if local_store.is_locked(error):
-            raise StoreError(local_store.locked(place)) from error
-        raise StoreError(f"the {what} {place} failed ({reason_of(error)}); {repair}") from error
+    except (MlflowException, SQLAlchemyError, OSError, ParseError) as error:
+        store = f"{what} {without_passwords(tracking_uri)}"
+        raise _answered(error, store) or StoreError(f"the {store} failed ({_reason(error)}); {repair}") from error
+
+
+def _answered(error: Exception, store: str) -> StoreError | None:
+    """Return the error for an answer that says what to do; None for any other."""
+    text = str(error)
+    refused = re.search(r"error code (40[13])\b|\b(40[13]) Client Error", text)
+    status = (refused[1] or refused[2]) if refused else ""
+    if local_store.is_locked(error):
+        return StoreError(local_store.locked(store))
+    if status or getattr(error, "error_code", "") in ("PERMISSION_DENIED", "UNAUTHENTICATED"):
+        return StoreError(
+            f"the {store} refuses access ({status or _reason(error)}); check MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD, or ask who runs it"
+        )
+    if isinstance(error, ParseError | JSONDecodeError) or "not in a valid JSON format" in text or WEB_PAGE.search(text):
+        kind = "with a web page" if WEB_PAGE.search(text) else "in another format"
+        return StoreError(
+            f"the {store} answers {kind}, not as an MLflow server; check its address and any proxy in between"
+        )
+    return None
+
+
+def _reason(error: BaseException) -> str:
+    return shortened(reason_of(error), _LONGEST_REASON)
 
 
 class Store:

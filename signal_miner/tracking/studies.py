@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from mlflow.entities import Run
 
-from signal_miner.errors import UserError, did_you_mean
+from signal_miner.errors import StoreError, UserError, did_you_mean
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.tracking.run_store import PLAN, RunStore, reports_store_errors
 from signal_miner.tracking.tags import CONFIG_HASH, KIND, STUDY, STUDY_KIND
@@ -128,6 +128,8 @@ class Studies(RunStore):
             plan = json.loads(text)
             if not isinstance(plan, dict) or not {"experiment", "data", "targets", "study"} <= plan.keys():
                 raise UserError("it is not whole")
+        except StoreError:
+            raise
         except (UserError, OSError, ValueError) as error:
             raise UserError(f"study {name} has no readable {PLAN} ({error}); rerun `mine` to write it again") from error
         return dict(plan)

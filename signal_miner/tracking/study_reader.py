@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from errno import ENOENT
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from mlflow.artifacts import download_artifacts
-from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
 from signal_miner.data.eras import era_numbers
 from signal_miner.data.folds import PURGE_ERAS, overlap_eras
-from signal_miner.errors import UserError
+from signal_miner.errors import StoreError, UserError
 from signal_miner.scoring.blending import gaussianised, mean_correlations
 from signal_miner.scoring.study_scores import Correlations, StudyScores
 from signal_miner.tracking.artifacts import CURVE_SCORES, ERA_SCORES, PREDICTIONS
 from signal_miner.tracking.leaderboard import ranked
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.tracking.relocation import local_path
-from signal_miner.tracking.run_store import RunStore, reports_store_errors
+from signal_miner.tracking.run_store import RunStore, artifact_errors, genuine, reports_store_errors
 from signal_miner.tracking.studies import TrackedStudy
 from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.redaction import reason_of
@@ -152,20 +152,27 @@ class StudyReader(RunStore):
             raise _damaged(trial, f"{ERA_SCORES} or {CURVE_SCORES}", reason_of(error)) from error
 
     def _table(self, trial: TrackedTrial, name: str, directory: Path, columns: Sequence[str] | None = None) -> pa.Table:
+        # By its location: a request for the run's record, for each of thousands, would take longer than all else.
+        uri = f"{trial.artifact_uri.rstrip('/')}/{name}"
         try:
-            # By its place: a request for the run's record, for each of thousands, would take longer than all else.
-            uri = f"{trial.artifact_uri.rstrip('/')}/{name}"
-            path = local_path(uri)
-            if path is None:
-                path = download_artifacts(artifact_uri=uri, dst_path=str(directory), tracking_uri=self.tracking_uri)
+            path = local_path(uri) or self._fetch(uri, name, directory)
             with pq.ParquetFile(path, memory_map=False) as file:
                 table = file.read(columns=list(columns) if columns else None, use_threads=False)
-        except (MlflowException, OSError, ValueError) as error:
+        except StoreError:
+            raise
+        except (UserError, pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in (None, ENOENT):  # such as a missing permission
+                raise
             raise _damaged(trial, name, reason_of(error)) from error
         for column in columns or ():
             if column not in table.column_names:
                 raise _damaged(trial, name, f"column {column!r} is missing")
         return table
+
+    def _fetch(self, uri: str, name: str, directory: Path) -> Path:
+        with artifact_errors(name, self.tracking_uri):
+            path = download_artifacts(artifact_uri=uri, dst_path=str(directory), tracking_uri=self.tracking_uri)
+        return genuine(Path(path), self.tracking_uri)
 
 
 def finished_trials(study: TrackedStudy) -> tuple[TrackedTrial, ...]:
@@ -182,7 +189,8 @@ def _scoring_horizon(study: TrackedStudy) -> int:
 
 def _damaged(trial: TrackedTrial, name: str, reason: str) -> UserError:
     return UserError(
-        f"{trial.name} (run {trial.run_id}) has no readable {name} ({reason}); delete the run and rerun `mine`"
+        f"{trial.name} (run {trial.run_id}) has no readable {name} ({reason}); restore it from a backup, or delete the "
+        "run and rerun `mine` to train it again"
     )
 
 
