@@ -32,6 +32,7 @@ LONGEST_VALUE = 5000
 WEB_PAGE = re.compile(r"<(?:!doctype html|html|head|body)\b", re.IGNORECASE)
 """Text that a proxy or another server sends in place of what was asked for."""
 
+_NOT_MLFLOW = "check its address and any proxy in between"
 _LONGEST_REASON = 300  # characters; a server's answer may be a whole page
 _RERUN = "once it answers again, rerun the command to resume"
 _SECONDS_TO_CONNECT = 10.0
@@ -112,11 +113,10 @@ def _answered(error: Exception, store: str) -> StoreError | None:
             f"the {store} refuses access ({status or _reason(error)}); check MLFLOW_TRACKING_USERNAME and "
             "MLFLOW_TRACKING_PASSWORD, or ask who runs it"
         )
-    if isinstance(error, ParseError | JSONDecodeError) or "not in a valid JSON format" in text or WEB_PAGE.search(text):
-        kind = "with a web page" if WEB_PAGE.search(text) else "in another format"
-        return StoreError(
-            f"the {store} answers {kind}, not as an MLflow server; check its address and any proxy in between"
-        )
+    if WEB_PAGE.search(text):
+        return StoreError(f"the {store} answers with a web page; {_NOT_MLFLOW}")
+    if isinstance(error, ParseError | JSONDecodeError) or "not in a valid JSON format" in text:
+        return StoreError(f"the {store} does not answer as an MLflow server; {_NOT_MLFLOW}")
     return None
 
 

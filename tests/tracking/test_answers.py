@@ -61,16 +61,16 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 ANSWERS = [
-    (200, PAGE, "answers with a web page, not as an MLflow server; check its address and any proxy"),
+    (200, PAGE, "answers with a web page; check its address and any proxy"),
     (404, PAGE, "answers with a web page"),
     (403, PAGE, r"refuses access \(403\); check MLFLOW_TRACKING_USERNAME"),
     (401, b"", r"refuses access \(401\)"),
     (403, b'{"error_code": "PERMISSION_DENIED", "message": "no\\nway"}', r"refuses access \(.*no\)"),
-    (200, b"[]", "answers in another format"),
-    (200, b"null", "answers in another format"),
-    (200, bytes(range(256)), "answers in another format"),
-    (200, b'{"experiments": "no", "runs": 3}', "answers in another format"),
-    (200, b'{"experiments": [{"experiment_id": {"a": 1}}], "runs": [{"info": 1}]}', "answers in another format"),
+    (200, b"[]", "does not answer as an MLflow server"),
+    (200, b"null", "does not answer as an MLflow server"),
+    (200, bytes(range(256)), "does not answer as an MLflow server"),
+    (200, b'{"experiments": "no", "runs": 3}', "does not answer as an MLflow server"),
+    (200, b'{"experiments": [{"experiment_id": {"a": 1}}], "runs": [{"info": 1}]}', "does not answer as an MLflow server"),
     (400, b"[1]", "error code 400"),
     (500, PAGE * 1000, "failed|cannot be opened"),
 ]
@@ -101,7 +101,7 @@ def test_runs_that_were_not_asked_for(server: Server) -> None:
     [
         (False, 403, PAGE, StoreError, r"refuses access \(403\)"),
         (True, 403, PAGE, StoreError, r"refuses access \(403\)"),
-        (False, 200, PAGE, StoreError, "answers in another format"),
+        (False, 200, PAGE, StoreError, "does not answer as an MLflow server"),
         (True, 200, PAGE, StoreError, r"sent a web page in place of era_scores\.parquet"),
         (True, 404, b"", UserError, r"\(there is no era_scores\.parquet\); restore it"),
         (True, 200, b"PAR1 and no more", UserError, r"has no readable era_scores\.parquet"),
