@@ -122,7 +122,7 @@ def _record(folds: list[Fold], trials: int) -> StudyRecord:
         "holdout_eras": [],
         "era_labels": {str(era): f"{era:04d}" for era in range(1, folds[-1].validation_eras[-1] + 1)},
     }
-    return StudyRecord(STUDY, "0" * 64, {"data": "synthetic"}, "", plan, "synthetic", "0" * 16, "", {})
+    return StudyRecord(STUDY, "0" * 64, {"data": "synthetic"}, "", plan, "synthetic", "0" * 16, "0" * 16, "", {})
 
 
 def report(directory: Path) -> None:

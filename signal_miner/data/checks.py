@@ -46,7 +46,9 @@ def check_columns(
                     f"{path}: column {shown(name)} is {kind}, in train.parquet {first.field(name).type}; write both "
                     "the same"
                 )
-        for label in sorted({"era", "data_type", id_column} & held):
+        for label in ("era", "data_type", *([id_column] if id_column else [])):
+            if label not in held:
+                continue
             _check_labels(path, str(label), schema.field(label).type)
         if id_column and schema.field(id_column).type != first.field(id_column).type:
             kinds = [_plain_type(each.field(id_column).type) for each in (schema, first)]

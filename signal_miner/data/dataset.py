@@ -19,7 +19,7 @@ from signal_miner.data.checks import check_columns, check_ids, check_unique, che
 from signal_miner.data.eras import LIVE_ERA, is_date, weeks_of
 from signal_miner.data.feature_values import FeatureValues, feature_values
 from signal_miner.data.features import features_of, largest_level_count, nullable_features
-from signal_miner.data.parquet_rows import ParquetRows, Rows, footer_digest, open_parquet
+from signal_miner.data.parquet_rows import ParquetRows, Rows, content_digest, footer_digest, open_parquet
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.utils.files import file_exists
 from signal_miner.utils.validation import shown
@@ -40,7 +40,8 @@ class Dataset:
     Attributes
     ----------
     digest : str
-        16 hexadecimal digits over the files' footers, the rows and the scoring target.
+        16 hexadecimal digits over the files' footers, the rows and the scoring target: a study's identity. Other
+        values of a feature may leave it as it is; `content` follows them.
     eras : ndarray of int32, shape (n_rows,)
         Era number of each row, ascending.
     era_labels : mapping of int to str
@@ -55,6 +56,8 @@ class Dataset:
         Bytes of a stored feature value, the widest of the set.
     benchmark_paths, benchmark_columns : tuple of Path, tuple of str
         Files with Numerai's benchmark predictions, and their columns.
+    files : tuple of Path
+        What the user knows the data by: the CSV file where `source` reads one that was converted.
     """
 
     name: str
@@ -70,6 +73,7 @@ class Dataset:
     benchmark_paths: tuple[Path, ...]
     benchmark_columns: tuple[str, ...]
     sparse_eras: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         return len(self.eras)
@@ -161,6 +165,17 @@ class Dataset:
         return is_date(self.era_labels[int(self.eras[0])])
 
     @cached_property
+    def content(self) -> str:
+        """16 hexadecimal digits over all that is trained on, scored and compared with: the stored bytes, as read."""
+        digest = hashlib.sha256()
+        labels = [name for name in (self.id_column, "era", "data_type") if name]
+        for path in self.source.paths:
+            digest.update(content_digest(path, (*labels, *self.features, *self.targets)))
+        for path in self.benchmark_paths:
+            digest.update(content_digest(path, open_parquet(path).schema_arrow.names))
+        return digest.hexdigest()[:16]
+
+    @cached_property
     def nullable_features(self) -> tuple[str, ...]:
         """Features that are missing or NaN in some row of the files."""
         return nullable_features(self.source.paths, self.features)
@@ -215,7 +230,11 @@ class Dataset:
 
 
 def open_dataset(
-    source: Path, feature_set: str, scoring_target: str, targets: Sequence[str] | None = None, name: str = ""
+    source: Path,
+    feature_set: str,
+    scoring_target: str,
+    targets: Sequence[str] | None = None,
+    converted_from: Path | None = None,
 ) -> Dataset:
     """Open a directory in Numerai's layout, or a single parquet file.
 
@@ -230,8 +249,8 @@ def open_dataset(
         Rows of eras in which it is known in less than `LEAST_KNOWN` of the rows are left out.
     targets : sequence of str, optional
         Training targets that the data must have.
-    name : str, optional
-        What the dataset is called; the last part of `source` if not given.
+    converted_from : Path, optional
+        The user's file, where `source` was made of it; the dataset is called after it.
 
     Raises
     ------
@@ -258,7 +277,7 @@ def open_dataset(
     digest.update(resolved.eras.tobytes())
     digest.update(_floats(rows.read([scoring_target]).column(scoring_target)).tobytes())
     return Dataset(
-        name=name or source.name,
+        name=(converted_from or source).name,
         digest=digest.hexdigest()[:16],
         eras=resolved.eras,
         era_labels=resolved.labels,
@@ -271,6 +290,7 @@ def open_dataset(
         benchmark_paths=benchmark_paths,
         benchmark_columns=_benchmark_columns(benchmark_paths),
         sparse_eras=resolved.sparse,
+        files=(converted_from,) if converted_from else paths,
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +15,9 @@ import pyarrow.parquet as pq
 
 from signal_miner.data.parquet_rows import open_parquet
 from signal_miner.errors import UserError, did_you_mean
+from signal_miner.utils.files import file_exists
+from signal_miner.utils.redaction import reason_of, reason_of_system
+from signal_miner.utils.validation import shown
 
 
 def features_of(source: Path, feature_set: str, names: Sequence[str]) -> tuple[str, ...]:
@@ -23,7 +28,7 @@ def features_of(source: Path, feature_set: str, names: Sequence[str]) -> tuple[s
     source : Path
         Data directory, or a single file.
     feature_set : str
-        Key of ``feature_sets`` in ``features.json``; ``all`` where there is no such file.
+        Key of ``feature_sets`` in ``features.json``; ``all`` where there is no such file or key.
     names : sequence of str
         Columns of the data.
 
@@ -33,25 +38,25 @@ def features_of(source: Path, feature_set: str, names: Sequence[str]) -> tuple[s
         If there is no such set, or the data lack one of its features.
     """
     file = source / "features.json"
-    if not file.is_file():
-        if feature_set != "all":
-            raise UserError(f'feature_set = {feature_set!r} needs a features.json, and {source} has none; use "all"')
+    sets = _feature_sets(file) if source.is_dir() and file_exists(file) else None
+    if feature_set == "all" and (sets is None or "all" not in sets):
         features = tuple(name for name in names if name.startswith("feature"))
         if not features:
             raise UserError(f"{source} has no column whose name starts with 'feature'; name the features so")
         return features
-    try:
-        sets = json.loads(file.read_text(encoding="utf-8"))["feature_sets"]
-        listed = sets.get(feature_set)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file} is not Numerai's features.json ({error}); download it again") from error
-    if listed is None:
+    if sets is None:
+        raise UserError(f'feature_set = {feature_set!r} needs a features.json, and {source} has none; use "all"')
+    if feature_set not in sets:
         raise UserError(f"feature_set = {feature_set!r} is not in {file}{did_you_mean(feature_set, sets)}")
+    listed = sets[feature_set]
     if not isinstance(listed, list) or not listed or not all(isinstance(name, str) for name in listed):
         raise UserError(f"feature_set = {feature_set!r} in {file} is not a list of features; name another")
     foreign = next((name for name in listed if not name.startswith("feature")), None)
     if foreign is not None:
         raise UserError(f"feature_set = {feature_set!r} in {file} holds {foreign!r}, which is not a feature; remove it")
+    twice = next((name for name, count in Counter(listed).items() if count > 1), None)
+    if twice is not None:
+        raise UserError(f"feature_set = {feature_set!r} in {file} lists {shown(twice)} twice; list each once")
     known = set(names)
     missing = [name for name in listed if name not in known]
     if missing:
@@ -60,6 +65,18 @@ def features_of(source: Path, feature_set: str, names: Sequence[str]) -> tuple[s
             "download features.json and train.parquet of one version"
         )
     return tuple(listed)
+
+
+def _feature_sets(file: Path) -> dict[str, Any]:
+    try:
+        sets = json.loads(file.read_text(encoding="utf-8-sig"))["feature_sets"]
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({reason_of_system(error)}); permit it") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(f"{file} is not Numerai's features.json ({reason_of(error)}); download it again") from error
+    if not isinstance(sets, dict):
+        raise UserError(f"{file} is not Numerai's features.json (feature_sets is no table); download it again")
+    return sets
 
 
 def largest_level_count(paths: Sequence[Path], features: Sequence[str]) -> int | None:

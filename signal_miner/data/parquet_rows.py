@@ -138,8 +138,29 @@ def open_parquet(path: Path) -> pq.ParquetFile:
         raise UserError(f"{path} cannot be opened ({reason_of(error)}); try again") from error
 
 
+def content_digest(path: Path, columns: Sequence[str]) -> bytes:
+    """Return a SHA-256 over the stored bytes of some columns, or of the whole file where they are most of it."""
+    metadata = footer_of(path).metadata
+    wanted = set(columns)
+    leaves = [metadata.schema.column(leaf).path.partition(".")[0] for leaf in range(metadata.num_columns)]
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        if 2 * sum(leaf in wanted for leaf in leaves) > len(leaves):
+            return hashlib.file_digest(file, "sha256").digest()
+        for number in range(metadata.num_row_groups):
+            group = metadata.row_group(number)
+            for place in (place for place, leaf in enumerate(leaves) if leaf in wanted):
+                chunk = group.column(place)
+                file.seek(min(filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset))))
+                digest.update(file.read(chunk.total_compressed_size))
+    return digest.digest()
+
+
 def footer_digest(path: Path) -> bytes:
-    """Return a SHA-256 over a parquet file's size and footer, which describes every column chunk."""
+    """Return a SHA-256 over a parquet file's size and footer, which describes every column chunk.
+
+    It does not follow every change of a value: see `content_digest`.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(max(0, size - 8))
@@ -191,12 +212,20 @@ def _pieces(path: Path, columns: Sequence[str], positions: NDArray[np.int64]) ->
         for batch in _batches(footer_of(path), positions):
             try:
                 table = file.read_row_groups(list(batch.groups), columns=list(columns)).select(list(columns))
+                table = _same_texts(table)
             except (pa.ArrowInvalid, OSError) as error:
                 raise UserError(f"{path} cannot be read ({reason_of(error)}); download or write it again") from error
             if batch.neighbours:
                 yield table.slice(int(batch.selected[0]), len(batch.selected))
             else:
                 yield table.take(pa.array(batch.selected))
+
+
+def _same_texts(table: pa.Table) -> pa.Table:
+    """Return a table with its texts, such as ids, as strings: two files may hold them in different types."""
+    texts = [not pa.types.is_primitive(field.type) for field in table.schema]
+    kinds = [pa.string() if text else field.type for text, field in zip(texts, table.schema, strict=True)]
+    return table.cast(pa.schema(list(zip(table.schema.names, kinds, strict=True)))) if any(texts) else table
 
 
 def _ascending(positions: NDArray[np.int64]) -> bool:

@@ -62,7 +62,10 @@ def open_source(
             raise UserError(f"data = {data!r} is not here yet; fetch it with: {next_command('download', version=data)}")
     elif path.suffix.lower() == ".csv" and path.is_file():
         converted = csv_as_parquet(path, directory / "converted")
-        return open_dataset(converted, feature_set, scoring_target, targets)
+        try:
+            return open_dataset(converted, feature_set, scoring_target, targets, converted_from=path)
+        except UserError as error:  # the user knows the CSV file only
+            raise UserError(str(error).replace(str(converted), str(path))) from error
     elif path.is_file() and path.suffix.lower() not in {".parquet", ".pq"}:
         raise UserError(f"data = {data!r} is neither parquet nor CSV; convert it to one of them")
     return open_dataset(path, feature_set, scoring_target, targets)

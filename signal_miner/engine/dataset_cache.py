@@ -61,7 +61,7 @@ def entry_key(dataset: Dataset, fold: Fold, known: NDArray[np.bool_] | None, par
     parts = {
         "format": FORMAT,
         "lightgbm": lgb.__version__,
-        "data": dataset.digest,
+        "data": [dataset.digest, dataset.content],
         "rows": len(dataset),
         "features": dataset.features,
         "train_eras": fold.train_eras,

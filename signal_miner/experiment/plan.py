@@ -215,7 +215,8 @@ def plan_record(plan: Plan) -> dict[str, object]:
         "experiment": settings,
         "data": {
             "digest": dataset.digest,
-            "files": [str(path.resolve()) for path in dataset.source.paths],
+            "content": dataset.content,
+            "files": [str(path.resolve()) for path in dataset.files],
             "features": dataset.features,
             "rows": len(dataset),
         },
@@ -254,10 +255,20 @@ def restore_plan(record: Mapping[str, Any], data: str | None = None) -> Plan:
             f"the data {experiment.data!r} are not those that study {record['study']} was mined on (digest "
             f"{dataset.digest}, then {tracked}); name those with {option_text('data', '…')}, or mine the new data first"
         )
+    if record["data"].get("content", dataset.content) != dataset.content:
+        raise UserError(other_values(experiment.data, str(record["study"])))
     plan = make_plan(experiment, dataset)
     if json.loads(json.dumps(plan_record(plan)))["targets"] != record["targets"]:
         raise UserError(f"the folds are not those of study {record['study']}; mine it again")
     return plan
+
+
+def other_values(data: str, study: str) -> str:
+    """Return the error for data whose values are not those that a study was mined on, though all else is the same."""
+    return (
+        f"the data {data!r} hold other values than those that study {study} was mined on; bring those back, or mine "
+        f"these with {option_text('name', '…')}"
+    )
 
 
 def _data_location(record: Mapping[str, Any]) -> str:

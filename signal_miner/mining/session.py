@@ -169,7 +169,8 @@ def _record(plan: Plan) -> StudyRecord:
         plan=plan_record(plan),
         data_name=dataset.name,
         data_digest=dataset.digest,
-        data_source=", ".join(str(path) for path in dataset.source.paths),
+        data_content=dataset.content,
+        data_source=", ".join(str(path) for path in dataset.files),
         data_profile={
             "num_rows": len(dataset),
             "num_eras": len(np.unique(dataset.eras)),

@@ -61,6 +61,8 @@ class StudyRecord:
         All resolved settings: see `experiment.plan.plan_record`.
     data_name, data_digest, data_source : str
         The dataset input.
+    data_content : str
+        Digest of the data's values: a study is resumed on the same values only.
     data_profile : mapping of str to object
         Numbers of rows, eras and features.
     """
@@ -72,6 +74,7 @@ class StudyRecord:
     plan: Mapping[str, Any]
     data_name: str
     data_digest: str
+    data_content: str
     data_source: str
     data_profile: Mapping[str, Any]
 

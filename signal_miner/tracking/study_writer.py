@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from signal_miner.engine.metrics import RunMetrics
 from signal_miner.errors import UserError
+from signal_miner.experiment.plan import other_values
 from signal_miner.tracking.comparison_view import order, run_color, shared_view
 from signal_miner.tracking.notes import scores_note
 from signal_miner.tracking.records import StudyRecord, TrackedTrial, trial_name
@@ -30,6 +31,7 @@ from signal_miner.tracking.store import LONGEST_VALUE
 from signal_miner.tracking.tags import (
     BENCHMARK_KIND,
     CONFIG_HASH,
+    DATA_CONTENT,
     ERROR,
     EXPERIMENT_KIND,
     KIND,
@@ -86,7 +88,7 @@ class Tracker(RunStore):
         Raises
         ------
         UserError
-            If the artifacts of an earlier call were moved away.
+            If the artifacts of an earlier call were moved away, or the study was mined on other values of its data.
         """
         earlier = self._find([self._experiment_id], {KIND: STUDY_KIND, STUDY: self._study})
         if earlier:
@@ -94,12 +96,15 @@ class Tracker(RunStore):
             benchmark = self._benchmark(self._experiment_id, self._study)
             if benchmark is not None:
                 self._require_artifacts(f"study {self._study}", benchmark.artifact_uri)
+            if earlier[0].data.tags.get(DATA_CONTENT, record.data_content) != record.data_content:
+                raise UserError(other_values(str(record.params["data"]), record.study))
             self._client.update_run(run_id, status=RUNNING)
         else:
             tags = self._tags | {KIND: STUDY_KIND}
             run_id = self._create(self._experiment_id, f"study {record.study}", tags)
         # All of it each time: the process that made the run may have been killed before it had written the rest.
         self._write(run_id, record.params, {})
+        self._set_tags(run_id, {DATA_CONTENT: record.data_content})
         self._client.log_text(run_id, record.experiment_file, EXPERIMENT_FILE)
         self._client.log_dict(run_id, dict(record.plan), PLAN)
         dataset = DatasetEntity(

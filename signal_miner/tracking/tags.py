@@ -24,6 +24,9 @@ KIND = "signal_miner.kind"
 STUDY = "signal_miner.study"
 CONFIG_HASH = "signal_miner.config_hash"
 
+DATA_CONTENT = "signal_miner.data_content"
+"""Of a study's run: digest of the values of its data. Studies mined earlier lack it."""
+
 NUMBER = "signal_miner.trial"
 """Number of the trial in its study."""
 

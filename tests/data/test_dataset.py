@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from signal_miner.data.dataset import open_dataset
@@ -229,19 +232,200 @@ def test_a_wrong_name_gets_the_nearest_right_one(numerai_directory, call, messag
         call(numerai_directory)
 
 
+def with_column(path, name, values):
+    """Rewrite a file with a column replaced or added, as Arrow holds it."""
+    table = pq.read_table(path)
+    if name in table.column_names:
+        table = table.drop_columns([name])
+    pq.write_table(table.append_column(name, values(len(table))), path)
+
+
+DAMAGES = {
+    "validation without era": (
+        lambda place: drop(place / "validation.parquet", "era"),
+        "validation.parquet has no column 'era'",
+    ),
+    "validation without id": (
+        lambda place: drop(place / "validation.parquet", "id"),
+        "validation.parquet lacks the column 'id' of train.parquet; download both of one version",
+    ),
+    "a column twice in validation": (
+        lambda place: append(place / "validation.parquet", "feature_01"),
+        "validation.parquet has the column 'feature_01' twice; keep one",
+    ),
+    "ids of another type": (
+        lambda place: with_column(place / "validation.parquet", "id", lambda n: pa.array(range(n))),
+        "column 'id' is int64, in train.parquet string; write both as text",
+    ),
+    "ids that are lists": (
+        lambda place: with_column(place / "train.parquet", "id", lambda n: pa.array([[1]] * n)),
+        "train.parquet: column 'id' is .*list.*, not text; convert it",
+    ),
+    "rows without an id": (
+        lambda place: with_column(place / "train.parquet", "id", lambda n: pa.array(["a", *[None] * (n - 1)])),
+        r"rows of .* have no id; fill or drop them",
+    ),
+    "eras that are lists": (
+        lambda place: with_column(place / "train.parquet", "era", lambda n: pa.array([["0001"]] * n)),
+        "column 'era' is .*list.*, not text; convert it",
+    ),
+    "the same rows in both files": (
+        lambda place: shutil.copy(place / "train.parquet", place / "validation.parquet"),
+        "occurs twice in .*train.parquet and .*validation.parquet .1600 such ids.; keep one row of each id",
+    ),
+    "infinite features": (
+        lambda place: with_column(
+            place / "train.parquet", "feature_00", lambda n: pa.array([np.inf, *[1.0] * (n - 1)], pa.float32())
+        ),
+        "feature 'feature_00' holds infinite values; correct them, or leave them empty",
+    ),
+    "integers that a double rounds": (
+        lambda place: [
+            with_column(place / file, "feature_00", lambda n: pa.array([2**53 + 1, *[1] * (n - 1)], pa.int64()))
+            for file in ("train.parquet", "validation.parquet")
+        ],
+        r"feature 'feature_00' holds integers beyond 2\^53, which LightGBM rounds",
+    ),
+    "a name that LightGBM refuses": (
+        lambda place: rename(place, "feature_00", "feature_a[0]"),
+        r"feature 'feature_a\[0\]' has '\[' in its name, which LightGBM refuses; rename it",
+    ),
+    "names that LightGBM takes for one": (
+        lambda place: rename(place, "feature_00", "feature 01"),
+        "features 'feature 01' and 'feature_01' are one to LightGBM, which writes '_' for blanks",
+    ),
+    "a validation file that is a link to nothing": (
+        lambda place: (
+            (place / "validation.parquet").unlink(),
+            (place / "validation.parquet").symlink_to(place / "moved.parquet"),
+        ),
+        "validation.parquet is a link to nothing; replace or remove it",
+    ),
+    "a validation file that is a directory": (
+        lambda place: ((place / "validation.parquet").unlink(), (place / "validation.parquet").mkdir()),
+        "validation.parquet is no file; replace or remove it",
+    ),
+    "feature sets that are a link to nothing": (
+        lambda place: ((place / "features.json").unlink(), (place / "features.json").symlink_to(place / "moved")),
+        "features.json is a link to nothing",
+    ),
+    "benchmark predictions that are a directory": (
+        lambda place: (
+            (place / "train_benchmark_models.parquet").unlink(),
+            (place / "train_benchmark_models.parquet").mkdir(),
+        ),
+        "train_benchmark_models.parquet is no file",
+    ),
+    "feature sets nested without end": (
+        lambda place: (place / "features.json").write_text("[" * 200_000),
+        "features.json is not Numerai's features.json",
+    ),
+    "a feature twice in a set": (
+        lambda place: (place / "features.json").write_text('{"feature_sets": {"all": ["feature_00", "feature_00"]}}'),
+        "feature_set = 'all' in .* lists 'feature_00' twice",
+    ),
+    "a set that is null": (
+        lambda place: (place / "features.json").write_text('{"feature_sets": {"all": null}}'),
+        "feature_set = 'all' in .* is not a list of features",
+    ),
+}
+
+
+def drop(path, name):
+    pq.write_table(pq.read_table(path).drop_columns([name]), path)
+
+
+def append(path, name):
+    table = pq.read_table(path)
+    pq.write_table(table.append_column(name, table.column(name)), path)
+
+
+def rename(directory, old, new):
+    for path in (directory / "train.parquet", directory / "validation.parquet"):
+        table = pq.read_table(path)
+        pq.write_table(table.rename_columns([new if name == old else name for name in table.column_names]), path)
+    (directory / "features.json").unlink()
+
+
+@pytest.mark.parametrize("damage", sorted(DAMAGES))
+def test_data_that_cannot_be_scored_honestly_are_refused_in_one_line(numerai_directory, damage):
+    break_it, message = DAMAGES[damage]
+    break_it(numerai_directory)
+    with pytest.raises(UserError, match=message) as caught:
+        open_dataset(numerai_directory, "all", "target")
+    assert "\n" not in str(caught.value)
+
+
+def test_rows_of_an_era_in_two_files_without_ids_are_refused(numerai_directory):
+    for name in ("train.parquet", "validation.parquet"):
+        frame = pd.read_parquet(numerai_directory / name).reset_index(drop=True)
+        frame.to_parquet(numerai_directory / name, index=False)
+    assert open_dataset(numerai_directory, "small", "target").id_column is None
+    shutil.copy(numerai_directory / "train.parquet", numerai_directory / "validation.parquet")
+    with pytest.raises(UserError, match=r"era 0001 is in .*train.parquet and in validation.parquet, and without ids"):
+        open_dataset(numerai_directory, "small", "target")
+
+
+def test_benchmark_predictions_with_an_id_twice_are_refused(numerai_directory):
+    path = numerai_directory / "train_benchmark_models.parquet"
+    frame = pd.read_parquet(path)
+    pd.concat([frame, frame.iloc[:2]]).to_parquet(path)
+    dataset = open_dataset(numerai_directory, "small", "target")
+    with pytest.raises(UserError, match=r"occurs twice in .*train_benchmark_models.parquet .2 such ids."):
+        dataset.read_benchmarks(["tiny_lgbm_ender20"], slice(0, 9))
+
+
+def test_infinite_values_that_no_statistics_show_are_refused_when_they_are_read(tmp_path):
+    frame = make_frame(range(1, 31), rows=20)
+    frame["feature_00"] = frame["feature_00"].astype("float32")
+    frame.iloc[7, frame.columns.get_loc("feature_00")] = -np.inf
+    frame.to_parquet(tmp_path / "x.parquet", write_statistics=False)
+    dataset = open_dataset(tmp_path / "x.parquet", "all", "target")
+    with pytest.raises(UserError, match=r"x.parquet: feature 'feature_00' holds infinite values"):
+        dataset.read_features(["feature_00"], slice(0, 20))
+
+
 @pytest.mark.parametrize(
-    ("text", "message"),
+    "kind",
     [
-        ("id,eraa,target\na,1,0.5\n", "has no column 'era'; did you mean 'eraa'"),
-        ("id,era,feature_a,target\na,1,high,0.5\n", "cannot be read as CSV .*high.*; correct that value"),
-        ("id,era,feature_a,target\na,1,2,\n", "has a known 'target'"),
+        pa.large_string(),
+        pa.dictionary(pa.int32(), pa.string()),
+        pa.string_view() if hasattr(pa, "string_view") else pa.string(),
     ],
 )
-def test_a_broken_csv_is_one_line(tmp_path, text, message):
-    (tmp_path / "mine.csv").write_text(text)
-    with pytest.raises(UserError, match=message):
-        open_source(str(tmp_path / "mine.csv"), "all", "target", directory=tmp_path)
-    assert not list(tmp_path.rglob("*.part"))
+def test_ids_written_as_text_in_any_way_are_the_same(numerai_directory, kind):
+    expected = open_dataset(numerai_directory, "small", "target").read_ids().to_pylist()
+    ids = pq.read_table(numerai_directory / "validation.parquet").column("id")
+    cast = ids.dictionary_encode() if pa.types.is_dictionary(kind) else ids.cast(kind)
+    with_column(numerai_directory / "validation.parquet", "id", lambda _n: cast)
+    assert open_dataset(numerai_directory, "small", "target").read_ids().to_pylist() == expected
+
+
+@pytest.mark.parametrize(
+    "values", [lambda n: pa.array(range(n)), lambda n: pa.nulls(n), lambda n: pa.array([True] * n)]
+)
+def test_a_data_type_that_is_no_text_marks_no_row_as_live(numerai_directory, values):
+    expected = len(open_dataset(numerai_directory, "small", "target"))
+    for name in ("train.parquet", "validation.parquet"):
+        with_column(numerai_directory / name, "data_type", values)
+    assert len(open_dataset(numerai_directory, "small", "target")) == expected
+
+
+def test_all_features_need_no_entry_in_features_json(numerai_directory):
+    (numerai_directory / "features.json").write_text('{"feature_sets": {"small": ["feature_00"]}}')
+    assert open_dataset(numerai_directory, "all", "target").features == tuple(FEATURES)
+
+
+@pytest.mark.parametrize("column", ["feature_05", "target_cyrusd_60", "tiny_lgbm_ender20", "id"])
+def test_the_content_follows_every_value_that_is_used(numerai_directory, column):
+    first = open_dataset(numerai_directory, "all", "target").content
+    assert open_dataset(numerai_directory, "all", "target").content == first
+    name = "validation_benchmark_models.parquet" if column.startswith("tiny") else "train.parquet"
+    frame = pd.read_parquet(numerai_directory / name).reset_index()
+    rows = frame.index[:2]
+    frame.loc[rows, column] = frame[column].to_numpy()[[1, 0]] if column == "id" else frame[column].dtype.type(0.25)
+    frame.set_index("id").to_parquet(numerai_directory / name)
+    assert open_dataset(numerai_directory, "all", "target").content != first
 
 
 def test_the_repr_names_rows_eras_and_columns(numerai_directory):

@@ -56,6 +56,16 @@ def test_other_data_than_the_records_are_refused(plan):
         restore_plan(record)
 
 
+def test_other_values_of_the_same_data_are_refused_where_the_record_knows_them(plan):
+    record = json.loads(json.dumps(plan_record(plan)))
+    content = record["data"]["content"]
+    record["data"]["content"] = "0" * 16
+    with pytest.raises(UserError, match=r"hold other values than those that study tiny-\w+ was mined on; bring those"):
+        restore_plan(record)
+    del record["data"]["content"]  # as studies mined earlier
+    assert restore_plan(record).dataset.content == content
+
+
 def plan_of(path, frame, **settings):
     frame.to_parquet(path)
     grid = {"grid": {"n_estimators": [10]}, "benchmark": {"n_estimators": 10}, "targets": ["target"]}
