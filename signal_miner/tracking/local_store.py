@@ -13,6 +13,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 
 from signal_miner.errors import StoreError, UserError
+from signal_miner.utils.store_address import sqlite_address
 
 _SECONDS_FOR_THE_LOCK = 5.0
 
@@ -28,7 +29,7 @@ def create(path: Path) -> None:
     # MLflow keeps its connection open, which Windows does not delete: the directory may outlive us there.
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".mlflow-", ignore_cleanup_errors=True) as scratch:
         made, whole = Path(scratch) / "made.db", Path(scratch) / "whole.db"
-        MlflowClient(f"sqlite:///{made}").search_experiments(max_results=1)
+        MlflowClient(sqlite_address(made)).search_experiments(max_results=1)
         with closing(sqlite3.connect(made)) as source, closing(sqlite3.connect(whole)) as target:
             source.backup(target)
         with FileLock(path.with_name(f".{path.name}.lock")):
@@ -84,7 +85,7 @@ def check(path: Path) -> None:
         )
     if not _is_known(revisions):
         raise UserError(f"the tracking store {path} was made by a newer MLflow; install that version to open it")
-    raise UserError(outdated(f"sqlite:///{path}", str(path)))
+    raise UserError(outdated(sqlite_address(path), str(path)))
 
 
 def is_locked(error: BaseException) -> bool:

@@ -66,6 +66,7 @@ class Tracker(RunStore):
         self._tags = {STUDY: study, CONFIG_HASH: config_hash}
         self._experiment_id = self._find_experiment(experiment_name)
 
+    @reports_store_errors
     def _find_experiment(self, name: str) -> str:
         experiment = self._client.get_experiment_by_name(name)
         if experiment is None:
