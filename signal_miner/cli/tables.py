@@ -96,7 +96,7 @@ def _beats(trial: TrackedTrial) -> str:
     # Test alone is no reason to take a trial, so it is not shown as one.
     if not trial.beats_benchmark["validation"]:
         return "–"
-    return "both" if trial.beats_benchmark["test"] else "validation"
+    return "both" if trial.held else "validation"
 
 
 def print_ensemble(summary: EnsembleSummary, benchmark: TrackedTrial, console: Console) -> None:

@@ -20,6 +20,13 @@ def benchmark_sharpe(scores: StudyScores, section: str) -> float:
     return float(sharpe(scores.benchmark[scores.rows(section)]))
 
 
+def wins(scores: StudyScores, section: str) -> NDArray[np.bool_]:
+    """Return which trials beat the benchmark in a section with a mean CORR above 0, shape (n_trials,)."""
+    means = np.asarray(series.mean(scores.corr[scores.rows(section)]))
+    positive: NDArray[np.bool_] = means > 0
+    return beats_benchmark(scores, section) & positive
+
+
 def beats_benchmark(scores: StudyScores, section: str) -> NDArray[np.bool_]:
     """Return which trials beat the benchmark in a section, shape (n_trials,)."""
     rows = scores.rows(section)

@@ -12,9 +12,16 @@ from markupsafe import Markup
 from signal_miner.overfitting.records import FEWEST_TRIALS, STRONG
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.gallery import page_figures
-from signal_miner.report.sentences import evaluation_notes, relation_sentence, verdict_sentence
+from signal_miner.report.sentences import relation_sentence, verdict_sentence
 from signal_miner.report.style import THEME, page_element, png
-from signal_miner.report.summary import headline, others_text, relation_facts, summary_lines, uniqueness_sentence
+from signal_miner.report.summary import (
+    headline,
+    others_text,
+    page_notes,
+    relation_facts,
+    summary_lines,
+    uniqueness_sentence,
+)
 from signal_miner.report.tables import SECTIONS, column_heads, findings, leaderboard_rows
 from signal_miner.utils.files import write_whole
 
@@ -80,7 +87,7 @@ def render_page(
         contents=contents,
         chosen=contents.chosen,
         evaluation=contents.evaluation,
-        notes=evaluation_notes(contents.scores, contents.evaluation),
+        notes=page_notes(contents),
         verdict_sentence=verdict_sentence,
         headline=headline(contents),
         lines=summary_lines(contents),

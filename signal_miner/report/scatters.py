@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from signal_miner.overfitting.records import Relation
-from signal_miner.report.measures import beats_benchmark, benchmark_sharpe, trial_sharpe
+from signal_miner.report.measures import beats_benchmark, benchmark_sharpe, trial_sharpe, wins
 from signal_miner.report.sentences import interval_text
 from signal_miner.report.style import (
     BENCHMARK,
@@ -98,10 +98,11 @@ def contribution_figure(scores: StudyScores, n_leaders: int = _N_LEADERS) -> Fig
 
 def _dots(axes: Axes, scores: StudyScores, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
     """Draw the trials, a colour and a shape for each relation to the benchmark."""
-    past, future = beats_benchmark(scores, VALIDATION), beats_benchmark(scores, TEST)
+    past, future = wins(scores, VALIDATION), wins(scores, TEST)
     few = len(x) <= _FEW
+    loses = (beats_benchmark(scores, VALIDATION) & ~past).any()
     for label, members, color, marker, size in (
-        ("does not beat the benchmark", ~past, GREY, "o", 4.0),
+        ("does not beat it, or is below 0" if loses else "does not beat the benchmark", ~past, GREY, "o", 4.0),
         ("beats it in validation only", past & ~future, BLUE, "s", 4.6),
         ("beats it in both", past & future, GREEN, "^", 5.6),
     ):

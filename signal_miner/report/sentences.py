@@ -31,7 +31,7 @@ from signal_miner.overfitting.records import (
 from signal_miner.overfitting.superiority import SIGNIFICANT
 from signal_miner.overfitting.verdict import LUCK_LEVEL, SKILL_LEVEL
 from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
-from signal_miner.tracking.leaderboard import Leaderboard, Shortfall, below_benchmark
+from signal_miner.tracking.leaderboard import Leaderboard, Shortfall, below_benchmark, losses
 from signal_miner.tracking.records import trial_name
 from signal_miner.utils.formatting import UNKNOWN, bytes_text, gigabytes_rounded_up, number_text, probability_text
 
@@ -105,7 +105,14 @@ def against_benchmark_text(board: Leaderboard) -> str:
     if not board.beating:
         return "none beats the benchmark in validation (CORR and Sharpe)."
     beat = f"{len(board.beating)} beat{'s' * (len(board.beating) == 1)} the benchmark in validation"
-    return f"{beat} (CORR and Sharpe), of which {len(board.held)} held in test."
+    losing = f" {benchmark_loss_sentence(board.benchmark_losses)}" if board.benchmark_losses else ""
+    return f"{beat} (CORR and Sharpe), of which {len(board.held)} held in test.{losing}"
+
+
+def benchmark_loss_sentence(losses: Mapping[str, float]) -> str:
+    """Return that the benchmark itself does not gain, from its CORR in the sections in which it is not above 0."""
+    where = " and ".join(f"{number_text(corr, 4)} in {section}" for section, corr in losses.items())
+    return f"The benchmark's own CORR is {where}, not above 0, so beating it means little there."
 
 
 def study_note(board: Leaderboard | None) -> str:
@@ -123,9 +130,13 @@ def shortfall_text(shortfall: Shortfall) -> str:
 
 
 def below_benchmark_sentence(metrics: Mapping[str, float], benchmark: Mapping[str, float]) -> str:
-    """Return that a model is below the benchmark in test, from the tracked metrics of both; empty if it is not."""
+    """Return that a model is below the benchmark in test, or below 0, from the tracked metrics; empty if neither."""
     shortfall = below_benchmark(metrics, benchmark)
-    return f"Below the benchmark in test: {shortfall_text(shortfall)}" if shortfall else ""
+    if shortfall:
+        return f"Below the benchmark in test: {shortfall_text(shortfall)}"
+    if TEST in losses(metrics):
+        return f"Its CORR in test is {number_text(losses(metrics)[TEST], 4)}, not above 0"
+    return ""
 
 
 def interval_text(estimate: Estimate, digits: int = 2) -> str:

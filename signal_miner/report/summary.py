@@ -10,6 +10,8 @@ from signal_miner.overfitting.records import Estimate, Verdict
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.sentences import (
     against_benchmark_text,
+    benchmark_loss_sentence,
+    evaluation_notes,
     interval_text,
     rank_correlation_text,
     relation_sentence,
@@ -18,7 +20,7 @@ from signal_miner.report.sentences import (
     verdict_sentence,
 )
 from signal_miner.scoring.study_scores import TEST, VALIDATION
-from signal_miner.tracking.leaderboard import below_benchmark, make_leaderboard
+from signal_miner.tracking.leaderboard import below_benchmark, losses, make_leaderboard
 from signal_miner.tracking.tags import BENCHMARK_KIND
 from signal_miner.utils.formatting import UNKNOWN, number_text, percent_text
 
@@ -137,6 +139,13 @@ def relation_facts(contents: ReportContents) -> dict[str, str]:
         "Trials": f"{relation.n_trials:,}",
         "Benchmark": against_benchmark_text(make_leaderboard(contents.trials, contents.benchmark)),
     }
+
+
+def page_notes(contents: ReportContents) -> tuple[str, ...]:
+    """Return what limits the conclusions, one sentence each: a benchmark that loses, too few eras and the like."""
+    notes = evaluation_notes(contents.scores, contents.evaluation)
+    benchmark = losses(contents.benchmark.metrics)
+    return (benchmark_loss_sentence(benchmark), *notes) if benchmark else notes
 
 
 def closest_leader(contents: ReportContents) -> tuple[str, float] | None:

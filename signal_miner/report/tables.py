@@ -141,7 +141,7 @@ def _range(estimate: Estimate) -> str:
 def _row(place: RankedTrial, leaders: Mapping[int, ModelEvaluation]) -> Row:
     trial = place.trial
     metrics, is_benchmark = trial.metrics, trial.number is None
-    beats, held = (bool(trial.beats_benchmark.get(section)) for section in (VALIDATION, TEST))
+    beats = bool(trial.beats_benchmark.get(VALIDATION))
     leader = leaders.get(trial.number) if trial.number is not None else None
     best = number_text(metrics.get("best/trees"), 0)
     return Row(
@@ -149,7 +149,7 @@ def _row(place: RankedTrial, leaders: Mapping[int, ModelEvaluation]) -> Row:
         name=trial.name,
         verdict=str(leader.verdict) if leader else "",
         beats="" if is_benchmark else "yes" if beats else "no",
-        held="" if is_benchmark or not beats else "yes" if held else "no",
+        held="" if is_benchmark or not beats else "yes" if trial.held else "no",
         cells=tuple(
             number_text(metrics.get(f"{section}/{column.metric}"), column.digits)
             for section in SECTIONS

@@ -13,11 +13,12 @@ import math
 import time
 import uuid
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
+from signal_miner.tracking.leaderboard import losses
 from signal_miner.tracking.tags import BENCHMARK_KIND, ENSEMBLE_KIND, KIND, ORDER, SHARED_VIEW, STUDY, STUDY_KIND
 
 LONGEST_TAG = 20_000
@@ -54,13 +55,13 @@ class SharedView:
     url_suffix: str
 
 
-def run_color(kind: str, beats_benchmark: Mapping[str, bool]) -> str:
-    """Return the colour of a run: benchmark orange, ensembles violet; green, blue or grey as a trial beats it."""
+def run_color(kind: str, wins: Mapping[str, bool]) -> str:
+    """Return the colour of a run: benchmark orange, ensembles violet; green, blue or grey as a trial `wins`."""
     if kind in (BENCHMARK_KIND, ENSEMBLE_KIND):
         return COLORS[kind]
-    if not beats_benchmark.get("validation"):
+    if not wins.get("validation"):
         return COLORS["neither"]
-    return COLORS["both" if beats_benchmark.get("test") else "validation"]
+    return COLORS["both" if wins.get("test") else "validation"]
 
 
 def order(kind: str, validation_sharpe: float | None) -> str:
@@ -78,26 +79,25 @@ def order(kind: str, validation_sharpe: float | None) -> str:
 
 
 def shared_view(
-    experiment_id: str, study: str, metric_names: Iterable[str], grid_params: Sequence[str], made: float | None = None
+    experiment_id: str,
+    study: str,
+    benchmark: Mapping[str, float],
+    grid_params: Sequence[str],
+    made: float | None = None,
 ) -> SharedView:
     """Return the saved view of a study.
 
     Parameters
     ----------
-    experiment_id, study : str
-    metric_names : iterable of str
-        Metrics of a trial: sections of charts that MLflow makes of them itself are folded away.
+    benchmark : mapping of str to float
+        The benchmark's metrics: sections of charts that MLflow makes of them itself are folded away.
     grid_params : sequence of str
         Parameters that vary between trials: axes of the parallel coordinates, and columns.
     made : float, optional
         Seconds since the epoch; now if not given.
-
-    Returns
-    -------
-    SharedView
     """
     ident = f"signal-miner-{study}"
-    state = _state(study, sorted(set(metric_names)), list(grid_params))
+    state = _state(study, benchmark, list(grid_params))
     packed = "deflate;" + base64.b64encode(zlib.compress(_json(state).encode(), 9)).decode("ascii")
     stamp = int((time.time() if made is None else made) * 1000)
     value = _json({"name": f"{_MAIN}: {study}", "createdAt": stamp, "updatedAt": stamp, "state": packed})
@@ -107,7 +107,7 @@ def shared_view(
     return SharedView(SHARED_VIEW + ident, value, f"/#/experiments/{experiment_id}/runs?{query}")
 
 
-def _state(study: str, metric_names: list[str], grid_params: list[str]) -> dict[str, Any]:
+def _state(study: str, benchmark: Mapping[str, float], grid_params: list[str]) -> dict[str, Any]:
     main, parameters, curves = _id(_MAIN), _id(_PARAMETERS), _id(_CURVES)
     charts = [
         _bar(main, "Validation Sharpe", "validation/sharpe"),
@@ -120,9 +120,9 @@ def _state(study: str, metric_names: list[str], grid_params: list[str]) -> dict[
         _line(curves, "Validation", "validation/corr_curve"),
         _line(curves, "Test", "test/corr_curve"),
     ]
-    folded = sorted({name.rpartition("/")[0] or "Model metrics" for name in metric_names} | set(_LATER))
+    folded = sorted({name.rpartition("/")[0] or "Model metrics" for name in benchmark} | set(_LATER))
     sections = [
-        _section(_MAIN, True, columns=3),
+        _section(_MAIN, True, title=_title(benchmark), columns=3),
         _section(_PARAMETERS, True, columns=1),
         _section(_CURVES, True, columns=2),
     ]
@@ -152,10 +152,16 @@ def _state(study: str, metric_names: list[str], grid_params: list[str]) -> dict[
     }
 
 
-def _section(name: str, display: bool, **layout: int) -> dict[str, Any]:
+def _title(benchmark: Mapping[str, float]) -> str:
+    """Return the charts' title, which warns of a benchmark that loses itself."""
+    where = " and ".join(f"{corr:.4f} in {section}" for section, corr in losses(benchmark).items())
+    return f"{_MAIN}, whose CORR is {where}: beating it means little" if where else _MAIN
+
+
+def _section(name: str, display: bool, title: str = "", **layout: int) -> dict[str, Any]:
     return {
         "uuid": _id(name),
-        "name": name,
+        "name": title or name,
         "display": display,
         "isReordered": True,
         "deleted": False,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from signal_miner.scoring.study_scores import TEST, VALIDATION
 from signal_miner.tracking.records import TrackedTrial
 
 
@@ -46,13 +47,25 @@ class Leaderboard:
 
     @property
     def held(self) -> tuple[RankedTrial, ...]:
-        """Trials that beat the benchmark in validation and in test."""
-        return tuple(place for place in self.beating if place.trial.beats_benchmark["test"])
+        """Trials that beat the benchmark in validation and in test, with a CORR above 0 in both."""
+        return tuple(place for place in self.beating if place.trial.held)
+
+    @property
+    def benchmark_losses(self) -> Mapping[str, float]:
+        """The benchmark's CORR in those of validation and test in which it is not above 0: beating it means little."""
+        benchmark = next(place.trial for place in self.places if place.trial.number is None)
+        return losses(benchmark.metrics)
 
     @property
     def finished(self) -> int:
         """Number of finished trials; the benchmark is none."""
         return sum(place.trial.number is not None for place in self.places)
+
+
+def losses(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return a model's mean CORR in those of validation and test in which it is not above 0."""
+    known = {section: metrics[f"{section}/corr"] for section in (VALIDATION, TEST) if f"{section}/corr" in metrics}
+    return {section: corr for section, corr in known.items() if corr <= 0}
 
 
 @dataclass(frozen=True)

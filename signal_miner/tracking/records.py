@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from signal_miner.scoring.study_scores import TEST, VALIDATION
 from signal_miner.tracking.tags import BENCHMARK_KIND
 
 
@@ -40,6 +41,16 @@ class TrackedTrial:
     def name(self) -> str:
         """``trial 0007``, or ``benchmark``."""
         return BENCHMARK_KIND if self.number is None else trial_name(self.number)
+
+    @property
+    def wins(self) -> Mapping[str, bool]:
+        """Whether it beats the benchmark with a CORR above 0, in ``validation`` and in ``test``: see `wins`."""
+        return wins(self.metrics, self.beats_benchmark)
+
+    @property
+    def held(self) -> bool:
+        """Whether it wins in validation and in test."""
+        return all(self.wins.values())
 
     @property
     def finished(self) -> bool:
@@ -77,6 +88,19 @@ class StudyRecord:
     data_content: str
     data_source: str
     data_profile: Mapping[str, Any]
+
+
+def wins(metrics: Mapping[str, float], beats_benchmark: Mapping[str, bool]) -> dict[str, bool]:
+    """Return in which sections a model beats the benchmark and does not lose itself: its mean CORR is above 0.
+
+    Where the benchmark loses, a model that loses less beats it, which is no reason to take it.
+    """
+    return {part: beats_benchmark.get(part, False) and is_positive(metrics, part) for part in (VALIDATION, TEST)}
+
+
+def is_positive(metrics: Mapping[str, float], section: str) -> bool:
+    """Return whether a model's mean CORR in a section, and with it its Sharpe, is above 0."""
+    return metrics.get(f"{section}/corr", 0.0) > 0
 
 
 def trial_name(number: int) -> str:

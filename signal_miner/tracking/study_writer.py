@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from signal_miner.errors import UserError
 from signal_miner.experiment.plan import other_values
 from signal_miner.tracking.comparison_view import order, run_color, shared_view
 from signal_miner.tracking.notes import scores_note
-from signal_miner.tracking.records import StudyRecord, TrackedTrial, trial_name
+from signal_miner.tracking.records import StudyRecord, TrackedTrial, trial_name, wins
 from signal_miner.tracking.run_store import (
     EXPERIMENT_FILE,
     FAILED,
@@ -162,7 +162,9 @@ class Tracker(RunStore):
         """
         kind = _kind(number)
         tags = beats_benchmark_tags(metrics.beats_benchmark)
-        tags |= _appearance(kind, metrics.beats_benchmark, metrics.values.get("validation/sharpe"))
+        tags |= _appearance(
+            kind, wins(metrics.values, metrics.beats_benchmark), metrics.values.get("validation/sharpe")
+        )
         run_id = self._create_trial(number, tags | {NOTE: scores_note(metrics)}, started)
         texts = {key: str(value) for key, value in params.items()}
         self._write(run_id, texts, metrics)
@@ -183,13 +185,13 @@ class Tracker(RunStore):
         return TrackedTrial(run_id, kind, number, FAILED, texts, {}, {"validation": False, "test": False})
 
     @reports_store_errors
-    def save_view(self, metric_names: Iterable[str], grid_params: Sequence[str]) -> str:
+    def save_view(self, benchmark: Mapping[str, float], grid_params: Sequence[str]) -> str:
         """Save the view that compares the study's trials with its benchmark, and return its address in the UI.
 
-        The address follows the server's. Metrics are those of a trial, parameters those that vary between trials.
+        The address follows the server's. Metrics are the benchmark's, parameters those that vary between trials.
         """
         try:
-            view = shared_view(self._experiment_id, self._study, metric_names, grid_params)
+            view = shared_view(self._experiment_id, self._study, benchmark, grid_params)
             self._client.set_experiment_tag(self._experiment_id, view.key, view.value)
         except (ValueError, MlflowException):  # a server with shorter tags: show the plain runs
             return f"/#/experiments/{self._experiment_id}/runs?workflowType=machine_learning"
@@ -234,5 +236,5 @@ def _kind(number: int | None) -> str:
     return BENCHMARK_KIND if number is None else TRIAL_KIND
 
 
-def _appearance(kind: str, beats: Mapping[str, bool], sharpe: float | None) -> dict[str, str]:
-    return {RUN_COLOR: run_color(kind, beats), ORDER: order(kind, sharpe)}
+def _appearance(kind: str, wins: Mapping[str, bool], sharpe: float | None) -> dict[str, str]:
+    return {RUN_COLOR: run_color(kind, wins), ORDER: order(kind, sharpe)}

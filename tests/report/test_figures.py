@@ -27,7 +27,7 @@ from signal_miner.report.curves import corr_by_trees_figure, cumulative_corr_fig
 from signal_miner.report.fold_plan import fold_plan_figure
 from signal_miner.report.gallery import page_figures
 from signal_miner.report.luck import intervals_figure, luck_figure
-from signal_miner.report.measures import beats_benchmark, benchmark_sharpe, trial_sharpe
+from signal_miner.report.measures import beats_benchmark, benchmark_sharpe, trial_sharpe, wins
 from signal_miner.report.parameters import parameters_figure, varying_dimensions
 from signal_miner.report.scatters import contribution_figure, past_vs_future_figure
 from signal_miner.report.style import THEME, page_element, png
@@ -86,6 +86,17 @@ def test_a_trial_with_an_undefined_era_beats_nobody(contents: ReportContents) ->
     assert beats_benchmark(contents.scores, VALIDATION)[0]
     corr[0, 0] = np.nan
     assert not beats_benchmark(replace(contents.scores, corr=corr), VALIDATION)[0]
+
+
+def test_what_loses_is_not_drawn_as_a_winner(contents: ReportContents) -> None:
+    scores = contents.scores
+    shift = 2 * np.abs(scores.corr.mean(axis=0)).max()
+    losing = replace(scores, corr=scores.corr - shift, benchmark=scores.benchmark - shift)
+    assert beats_benchmark(losing, VALIDATION).any()
+    assert not wins(losing, VALIDATION).any()
+    legend = past_vs_future_figure(losing, contents.evaluation.relation).axes[0].get_legend_handles_labels()[1]
+    assert "does not beat it, or is below 0" in legend
+    assert not [label for label in legend if label.startswith("beats")]
 
 
 def test_luck_marks_what_luck_alone_gives_and_halves_the_splits_at_zero(contents: ReportContents) -> None:

@@ -261,7 +261,14 @@ def test_every_number_about_luck_has_a_meaning_and_its_source(contents: ReportCo
     assert all(finding.source == "" for finding in findings(contents, {}))
 
 
-def test_the_holdout_is_told(contents: ReportContents) -> None:
+def test_a_benchmark_that_loses_is_noted(contents: ReportContents) -> None:
+    losing = replace(contents.benchmark, metrics={**contents.benchmark.metrics, "test/corr": -0.02})
+    note = "The benchmark&#39;s own CORR is −0.0200 in test, not above 0, so beating it means little there."
+    assert note in render_page(replace(contents, benchmark=losing), SOURCES, {})
+    assert "means little" not in render_page(contents, SOURCES, {})
+
+
+def test_the_holdout_is_noted(contents: ReportContents) -> None:
     assert "It has not been opened" in render_page(contents, SOURCES, {})
     opened = render_page(replace(contents, holdout="Opened on 3 May; Sharpe 0.41."), SOURCES, {})
     assert "It has not been opened" not in opened

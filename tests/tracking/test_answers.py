@@ -70,7 +70,11 @@ ANSWERS = [
     (200, b"null", "does not answer as an MLflow server"),
     (200, bytes(range(256)), "does not answer as an MLflow server"),
     (200, b'{"experiments": "no", "runs": 3}', "does not answer as an MLflow server"),
-    (200, b'{"experiments": [{"experiment_id": {"a": 1}}], "runs": [{"info": 1}]}', "does not answer as an MLflow server"),
+    (
+        200,
+        b'{"experiments": [{"experiment_id": {"a": 1}}], "runs": [{"info": 1}]}',
+        "does not answer as an MLflow server",
+    ),
     (400, b"[1]", "error code 400"),
     (500, PAGE * 1000, "failed|cannot be opened"),
 ]

@@ -25,7 +25,7 @@ def unpack(value):
 
 
 def test_the_view_fits_mlflows_tags_whatever_the_study():
-    metrics = [f"numerai_model_{number}/validation_bmc" for number in range(200)]
+    metrics = {f"numerai_model_{number}/validation_bmc": 0.0 for number in range(200)}
     view = shared_view("1", "a-study-00000000", metrics, [f"parameter_{number}" for number in range(18)])
     assert len(view.value) < LONGEST_TAG
     assert "/#/experiments/1/runs?" in view.url_suffix
@@ -33,9 +33,23 @@ def test_the_view_fits_mlflows_tags_whatever_the_study():
 
 
 def test_metrics_that_only_ensembles_and_reports_have_are_folded_away_too():
-    view = shared_view("1", "a-study-00000000", ["validation/corr"], ["max_depth"])
+    view = shared_view("1", "a-study-00000000", {"validation/corr": 0.01}, ["max_depth"])
     shown = {section["name"]: section["display"] for section in unpack(view.value)["compareRunSections"]}
     assert not any(shown[name] for name in ("validation", "members", "luck", "holdout", "predict"))
+
+
+def test_charts_warn_of_a_benchmark_that_loses():
+    losing = {"validation/corr": -0.0171, "test/corr": 0.01}
+    for benchmark, title in (
+        (losing, "Trials against the benchmark, whose CORR is -0.0171 in validation: beating it means little"),
+        ({"validation/corr": 0.01, "test/corr": 0.01}, "Trials against the benchmark"),
+    ):
+        view = shared_view("1", "a-study-00000000", benchmark, ["max_depth"])
+        assert unpack(view.value)["compareRunSections"][0]["name"] == title
+        assert (
+            unpack(view.value)["compareRunSections"][0]["uuid"]
+            == unpack(view.value)["compareRunCharts"][0]["metricSectionId"]
+        )
 
 
 def test_the_order_puts_the_benchmark_first_then_the_best():
