@@ -16,12 +16,12 @@ Options = RegistrationOptions
 def run(options: Options, console: Console) -> int:
     """Register, and return the exit code."""
     from signal_miner.models.registration import register
-    from signal_miner.report.sentences import promotion_reason, shortfall_text
+    from signal_miner.report.sentences import promotion_reason, section_line
 
     done = register(options, console)
     version = done.version
-    if done.shortfall:
-        console.print(f"Below the benchmark in test: {shortfall_text(done.shortfall)}", highlight=False)
+    for section in done.sections:
+        console.print(section_line(section), highlight=False)
     console.print(f"Registered {version.name} version {version.version}")
     reason = promotion_reason(done.promotion, options.promote)
     if done.promotion.promoted:

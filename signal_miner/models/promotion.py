@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -26,6 +26,8 @@ class Reason(Enum):
     """Why a version became champion, or did not."""
 
     CHOSEN = "the user's choice of promote"
+    BELOW_BENCHMARK = "it does not beat the study's benchmark"
+    NOT_POSITIVE = "its score is not positive"
     FIRST = "there was no champion"
     SCALED_TREES = "its numbers of trees were never validated"
     SAME_ENSEMBLE = "the champion is the same ensemble"
@@ -49,11 +51,51 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class SectionScores:
+    """Scores of an ensemble and of its study's benchmark in a section; NaN for what is not tracked.
+
+    Attributes
+    ----------
+    undefined_eras : int
+        Eras in which the benchmark has a CORR and the ensemble has none.
+    """
+
+    section: str
+    corr: float
+    sharpe: float
+    benchmark_corr: float
+    benchmark_sharpe: float
+    undefined_eras: int
+
+    @property
+    def beats_benchmark(self) -> bool:
+        """Whether CORR and Sharpe are above the benchmark's, with CORR defined in every era it has."""
+        above = self.corr > self.benchmark_corr and self.sharpe > self.benchmark_sharpe
+        return above and not self.undefined_eras
+
+    @property
+    def positive(self) -> bool:
+        """Whether CORR, and with it Sharpe, is positive."""
+        return self.corr > 0
+
+    @classmethod
+    def of(cls, section: str, metrics: Mapping[str, float], benchmark: Mapping[str, float]) -> SectionScores:
+        """Read the scores from the tracked metrics of both runs."""
+        own, other = (
+            [scores.get(f"{section}/{name}", math.nan) for name in ("corr", "sharpe")]
+            for scores in (metrics, benchmark)
+        )
+        return cls(section, *own, *other, int(metrics.get(f"{section}/undefined_eras", 0)))
+
+
+@dataclass(frozen=True)
 class Promotion:
     """Whether a version becomes champion, and why.
 
     Attributes
     ----------
+    section : SectionScores or None
+        The first that speaks against it, with `Reason.BELOW_BENCHMARK` and `Reason.NOT_POSITIVE`.
     champion_version : str
         Of the champion until then; empty where there was none or it does not matter.
     comparison : Comparison or None
@@ -67,19 +109,26 @@ class Promotion:
     champion_version: str = ""
     comparison: Comparison | None = None
     error: str = ""
+    section: SectionScores | None = None
 
 
 def decide_promotion(
     options: RegistrationOptions,
     run_id: str,
+    sections: Sequence[SectionScores],
     scored_on: Mapping[str, str],
     champion: ModelVersion | None,
     era_scores: Callable[[str], pd.DataFrame],
 ) -> Promotion:
     """Decide whether the ensemble of a run becomes champion.
 
+    Unless the user chose, it has to beat the benchmark and have a positive score in each of the sections, and to beat
+    the champion, if there is one.
+
     Parameters
     ----------
+    sections : sequence of SectionScores
+        Validation and test.
     scored_on : mapping of str to str
         Tags that a comparable champion has with the same values.
     era_scores : callable
@@ -87,11 +136,18 @@ def decide_promotion(
     """
     if options.promote != IF_BETTER:
         return Promotion(options.promote == ALWAYS, Reason.CHOSEN)
+    refit_of_champion = champion is not None and champion.run_id == run_id and options.trees != SCALED
+    if not refit_of_champion:  # which was accepted as champion before
+        for section in sections:
+            if not section.beats_benchmark:
+                return Promotion(False, Reason.BELOW_BENCHMARK, section=section)
+            if not section.positive:
+                return Promotion(False, Reason.NOT_POSITIVE, section=section)
     if champion is None:
         return Promotion(True, Reason.FIRST)
     if options.trees == SCALED:
         return Promotion(False, Reason.SCALED_TREES)
-    if champion.run_id == run_id:
+    if refit_of_champion:
         return Promotion(True, Reason.SAME_ENSEMBLE)
     if any(champion.tags.get(tag) != value for tag, value in scored_on.items()):
         return Promotion(False, Reason.OTHER_DATA, champion.version)

@@ -15,11 +15,11 @@ from signal_miner.errors import Stopped
 from signal_miner.models.options import RegistrationOptions
 from signal_miner.models.packing import PREDICT, PackedEnsemble, pack
 from signal_miner.models.portable.booster_text import BoosterText
-from signal_miner.models.promotion import Promotion, decide_promotion
+from signal_miner.models.promotion import Promotion, SectionScores, decide_promotion
 from signal_miner.models.registry import CHAMPION, ModelVersion, Registry, check_name
 from signal_miner.models.registry.package import ModelNeeds, ModelRecord
+from signal_miner.scoring.study_scores import TEST, VALIDATION
 from signal_miner.tracking.artifacts import ERA_SCORES
-from signal_miner.tracking.leaderboard import Shortfall, below_benchmark
 from signal_miner.tracking.records import trial_name
 from signal_miner.tracking.run_store import EXPERIMENT_FILE, PLAN
 from signal_miner.tracking.tags import MODEL_DIGEST, MODEL_TARGET, REGISTERED_AS
@@ -37,17 +37,17 @@ class Registration:
     ----------
     promotion : Promotion
         Whether the version is champion now.
+    sections : tuple of SectionScores
+        Validation and test.
     data : str
         What the study was mined on.
-    shortfall : Shortfall or None
-        By what the ensemble is below the benchmark in test.
     """
 
     version: ModelVersion
     promotion: Promotion
+    sections: tuple[SectionScores, ...]
     data: str
     tracking_uri: str
-    shortfall: Shortfall | None
 
 
 def register(options: RegistrationOptions, console: Console) -> Registration:
@@ -78,13 +78,19 @@ def register(options: RegistrationOptions, console: Console) -> Registration:
         made = registry.register(record)
         runs.log_values(packed.tracked.run_id, metrics, {REGISTERED_AS: f"{made.name}/{made.version}"})
         champion = registry.find(options.model, CHAMPION)
+        own, benchmark = packed.tracked.metrics, packed.study.benchmark.metrics
+        sections = tuple(SectionScores.of(section, own, benchmark) for section in (VALIDATION, TEST))
         promotion = decide_promotion(
-            options, packed.tracked.run_id, _scored_on(packed), champion, lambda run_id: _era_scores(runs, run_id)
+            options,
+            packed.tracked.run_id,
+            sections,
+            _scored_on(packed),
+            champion,
+            lambda run_id: _era_scores(runs, run_id),
         )
         if promotion.promoted:
             registry.promote(made.name, made.version, CHAMPION)
-        shortfall = below_benchmark(packed.tracked.metrics, packed.study.benchmark.metrics)
-        return Registration(made, promotion, packed.plan.experiment.data, registry.tracking_uri, shortfall)
+        return Registration(made, promotion, sections, packed.plan.experiment.data, registry.tracking_uri)
 
 
 def _files(packed: PackedEnsemble, runs: EnsembleRuns, directory: Path) -> dict[str, Path]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from signal_miner.experiment.plan import Plan
-from signal_miner.models.promotion import FEWEST_ERAS, Comparison, Promotion, Reason
+from signal_miner.models.promotion import FEWEST_ERAS, Comparison, Promotion, Reason, SectionScores
 from signal_miner.overfitting.cross_validation import FEW_SPLITS
 from signal_miner.overfitting.records import (
     FEWEST_TRIALS,
@@ -299,6 +299,10 @@ def promotion_reason(promotion: Promotion, promote: str) -> str:
     """Return why a registered version became champion or did not; `promote` is the option as it was given."""
     if promotion.comparison is not None:
         return _compared(promotion.comparison)
+    if promotion.section is not None:
+        where = f"in {promotion.section.section}"
+        below = promotion.reason is Reason.BELOW_BENCHMARK
+        return f"it does not beat the benchmark {where}" if below else f"its CORR {where} is not positive"
     return {
         Reason.CHOSEN: f"promote = {promote}",
         Reason.FIRST: "there was none",
@@ -307,6 +311,16 @@ def promotion_reason(promotion: Promotion, promote: str) -> str:
         Reason.OTHER_DATA: f"version {promotion.champion_version} was mined on other data or scored on another target",
         Reason.UNREADABLE: f"the scores of version {promotion.champion_version} cannot be read ({promotion.error})",
     }[promotion.reason]
+
+
+def section_line(scores: SectionScores) -> str:
+    """Return the scores of an ensemble in a section beside the benchmark's."""
+    own, other = (
+        f"CORR {number_text(corr, 4)} and Sharpe {number_text(sharpe, 2)}"
+        for corr, sharpe in ((scores.corr, scores.sharpe), (scores.benchmark_corr, scores.benchmark_sharpe))
+    )
+    gaps = f"; no CORR in {_eras(scores.undefined_eras)}" if scores.undefined_eras else ""
+    return f"{scores.section.capitalize()}: {own}; the benchmark {other}{gaps}"
 
 
 def _compared(comparison: Comparison) -> str:

@@ -103,7 +103,7 @@ def registered(tiny_study, tmp_path_factory):
     """The study with an ensemble of its four best trials, registered; tests that change it take a copy."""
     directory = copy_study(tiny_study, tmp_path_factory.mktemp("registered") / "study")
     assert command(directory, "ensemble", "--select", "top", "--members", "4") == 0
-    assert command(directory, "register") == 0
+    assert command(directory, "register", "--promote", "always") == 0
     return directory
 
 
@@ -119,7 +119,7 @@ def test_demo_from_mining_to_live(demo):
     assert greedy.data.metrics["validation/benchmark_corr"] < top.data.metrics["validation/benchmark_corr"]
     assert {"test/sharpe", "test/corr", "test/bmc"} <= greedy.data.metrics.keys()
 
-    assert command(demo, "register", "--ensemble", greedy.info.run_id) == 0
+    assert command(demo, "register", "--ensemble", greedy.info.run_id, "--promote", "always") == 0
     live = pd.read_parquet(demo / "data" / "demo" / "live.parquet")
     predictions = predict_elsewhere(demo, live)
     assert_live_predictions(predictions, live)
@@ -132,7 +132,7 @@ def test_real_data_from_mining_to_live(legacy_directory, tmp_path):
     path.write_text(path.read_text().replace('"target", "target_cyrusd_60"', '"target"'))
     assert mine_here(tmp_path, "--horizon-days", "20").returncode == 0
     assert command(tmp_path, "ensemble", "--select", "top", "--members", "3", "--weights", "rank") == 0
-    assert command(tmp_path, "register") == 0
+    assert command(tmp_path, "register", "--promote", "always") == 0
     live = pd.read_parquet(legacy_directory / "live.parquet")
     assert_live_predictions(predict_here(tmp_path, live), live)
 
@@ -190,7 +190,7 @@ def test_three_ways_give_the_same_ranks(study, neutralize):
     """The registered model, predict.pkl and plain LightGBM with `numerai_tools`, on every era at once."""
     options = ("--neutralize", neutralize) if neutralize else ()
     assert command(study, "ensemble", "--select", "top", "--members", "3", *options) == 0
-    assert command(study, "register") == 0
+    assert command(study, "register", "--promote", "always") == 0
     run = newest_ensemble(study)
     dataset = open_dataset(study / "numerai", "all", "target")
     ids = pd.Index(dataset.read_ids().to_pylist(), name="id")
@@ -362,19 +362,22 @@ def test_a_champion_falls_only_to_a_better_one(registered, tmp_path, capsys):
     assert ("Below the benchmark in test: " in capsys.readouterr().out) == below
     assert command(study, "register") == 0
     output = capsys.readouterr().out
-    assert "It is not champion (validation Sharpe" in output
-    assert ("Below the benchmark in test: " in output) == below
+    for part in ("validation", "test"):
+        assert f"{part.capitalize()}: CORR {own[f'{part}/corr']:.4f}".replace("-", "−") in output
+    assert "It is not champion (" in output
     assert champion(study) == "1"
     assert command(study, "register", "--trees", "scaled", "--ensemble", "ensemble 1") == 0
-    assert "It is not champion (scaled tree counts were never validated)" in capsys.readouterr().out
+    assert "It is not champion (" in capsys.readouterr().out
     assert champion(study) == "1"
     assert command(study, "register", "--promote", "always", "--trees", "scaled") == 0
     assert champion(study) == "4"
-    assert command(study, "register", "--ensemble", runs_of(study, "ensemble")[0].info.run_id) == 0
+    capsys.readouterr()
+    assert command(study, "register") == 0
+    assert "It is champion now (it is the same ensemble, refitted)" in capsys.readouterr().out
     assert champion(study) == "5"
 
 
-def test_models_of_other_data_are_not_compared(registered, tmp_path, capsys):
+def test_a_model_of_other_data_does_not_become_champion(registered, tmp_path, capsys):
     study = copy_study(registered, tmp_path / "study")
     other = tmp_path / "other"
     other.mkdir()
@@ -384,7 +387,8 @@ def test_models_of_other_data_are_not_compared(registered, tmp_path, capsys):
     assert command(other, "ensemble", "--select", "top", *store) == 0
     capsys.readouterr()
     assert command(other, "register", *store) == 0
-    assert "It is not champion (version 1 was mined on other data" in capsys.readouterr().out
+    assert "It is not champion (" in capsys.readouterr().out
+    assert champion(study) == "1"
 
 
 def test_a_stopped_registration_resumes(registered, tmp_path, capsys):

@@ -71,7 +71,7 @@ def test_a_process_without_the_package_gives_the_registered_models_ranks(
     assert done.returncode == 0, done.stderr
     predicted = pd.read_parquet(elsewhere / "out.parquet")
 
-    assert command(study, "register", "--ensemble", built.run_id) == 0
+    assert command(study, "register", "--ensemble", built.run_id, "--promote", "always") == 0
     assert "3 of 3 members were refitted before" in capsys.readouterr().out
     assert exported.path.read_bytes() == predict_file(study).read_bytes()
     version = client_of(study).get_model_version_by_alias("signal-miner", "champion").version

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from signal_miner.errors import UserError
 from signal_miner.models.options import RegistrationOptions
-from signal_miner.models.promotion import Comparison, Promotion, Reason, compare, decide_promotion
+from signal_miner.models.promotion import Comparison, Promotion, Reason, SectionScores, compare, decide_promotion
 from signal_miner.models.registry import ModelVersion
-from signal_miner.report.sentences import promotion_reason
+from signal_miner.report.sentences import promotion_reason, section_line
 
 ERAS = [f"{era:04d}" for era in range(1, 13)]
 SCORES = np.linspace(0.01, 0.03, 12)
 CHAMPION = pd.DataFrame({"era": ERAS, "fold": [1] * 8 + [2] * 4, "corr": SCORES})
 BETTER = CHAMPION.assign(corr=SCORES + 0.1)
 SCORED_ON = {"data": "one", "target": "target_ender_60"}
+GOOD = (SectionScores("validation", 0.03, 1.5, 0.02, 1.0, 0), SectionScores("test", 0.02, 1.0, 0.01, 0.5, 0))
 VERSION = ModelVersion("signal-miner", "3", "run of the champion", ("champion",), SCORED_ON)
 
 
@@ -33,9 +36,17 @@ def test_a_challenger_without_a_score_in_some_era_does_not_win():
     assert compare(flipped, champion).beats
 
 
-def decided(champion=VERSION, era_scores=lambda run_id: CHAMPION if "champion" in run_id else BETTER, **options):
-    run_id = options.pop("run_id", "run of the challenger")
-    return decide_promotion(RegistrationOptions(**options), run_id, SCORED_ON, champion, era_scores)
+def scores_of(run_id: str) -> pd.DataFrame:
+    return CHAMPION if "champion" in run_id else BETTER
+
+
+def decided(champion=VERSION, era_scores=scores_of, run_id="run of the challenger", sections=GOOD, **options):
+    return decide_promotion(RegistrationOptions(**options), run_id, sections, SCORED_ON, champion, era_scores)
+
+
+def section(name: str, **changes: float) -> tuple[SectionScores, ...]:
+    """Return good scores, changed in a section."""
+    return tuple(replace(each, **changes) if each.section == name else each for each in GOOD)
 
 
 def unreadable(run_id: str) -> pd.DataFrame:
@@ -57,12 +68,51 @@ def other_data() -> ModelVersion:
         (decided(champion=other_data()), False, Reason.OTHER_DATA, "version 3 was mined on other data or scored on"),
         (decided(era_scores=unreadable), False, Reason.UNREADABLE, "the scores of version 3 cannot be read (no such"),
         (decided(), True, Reason.COMPARED, "validation Sharpe "),
+        (decided(champion=None, promote="always", sections=section("test", corr=-1)), True, Reason.CHOSEN, "promote ="),
+        (
+            decided(run_id=VERSION.run_id, sections=section("test", corr=-1)),
+            True,
+            Reason.SAME_ENSEMBLE,
+            "it is the same",
+        ),
         (decided(era_scores=lambda _run_id: CHAMPION), False, Reason.COMPARED, "validation Sharpe "),
     ],
 )
 def test_a_promotion_has_its_reason(found: Promotion, promoted: bool, reason: Reason, sentence: str) -> None:
     assert (found.promoted, found.reason) == (promoted, reason)
     assert promotion_reason(found, "always" if promoted else "never").startswith(sentence)
+
+
+@pytest.mark.parametrize("champion", [None, VERSION])
+@pytest.mark.parametrize("trees", ["kept", "scaled"])
+@pytest.mark.parametrize("name", ["validation", "test"])
+@pytest.mark.parametrize(
+    ("changes", "reason", "sentence"),
+    [
+        ({"corr": 0.005}, Reason.BELOW_BENCHMARK, "it does not beat the benchmark in {}"),
+        ({"sharpe": 0.1}, Reason.BELOW_BENCHMARK, "it does not beat the benchmark in {}"),
+        ({"undefined_eras": 1}, Reason.BELOW_BENCHMARK, "it does not beat the benchmark in {}"),
+        ({"corr": np.nan}, Reason.BELOW_BENCHMARK, "it does not beat the benchmark in {}"),
+        ({"benchmark_sharpe": np.nan}, Reason.BELOW_BENCHMARK, "it does not beat the benchmark in {}"),
+        (
+            {"corr": -0.001, "sharpe": -0.1, "benchmark_corr": -0.02, "benchmark_sharpe": -1.0},
+            Reason.NOT_POSITIVE,
+            "its CORR in {} is not positive",
+        ),
+    ],
+)
+def test_an_ensemble_that_loses_is_champion_only_if_asked_for(champion, trees, name, changes, reason, sentence) -> None:
+    found = decided(champion=champion, trees=trees, sections=section(name, **changes))
+    assert (found.promoted, found.reason) == (False, reason)
+    assert promotion_reason(found, "if_better") == sentence.format(name)
+
+
+def test_scores_are_read_from_tracked_metrics() -> None:
+    own = {"test/corr": 0.02, "test/sharpe": -0.5, "test/undefined_eras": 2.0}
+    scores = SectionScores.of("test", own, {"test/corr": 0.01})
+    assert section_line(scores) == (
+        "Test: CORR 0.0200 and Sharpe −0.50; the benchmark CORR 0.0100 and Sharpe –; no CORR in 2 eras"
+    )
 
 
 @pytest.mark.parametrize(

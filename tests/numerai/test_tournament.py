@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 def registered(tiny_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = copy_study(tiny_study, tmp_path_factory.mktemp("tournament") / "study")
     assert command(directory, "ensemble", "--select", "top", "--members", "3") == 0
-    assert command(directory, "register") == 0
+    assert command(directory, "register", "--promote", "always") == 0
     return directory
 
 
@@ -151,7 +151,7 @@ def test_faulty_live_data_are_one_line_and_nothing_is_uploaded(registered, tourn
         (("submit", "--numerai-model", NAME, "--model", "signal-minor"), "did you mean 'signal-miner'"),
         (("submit", "--numerai-model", NAME, "--alias", "champ"), "did you mean 'champion'"),
         (("submit", "--numerai-model", NAME, "--dry-run", "maybe"), "dry_run = 'maybe' is neither true nor false"),
-        (("submit", "--numerai-model", NAME, "--live", "live.parquet"), "is for dry_run=true"),
+        (("submit", "--numerai-model", NAME, "--live", "live.parquet"), "is for -P dry_run=true"),
         (("deploy", "--numerai-model", NAME, "--version", "v5.3", "--image", "Python 3.1"), "Python 3.1"),
         (("deploy", "--numerai-model", NAME, "--version", "v9.9"), "v9.9"),
     ],
