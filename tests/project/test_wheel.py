@@ -75,7 +75,7 @@ def test_a_workspace_with_a_space_in_its_name_from_mining_to_a_dry_run(scripts: 
     assert "Warning" not in mined
     run("signal-miner", "report", "--study", "demo", "--directory", "the report")
     run("signal-miner", "ensemble", "--members", "2")
-    assert "signal-miner submit --dry-run true" in run("signal-miner", "register")
+    assert "signal-miner submit --dry-run true" in run("signal-miner", "register", "--promote", "always")
     run("signal-miner", "submit", "--dry-run", "true", "--live", "data/demo/live.parquet")
     run("signal-miner", "init", "numerai_small", "my own.toml")
     assert {"data", "studies", "submissions", "mlflow.db", "the report", "my own.toml"} <= {
