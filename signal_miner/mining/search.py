@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from signal_miner.errors import UserError
 from signal_miner.experiment.grid import Axis, Draws, Grid
 from signal_miner.utils.redaction import reason_of, without_passwords
-from signal_miner.utils.validation import Value
+from signal_miner.utils.validation import Value, shown
 
 CATEGORICAL_CHOICES = 16
 """An axis with more values is stored by index: a trial in the store repeats all choices of its categories."""
@@ -128,6 +128,7 @@ class Search:
         # A process killed while it asked leaves a trial without its whole configuration: it counts for nothing, and
         # its draw is made again. So a draw's number is its place among the whole trials, not Optuna's number.
         self._optuna_numbers: list[int] = []
+        self._refuse_another_grid(name)
         for trial in self._trials():
             self._sampler.remember(_cell(trial.params, grid))
             self._optuna_numbers.append(trial.number)
@@ -161,6 +162,19 @@ class Search:
         """Finish a draw whose training raised an error."""
         with _storage_errors():
             self._study.tell(self._optuna_numbers[number], state=TrialState.FAIL, skip_if_finished=True)
+
+    def _refuse_another_grid(self, name: str) -> None:
+        for trial in self._study.get_trials(deepcopy=False):
+            try:
+                if len(trial.params) == len(self._grid.axes):
+                    self._grid.params(_cell(trial.params, self._grid))
+                elif trial.state == TrialState.COMPLETE or trial.params.keys() - distributions(self._grid).keys():
+                    raise KeyError
+            except (KeyError, ValueError, IndexError):
+                raise UserError(
+                    f"the study {name} in study_storage holds trial {trial.number} of another grid "
+                    f"({shown(dict(trial.params))}); name another study_storage, or delete its journal"
+                ) from None
 
     def _trials(self) -> list[FrozenTrial]:
         trials = self._study.get_trials(deepcopy=False)

@@ -83,6 +83,23 @@ def test_a_configuration_that_was_stored_in_part_is_drawn_again(tmp_path):
     assert [draw.number for draw in Search("s", make_grid(), 3, str(tmp_path / "cut")).finished()] == [2]
 
 
+@pytest.mark.parametrize(
+    "axes",
+    [
+        (Axis("max_depth", (20, 30)), Axis("num_leaves", (2, 3)), Axis("target", ("a", "b"))),
+        (Axis("max_bin", (2, 3)), Axis("num_leaves", (2, 3)), Axis("target", ("a", "b"))),
+        (Axis("max_depth", (2, 3)), Axis("num_leaves", tuple(range(2, 900))), Axis("target", ("a", "b"))),
+        (Axis("max_depth", (2, 3)), Axis("target", ("a", "b"))),
+    ],
+)
+def test_a_journal_of_another_grid_is_refused(tmp_path, axes):
+    other = Search("s", Grid(axes, None), 3, str(tmp_path))
+    for draw in [other.ask() for _ in range(8 if len(axes) > 2 else 4)]:
+        other.tell(draw.number, 0.1)
+    with pytest.raises(UserError, match=r"study s in study_storage holds trial \d+ of another grid \(.*max_|target"):
+        Search("s", make_grid(), 3, str(tmp_path))
+
+
 def test_an_exhausted_grid_says_so(tmp_path):
     grid = Grid((Axis("n_estimators", (1, 2, 3)), Axis("target", ("a",))))
     search = Search("s", grid, 0, str(tmp_path))
