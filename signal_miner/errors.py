@@ -9,6 +9,8 @@ from difflib import get_close_matches
 # Control characters except tab and newline, line separators, marks that reverse the direction of text, and surrogates.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
+_LONGEST_CHOICE = 100  # characters of a name that is suggested
+
 
 def printable(text: str) -> str:
     r"""Return a text in which characters that a terminal obeys are escaped, such as ``\x1b``.
@@ -48,15 +50,19 @@ class Stopped(Exception):
 
 def nearest(value: str, choices: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest choice, ``""`` where none is near."""
-    near = get_close_matches(value, [str(choice) for choice in choices], n=1, cutoff=0.6)
+    texts = [str(choice) for choice in choices if len(str(choice)) <= _LONGEST_CHOICE]  # matching takes quadratic time
+    near = get_close_matches(value[:_LONGEST_CHOICE], texts, n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def did_you_mean(value: str, choices: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the nearest choice, else ``"; known are …"``, or ``""`` without choices."""
+def did_you_mean(value: str, choices: Iterable[str], most: int = 8) -> str:
+    """Return ``"; did you mean 'x'?"`` for the nearest choice, else ``"; known are …"``, or ``""`` without choices.
+
+    At most `most` choices are listed, in the order given.
+    """
     known = [str(choice) for choice in choices]
     near = nearest(value, known)
     if near or not known:
         return near
-    shown = ", ".join(known[:8]) + (", …" if len(known) > 8 else "")
-    return f"; known are {shown}"
+    listed = [choice if len(choice) <= _LONGEST_CHOICE else f"{choice[:_LONGEST_CHOICE]}…" for choice in known[:most]]
+    return f"; known are {', '.join(listed)}{', …' * (len(known) > most)}"

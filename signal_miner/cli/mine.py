@@ -13,7 +13,7 @@ from signal_miner.cli import report
 from signal_miner.cli.options import StoreOptions
 from signal_miner.cli.terminal import ALL_FAILED, INTERRUPTED, print_address
 from signal_miner.errors import UserError
-from signal_miner.experiment.files import DEFAULT, find_experiment, load_experiment
+from signal_miner.experiment.files import DEFAULT, find_experiment, load_experiment, read_experiment_file
 from signal_miner.experiment.schema import Experiment
 from signal_miner.experiment.study_files import lock_message, study_directory
 from signal_miner.mining.status import FAILED, REPORT, read_status
@@ -36,11 +36,12 @@ class Options(StoreOptions):
     seed: int | None = option("seed of draws and boosters", None)
     horizon_days: int | None = option("horizon of targets whose names do not say it: 20 or 60", None)
     embargo_eras: int | None = option("purge in eras, instead of what the horizons ask for", None)
+    scoring_target: str | None = option("target that every model is scored on, instead of the file's", None)
     report: bool = option("whether the report is made at the end (true)", True)
 
     def changes(self) -> Mapping[str, Any]:
         """Return the settings that replace the file's."""
-        names = ("name", "data", "trials", "jobs", "seed", "horizon_days", "tracking_uri")
+        names = ("name", "data", "trials", "jobs", "seed", "horizon_days", "scoring_target", "tracking_uri")
         given = {name: value for name in names if (value := getattr(self, name)) is not None}
         return given if self.embargo_eras is None else given | {"folds": {"embargo_eras": self.embargo_eras}}
 
@@ -50,7 +51,7 @@ def run(options: Options, console: Console) -> int:
     path = find_experiment(options.experiment)
     experiment = load_experiment(path, **options.changes())
     # The run keeps the file as its author wrote it, comments included; plan.json holds what the options changed.
-    experiment = replace(experiment, text=path.read_text(encoding="utf-8"))
+    experiment = replace(experiment, text=read_experiment_file(path))
     with StatusWriter(study_directory(experiment.study_storage)) as status_writer:
         return mine_experiment(experiment, options.report, status_writer, console)
 

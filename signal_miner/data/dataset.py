@@ -22,6 +22,7 @@ from signal_miner.data.features import features_of, largest_level_count, nullabl
 from signal_miner.data.parquet_rows import ParquetRows, Rows, content_digest, footer_digest, open_parquet
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.utils.files import file_exists
+from signal_miner.utils.next_command import option_text
 from signal_miner.utils.validation import shown
 
 BENCHMARK_FILES = ("train_benchmark_models.parquet", "validation_benchmark_models.parquet")
@@ -264,7 +265,9 @@ def open_dataset(
     known = tuple(column for column in names if column.startswith("target"))
     for target in (scoring_target, *(targets or ())):
         if target not in known:
-            raise UserError(f"{paths[0]} has no target {shown(target)}{did_you_mean(target, known) or '; it has none'}")
+            other = f"; score on another with {option_text('scoring_target', '…')}" if known else "; it has none"
+            which = did_you_mean(target, known) + (other if target == scoring_target else "")
+            raise UserError(f"{paths[0]} has no target {shown(target)}{which}")
     id_column = id_column_of(names)
     benchmark_paths = tuple(source / file for file in BENCHMARK_FILES if id_column and file_exists(source / file))
     check_columns(paths, features, known, id_column)

@@ -12,6 +12,7 @@ from typing import Any
 import tomli_w
 
 from signal_miner.errors import UserError, did_you_mean
+from signal_miner.experiment.grid import Axis, Grid
 from signal_miner.experiment.schema import TABLES, Experiment, parse_experiment, tables_of, without_none
 from signal_miner.utils.redaction import reason_of_system
 from signal_miner.utils.validation import LARGEST_AXIS, as_path, shown
@@ -75,7 +76,8 @@ def load_experiment(path: str | Path = DEFAULT, **changes: Any) -> Experiment:
         The file, or the name of one that comes with the package; the synthetic demo market's if not given.
     **changes
         Values that replace the file's, as `make_experiment` takes them. Of a table, ``folds={"count": 3}``, only the
-        keys that are named change. None removes a key, so that its default holds.
+        keys that are named change. None removes a key, so that its default holds. With ``scoring_target``, a
+        benchmark trained on the file's one is trained on the new one.
 
     Returns
     -------
@@ -85,7 +87,7 @@ def load_experiment(path: str | Path = DEFAULT, **changes: Any) -> Experiment:
     Raises
     ------
     UserError
-        If the file is absent or not TOML, or a key, type or value is wrong.
+        If the file is absent or not TOML, keys, types or values are wrong, or the constraint allows no configuration.
     """
     path = find_experiment(as_path("path", path, "experiments/demo.toml"))
     table, text = _read(path)
@@ -96,8 +98,11 @@ def load_experiment(path: str | Path = DEFAULT, **changes: Any) -> Experiment:
             changed[key] = old | value if isinstance(old, dict) else old  # which is refused below
         else:
             changed[key] = value
+    if "scoring_target" in changes:
+        _score_benchmark_alike(table, changed, changes)
     try:
         experiment = parse_experiment(changed, text)
+        Grid(tuple(Axis(*each) for each in experiment.axes.items()), experiment.constraint).check_feasible()
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     changed = without_none(changed)
@@ -116,8 +121,16 @@ def shipped_experiments() -> dict[str, Path]:
 
 def description_of(path: Path) -> str:
     """Return the comment on the first line of an experiment file."""
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8-sig") as file:
         return file.readline().removeprefix("#").strip()
+
+
+def _score_benchmark_alike(table: Mapping[str, Any], changed: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    """Let a benchmark that is trained on the file's scoring target follow a change of that."""
+    benchmark = changed.get("benchmark")
+    given = "target" in (changes.get("benchmark") or {})
+    if not given and isinstance(benchmark, dict) and benchmark.get("target") == table.get("scoring_target", "target"):
+        changed["benchmark"] = benchmark | {"target": changed["scoring_target"]}
 
 
 def find_experiment(named: str | Path) -> Path:
@@ -170,27 +183,50 @@ def copy_experiment(named: str, target: Path | None = None) -> Path:
     place = Path() if target is None else target.expanduser()
     path = place / source.name if place.is_dir() else place
     try:
-        text = source.read_text(encoding="utf-8")
+        text = read_experiment_file(source)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as error:
         raise UserError(f"{path} exists already; name another file, or edit this one") from error
-    except (OSError, UnicodeDecodeError) as error:
-        reason = reason_of_system(error) if isinstance(error, OSError) else "it is not a text file"
-        raise UserError(f"experiment {named!r} cannot be copied to {path} ({reason}); name another file") from error
+    except OSError as error:
+        raise UserError(
+            f"experiment {named!r} cannot be copied to {path} ({reason_of_system(error)}); name another file"
+        ) from error
     return path
+
+
+def read_experiment_file(path: Path) -> str:
+    """Return an experiment file as written, without a byte-order mark.
+
+    Raises
+    ------
+    UserError
+        If it is not UTF-8 text.
+    OSError
+        If it cannot be read.
+    """
+    body = path.read_bytes()
+    try:
+        return body.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        utf16 = body.startswith((b"\xff\xfe", b"\xfe\xff"))
+        line = body[: error.start].count(b"\n") + 1
+        found = "is UTF-16" if utf16 else f"is not UTF-8 text in line {line}"
+        raise UserError(f"{path} {found}; save it as UTF-8") from error
 
 
 def _read(path: Path) -> tuple[dict[str, Any], str]:
     """Return an experiment file as TOML reads it, and as written."""
     try:
-        text = path.read_text(encoding="utf-8") if path.is_file() else None
+        text = read_experiment_file(path) if path.is_file() else None
         table = tomllib.loads(text or "")
     except OSError as error:
         raise UserError(
             f"experiment file {shown(str(path))} cannot be read ({reason_of_system(error)}); name another"
         ) from error
+    except UserError:
+        raise
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not a TOML file: {error}") from error
     if text is None:

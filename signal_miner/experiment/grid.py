@@ -16,6 +16,8 @@ from signal_miner.utils.validation import Value
 ENUMERATED_CELLS = 100_000
 """A grid of at most this many cells is shuffled whole; a larger one is drawn by rejection."""
 
+_FEW_DRAWS = 100
+
 REJECTED_DRAWS = 20_000
 """Consecutive rejections after which a large grid counts as exhausted."""
 
@@ -47,6 +49,13 @@ class Grid:
     def is_feasible(self, cell: tuple[int, ...]) -> bool:
         """Return whether the constraint allows a cell."""
         return self.constraint is None or self.constraint.allows(self.params(cell))
+
+    def check_feasible(self) -> None:
+        """Raise a UserError if the constraint allows no cell; a few draws show one of most grids that have any."""
+        shape = [len(axis.values) for axis in self.axes]
+        drawn = np.random.default_rng(0).integers(shape, size=(_FEW_DRAWS, len(shape)))
+        if self.constraint is not None and not any(self.is_feasible(tuple(cell)) for cell in drawn.tolist()):
+            Draws(self, 0)
 
 
 class Draws:

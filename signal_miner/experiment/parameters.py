@@ -62,6 +62,9 @@ _ALIASES = {
 }
 
 
+_OF_THE_MODEL = {"model", "model_type", "algorithm", "estimator", "objective", "application", "loss", "metric"}
+
+
 def check_name(name: str, where: str) -> Rule:
     """Return the rule of a parameter; raise a UserError if it cannot be mined."""
     if name in RULES:
@@ -72,7 +75,9 @@ def check_name(name: str, where: str) -> Rule:
         raise UserError(
             f"{where}.{name} is not a dimension: the learning curve is read from gbdt boosters; leave it out"
         )
-    raise UserError(f"{where}.{name} is not a parameter that can be mined{did_you_mean(name, RULES)}")
+    if name in _OF_THE_MODEL:
+        raise UserError(f"{where}.{name} is not a parameter: every model is a LightGBM regression; leave it out")
+    raise UserError(f"{where}.{shown(name)[1:-1]} is not a parameter that can be mined{did_you_mean(name, RULES)}")
 
 
 def check_value(name: str, value: Any, where: str) -> Value:

@@ -80,7 +80,8 @@ def make_plan(experiment: Experiment, dataset: Dataset) -> Plan:
     Raises
     ------
     UserError
-        If a target or benchmark column is not in the data, a horizon is not known, or the eras are too few.
+        If a target or benchmark column is not in the data, a horizon is not known, the eras are too few, or the
+        constraint allows no configuration.
     """
     targets = experiment.targets or dataset.targets
     benchmark_target = str(experiment.benchmark.get("target", experiment.scoring_target))
@@ -118,6 +119,8 @@ def make_plan(experiment: Experiment, dataset: Dataset) -> Plan:
         )
         folds[name] = splitter.folds(eras)
     axes = tuple(Axis(name, values) for name, values in experiment.axes.items())
+    grid = Grid((*axes, Axis("target", tuple(targets))), experiment.constraint)
+    grid.check_feasible()
     benchmark = dict(experiment.benchmark) | {"target": benchmark_target}
     identity = {
         "format": STUDY_FORMAT,
@@ -142,7 +145,7 @@ def make_plan(experiment: Experiment, dataset: Dataset) -> Plan:
         study=f"{experiment.name}-{config_hash[:8]}",
         config_hash=config_hash,
         targets=tuple(targets),
-        grid=Grid((*axes, Axis("target", tuple(targets))), experiment.constraint),
+        grid=grid,
         benchmark=benchmark,
         folds=folds,
         purge_eras=purges,

@@ -7,10 +7,10 @@ and `experiment_table` on the way out.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.experiment.constraint import Constraint, parse_constraint
@@ -18,6 +18,8 @@ from signal_miner.experiment.parameters import RULES, check_name, check_value, p
 from signal_miner.experiment.study_files import STUDY_STORAGE
 from signal_miner.utils.redaction import KeptWithoutPasswords, without_passwords
 from signal_miner.utils.validation import LARGEST_INTEGER, Rule, Value, shown
+
+T = TypeVar("T")
 
 ALL_TARGETS = "all"
 """Value of ``targets`` that trains on every target of the data."""
@@ -33,9 +35,36 @@ def _by(check: Callable[[str, Any], Any], key: str | None = None) -> dict[str, A
     return {"check": check, "key": key}
 
 
+class Mistakes(UserError):
+    """Several mistakes of an experiment; the message numbers those after the first."""
+
+    def __init__(self, messages: Iterable[str]) -> None:
+        self.messages = tuple(dict.fromkeys(messages))
+        first, *others = self.messages
+        super().__init__(" ".join([first, *(f"({number}) {text}" for number, text in enumerate(others, 2))]))
+
+
+def _all_of(steps: Iterable[Callable[[], T]]) -> list[T]:
+    """Return what each step returns; raise the mistakes of all of them together."""
+    results: list[T] = []
+    mistakes: list[str] = []
+    for step in steps:
+        try:
+            results.append(step())
+        except Mistakes as error:
+            mistakes += error.messages
+        except UserError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise Mistakes(mistakes)
+    return results
+
+
 def _text(key: str, value: Any) -> str:
     if value is None:
         raise UserError(f'{key} is missing; add the line {key} = "…"')
+    if isinstance(value, list | Mapping):
+        raise UserError(f"{key} = {shown(value)} is not text but a {_kind(value)}; write one text in quotes")
     if not isinstance(value, str) or not value.strip():
         raise UserError(f"{key} = {shown(value)} is not text; write it in quotes")
     if "\0" in value:
@@ -52,6 +81,10 @@ def _name(key: str, value: Any) -> str:
             f"{key} = {shown(name)} is too long; use at most {_LONGEST_NAME} letters, fewer with accents such as é"
         )
     return name
+
+
+def _kind(value: object) -> str:
+    return "table" if isinstance(value, Mapping) else "list"
 
 
 def _names(key: str, value: Any) -> tuple[str, ...] | None:
@@ -103,9 +136,13 @@ def _grid(key: str, value: Any) -> dict[str, tuple[Value, ...]]:
         )
     if "target" in value:
         raise UserError('grid.target is set by targets, at the top of the file: targets = ["target", …]; move it there')
-    axes = {name: parse_axis(name, values) for name, values in value.items()}
-    if "n_estimators" not in axes:
-        raise UserError("grid.n_estimators is missing; add the number of trees, such as n_estimators = [500, 1000]")
+
+    def axis(name: str) -> tuple[str, tuple[Value, ...]]:
+        if name not in value:
+            raise UserError("grid.n_estimators is missing; add the number of trees, such as n_estimators = [500, 1000]")
+        return name, parse_axis(name, value[name])
+
+    axes = dict(_all_of(partial(axis, name) for name in dict.fromkeys([*value, "n_estimators"])))
     if "subsample" in axes and "subsample_freq" not in axes:
         raise UserError("grid.subsample does nothing without subsample_freq; add subsample_freq = 1")
     return axes
@@ -114,10 +151,28 @@ def _grid(key: str, value: Any) -> dict[str, tuple[Value, ...]]:
 def _benchmark(key: str, value: Any) -> dict[str, Value]:
     if not isinstance(value, Mapping) or not value:
         raise UserError(f"[{key}] is missing; add it with the configuration that every trial is compared with")
-    benchmark = {name: check_value(name, each, key) for name, each in value.items()}
+
+    def parameter(name: str) -> tuple[str, Value]:
+        return name, check_value(name, value[name], key)
+
+    benchmark = dict(_all_of(partial(parameter, name) for name in value))
     if "n_estimators" not in benchmark:
         raise UserError("benchmark.n_estimators is missing; add the number of trees")
+    if _bags_in_goss({name: (each,) for name, each in benchmark.items()}):
+        raise UserError(
+            "benchmark.data_sample_strategy = 'goss' goes with subsample = 1 only, as LightGBM refuses both; leave "
+            "one out"
+        )
     return benchmark
+
+
+def _bags_in_goss(axes: Mapping[str, tuple[Value, ...]]) -> bool:
+    """Return whether some configuration would draw rows both by bagging and by GOSS."""
+    return (
+        "goss" in axes.get("data_sample_strategy", ())
+        and any(float(value) < 1 for value in axes.get("subsample", ()))
+        and any(float(value) > 0 for value in axes.get("subsample_freq", ()))
+    )
 
 
 def _integer(low: int, high: int = LARGEST_INTEGER) -> Callable[[str, Any], Any]:
@@ -240,17 +295,30 @@ def parse_experiment(table: Mapping[str, Any], text: str = "") -> Experiment:
 
     Raises
     ------
-    UserError
-        If a key, type or value is wrong.
+    Mistakes
+        If keys, types or values are wrong, with all of them.
     """
-    _check_keys(table)
-    settings = _checked(Experiment, without_none(table))
+
+    def checked() -> dict[str, Any]:
+        return _checked(Experiment, without_none(table))
+
+    def known_keys() -> dict[str, Any]:
+        _all_of(partial(_check_key, key, table[key]) for key in table)
+        return {}
+
+    settings = _all_of([known_keys, checked])[1]
+    constraint = None
     if (expression := settings.get("constraint")) is not None:
         constraint = settings["constraint"] = parse_constraint(expression, settings["axes"])
         if "max_depth" in constraint.names and -1 in settings["axes"]["max_depth"]:
             raise UserError(
                 f"constraint = {expression!r} cannot compare max_depth = -1 (no limit); use depths of 1 and more"
             )
+    if _bags_in_goss(settings["axes"]) and not (constraint and "data_sample_strategy" in constraint.names):
+        raise UserError(
+            "grid.data_sample_strategy holds 'goss', which goes with subsample = 1 only, as LightGBM refuses both; "
+            "leave one out, or write it into the constraint: \"data_sample_strategy == 'bagging' or subsample == 1\""
+        )
     return Experiment(**settings, text=text)
 
 
@@ -273,28 +341,37 @@ def tables_of(key: str) -> tuple[str, ...]:
     return ("grid", "benchmark") if key in RULES else ("folds",) if key in _FOLD_KEYS else ()
 
 
-def _check_keys(table: Mapping[str, Any]) -> None:
-    for key in table:
-        if key not in KEYS:
-            if tables := tables_of(key):
-                tables_named = " or ".join(f"[{name}]" for name in tables)
-                raise UserError(f"{key!r} is at the top of the file but belongs in {tables_named}; move it there")
-            raise UserError(f"unknown key {key!r}{did_you_mean(key, KEYS)}")
-    for where in TABLES:
-        for key in table[where] if isinstance(table.get(where), Mapping) else ():
-            if where != "folds":
-                check_name(key, where)
-            elif key not in _FOLD_KEYS:
-                raise UserError(f"unknown key {'folds.' + key!r}{did_you_mean(key, _FOLD_KEYS)}")
+def _check_key(key: str, value: Any) -> None:
+    """Refuse a key that is not known, or keys of the table that is its value."""
+    if key not in KEYS:
+        if tables := tables_of(key):
+            tables_named = " or ".join(f"[{name}]" for name in tables)
+            raise UserError(f"{key!r} is at the top of the file but belongs in {tables_named}; move it there")
+        raise UserError(f"unknown key {shown(key)}{did_you_mean(key, KEYS, len(KEYS))}")
+    if key in TABLES and isinstance(value, Mapping):
+        _all_of(partial(_check_key_of_table, key, name) for name in value)
+
+
+def _check_key_of_table(table: str, key: str) -> None:
+    if table != "folds":
+        check_name(key, table)
+    elif key not in _FOLD_KEYS:
+        raise UserError(f"unknown key {shown('folds.' + key)}{did_you_mean(key, _FOLD_KEYS)}")
 
 
 def _checked(kind: type, table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return the settings of a schema that a table has, or has to have, checked."""
-    return {
-        each.name: each.metadata["check"](f"{prefix}{key}", table.get(key))
-        for key, each in _declared(kind).items()
-        if key in table or each.default is MISSING
-    }
+
+    def setting(key: str, name: str, check: Callable[[str, Any], Any]) -> tuple[str, Any]:
+        return name, check(f"{prefix}{key}", table.get(key))
+
+    return dict(
+        _all_of(
+            partial(setting, key, each.name, each.metadata["check"])
+            for key, each in _declared(kind).items()
+            if key in table or each.default is MISSING
+        )
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -55,7 +55,10 @@ def test_messages_and_records_name_the_users_file(tmp_path):
     assert dataset.files == (path,)
     with pytest.raises(UserError) as caught:
         opened(path, tmp_path / "kept", target="targte")
-    assert str(caught.value) == f"{path} has no target 'targte'; did you mean 'target'?"
+    assert (
+        str(caught.value)
+        == f"{path} has no target 'targte'; did you mean 'target'?; score on another with -P scoring_target=…"
+    )
 
 
 def test_a_byte_order_mark_quotes_blanks_and_none_are_read(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,118 @@ def test_a_mistake_is_one_line_with_the_repair(changes, message):
     with pytest.raises(UserError, match=message) as caught:
         parse_experiment(a_table(**changes))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": ["a", "b"]}, r"data = \['a', 'b'\] is not text but a list; write one text in quotes"),
+        ({"data": {"a": 1}}, r"data = {'a': 1} is not text but a table; write one text in quotes"),
+        (
+            {"grid": {"n_estimators": [3], "model": ["xgb"]}},
+            "grid.model is not a parameter: every model is a LightGBM reg",
+        ),
+        (
+            {"nonsense": 1},
+            "unknown key 'nonsense'; known are name, data, feature_set, .*, study_storage, tracking_uri$",
+        ),
+        ({"k" * 5000: 1}, "unknown key 'k{5,100}\\.\\.\\.k{5,100}'; known are name"),
+        (
+            {"benchmark": {"n_estimators": 5, "data_sample_strategy": "goss", "subsample": 0.5, "subsample_freq": 1}},
+            "benchmark.data_sample_strategy = 'goss' goes with subsample = 1 only",
+        ),
+        (
+            {
+                "grid": {
+                    "n_estimators": [5],
+                    "data_sample_strategy": ["bagging", "goss"],
+                    "subsample": [0.5, 1.0],
+                    "subsample_freq": [0, 1],
+                }
+            },
+            "grid.data_sample_strategy holds 'goss', which goes with subsample = 1 only",
+        ),
+    ],
+)
+def test_what_lightgbm_or_a_reader_would_stumble_over_is_refused(changes, message):
+    with pytest.raises(UserError, match=message) as caught:
+        parse_experiment(a_table(**changes))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+def test_goss_beside_bagging_is_allowed_where_a_constraint_separates_them():
+    grid = {
+        "n_estimators": [5],
+        "data_sample_strategy": ["bagging", "goss"],
+        "subsample": [0.5, 1.0],
+        "subsample_freq": [1],
+    }
+    constraint = "data_sample_strategy == 'bagging' or subsample == 1"
+    assert parse_experiment(a_table(grid=grid, constraint=constraint)).constraint.names == set(grid) - {
+        "n_estimators",
+        "subsample_freq",
+    }
+
+
+def test_all_mistakes_are_reported_at_once_in_one_order():
+    table = {
+        "zeta": 1,
+        "name": "a/b",
+        "trails": 2,
+        "trials": 0,
+        "folds": {"cuont": 2},
+        "grid": {"max_depht": [3], "eta": 1},
+    }
+    for _ in range(3):
+        with pytest.raises(UserError) as caught:
+            parse_experiment(table)
+        first, *others = re.split(r" \(\d+\) ", str(caught.value))
+        assert first.startswith("unknown key 'zeta'; known are name, data")
+        assert [text.split(";")[0] for text in others] == [
+            "unknown key 'trails'",
+            "unknown key 'folds.cuont'",
+            "grid.max_depht is not a parameter that can be mined",
+            "grid.eta is LightGBM's other name",
+            "name = 'a/b' is not a name",
+            "data is missing",
+            "trials = 0 is not an integer of at least 1 and at most 1000000000",
+            "grid.n_estimators is missing",
+            "[benchmark] is missing",
+        ]
+
+
+def test_an_impossible_constraint_is_refused_with_the_file(tmp_path):
+    path = tmp_path / "tiny.toml"
+    path.write_text(
+        'name = "a"\ndata = "b"\nconstraint = "max_depth > 9"\n[grid]\nn_estimators = [1]\nmax_depth = [3]\n'
+        "[benchmark]\nn_estimators = 1\n"
+    )
+    with pytest.raises(UserError, match=r"tiny.toml: constraint = 'max_depth > 9' allows no configuration of the grid"):
+        load_experiment(path)
+
+
+def test_a_byte_order_mark_is_read_and_other_encodings_are_named(tmp_path):
+    text = 'name = "ä"\ndata = "b"\n[grid]\nn_estimators = [1]\n[benchmark]\nn_estimators = 1\n'
+    path = tmp_path / "tiny.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + text.replace("ä", "a").encode())
+    assert load_experiment(path).text == text.replace("ä", "a")
+    for body, found in ((text.encode("utf-16"), "is UTF-16"), (text.encode("latin-1"), "is not UTF-8 text in line 1")):
+        path.write_bytes(body)
+        with pytest.raises(UserError, match=rf"tiny.toml {found}; save it as UTF-8$"):
+            load_experiment(path)
+
+
+def test_a_benchmark_on_the_scoring_target_follows_its_change(tmp_path):
+    path = tmp_path / "tiny.toml"
+    text = 'name = "a"\ndata = "b"\n[grid]\nn_estimators = [1]\n[benchmark]\nn_estimators = 1\ntarget = "%s"\n'
+    for target, followed in (("target", "target_kazutsugi"), ("target_other", "target_other")):
+        path.write_text(text % target)
+        experiment = load_experiment(path, scoring_target="target_kazutsugi")
+        assert (experiment.scoring_target, experiment.benchmark["target"]) == ("target_kazutsugi", followed)
+        assert f'target = "{followed}"' in experiment.text
+    kept = load_experiment(path, scoring_target="x", benchmark={"target": "target"})
+    assert kept.benchmark["target"] == "target"
 
 
 def test_a_file_that_is_absent_or_no_toml_is_named(tmp_path):
