@@ -81,11 +81,11 @@ class SectionScores:
     @classmethod
     def of(cls, section: str, metrics: Mapping[str, float], benchmark: Mapping[str, float]) -> SectionScores:
         """Read the scores from the tracked metrics of both runs."""
-        own, other = (
-            [scores.get(f"{section}/{name}", math.nan) for name in ("corr", "sharpe")]
-            for scores in (metrics, benchmark)
-        )
-        return cls(section, *own, *other, int(metrics.get(f"{section}/undefined_eras", 0)))
+        names = (f"{section}/corr", f"{section}/sharpe")
+        corr, sharpe = (metrics.get(name, math.nan) for name in names)
+        benchmark_corr, benchmark_sharpe = (benchmark.get(name, math.nan) for name in names)
+        undefined = int(metrics.get(f"{section}/undefined_eras", 0))
+        return cls(section, corr, sharpe, benchmark_corr, benchmark_sharpe, undefined)
 
 
 @dataclass(frozen=True)
