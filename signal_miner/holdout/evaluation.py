@@ -239,7 +239,7 @@ class Holdout:
         result = "; ".join([scores.result(_overlap_eras(fold_plan)), *earlier])
         if stop.is_set():
             raise Stopped
-        stop.ignore_signals()  # the last words to the store
+        stop.defer_signals()  # the last words to the store
         with temporary_directory() as directory:
             scores.to_frame().to_parquet(directory / HOLDOUT_SCORES, index=False)
             columns = {"era": rows.eras, "prediction": pa.array(blend), "benchmark": pa.array(benchmark)}

@@ -22,6 +22,7 @@ from signal_miner.mining.status_writer import StatusWriter
 from signal_miner.mining.training import make_training
 from signal_miner.tracking.leaderboard import Leaderboard, make_leaderboard
 from signal_miner.tracking.records import StudyRecord
+from signal_miner.tracking.store import short_timeouts
 from signal_miner.tracking.study_writer import Tracker
 from signal_miner.utils.interruption import StopRequest
 from signal_miner.utils.redaction import without_passwords
@@ -119,13 +120,13 @@ def mine(
             store_answers = not isinstance(error, StoreError)
             raise
         finally:
-            stop.ignore_signals()
+            stop.defer_signals()
             if status == "FAILED" and stop.interrupted:
                 status = "KILLED"
             if store_answers:  # otherwise each request would wait for its timeout again
-                with (
-                    suppress(UserError) if status == "FAILED" else nullcontext()
-                ):  # the first error is the one to report
+                # The first error is the one to report; and a store that hangs is perhaps why the user interrupted.
+                quietly = suppress(UserError) if status == "FAILED" or stop.interrupted else nullcontext()
+                with quietly, short_timeouts() if stop.interrupted else nullcontext():
                     tracker.delete_cut_off()
                     _end_study(tracker, run_id, status, miner, study_note)
         if not miner.complete:

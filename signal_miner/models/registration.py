@@ -74,7 +74,7 @@ def register(options: RegistrationOptions, console: Console) -> Registration:
         record = _record(packed, options, metrics, _files(packed, runs, directory))
         if stop.is_set():
             raise Stopped
-        stop.ignore_signals()  # from here on it is a matter of seconds, and no half of it is of use
+        stop.defer_signals()  # from here on it is a matter of seconds, and no half of it is of use
         made = registry.register(record)
         runs.log_values(packed.tracked.run_id, metrics, {REGISTERED_AS: f"{made.name}/{made.version}"})
         champion = registry.find(options.model, CHAMPION)

@@ -38,6 +38,7 @@ _RERUN = "once it answers again, rerun the command to resume"
 _SECONDS_TO_CONNECT = 10.0
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a run, with the server's password
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")  # a minute; 7 are four, and a stop waits for them
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")  # seconds, for each of them where a server hangs
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar of its own for each small file
 
 
@@ -81,6 +82,18 @@ def open_client(tracking_uri: str | None = None, make: bool = True) -> MlflowCli
             f"the tracking store {place} cannot be opened ({_reason(error)}); check tracking_uri"
         ) from error
     return client
+
+
+@contextmanager
+def short_timeouts() -> Iterator[None]:
+    """Let requests to a server that hangs fail after seconds."""
+    short = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "3"}
+    before = {name: os.environ[name] for name in short}
+    os.environ |= short
+    try:
+        yield
+    finally:
+        os.environ |= before
 
 
 @contextmanager

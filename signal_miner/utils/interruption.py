@@ -13,6 +13,8 @@ class StopRequest:
 
     A different signal does not: ``mlflow run`` answers a Ctrl-C, which also reaches this process, with a SIGTERM.
 
+    After `defer_signals` the count starts again, as the last results are being written.
+
     Parameters
     ----------
     on_request : callable, optional
@@ -29,6 +31,7 @@ class StopRequest:
         self._on_request = on_request
         self._before: dict[int, object] = {}
         self._seen: set[int] = set()
+        self._deferred: set[int] | None = None  # numbers of the signals since `defer_signals`
         self.interrupted = False
 
     def is_set(self) -> bool:
@@ -45,10 +48,9 @@ class StopRequest:
             self._event.set()
             self._on_request()
 
-    def ignore_signals(self) -> None:
-        """Ignore signals from now on, while the last results are written to the stores."""
-        for number in self._before:
-            signal.signal(number, signal.SIG_IGN)
+    def defer_signals(self) -> None:
+        """Ignore the next signal of each kind, unless one has interrupted already: the same one again interrupts."""
+        self._deferred = set(self._seen) if self.interrupted else set()
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():  # only it may handle signals
@@ -65,8 +67,10 @@ class StopRequest:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if number in self._seen:
+        ignored = self._seen if self._deferred is None else self._deferred
+        if number in ignored:
             self.interrupted = True
             raise KeyboardInterrupt
-        self._seen.add(number)
-        self.ask()
+        ignored.add(number)
+        if self._deferred is None:
+            self.ask()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import signal
 import sys
+import threading
+import time
 from contextlib import suppress
 
 import pytest
@@ -100,6 +103,38 @@ def test_an_error_that_a_second_ctrl_c_causes_is_an_interruption(plan, tmp_path,
             mine(plan, plan_memory(plan, 2), Console(quiet=True))
     assert [run.info.status for run in runs_of(tmp_path, "study")] == ["KILLED"]
     assert all(run.info.status == "FINISHED" for run in runs_of(tmp_path))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")
+@pytest.mark.parametrize("hangs_at", ["_write", "end_study"])
+def test_a_store_that_hangs_is_left_at_the_third_ctrl_c(plan, monkeypatch, hangs_at):
+    waits, sent = [], []
+
+    def hang(*_arguments, **_options):
+        waits.append(time.monotonic())
+        time.sleep(100)
+
+    def interrupt():
+        while not waits:
+            time.sleep(0.05)
+        while not left.wait(0.4):
+            sent.append(signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    left = threading.Event()
+    thread = threading.Thread(target=interrupt)
+    number = 5 if hangs_at == "_write" else 1
+    monkeypatch.setattr(Tracker, hangs_at, _replaced(getattr(Tracker, hangs_at), hang, lambda call: call >= number))
+    monkeypatch.setattr(Tracker, "delete_cut_off", _replaced(Tracker.delete_cut_off, hang, lambda call: call > 1))
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            mine(plan, plan_memory(plan, 2), Console(quiet=True))
+    finally:
+        left.set()
+        thread.join()
+    assert len(sent) <= 3
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "20"
 
 
 def test_a_failing_benchmark_is_one_line_and_a_failed_run(tmp_path, capfd):
