@@ -54,7 +54,8 @@ def write(directory: Path, given: argparse.Namespace) -> None:
         for fold in folds
     }
     tracker = Tracker("large", STUDY, "0" * 64)
-    run_id = tracker.begin_study(_record(folds, given.trials))
+    run_id = tracker.open_study()
+    tracker.begin_study(run_id, _record(folds, given.trials))
     generator = np.random.default_rng(0)
     shared = {fold.number: SHARED * generator.standard_normal((half, 1)) for fold in folds}
     corr = {}

@@ -41,7 +41,15 @@ class UserError(ValueError):
 
 
 class StoreError(UserError):
-    """A store that does not answer, or whose disk is full."""
+    """A store that does not answer, refuses what it is asked, or whose disk is full.
+
+    Attributes
+    ----------
+    answered : bool
+        Whether the store itself refused, so that further requests are worth a try.
+    """
+
+    answered = False
 
 
 class Stopped(Exception):

@@ -31,6 +31,9 @@ INDEX_SUFFIX = "_index"
 PARAMS_ATTRIBUTE = "params"
 """User attribute with a trial's parameters, where some are stored by index."""
 
+_CLAIM = "signal_miner.claim."
+"""Beginning of the study's user attributes by which processes claim the right to mine it."""
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -125,13 +128,35 @@ class Search:
                 f"the study {name} in study_storage is damaged ({reason_of(error)}); delete its journal: what "
                 "MLflow has of it is kept and not trained again"
             ) from error
+        self._refuse_another_grid(name)
+        self.reload()
+
+    def reload(self) -> None:
+        """Read the trials of the study again, as another process may have added some."""
         # A process killed while it asked leaves a trial without its whole configuration: it counts for nothing, and
         # its draw is made again. So a draw's number is its place among the whole trials, not Optuna's number.
         self._optuna_numbers: list[int] = []
-        self._refuse_another_grid(name)
-        for trial in self._trials():
-            self._sampler.remember(_cell(trial.params, grid))
-            self._optuna_numbers.append(trial.number)
+        with _storage_errors():
+            for trial in self._trials():
+                self._sampler.remember(_cell(trial.params, self._grid))
+                self._optuna_numbers.append(trial.number)
+
+    def claims(self) -> dict[str, str]:
+        """Return the claims of processes to mine the study, by token: see `mining.claim`."""
+        with _storage_errors():
+            attributes = self._study.user_attrs
+        return {
+            key.removeprefix(_CLAIM): value for key, value in attributes.items() if key.startswith(_CLAIM) and value
+        }
+
+    def write_claim(self, token: str, claim: str) -> None:
+        """Write a claim, or replace it."""
+        with _storage_errors():
+            self._study.set_user_attr(f"{_CLAIM}{token}", claim)
+
+    def remove_claim(self, token: str) -> None:
+        """Remove a claim; Optuna deletes no attribute, so it becomes empty."""
+        self.write_claim(token, "")
 
     def interrupted(self) -> tuple[Draw, ...]:
         """Return the draws that a dead process left running, to be run again."""

@@ -13,6 +13,7 @@ from signal_miner.engine.memory_plan import MemoryPlan
 from signal_miner.errors import Stopped, StoreError, UserError
 from signal_miner.experiment.plan import Plan, plan_record
 from signal_miner.experiment.study_files import lock_message, sole_process, study_directory
+from signal_miner.mining.claim import STALE_AFTER, Claim, ClaimStore, Owner
 from signal_miner.mining.miner import Miner
 from signal_miner.mining.observer import FeaturesBinned, observers
 from signal_miner.mining.progress import MiningProgress
@@ -106,7 +107,17 @@ def mine(
         observer = observers(progress, status_writer.observe)
         training = make_training(plan, memory, stop.is_set, lambda *features: observer(FeaturesBinned(*features)))
         miner = Miner(plan, training, tracker, search, stop, observer)
-        run_id = tracker.begin_study(_record(plan))
+
+        def waiting(owner: Owner) -> None:
+            writer.update(at=f"waiting for {owner}")
+            console.print(f"The study was last mined by {owner}; waiting up to {STALE_AFTER:.0f} s for a sign of it …")
+
+        shared: list[ClaimStore] = [search] if "://" in experiment.study_storage else []
+        claim = Claim(plan.study, [tracker, *shared], status_writer.token, stop.is_set, waiting, stop.set)
+        closing.enter_context(claim)
+        search.reload()
+        run_id = tracker.open_study()
+        tracker.begin_study(run_id, _record(plan))
         status, store_answers = "FAILED", True
         try:
             tracker.link_launcher(run_id)
@@ -117,7 +128,7 @@ def mine(
         except Exception as error:
             if stop.interrupted:  # within a transaction, whose rollback may then fail with an error of its own
                 raise KeyboardInterrupt from error
-            store_answers = not isinstance(error, StoreError)
+            store_answers = not isinstance(error, StoreError) or error.answered
             raise
         finally:
             stop.defer_signals()
@@ -127,6 +138,8 @@ def mine(
                 # The first error is the one to report; and a store that hangs is perhaps why the user interrupted.
                 quietly = suppress(UserError) if status == "FAILED" or stop.interrupted else nullcontext()
                 with quietly, short_timeouts() if stop.interrupted else nullcontext():
+                    if claim.is_lost():
+                        raise claim.loss
                     tracker.delete_cut_off()
                     _end_study(tracker, run_id, status, miner, study_note)
         if not miner.complete:

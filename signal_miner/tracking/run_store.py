@@ -158,10 +158,17 @@ class RunStore(Store):
         return pages
 
     def _trials(self, experiment_id: str, study: str) -> tuple[TrackedTrial, ...]:
-        """Return a study's finished and failed trials, by number."""
-        found = map(_tracked, self._find([experiment_id], {KIND: TRIAL_KIND, STUDY: study}))
-        ended = [trial for trial in found if trial.status in (FINISHED, FAILED)]
-        return tuple(sorted(ended, key=lambda trial: trial.number or 0))
+        """Return a study's finished and failed trials, by number.
+
+        Of two with one number, which processes of two folders tracked before studies were claimed, the first counts,
+        and a finished one before a failed one.
+        """
+        kept: dict[int, TrackedTrial] = {}
+        for trial in map(_tracked, self._find([experiment_id], {KIND: TRIAL_KIND, STUDY: study})):  # newest first
+            number = trial.number or 0
+            if trial.finished or (trial.status == FAILED and not (number in kept and kept[number].finished)):
+                kept[number] = trial
+        return tuple(trial for _, trial in sorted(kept.items()))
 
     def _benchmark(self, experiment_id: str, study: str) -> TrackedTrial | None:
         """Return a study's benchmark, if it is finished."""

@@ -111,7 +111,10 @@ def store_errors(tracking_uri: str, repair: str = _RERUN, what: str = "tracking 
         yield
     except (MlflowException, SQLAlchemyError, OSError, ParseError) as error:
         store = f"{what} {without_passwords(tracking_uri)}"
-        raise _answered(error, store) or StoreError(f"the {store} failed ({_reason(error)}); {repair}") from error
+        failure = _answered(error, store) or StoreError(f"the {store} failed ({_reason(error)}); {repair}")
+        refused = isinstance(error, MlflowException) and error.error_code != "INTERNAL_ERROR"
+        failure.answered = refused or tracking_uri.startswith("sqlite")
+        raise failure from error
 
 
 def _answered(error: Exception, store: str) -> StoreError | None:

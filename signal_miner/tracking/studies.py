@@ -92,6 +92,7 @@ class Studies(RunStore):
             If there is none, or it has no finished benchmark yet.
         """
         runs = self._find(self._all_experiment_ids(), {KIND: STUDY_KIND})
+        runs = [run for run in runs if run.data.params] or runs  # others are being created
         runs.sort(key=lambda run: run.info.start_time, reverse=True)
         if not runs:
             raise UserError("the tracking store has no study yet; mine one first, or check tracking_uri")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.entities import Dataset as DatasetEntity
-from mlflow.entities import DatasetInput, InputTag
+from mlflow.entities import DatasetInput, InputTag, Run
 from mlflow.exceptions import MlflowException
 
 from signal_miner.engine.metrics import RunMetrics
@@ -30,6 +30,7 @@ from signal_miner.tracking.run_store import (
 from signal_miner.tracking.store import LONGEST_VALUE
 from signal_miner.tracking.tags import (
     BENCHMARK_KIND,
+    CLAIM,
     CONFIG_HASH,
     DATA_CONTENT,
     ERROR,
@@ -83,28 +84,49 @@ class Tracker(RunStore):
         return str(experiment.experiment_id)
 
     @reports_store_errors
-    def begin_study(self, record: StudyRecord) -> str:
-        """Create the study's run, or set the existing one to running again, and return its id.
+    def open_study(self) -> str:
+        """Return the id of the study's run, created where there is none."""
+        runs = self._study_runs()
+        begun = [run for run in runs if run.data.params]
+        if runs:
+            return str((begun or runs[::-1])[0].info.run_id)
+        return self._create(self._experiment_id, f"study {self._study}", self._tags | {KIND: STUDY_KIND})
+
+    @reports_store_errors
+    def begin_study(self, run_id: str, record: StudyRecord) -> None:
+        """Write what is known before the first trial, and set the study's run to running.
+
+        MLflow refuses to change a parameter. One that differs from that of an earlier call changed nothing in what
+        is mined, as the study's hash is the same: a path spelled otherwise, another name of the same feature set. It
+        stays as it was first; ``plan.json`` has the current one.
 
         Raises
         ------
         UserError
             If the artifacts of an earlier call were moved away, or the study was mined on other values of its data.
         """
-        earlier = self._find([self._experiment_id], {KIND: STUDY_KIND, STUDY: self._study})
-        if earlier:
-            run_id = str(earlier[0].info.run_id)
-            benchmark = self._benchmark(self._experiment_id, self._study)
-            if benchmark is not None:
-                self._require_artifacts(f"study {self._study}", benchmark.artifact_uri)
-            if earlier[0].data.tags.get(DATA_CONTENT, record.data_content) != record.data_content:
-                raise UserError(other_values(str(record.params["data"]), record.study))
-            self._client.update_run(run_id, status=RUNNING)
-        else:
-            tags = self._tags | {KIND: STUDY_KIND}
-            run_id = self._create(self._experiment_id, f"study {record.study}", tags)
+        (run,) = (run for run in self._study_runs() if run.info.run_id == run_id)
+        try:
+            self._write_study(run, record)
+        except BaseException:
+            if run.info.status == RUNNING:  # it is new, or its miner was killed
+                with suppress(MlflowException):
+                    self._client.set_terminated(run_id, FAILED)
+            raise
+        self._client.update_run(run_id, status=RUNNING)
+        for other in self._study_runs():
+            if not other.data.params:  # of a process that created it at the same time, and was refused
+                self._client.delete_run(other.info.run_id)
+
+    def _write_study(self, run: Run, record: StudyRecord) -> None:
+        run_id = str(run.info.run_id)
+        benchmark = self._benchmark(self._experiment_id, self._study)
+        if benchmark is not None:
+            self._require_artifacts(f"study {self._study}", benchmark.artifact_uri)
+        if run.data.tags.get(DATA_CONTENT, record.data_content) != record.data_content:
+            raise UserError(other_values(str(record.params["data"]), record.study))
         # All of it each time: the process that made the run may have been killed before it had written the rest.
-        self._write(run_id, record.params, {})
+        self._write(run_id, {name: value for name, value in record.params.items() if name not in run.data.params}, {})
         self._set_tags(run_id, {DATA_CONTENT: record.data_content})
         self._client.log_text(run_id, record.experiment_file, EXPERIMENT_FILE)
         self._client.log_dict(run_id, dict(record.plan), PLAN)
@@ -116,7 +138,34 @@ class Tracker(RunStore):
             profile=json.dumps(record.data_profile),
         )
         self._client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "mining")])])
-        return run_id
+
+    def _study_runs(self) -> list[Run]:
+        """Return the study's runs, newest first: two processes that create it at once make two, for a moment."""
+        return self._find([self._experiment_id], {KIND: STUDY_KIND, STUDY: self._study})
+
+    @reports_store_errors
+    def claims(self) -> dict[str, str]:
+        """Return the claims of processes to mine the study, by token: see `mining.claim`."""
+        tags = (tag for run in self._study_runs() for tag in run.data.tags.items())
+        return {key.removeprefix(CLAIM): value for key, value in tags if key.startswith(CLAIM) and value}
+
+    @reports_store_errors
+    def write_claim(self, token: str, claim: str) -> None:
+        """Write a claim, or replace it."""
+        key = f"{CLAIM}{token}"
+        claimed = [run.info.run_id for run in self._study_runs() if key in run.data.tags]
+        self._client.set_tag(claimed[0] if claimed else self.open_study(), key, claim)
+
+    @reports_store_errors
+    def remove_claim(self, token: str) -> None:
+        """Remove a claim; no error if it is not there."""
+        runs, key = self._study_runs(), f"{CLAIM}{token}"
+        for run in runs:
+            if key in run.data.tags:
+                self._client.delete_tag(run.info.run_id, key)
+                claimed = any(other.startswith(CLAIM) and other != key for other in run.data.tags)
+                if len(runs) > 1 and not run.data.params and not claimed:  # created at the same time as another
+                    self._client.delete_run(run.info.run_id)
 
     @reports_store_errors
     def end_study(self, run_id: str, status: str, metrics: Mapping[str, float], note: str) -> None:

@@ -27,6 +27,9 @@ CONFIG_HASH = "signal_miner.config_hash"
 DATA_CONTENT = "signal_miner.data_content"
 """Of a study's run: digest of the values of its data. Studies mined earlier lack it."""
 
+CLAIM = "signal_miner.claim."
+"""Beginning of the tags of a study's run by which processes claim the right to mine it; see `mining.claim`."""
+
 NUMBER = "signal_miner.trial"
 """Number of the trial in its study."""
 
