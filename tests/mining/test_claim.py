@@ -45,10 +45,9 @@ class MemoryStore:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """A second in place of a minute and a half."""
+    """Renewals twenty times a second, in place of every five."""
     if "slow" not in request.keywords:
         monkeypatch.setattr(claim, "HEARTBEAT", 0.05)
-        monkeypatch.setattr(claim, "STALE_AFTER", 1.0)
         monkeypatch.setattr(claim, "_SECONDS_BETWEEN_LOOKS", 0.01)
 
 
@@ -105,22 +104,24 @@ def test_a_claim_of_a_process_that_has_ended_is_removed_at_once() -> None:
     store.kept["damaged"] = "no claim"
     started = time.monotonic()
     with make(store, "own"):
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < claim.STALE_AFTER / 2
         assert list(store.kept) == ["own"]
 
 
-def test_a_claim_of_another_machine_is_dead_when_it_is_not_renewed() -> None:
+def test_a_claim_of_another_machine_is_dead_when_it_is_not_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claim, "STALE_AFTER", 1.0)
     store, waits = MemoryStore(), []
     store.kept["dead"] = json.dumps(asdict(ELSEWHERE))
     started = time.monotonic()
     with make(store, "own", waits=waits):
-        assert 1.0 < time.monotonic() - started < 5
+        assert time.monotonic() - started > 1.0
         assert waits == [ELSEWHERE]
         assert list(store.kept) == ["own"]
 
 
-def test_a_copy_of_a_claim_that_its_living_owner_does_not_renew_is_dead() -> None:
+def test_a_copy_of_a_claim_that_its_living_owner_does_not_renew_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     """The folder of a study was copied, store and all, while it was mined."""
+    monkeypatch.setattr(claim, "STALE_AFTER", 0.5)
     store = MemoryStore()
     store.kept["copied"] = json.dumps(asdict(replace(Owner.this_process(), mining=True)))
     with make(store, "own"):
