@@ -8,6 +8,7 @@ import shlex
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
@@ -35,7 +36,10 @@ def run_reporting_errors(work: Callable[[Console], int], *, to_log: bool = False
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for what libraries print
     try:
-        return work(AnyTextConsole(soft_wrap=True))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a name in a figure, as in Chinese
+            warnings.showwarning = _print_warning
+            return work(AnyTextConsole(soft_wrap=True))
     except UserError as error:
         message, code = str(error), USER_ERROR
     except OSError as error:  # a full disk, missing permissions
@@ -47,10 +51,18 @@ def run_reporting_errors(work: Callable[[Console], int], *, to_log: bool = False
     except Exception as error:  # noqa: BLE001 (a mistake of ours, whose traceback may show passwords)
         details = _write_details(error, to_log)
         message, code = f"unexpected {type(error).__name__}: {reason_of(error)}; details {details}", UNEXPECTED
-    line = without_passwords(one_line(message))
-    if sys.stderr is not None:
-        sys.stderr.write(f"signal-miner: {encodable(line, sys.stderr.encoding or 'utf-8')}\n")
+    _print_error(f"signal-miner: {message}")
     return code
+
+
+def _print_warning(message: Warning | str, *_where: object) -> None:
+    _print_error(f"Warning: {message}")
+
+
+def _print_error(message: str) -> None:
+    if sys.stderr is not None:
+        line = without_passwords(one_line(message))
+        sys.stderr.write(f"{encodable(line, sys.stderr.encoding or 'utf-8')}\n")
 
 
 def _write_details(error: BaseException, to_log: bool) -> str:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import unicodedata
+import warnings
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,18 @@ def test_errors_are_one_line(error, code, line, capsys):
     shown = capsys.readouterr().err
     assert shown.startswith(f"signal-miner: {line}")
     assert shown.count("\n") == 1
+
+
+def test_a_warning_is_one_line_without_its_place_in_the_code(capsys):
+    def work(_console: Console) -> int:
+        warnings.warn(f"column {ESCAPES}\nis constant", RuntimeWarning, stacklevel=1)
+        warnings.warn("Glyph 20013 missing from font(s) DejaVu Sans", UserWarning, stacklevel=1)
+        return 0
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert run_reporting_errors(work) == 0
+    assert capsys.readouterr().err == r"Warning: column \x1b[2J\x1b]0;owned\x07\x9b31m \u202egnp.exe is constant" + "\n"
 
 
 def test_an_unexpected_error_is_one_line_and_its_details_have_no_passwords(capsys, tmp_path, monkeypatch):
