@@ -38,7 +38,7 @@ def run_reporting_errors(work: Callable[[Console], int], *, to_log: bool = False
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a name in a figure, as in Chinese
-            warnings.showwarning = _print_warning
+            warnings.showwarning = _print_warning  # type: ignore[assignment]
             return work(AnyTextConsole(soft_wrap=True))
     except UserError as error:
         message, code = str(error), USER_ERROR
