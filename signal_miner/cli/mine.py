@@ -15,7 +15,7 @@ from signal_miner.cli.terminal import ALL_FAILED, INTERRUPTED, print_address
 from signal_miner.errors import UserError
 from signal_miner.experiment.files import DEFAULT, find_experiment, load_experiment, read_experiment_file
 from signal_miner.experiment.schema import Experiment
-from signal_miner.experiment.study_files import lock_message, study_directory
+from signal_miner.experiment.study_files import lock_message, refuse_shared_database, study_directory
 from signal_miner.mining.status import FAILED, REPORT, read_status
 from signal_miner.mining.status_writer import StatusWriter
 from signal_miner.utils.next_command import next_command, option_text
@@ -75,6 +75,7 @@ def mine_experiment(
     from signal_miner.experiment.plan import make_plan, open_data
     from signal_miner.report.sentences import describe_plan, memory_lines, study_note
 
+    refuse_shared_database(experiment.study_storage, experiment.tracking_uri)
     if experiment.data == DEMO and not (DATA_DIRECTORY / DEMO).is_dir():
         console.print("Generating the synthetic demo market …")
     plan = make_plan(experiment, open_data(experiment))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +12,13 @@ from filelock import FileLock, Timeout
 from signal_miner.errors import UserError
 from signal_miner.utils.next_command import next_command
 from signal_miner.utils.redaction import without_passwords
+from signal_miner.utils.store_address import same_database
 
 STUDY_STORAGE = "studies"
 """Default directory of the studies, below the working directory."""
+
+DEFAULT_TRACKING = "sqlite:///mlflow.db"
+"""MLflow's own choice of a tracking store."""
 
 
 def study_directory(storage: str) -> Path:
@@ -50,3 +55,16 @@ def lock_message(study: str) -> str:
         f"study {study} is being mined by another process; wait for it, or stop it with "
         f"{next_command('stop', study=study)}"
     )
+
+
+def refuse_shared_database(study_storage: str, tracking_uri: str | None) -> None:
+    """Raise `UserError` where one database is to hold Optuna's study and MLflow's runs.
+
+    Both keep the version of their tables in a table of the same name, so that neither can open what the other made.
+    """
+    tracking = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING
+    if "://" in study_storage and same_database(study_storage, tracking):
+        raise UserError(
+            f"study_storage = {without_passwords(study_storage)!r} is the tracking store, and a database holds one of "
+            f"both; leave study_storage out ({STUDY_STORAGE!r}), or name another database"
+        )

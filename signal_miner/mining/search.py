@@ -16,10 +16,12 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import create_engine, inspect
 
 from signal_miner.errors import UserError
 from signal_miner.experiment.grid import Axis, Draws, Grid
 from signal_miner.utils.redaction import reason_of, without_passwords
+from signal_miner.utils.store_address import sqlite_path
 from signal_miner.utils.validation import Value, shown
 
 CATEGORICAL_CHOICES = 16
@@ -260,7 +262,14 @@ def _cell(stored: Mapping[str, Any], grid: Grid) -> tuple[int, ...]:
 def _open_storage(storage: str, name: str) -> BaseStorage:
     if "://" in storage:
         try:
+            if _is_mlflows(storage):
+                raise UserError(
+                    f"study_storage = {without_passwords(storage)!r} is a database of MLflow, and a database holds "
+                    "one of both; leave study_storage out, or name another database"
+                )
             return RDBStorage(storage)
+        except UserError:
+            raise
         except Exception as error:  # SQLAlchemy and each driver raise errors of their own
             raise UserError(
                 f"study_storage cannot be opened ({type(error).__name__}: {reason_of(error)}); check the URL"
@@ -274,6 +283,18 @@ def _open_storage(storage: str, name: str) -> BaseStorage:
         raise UserError(
             f"study_storage = {without_passwords(storage)!r} cannot be written ({error.strerror}); name another"
         ) from error
+
+
+def _is_mlflows(storage: str) -> bool:
+    """Return whether a database has MLflow's tables; one that does not exist is not created."""
+    path = sqlite_path(storage)
+    if path is not None and not path.is_file():
+        return False
+    engine = create_engine(storage)
+    try:
+        return {"experiments", "runs", "params"} <= set(inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
 
 
 def _repair_journal(path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 _SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)([^?]*)(.*)", re.DOTALL)
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "mssql": 1433}
 
 
 def sqlite_path(address: str) -> Path | None:
@@ -43,3 +44,23 @@ def absolute_address(address: str) -> str:
         return address
     whole = sqlite_address(path.absolute()).removeprefix("sqlite:///")
     return _SQLITE.sub(lambda sqlite: f"{sqlite[1]}{whole}{sqlite[3]}", address)
+
+
+def same_database(first: str, second: str) -> bool:
+    """Return whether two addresses of SQLAlchemy mean one database, however they are spelled; users do not count."""
+    paths = [sqlite_path(address) for address in (first, second)]
+    if None not in paths:
+        one, other = (Path(path).resolve() for path in paths if path is not None)
+        return one == other or (one.exists() and other.exists() and one.samefile(other))
+    from sqlalchemy.engine import make_url  # a third of a second, which commands that only look do not need
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        urls = [make_url(address) for address in (first, second)]
+    except ArgumentError:
+        return False
+    one_server, another = (
+        (url.get_backend_name(), url.host, url.port or _PORTS.get(url.get_backend_name()), url.database, url.query)
+        for url in urls
+    )
+    return one_server == another and urls[0].host is not None

@@ -67,6 +67,11 @@ BAD_FILES = {
     "one fold": ("embargo_eras = 8", "count = 1", "folds.count = 1 is not an integer of at least 2"),
     "no trees": ("n_estimators = 20\n", "", "benchmark.n_estimators is missing"),
     "tracking": ("trials =", 'tracking_uri = "nosuch://x"\ntrials =', "the tracking store nosuch://x cannot be opened"),
+    "one database": (
+        "trials =",
+        'study_storage = "sqlite:///./mlflow.db"\ntrials =',
+        r"study_storage = 'sqlite:///\./mlflow.db' is the tracking store, and a database holds one of both; leave",
+    ),
     "study storage": ("trials =", 'study_storage = "nosuch://x"\ntrials =', "study_storage cannot be opened"),
 }
 

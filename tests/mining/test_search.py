@@ -16,6 +16,7 @@ from signal_miner.experiment.constraint import parse_constraint
 from signal_miner.experiment.files import load_experiment
 from signal_miner.experiment.grid import Axis, Grid
 from signal_miner.mining.search import PARAMS_ATTRIBUTE, Search
+from tests.helpers.mining import put_store
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -158,6 +159,14 @@ def test_three_hundred_draws_survive_a_kill(tmp_path):
         killed.tell(killed.ask().number, 1.0)
     straight = params_of(Search("s", make_grid(), 3, str(tmp_path / "straight")), 300)
     assert [dict(draw.params) for draw in killed.finished()][:300] == straight
+
+
+def test_a_database_of_mlflow_is_refused_and_left_as_it_is(tmp_path):
+    path = put_store(tmp_path)
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=r"study_storage = 'sqlite:///.*mlflow.db' is a database of MLflow, and a"):
+        Search("s", make_grid(), 0, f"sqlite:///{path}")
+    assert path.read_bytes() == before
 
 
 def test_a_storage_that_cannot_be_opened_is_one_line(tmp_path):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy.engine import make_url
 
 from signal_miner.tracking.store import open_client
-from signal_miner.utils.store_address import absolute_address, sqlite_address, sqlite_path
+from signal_miner.utils.store_address import absolute_address, same_database, sqlite_address, sqlite_path
 from tests.helpers.mining import put_store
 
 NAMES = st.text(st.characters(exclude_characters="\0/\\", exclude_categories=["Cs", "Cc"]), min_size=1)
@@ -39,3 +39,34 @@ def test_a_store_is_created_in_the_working_directory_whatever_its_name(
         open_client(address).create_experiment(f"by {address}")
     assert len(open_client(sqlite_address(workspace / "mlflow.db")).search_experiments()) == 3
     assert [path.parent for path in tmp_path.rglob("*.db")] == [workspace]
+
+
+@pytest.mark.parametrize(
+    ("second", "same"),
+    [
+        ("sqlite:///studies.db", True),
+        ("sqlite:///./studies.db?timeout=5", True),
+        ("sqlite+pysqlite:///{here}/studies.db", True),
+        ("sqlite:///link.db", True),
+        ("sqlite:///other.db", False),
+        ("sqlite://", False),
+        ("http://host:5000", False),
+        ("postgresql://host/studies.db", False),
+        ("no address", False),
+    ],
+)
+def test_a_database_is_the_same_however_it_is_spelled(
+    second: str, same: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "studies.db").touch()
+    (tmp_path / "link.db").symlink_to(tmp_path / "studies.db")
+    assert same_database("sqlite:///studies.db", second.format(here=tmp_path)) is same
+
+
+def test_a_servers_database_is_the_same_for_every_user_and_driver() -> None:
+    first = "postgresql://one:secret@host/studies"
+    assert same_database(first, "postgresql+psycopg://two@host:5432/studies")
+    assert not same_database(first, "postgresql://one:secret@host/mlflow")
+    assert not same_database(first, "postgresql://one:secret@other/studies")
+    assert not same_database(first, "postgresql://host/studies?options=-csearch_path%3Dmlflow")

@@ -16,7 +16,7 @@ from signal_miner.errors import UserError
 from signal_miner.experiment.files import load_experiment
 from signal_miner.experiment.plan import make_plan, open_data
 from signal_miner.experiment.schema import Experiment
-from signal_miner.experiment.study_files import study_directory
+from signal_miner.experiment.study_files import refuse_shared_database, study_directory
 from signal_miner.mining.background.detached import start_detached
 from signal_miner.mining.background.handoff import MiningJob
 from signal_miner.mining.background.miner_handle import BackgroundMiner
@@ -66,6 +66,7 @@ def start_mining(experiment: Experiment | str | Path = "demo", *, report: bool =
         experiment = load_experiment(experiment)
     if not isinstance(experiment, Experiment):
         raise UserError(f"experiment is a {type(experiment).__name__}; give what load_experiment returned, or a file")
+    refuse_shared_database(experiment.study_storage, experiment.tracking_uri)
     plan = make_plan(experiment, open_data(experiment))
     directory = study_directory(experiment.study_storage).resolve()
     store = experiment.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
