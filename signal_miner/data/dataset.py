@@ -124,8 +124,17 @@ class Dataset:
         return table.cast(pa.schema(list(zip(table.schema.names, wider, strict=True))))
 
     def read_target(self, name: str, rows: Rows = slice(None)) -> NDArray[np.float32]:
-        """Return a target in training precision, NaN where it is not known, shape (n_rows,)."""
-        return _floats(self.source.read([name], rows).column(name))
+        """Return a target in training precision, NaN where it is not known, shape (n_rows,).
+
+        Raises
+        ------
+        UserError
+            If it is infinite in a row, or the file cannot be read.
+        """
+        target = _floats(self.source.read([name], rows).column(name))
+        if np.isinf(target).any():
+            raise UserError(f"{self.name}: {shown(name)} holds infinite values; correct or drop those rows")
+        return target
 
     def read_scoring_target(self, rows: Rows = slice(None)) -> NDArray[np.float64]:
         """Return the scoring target in full precision, NaN where it is not known, shape (n_rows,)."""
@@ -226,8 +235,9 @@ class Dataset:
         near = [name for name in candidates if np.array_equal(mine, _floats(start.column(name)), equal_nan=True)]
         if not near:
             return None
-        whole = self.read_target(target)
-        return next((name for name in near if np.array_equal(whole, self.read_target(name), equal_nan=True)), None)
+        whole = _floats(self.source.read([target]).column(target))
+        columns = ((name, _floats(self.source.read([name]).column(name))) for name in near)
+        return next((name for name, values in columns if np.array_equal(whole, values, equal_nan=True)), None)
 
 
 def open_dataset(

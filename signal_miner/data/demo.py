@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from signal_miner.data.demo_market import HORIZON_WEEKS, Market, Panel, simulate
 from signal_miner.data.folds import PURGE_ERAS
 from signal_miner.errors import UserError
+from signal_miner.utils.validation import parsed_json
 
 __all__ = ["DEFAULT_MARKET", "DEMO_VERSION", "PAYOUT_TARGET", "Market", "ensure_demo", "write_market"]
 
@@ -94,7 +95,7 @@ def _is_complete(directory: Path, market: Market) -> bool:
 
 def _read_marker(directory: Path) -> dict[str, Any] | None:
     try:
-        marker = json.loads((directory / _MARKER).read_text(encoding="utf-8"))
+        marker = parsed_json((directory / _MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return marker if isinstance(marker, dict) else None

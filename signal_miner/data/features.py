@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from signal_miner.data.parquet_rows import open_parquet
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.utils.files import file_exists
 from signal_miner.utils.redaction import reason_of, reason_of_system
-from signal_miner.utils.validation import shown
+from signal_miner.utils.validation import parsed_json, shown
 
 
 def features_of(source: Path, feature_set: str, names: Sequence[str]) -> tuple[str, ...]:
@@ -69,10 +68,10 @@ def features_of(source: Path, feature_set: str, names: Sequence[str]) -> tuple[s
 
 def _feature_sets(file: Path) -> dict[str, Any]:
     try:
-        sets = json.loads(file.read_text(encoding="utf-8-sig"))["feature_sets"]
+        sets = parsed_json(file.read_text(encoding="utf-8-sig"))["feature_sets"]
     except OSError as error:
         raise UserError(f"{file} cannot be read ({reason_of_system(error)}); permit it") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file} is not Numerai's features.json ({reason_of(error)}); download it again") from error
     if not isinstance(sets, dict):
         raise UserError(f"{file} is not Numerai's features.json (feature_sets is no table); download it again")

@@ -28,6 +28,7 @@ from signal_miner.data.folds import Fold
 from signal_miner.data.sources import DATA_DIRECTORY
 from signal_miner.engine.column_groups import Part, merged, of_rows
 from signal_miner.experiment.plan import Plan
+from signal_miner.utils.validation import parsed_json
 
 T = TypeVar("T")
 
@@ -221,7 +222,7 @@ class _Entry:
 
 def _parts(entry: Path, key: str, params: dict[str, Any], rows: NDArray[np.int64] | None) -> Iterator[Part]:
     """Yield an entry's parts, each checked; raise ValueError for files that differ from its record."""
-    record = json.loads((entry / RECORD).read_text(encoding="utf-8"))
+    record = parsed_json((entry / RECORD).read_text(encoding="utf-8"))
     files = record["files"]
     if record != {"format": FORMAT, "lightgbm": lgb.__version__, "key": key, "files": files}:
         raise ValueError("its record is another's")

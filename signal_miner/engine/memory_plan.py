@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import count, takewhile
@@ -14,6 +13,7 @@ from signal_miner.engine.memory_needs import StudyShape, shape_of
 from signal_miner.errors import UserError
 from signal_miner.experiment.plan import Plan
 from signal_miner.utils.formatting import bytes_text, gigabytes_rounded_up
+from signal_miner.utils.validation import parsed_json
 
 GROUP_BYTES = tuple(megabytes * 2**20 for megabytes in (256, 128, 64, 32))
 """Raw bytes of a column group to choose from, the fastest first."""
@@ -167,5 +167,5 @@ def _feature_sets(plan: Plan) -> dict[str, int]:
     file = plan.dataset.source.paths[0].parent / "features.json"
     if not file.is_file():
         return {}
-    sets = json.loads(file.read_text(encoding="utf-8"))["feature_sets"]
+    sets = parsed_json(file.read_text(encoding="utf-8"))["feature_sets"]
     return {name: len(listed) for name, listed in sets.items() if isinstance(listed, list) and listed}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signal_miner.data.dataset import Dataset
+from signal_miner.experiment.parameters import RULES
 from signal_miner.scoring.blending import filled_features, gaussianised
+from signal_miner.utils.validation import parsed_json
 
 FEATURES, OWN_BENCHMARK = "features", "benchmark"
 """What a blend can be neutralised to, besides a column of Numerai's benchmark predictions."""
@@ -91,7 +94,7 @@ class Ensemble:
     def from_json(cls, text: str) -> Ensemble:
         """Return the ensemble that `to_json` wrote; raise ValueError if the text is none."""
         try:
-            table = json.loads(text)
+            table = parsed_json(text)
             given = table["neutralization"]
             neutralization = Neutralization(str(given["to"]), float(given["proportion"])) if given else None
             members = tuple(_member(member) for member in table["members"])
@@ -104,8 +107,13 @@ class Ensemble:
 
 def _member(table: Mapping[str, Any]) -> Member:
     params = {str(name): str(value) for name, value in table["params"].items()}
-    int(params["seed"])
-    return Member(str(table["run_id"]), int(table["number"]), params, int(table["trees"]), float(table["weight"]))
+    member = Member(str(table["run_id"]), int(table["number"]), params, int(table["trees"]), float(table["weight"]))
+    most = int(params.get("n_estimators", RULES["n_estimators"].high))
+    if not 1 <= member.trees <= most:
+        raise ValueError(f"a member has {member.trees} trees of {most}")
+    if not 0 < member.weight < math.inf or not 0 <= int(params["seed"]) < 2**31:
+        raise ValueError(f"a member has the weight {member.weight} and the seed {params['seed']}")
+    return member
 
 
 def neutralizers_of(

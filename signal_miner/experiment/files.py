@@ -14,6 +14,7 @@ import tomli_w
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.experiment.grid import Axis, Grid
 from signal_miner.experiment.schema import TABLES, Experiment, parse_experiment, tables_of, without_none
+from signal_miner.utils.files import file_exists
 from signal_miner.utils.redaction import reason_of_system
 from signal_miner.utils.validation import LARGEST_AXIS, as_path, shown
 
@@ -153,7 +154,7 @@ def find_experiment(named: str | Path) -> Path:
     if path.suffix or path.parent != Path():
         return path
     own = path.with_suffix(".toml")
-    if own.is_file():
+    if file_exists(own):
         return own
     if path.name not in shipped:
         raise UserError(
@@ -219,7 +220,7 @@ def read_experiment_file(path: Path) -> str:
 def _read(path: Path) -> tuple[dict[str, Any], str]:
     """Return an experiment file as TOML reads it, and as written."""
     try:
-        text = read_experiment_file(path) if path.is_file() else None
+        text = read_experiment_file(path) if path.is_file() or file_exists(path) else None
         table = tomllib.loads(text or "")
     except OSError as error:
         raise UserError(

@@ -247,12 +247,17 @@ def restore_plan(record: Mapping[str, Any], data: str | None = None) -> Plan:
     UserError
         If the data are not there, or are not those that the study was mined on.
     """
-    table = {key: value for key, value in record["experiment"].items() if key in KEYS}
-    grid = dict(table["grid"])
-    table |= {"targets": grid.pop("target"), "grid": grid, "data": data or table["data"]}
-    experiment = parse_experiment(table)
-    dataset = open_data(replace(experiment, data=data or _data_location(record)))
-    tracked = record["data"]["digest"]
+    try:
+        table = {key: value for key, value in record["experiment"].items() if key in KEYS}
+        grid = dict(table["grid"])
+        table |= {"targets": grid.pop("target"), "grid": grid, "data": data or table["data"]}
+        experiment = parse_experiment(table)
+        location, tracked = data or _data_location(record), record["data"]["digest"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"plan.json of study {shown(record.get('study'))} is damaged ({error!r}); rerun `mine` to write it again"
+        ) from error
+    dataset = open_data(replace(experiment, data=location))
     if dataset.digest != tracked:
         raise UserError(
             f"the data {experiment.data!r} are not those that study {record['study']} was mined on (digest "

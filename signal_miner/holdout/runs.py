@@ -22,6 +22,7 @@ from signal_miner.tracking.run_store import reports_store_errors
 from signal_miner.tracking.tags import HOLDOUT_KEPT, HOLDOUT_RESULT, KIND, STUDY, STUDY_KIND
 from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.redaction import reason_of
+from signal_miner.utils.validation import parsed_json
 
 HOLDOUT_SCORES = "holdout_scores.parquet"
 """Artifact of the study's run, a row an era: ``era``, the model's ``corr``, ``bmc`` and ``benchmark_corr``, and
@@ -149,7 +150,7 @@ def _claimed(params: Mapping[str, str]) -> Opening | None:
     if claim is None:
         return None
     try:
-        return Opening.of(json.loads(claim))
+        return Opening.of(parsed_json(claim))
     except (ValueError, TypeError):
         return Opening("", "", claim, "", "")
 

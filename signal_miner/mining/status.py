@@ -22,6 +22,7 @@ import psutil
 
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.utils.files import write_whole
+from signal_miner.utils.validation import parsed_json
 
 STARTING, BENCHMARK, MINING, REPORT = "starting", "benchmark", "mining", "report"
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
@@ -216,7 +217,7 @@ def read_status(directory: Path, study: str) -> MinerStatus | None:
     path = directory / f"{study}{_STATUS}"
     for _ in range(_READS):  # Windows refuses a file that is being replaced
         try:
-            return _parsed(json.loads(path.read_text(encoding="utf-8")))
+            return _parsed(parsed_json(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError, AttributeError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from signal_miner.tracking.records import TrackedTrial
 from signal_miner.tracking.run_store import PLAN, RunStore, reports_store_errors
 from signal_miner.tracking.tags import CONFIG_HASH, KIND, STUDY, STUDY_KIND
 from signal_miner.utils.files import temporary_directory
+from signal_miner.utils.validation import parsed_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +126,7 @@ class Studies(RunStore):
         try:
             with temporary_directory() as directory:
                 text = Path(self.download(run_id, PLAN, directory)).read_text(encoding="utf-8")
-            plan = json.loads(text)
+            plan = parsed_json(text)
             if not isinstance(plan, dict) or not {"experiment", "data", "targets", "study"} <= plan.keys():
                 raise UserError("it is not whole")
         except StoreError:

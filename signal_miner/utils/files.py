@@ -10,7 +10,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from signal_miner.errors import UserError
+from signal_miner.utils.formatting import shortened
 from signal_miner.utils.redaction import reason_of_system
+
+_LONGEST_SHOWN = 200  # characters of a path
 
 
 def file_exists(path: Path) -> bool:
@@ -25,7 +28,8 @@ def file_exists(path: Path) -> bool:
         if path.is_file():
             return True
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({reason_of_system(error)}); permit it or name another") from error
+        name = shortened(str(path), _LONGEST_SHOWN)
+        raise UserError(f"{name} cannot be read ({reason_of_system(error)}); permit it or name another") from error
     if os.path.lexists(path):
         link = path.is_symlink() and not path.exists()
         raise UserError(f"{path} is {'a link to nothing' if link else 'no file'}; replace or remove it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import reprlib
@@ -44,6 +45,14 @@ _SHOWN = _Shown()
 def shown(value: object) -> str:
     """Return a value of any type as an error shows it: in one short line, without passwords."""
     return " ".join(_SHOWN.repr(value).split())
+
+
+def parsed_json(text: str) -> Any:
+    """Return the value of a JSON text from elsewhere; raise a ValueError, also where it is nested without end."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def as_path(key: str, value: object, example: str) -> Path:

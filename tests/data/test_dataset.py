@@ -428,6 +428,26 @@ def test_the_content_follows_every_value_that_is_used(numerai_directory, column)
     assert open_dataset(numerai_directory, "all", "target").content != first
 
 
+def test_an_infinite_training_target_is_refused_rather_than_left_out(numerai_directory):
+    frame = pd.read_parquet(numerai_directory / "train.parquet")
+    frame.iloc[3, frame.columns.get_loc("target_cyrusd_60")] = np.inf
+    frame.to_parquet(numerai_directory / "train.parquet")
+    dataset = open_dataset(numerai_directory, "small", "target")
+    assert dataset.horizon_days("target") == 20
+    with pytest.raises(UserError, match=r"numerai: 'target_cyrusd_60' holds infinite values"):
+        dataset.read_target("target_cyrusd_60")
+
+
+def test_a_link_to_nothing_is_not_the_version_of_the_same_name(tmp_path, monkeypatch, numerai_directory):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    numerai_directory.rename(tmp_path / "data" / "v5.3")
+    assert open_source("v5.3", "small", "target").name == "v5.3"
+    (tmp_path / "v5.3").symlink_to(tmp_path / "moved")
+    with pytest.raises(UserError, match=r"v5.3 is a link to nothing; replace or remove it"):
+        open_source("v5.3", "small", "target")
+
+
 def test_the_repr_names_rows_eras_and_columns(numerai_directory):
     dataset = open_dataset(numerai_directory, "small", "target")
     counts = f"{len(dataset.features)} features, {len(dataset.targets)} targets)"

@@ -178,6 +178,10 @@ def test_an_ensemble_survives_its_artifact():
         {"members": [{**good["members"][0], "params": {"target": "target"}}]},
         {"members": [{**good["members"][0], "params": {"seed": "x"}}]},
         {"members": [{**good["members"][0], "weight": None}]},
+        {"members": [{**good["members"][0], "weight": float("nan")}]},
+        {"members": [{**good["members"][0], "trees": 10**12}]},
+        {"members": [{**good["members"][0], "trees": 0}]},
+        {"members": [{**good["members"][0], "params": {"seed": "7", "n_estimators": "39"}}]},
         {"neutralization": {"to": "features", "proportion": "x"}},
         {"study": None, "members": None},
     ):
@@ -185,3 +189,5 @@ def test_an_ensemble_survives_its_artifact():
             Ensemble.from_json(json.dumps(good | damage))
     with pytest.raises(ValueError, match="no ensemble"):
         Ensemble.from_json("{}")
+    with pytest.raises(ValueError, match="nested too deeply"):
+        Ensemble.from_json("[" * 200_000)

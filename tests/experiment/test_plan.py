@@ -66,6 +66,14 @@ def test_other_values_of_the_same_data_are_refused_where_the_record_knows_them(p
     assert restore_plan(record).dataset.content == content
 
 
+@pytest.mark.parametrize("key", ["experiment", "data"])
+@pytest.mark.parametrize("value", [None, [], "text", {"grid": 3}])
+def test_a_damaged_record_is_one_line(plan, key, value):
+    record = json.loads(json.dumps(plan_record(plan)))
+    with pytest.raises(UserError, match=r"plan.json of study 'tiny-\w+' is damaged .*; rerun `mine` to write it again"):
+        restore_plan(record | {key: value})
+
+
 def plan_of(path, frame, **settings):
     frame.to_parquet(path)
     grid = {"grid": {"n_estimators": [10]}, "benchmark": {"n_estimators": 10}, "targets": ["target"]}

@@ -40,3 +40,13 @@ def test_an_unknown_name_is_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"'numerai_smal' is neither a file .*; did you mean 'numerai_small'\?"):
         find_experiment("numerai_smal")
+
+
+def test_what_is_in_the_way_of_a_name_is_not_passed_over(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo.toml").symlink_to(tmp_path / "moved.toml")
+    with pytest.raises(UserError, match=r"demo.toml is a link to nothing; replace or remove it"):
+        signal_miner.load_experiment("demo")
+    (tmp_path / "numerai_small.toml").mkdir()
+    with pytest.raises(UserError, match=r"numerai_small.toml is no file; replace or remove it"):
+        signal_miner.load_experiment("numerai_small.toml")

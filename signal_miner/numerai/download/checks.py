@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from signal_miner.utils.validation import parsed_json
 
 _MIB = 1024 * 1024
 # Sizes of parts that upload tools use for large objects; the entity tag gives the number of parts, not their size.
@@ -109,7 +110,7 @@ def _check_chunks(metadata: pq.FileMetaData, end_of_data: int) -> None:
 
 def _check_json(path: Path, name: str) -> None:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parsed_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DamagedFile(f"it is not a readable JSON file ({_first_line(error)})") from None
     if name.rpartition("/")[2] != "features.json":

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from signal_miner.numerai.remote import RemoteObject
+from signal_miner.utils.validation import parsed_json
 
 MANIFEST_NAME = ".downloads.json"
 _FORMAT = 1
@@ -45,7 +46,7 @@ class Manifest:
     def read(cls, directory: Path) -> Manifest:
         """Read a directory's manifest; an absent or unreadable one is empty, and every file is then checked anew."""
         try:
-            content: Any = json.loads((directory / MANIFEST_NAME).read_text(encoding="utf-8"))
+            content: Any = parsed_json((directory / MANIFEST_NAME).read_text(encoding="utf-8"))
             if content["format"] != _FORMAT:
                 return cls(directory)
             return cls(
