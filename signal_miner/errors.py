@@ -21,8 +21,11 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a printable text with its lines joined by blanks."""
-    return printable(" ".join(filter(None, (line.strip() for line in text.splitlines()))))
+    """Return a printable text with its lines joined by blanks, and the middle of names without end left out."""
+    words = " ".join(filter(None, (line.strip() for line in text.splitlines()))).split(" ")
+    # An address stays whole, as its password could no longer be recognised.
+    shortened = (f"{word[:100]}…{word[-100:]}" if len(word) > 500 and "://" not in word else word for word in words)
+    return printable(" ".join(shortened))
 
 
 class UserError(ValueError):

@@ -31,8 +31,9 @@ def run(options: Options, console: Console) -> int:
 
     if options.directory is not None:
         _create(options.directory)
-    console.print("Making the report …")
-    summary = make_report(options.study, options.tracking_uri, options.directory)
+    summary = make_report(
+        options.study, options.tracking_uri, options.directory, lambda: console.print("Making the report …")
+    )
     console.print(f"Skill or luck, study {summary.study.name}:")
     print_lines(summary.lines, console)
     if options.directory is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -126,7 +127,12 @@ def read_contents(name: str | None, tracking_uri: str | None) -> tuple[TrackedSt
     return study, contents
 
 
-def make_report(name: str | None = None, tracking_uri: str | None = None, copy: Path | None = None) -> ReportSummary:
+def make_report(
+    name: str | None = None,
+    tracking_uri: str | None = None,
+    copy: Path | None = None,
+    on_found: Callable[[], None] = lambda: None,
+) -> ReportSummary:
     """Make a study's report and log it.
 
     Parameters
@@ -135,6 +141,8 @@ def make_report(name: str | None = None, tracking_uri: str | None = None, copy: 
         The study's name or its beginning; the newest if not given.
     copy : Path, optional
         Directory in which the files are left, too.
+    on_found : callable, optional
+        Called once the study is read, before the work begins.
 
     Raises
     ------
@@ -142,6 +150,7 @@ def make_report(name: str | None = None, tracking_uri: str | None = None, copy: 
         As `read_contents`, or if the store cannot be written.
     """
     study, contents = read_contents(name, tracking_uri)
+    on_found()
     runs = ReportRuns(tracking_uri)
     lines = summary_lines(contents)
     with temporary_directory() as directory:

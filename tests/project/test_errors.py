@@ -1,4 +1,4 @@
-"""A user's mistake in a notebook is shown by IPython in one line."""
+"""A user's mistake is one short line, in a notebook too."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from signal_miner.errors import UserError
+from signal_miner.errors import UserError, did_you_mean
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,3 +44,10 @@ def test_a_subclass_is_shown_under_its_own_name():
         pass
 
     assert WrongKey("key = 'x' is not a key")._render_traceback_() == ["WrongKey: key = 'x' is not a key"]
+
+
+def test_names_without_end_are_shortened_and_addresses_are_left_whole():
+    assert len(str(UserError(f"{'x' * 5000} is not known; did you mean {'y' * 5000!r}?"))) < 500
+    address = f"https://me:{'p' * 900}@host"
+    assert str(UserError(address)) == address
+    assert len(did_you_mean("a" * 10**6, ["b" * 10**6, "c"])) < 200

@@ -154,7 +154,9 @@ def test_eras_that_are_not_the_benchmarks(tiny_study: Path, tmp_path: Path, caps
 
 def test_a_study_that_is_not_there(tiny_study: Path, capsys) -> None:
     assert command(tiny_study, "report", "--study", "tinny") == 2
-    assert "did you mean 'tiny'" in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert "did you mean 'tiny'" in shown.err
+    assert "Making the report" not in shown.out
 
 
 def test_a_study_without_a_finished_trial(tiny_study: Path, tmp_path: Path) -> None:
