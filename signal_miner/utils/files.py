@@ -8,10 +8,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from signal_miner.errors import UserError
 from signal_miner.utils.formatting import shortened
 from signal_miner.utils.redaction import reason_of_system
+
+UNFINISHED = ".part"
+"""Ends the names of files that are not written whole yet."""
 
 _LONGEST_SHOWN = 200  # characters of a path
 
@@ -43,19 +47,22 @@ def temporary_directory() -> Iterator[Path]:
         yield Path(directory)
 
 
-def write_whole(path: Path, body: bytes) -> None:
-    """Write or replace a file atomically, also with concurrent writers, and create its directory.
+@contextmanager
+def writing_whole(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file that takes its place once the block ends without an error, also with concurrent writers.
+
+    Creates its directory. A process that is killed leaves what it wrote as a file whose name ends in `UNFINISHED`.
 
     Raises
     ------
     UserError
         If the file cannot be written.
     """
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
-            file.write(body)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
@@ -66,3 +73,15 @@ def write_whole(path: Path, body: bytes) -> None:
     finally:
         with suppress(OSError):  # its directory may not exist
             part.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, body: bytes) -> None:
+    """Write or replace a file atomically, also with concurrent writers, and create its directory.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be written.
+    """
+    with writing_whole(path) as file:
+        file.write(body)
