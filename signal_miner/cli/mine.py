@@ -128,7 +128,7 @@ def _refuse_second(storage: str, study: str, status_writer: StatusWriter) -> Non
     """Refuse a study that another process mines before anything is printed; its lock decides later."""
     status = read_status(study_directory(storage), study)
     if status is not None and status.alive and status.token != status_writer.token:
-        raise UserError(lock_message(study))
+        raise UserError(lock_message(study, storage))
 
 
 def _report(study: str, tracking_uri: str | None, status_writer: StatusWriter, console: Console) -> dict[str, str]:

@@ -6,8 +6,7 @@ from rich.console import Console
 
 from signal_miner.cli.status import MinerOptions
 from signal_miner.errors import UserError
-from signal_miner.experiment.study_files import study_directory
-from signal_miner.utils.next_command import option_text
+from signal_miner.experiment.study_files import stop_command, study_directory
 
 EXAMPLE = "signal-miner stop --study demo"
 Options = MinerOptions
@@ -26,7 +25,8 @@ def run(options: Options, console: Console) -> int:
         return 0
     if len(running) > 1:
         names = ", ".join(status.study for status in running)
-        raise UserError(f"{len(running)} studies are being mined: {names}; name one with {option_text('study', '…')}")
+        command = stop_command(running[0].study, options.study_storage)
+        raise UserError(f"{len(running)} studies are being mined: {names}; name one of them: {command}")
     miner = BackgroundMiner(running[0].study, directory)
     console.print(f"Stopping {miner.study}; finished trials are kept …")
     console.print(miner.stop())

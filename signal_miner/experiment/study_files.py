@@ -49,12 +49,17 @@ def sole_process(storage: str, name: str, lock_message: str) -> Iterator[None]:
         yield
 
 
-def lock_message(study: str) -> str:
-    """Return the error for a study that another process is mining."""
+def lock_message(study: str, storage: str) -> str:
+    """Return the error for a study that another process of this folder is mining."""
     return (
-        f"study {study} is being mined by another process; wait for it, or stop it with "
-        f"{next_command('stop', study=study)}"
+        f"study {study} is being mined by another process; wait for it, or stop it with {stop_command(study, storage)}"
     )
+
+
+def stop_command(study: str, storage: str) -> str:
+    """Return the command that stops a study's miner in the folder that it was started in."""
+    elsewhere = None if study_directory(storage) == Path(STUDY_STORAGE) else storage
+    return next_command("stop", study=study, study_storage=elsewhere)
 
 
 def refuse_shared_database(study_storage: str, tracking_uri: str | None) -> None:

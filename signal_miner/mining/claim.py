@@ -27,8 +27,8 @@ from typing import Protocol, Self
 import psutil
 
 from signal_miner.errors import Stopped, StoreError, UserError
+from signal_miner.experiment.study_files import stop_command
 from signal_miner.tracking.store import short_timeouts
-from signal_miner.utils.next_command import next_command
 
 HEARTBEAT = 5.0
 """Seconds between renewals of a claim."""
@@ -123,6 +123,8 @@ class Claim:
     Parameters
     ----------
     study : str
+    storage : str
+        The study's storage, as the command that stops its miner names it.
     stores : sequence of ClaimStore
     token : str
         Unique to this process.
@@ -143,6 +145,7 @@ class Claim:
     def __init__(
         self,
         study: str,
+        storage: str,
         stores: Sequence[ClaimStore],
         token: str,
         should_stop: Callable[[], bool],
@@ -151,6 +154,7 @@ class Claim:
     ) -> None:
         self.lost_to: Owner | None = None
         self._study = study
+        self._storage = storage
         self._stores = stores
         self._token = token
         self._should_stop = should_stop
@@ -232,7 +236,7 @@ class Claim:
                 if claim != first and (owner.mining or token < self._token):
                     raise UserError(
                         f"study {self._study} is being mined by {owner}; wait for it, or stop it there with "
-                        f"{next_command('stop', study=self._study)}"
+                        f"{stop_command(self._study, self._storage)}"
                     )
                 if claim != first:  # it waits as well, and withdraws
                     seen[token] = claim, now

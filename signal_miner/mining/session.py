@@ -87,21 +87,22 @@ def mine(
         If a stop was asked for before the benchmark was finished.
     """
     experiment = plan.experiment
+    study, storage = plan.study, experiment.study_storage
     with ExitStack() as closing:
         if status_writer is None:
-            status_writer = closing.enter_context(StatusWriter(study_directory(experiment.study_storage)))
+            status_writer = closing.enter_context(StatusWriter(study_directory(storage)))
         writer = status_writer
 
         def stopping() -> None:
             writer.set_stopping()
             console.print("Stopping; finished trials are kept …")
 
-        closing.enter_context(sole_process(experiment.study_storage, f"{plan.study}.lock", lock_message(plan.study)))
+        closing.enter_context(sole_process(storage, f"{study}.lock", lock_message(study, storage)))
         stop = closing.enter_context(StopRequest(stopping))
-        status_writer.claim(plan.study, stop.ask)
+        status_writer.claim(study, stop.ask)
         closing.callback(status_writer.release)
-        search = Search(plan.study, plan.grid, experiment.seed, experiment.study_storage)
-        tracker = Tracker(experiment.name, plan.study, plan.config_hash, experiment.tracking_uri)
+        search = Search(study, plan.grid, experiment.seed, storage)
+        tracker = Tracker(experiment.name, study, plan.config_hash, experiment.tracking_uri)
         status_writer.update(tracking_uri=tracker.tracking_uri, trial_counts=TrialCounts(experiment.trials))
         progress = MiningProgress(console)
         observer = observers(progress, status_writer.observe)
@@ -112,8 +113,8 @@ def mine(
             writer.update(at=f"waiting for {owner}")
             console.print(f"The study was last mined by {owner}; waiting up to {STALE_AFTER:.0f} s for a sign of it …")
 
-        shared: list[ClaimStore] = [search] if "://" in experiment.study_storage else []
-        claim = Claim(plan.study, [tracker, *shared], status_writer.token, stop.is_set, waiting, stop.set)
+        stores: list[ClaimStore] = [tracker, search] if "://" in storage else [tracker]
+        claim = Claim(study, storage, stores, status_writer.token, stop.is_set, waiting, stop.set)
         closing.enter_context(claim)
         search.reload()
         run_id = tracker.open_study()
@@ -135,13 +136,14 @@ def mine(
             if status == "FAILED" and stop.interrupted:
                 status = "KILLED"
             if store_answers:  # otherwise each request would wait for its timeout again
-                # The first error is the one to report; and a store that hangs is perhaps why the user interrupted.
-                quietly = suppress(UserError) if status == "FAILED" or stop.interrupted else nullcontext()
-                with quietly, short_timeouts() if stop.interrupted else nullcontext():
+                # A store that hangs is perhaps why the user interrupted.
+                with short_timeouts() if stop.interrupted else nullcontext():
                     if claim.is_lost():
-                        raise claim.loss
-                    tracker.delete_cut_off()
-                    _end_study(tracker, run_id, status, miner, study_note)
+                        raise KeyboardInterrupt if stop.interrupted else claim.loss
+                    # The first error is the one to report.
+                    with suppress(UserError) if status == "FAILED" or stop.interrupted else nullcontext():
+                        tracker.delete_cut_off()
+                        _end_study(tracker, run_id, status, miner, study_note)
         if not miner.complete:
             status_writer.update(state=STOPPED)
     if miner.benchmark is None:

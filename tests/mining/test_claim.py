@@ -55,7 +55,7 @@ def make(
     store: MemoryStore, token: str, *, lost: threading.Event | None = None, waits: list[Owner] | None = None
 ) -> Claim:
     waiting = [] if waits is None else waits
-    return Claim("demo-1", [store], token, lambda: False, waiting.append, (lost or threading.Event()).set)
+    return Claim("demo-1", "studies", [store], token, lambda: False, waiting.append, (lost or threading.Event()).set)
 
 
 ELSEWHERE = Owner("other", "/data", "another machine", 1, mining=True)
@@ -139,7 +139,7 @@ def test_a_stop_ends_the_wait() -> None:
     store = MemoryStore()
     store.kept["silent"] = json.dumps(asdict(ELSEWHERE))
     with pytest.raises(Stopped):
-        Claim("demo-1", [store], "own", lambda: True, lambda _: None, lambda: None).__enter__()
+        Claim("demo-1", "studies", [store], "own", lambda: True, lambda _: None, lambda: None).__enter__()
     assert list(store.kept) == ["silent"]
 
 

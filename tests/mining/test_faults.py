@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import asdict, replace
 
 import pytest
 from mlflow.exceptions import MlflowException
@@ -17,12 +18,14 @@ from rich.console import Console
 
 from signal_miner.data.sources import open_source
 from signal_miner.engine.memory_plan import plan_memory
-from signal_miner.errors import UserError
+from signal_miner.errors import Stopped, UserError
 from signal_miner.experiment.files import load_experiment
 from signal_miner.experiment.plan import make_plan
-from signal_miner.mining import training
+from signal_miner.mining import claim, training
+from signal_miner.mining.claim import Owner
 from signal_miner.mining.session import mine
 from signal_miner.tracking.study_writer import Tracker
+from signal_miner.utils.interruption import StopRequest
 from tests.conftest import write_numerai_directory
 from tests.helpers.mining import MINE, client_of, outcome, put_store, runs_of, write_experiment
 from tests.helpers.study import command
@@ -84,6 +87,40 @@ def test_a_tracking_store_that_stops_answering_is_one_line(plan, tmp_path, monke
             mine(plan, plan_memory(plan, 2), Console(quiet=True))
     mine(plan, plan_memory(plan, 2), Console(quiet=True))
     assert len(outcome(tmp_path)) == 6
+
+
+def test_a_miner_that_lost_its_study_stops_and_touches_nothing_of_the_other(plan, tmp_path, monkeypatch):
+    """It was suspended for minutes: another process removed its claim, made one of its own and has trials running."""
+    plan = replace(plan, experiment=replace(plan.experiment, trials=30))
+    other = json.dumps(asdict(Owner("other", "/data", "another machine", 1, mining=True)))
+    monkeypatch.setattr(claim, "HEARTBEAT", 0.05)
+
+    def taken(tracker, number, *arguments, **options):
+        if number == 2:
+            for token in tracker.claims():
+                tracker.remove_claim(token)
+            tracker.write_claim("-taker", other)  # before any other token
+            tracker._create_trial(29, {}, 0.0)
+            time.sleep(0.5)
+        return real(tracker, number, *arguments, **options)
+
+    real = Tracker.log_trial
+    with monkeypatch.context() as fault:
+        fault.setattr(Tracker, "log_trial", taken)
+        with pytest.raises(UserError, match=r"was taken over by process 1 on other, in /data, as this process did not"):
+            mine(plan, plan_memory(plan, 2), Console(quiet=True))
+    statuses = {run.info.run_name: run.info.status for run in runs_of(tmp_path)}
+    assert statuses["trial 0029"] == "RUNNING"
+    assert [run.info.status for run in runs_of(tmp_path, "study")] == ["RUNNING"]
+    assert len(statuses) < 30
+    with monkeypatch.context() as impatient:
+        impatient.setattr(StopRequest, "is_set", lambda _: True)
+        with pytest.raises(Stopped):
+            mine(plan, plan_memory(plan, 2), Console(quiet=True))
+    assert {run.info.run_name: run.info.status for run in runs_of(tmp_path)} == statuses  # nothing of a living one
+    monkeypatch.setattr(claim, "STALE_AFTER", 0.3)
+    mine(plan, plan_memory(plan, 2), Console(quiet=True))
+    assert sorted(run.info.run_name for run in runs_of(tmp_path)) == [f"trial {number:04d}" for number in range(30)]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no SIGINT to one process")
