@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -25,6 +27,7 @@ from signal_miner.tracking.leaderboard import Leaderboard, make_leaderboard
 from signal_miner.tracking.records import StudyRecord
 from signal_miner.tracking.store import short_timeouts
 from signal_miner.tracking.study_writer import Tracker
+from signal_miner.utils.files import remove_abandoned
 from signal_miner.utils.interruption import StopRequest
 from signal_miner.utils.redaction import without_passwords
 
@@ -88,6 +91,7 @@ def mine(
     """
     experiment = plan.experiment
     study, storage = plan.study, experiment.study_storage
+    remove_abandoned(Path(tempfile.gettempdir()))  # now, as the first is needed after hours of training
     with ExitStack() as closing:
         if status_writer is None:
             status_writer = closing.enter_context(StatusWriter(study_directory(storage)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sqlite3
-import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 
 from signal_miner.errors import StoreError, UserError
+from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.store_address import sqlite_address
 
 _SECONDS_FOR_THE_LOCK = 5.0
@@ -27,8 +27,8 @@ def create(path: Path) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # MLflow keeps its connection open, which Windows does not delete: the directory may outlive us there.
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".mlflow-", ignore_cleanup_errors=True) as scratch:
-        made, whole = Path(scratch) / "made.db", Path(scratch) / "whole.db"
+    with temporary_directory(path.parent) as scratch:
+        made, whole = scratch / "made.db", scratch / "whole.db"
         MlflowClient(sqlite_address(made)).search_experiments(max_results=1)
         with closing(sqlite3.connect(made)) as source, closing(sqlite3.connect(whole)) as target:
             source.backup(target)

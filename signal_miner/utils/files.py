@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
+
+from filelock import FileLock, Timeout
 
 from signal_miner.errors import UserError
 from signal_miner.utils.formatting import shortened
@@ -16,6 +20,9 @@ from signal_miner.utils.redaction import reason_of_system
 
 UNFINISHED = ".part"
 """Ends the names of files that are not written whole yet."""
+
+_TEMPORARY, _LOCK = "signal-miner-", "lock"
+"""Beginning of the names of temporary directories, and the file in each that its process has locked."""
 
 _LONGEST_SHOWN = 200  # characters of a path
 
@@ -41,10 +48,46 @@ def file_exists(path: Path) -> bool:
 
 
 @contextmanager
-def temporary_directory() -> Iterator[Path]:
-    """Yield a directory that is deleted after use; on Windows a file that is still open may remain."""
-    with tempfile.TemporaryDirectory(prefix="signal-miner-", ignore_cleanup_errors=True) as directory:
-        yield Path(directory)
+def temporary_directory(parent: Path | None = None) -> Iterator[Path]:
+    """Yield a directory that is deleted after use; those that killed processes left are deleted, too.
+
+    A lock beside it, which the system frees when its process ends in whatever way, tells the ones from the others.
+
+    Parameters
+    ----------
+    parent : Path, optional
+        Where to create it; the system's directory of temporary files if not given.
+    """
+    place = Path(tempfile.gettempdir()) if parent is None else parent
+    remove_abandoned(place)
+    prefix = _TEMPORARY if parent is None else f".{_TEMPORARY}"
+    while True:
+        root = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
+        lock = FileLock(root / _LOCK)
+        try:
+            lock.acquire(timeout=0)
+            break
+        except Timeout:  # another process took it for one without an owner, and deletes it
+            continue
+    try:
+        (root / "files").mkdir()
+        yield root / "files"
+    finally:
+        lock.release()
+        shutil.rmtree(root, ignore_errors=True)  # on Windows a file that is still open may remain
+
+
+@cache
+def remove_abandoned(place: Path) -> None:
+    """Delete, once a process, the temporary directories that killed processes of this user left in a place."""
+    with suppress(OSError):
+        for root in (path for prefix in (_TEMPORARY, f".{_TEMPORARY}") for path in place.glob(f"{prefix}*")):
+            own = not hasattr(os, "getuid") or root.lstat().st_uid == os.getuid()
+            if own and not root.is_symlink() and (root / _LOCK).is_file():
+                with suppress(OSError, Timeout):
+                    with FileLock(root / _LOCK, timeout=0):
+                        shutil.rmtree(root, ignore_errors=True)
+                    shutil.rmtree(root, ignore_errors=True)  # the lock itself, on Windows
 
 
 @contextmanager
