@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from signal_miner.cli.options import ModelOptions
+from signal_miner.cli.terminal import print_if_unverified
 from signal_miner.utils.option import option
 
 EXAMPLE = "signal-miner deploy --numerai-model my_model"
@@ -30,5 +31,6 @@ def run(options: Options, console: Console) -> int:
 
     with temporary_directory() as directory:
         model = Registry(options.tracking_uri).load(options.model, options.alias, directory)
+        print_if_unverified(model, console)
         deploy(DeployOptions(options.numerai_model, options.version, options.image, options.again), model, console)
     return 0

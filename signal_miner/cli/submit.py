@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from signal_miner.cli.options import ModelOptions
+from signal_miner.cli.terminal import print_if_unverified
 from signal_miner.utils.option import option
 
 EXAMPLE = "signal-miner submit --dry-run true --live data/demo/live.parquet"
@@ -42,5 +43,6 @@ def run(options: Options, console: Console) -> int:
     )
     with temporary_directory() as directory:
         model = Registry(options.tracking_uri).load(options.model, options.alias, directory)
+        print_if_unverified(model, console)
         submit(submission, model, SubmissionRuns(options.tracking_uri, model.needs.experiment_id), console)
     return 0

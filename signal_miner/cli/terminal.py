@@ -11,12 +11,16 @@ import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from signal_miner.errors import Stopped, UserError, one_line, printable
 from signal_miner.utils.console import AnyTextConsole, encodable
 from signal_miner.utils.redaction import reason_of, without_passwords
+
+if TYPE_CHECKING:  # it imports MLflow
+    from signal_miner.models.registry import RegisteredModel
 
 USER_ERROR, ALL_FAILED, UNEXPECTED, INTERRUPTED = 2, 1, 70, 130
 
@@ -113,3 +117,13 @@ def _ui_command(tracking_uri: str) -> str:
     setting = "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false"
     setting = f"set {setting} &&" if os.name == "nt" else setting
     return f"{setting} mlflow ui --backend-store-uri {shlex.quote(tracking_uri)}"
+
+
+def print_if_unverified(model: RegisteredModel, console: Console) -> None:
+    """Say that a model was registered before checksums were kept."""
+    if not model.verified:
+        console.print(
+            f"{model.name} version {model.version} was registered without checksums, so its files are not verified; "
+            "register the ensemble again to have them",
+            highlight=False,
+        )

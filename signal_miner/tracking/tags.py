@@ -84,6 +84,9 @@ MODEL_TARGET, MODEL_FEATURES = "signal_miner.scoring_target", "signal_miner.feat
 MODEL_ENSEMBLE, MODEL_PYTHON = "signal_miner.ensemble", "signal_miner.python"
 """Of a registered version: the ensemble's run, the version of Python it was packed by."""
 
+MODEL_FILES = "signal_miner.sha256"
+"""Of a registered version: the SHA-256 of each of its files by path, as JSON. Versions made before have none."""
+
 ROUND, NUMERAI_MODEL = "signal_miner.round", "signal_miner.numerai_model"
 """Of a submission: the round, the model slot."""
 

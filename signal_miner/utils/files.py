@@ -1,7 +1,8 @@
-"""Whether a file is there, atomic writes, and temporary directories."""
+"""Whether a file is there, its checksum, atomic writes, and temporary directories."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -45,6 +46,12 @@ def file_exists(path: Path) -> bool:
         link = path.is_symlink() and not path.exists()
         raise UserError(f"{path} is {'a link to nothing' if link else 'no file'}; replace or remove it")
     return False
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

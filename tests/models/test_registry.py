@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import re
 import shutil
@@ -21,6 +22,7 @@ from mlflow import MlflowClient
 from signal_miner.errors import UserError
 from signal_miner.models.registry import CHAMPION, Registry
 from signal_miner.models.registry.package import ModelRecord
+from signal_miner.tracking.tags import MODEL_FILES
 from tests.helpers.registry import BENCHMARK, FEATURES, NULLABLE, live, make_record, predict_pkl, write_model
 
 SECRET = "s3cret-password"
@@ -97,9 +99,11 @@ def test_predicts_as_predict_pkl_whatever_the_frame_looks_like(registry, store, 
     for given in same:
         before = given.copy()
         pd.testing.assert_frame_equal(pyfunc.predict(given), wanted)
+        pd.testing.assert_frame_equal(given, before)
+    for given in (frame, shuffled.reset_index().astype(dict.fromkeys(FEATURES, "Int8"))):  # each starts a process
+        before = given.copy()
         pd.testing.assert_frame_equal(loaded.predict(given), wanted)
         pd.testing.assert_frame_equal(given, before)
-    pd.testing.assert_frame_equal(loaded.predict(frame.astype(dict.fromkeys(FEATURES, "int64"))), wanted)
     odd = frame.drop(columns="era").astype({NULLABLE: "float32"})
     odd.loc[odd.index[::7], NULLABLE] = np.nan
     pd.testing.assert_frame_equal(pyfunc.predict(odd), predict_pkl(record, odd))
@@ -228,9 +232,12 @@ def test_a_version_without_artifacts_or_of_other_origin_is_reported(registry, st
     registry.register(record)
     client = MlflowClient(store)
     location = Path(client.get_model_version_download_uri("signal-miner", "1").removeprefix("file://"))
+    client.delete_model_version_tag("signal-miner", "1", MODEL_FILES)  # as registered before there were checksums
     (location / "artifacts" / "predict.pkl").write_bytes(b"cut off")
-    with pytest.raises(UserError, match="version 1 of 'signal-miner' does not load here"):
-        registry.load("signal-miner", "1", tmp_path / "a")
+    loaded = registry.load("signal-miner", "1", tmp_path / "a")
+    assert not loaded.verified
+    with pytest.raises(UserError, match=r"predict\.pkl does not predict: it cannot be loaded"):
+        loaded.predict(live())
     location.rename(tmp_path / "moved")
     with pytest.raises(UserError, match=r"failed .*check that the artifacts of version 1 of 'signal-miner'"):
         registry.load("signal-miner", "1", tmp_path / "b")
@@ -239,8 +246,69 @@ def test_a_version_without_artifacts_or_of_other_origin_is_reported(registry, st
     with pytest.raises(UserError, match="was not registered by Signal Miner"):
         registry.load("signal-miner", "1", tmp_path / "c")
     (location / "MLmodel").write_text("flavors: {cut off")
-    with pytest.raises(UserError, match="version 1 of 'signal-miner' does not load here"):
+    with pytest.raises(UserError, match="version 1 of 'signal-miner' has no readable MLmodel"):
         registry.load("signal-miner", "1", tmp_path / "d")
+
+
+HOSTILE = """
+import pathlib
+pathlib.Path({mark!r}).write_text("run")
+"""
+
+
+class Hostile:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def __reduce__(self):
+        return exec, (HOSTILE.format(mark=str(self._mark)),)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["artifacts/predict.pkl", "pyfunc_model.py", "artifacts/ensemble.json", "MLmodel", "requirements.txt", None],
+)
+def test_nothing_of_a_changed_version_is_run(registry, store, tmp_path, name):
+    record = make_record(tmp_path / "made", store)
+    version = registry.register(record)
+    location = Path(MlflowClient(store).get_model_version_download_uri("signal-miner", "1").removeprefix("file://"))
+    files = {path.relative_to(location).as_posix() for path in location.rglob("*") if path.is_file()}
+    assert json.loads(version.tags[MODEL_FILES]).keys() == files
+    assert registry.load("signal-miner", "1", tmp_path / "before").verified
+    mark = tmp_path / "mark"
+    if name is None:
+        (location / "artifacts" / "plan.json").unlink()
+    elif name.endswith(".pkl"):
+        (location / name).write_bytes(pickle.dumps(Hostile(mark)))
+    else:
+        (location / name).write_text(HOSTILE.format(mark=str(mark)))
+    with pytest.raises(UserError) as raised:
+        registry.load("signal-miner", "1", tmp_path / "after")
+    message = str(raised.value)
+    assert f"1 of {len(files)} files of version 1 of 'signal-miner' are not those that were registered" in message
+    assert (name or "artifacts/plan.json") in message
+    assert "\n" not in message
+    assert not mark.exists()
+
+
+def test_predict_pkl_is_run_without_keys_and_not_in_this_process(registry, store, tmp_path, monkeypatch):
+    registry.register(make_record(tmp_path / "made", store))
+    loaded = registry.load("signal-miner", "1", tmp_path / "loaded")
+    for key in ("NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY", "MLFLOW_TRACKING_PASSWORD", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(key, SECRET)
+    spied = "import os, pathlib; pathlib.Path({!r}).write_text(f'{{os.getpid()}} {{dict(os.environ)}}')"
+    mark = tmp_path / "environment"
+    spy = Hostile(mark)
+    monkeypatch.setattr(Hostile, "__reduce__", lambda self: (exec, (spied.format(str(mark)),)))
+    loaded.predict_file.write_bytes(pickle.dumps(spy))
+    with pytest.raises(UserError, match=r"predict\.pkl does not predict: it holds a NoneType"):
+        loaded.predict(live())
+    process, _, environment = mark.read_text().partition(" ")
+    assert int(process) != os.getpid()
+    assert "PATH" in environment
+    assert SECRET not in environment
 
 
 @pytest.mark.parametrize("name", ["my model 1.2", "it's mine", 'the "best"', "größer 100%"])

@@ -41,7 +41,7 @@ def run(job: Path, report: dict[str, Any]) -> Any:
     job : Path
         The directory described above.
     report : dict
-        Gets ``load_seconds`` and ``predict_seconds``.
+        Gets ``load_seconds`` and ``predict_seconds``; ``by_model`` where the model itself refuses the live data.
 
     Raises
     ------
@@ -69,6 +69,8 @@ def run(job: Path, report: dict[str, Any]) -> Any:
     try:
         predictions = predict(*arguments)
     except Exception as error:
+        if isinstance(error, (ValueError, TypeError)):
+            report["by_model"] = " ".join(str(error).split())
         raise Refusal(f"the function fails: {said(error)}") from error
     report["predict_seconds"] = time.perf_counter() - started
     if type(predictions) is not pd.DataFrame:

@@ -6,6 +6,7 @@ version that points to it. The version is made last: what a kill leaves behind i
 
 from __future__ import annotations
 
+import functools
 import json
 import platform
 import re
@@ -14,10 +15,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mlflow.artifacts
-import mlflow.pyfunc
 import pandas as pd
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
 from mlflow.entities.model_registry import RegisteredModel as RegistryEntry
@@ -25,17 +24,20 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
 from signal_miner.errors import UserError, did_you_mean
+from signal_miner.models.portable.hosted import predict_apart
 from signal_miner.models.registry.package import (
     PREDICT,
     ModelNeeds,
     ModelRecord,
+    file_digests,
     read_needs,
+    require_digests,
     save_package,
     stamp_package,
     try_package,
 )
 from signal_miner.tracking.store import LONGEST_VALUE, Store, store_errors
-from signal_miner.tracking.tags import MODEL_DATA, MODEL_ENSEMBLE, MODEL_FEATURES, MODEL_PYTHON, NOTE
+from signal_miner.tracking.tags import MODEL_DATA, MODEL_ENSEMBLE, MODEL_FEATURES, MODEL_FILES, MODEL_PYTHON, NOTE
 from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.redaction import reason_of, without_passwords
 
@@ -63,7 +65,7 @@ class ModelVersion:
 
 @dataclass(frozen=True, eq=False)
 class RegisteredModel:
-    """A version of a registered model, fetched and loaded.
+    """A version of a registered model, fetched.
 
     Attributes
     ----------
@@ -73,7 +75,10 @@ class RegisteredModel:
         A local copy of ``predict.pkl``.
     predict : callable
         Takes a frame indexed by ``id`` with the features, ``era`` where it has several, and the benchmark columns;
-        returns a frame with the column ``prediction`` in (0, 1), with the same index.
+        returns a frame with the column ``prediction`` in (0, 1), with the same index. It runs ``predict.pkl`` in a
+        process of its own, whose environment holds no keys.
+    verified : bool
+        Whether its files were compared with the checksums of the registration; False where that left none.
     """
 
     name: str
@@ -82,6 +87,7 @@ class RegisteredModel:
     needs: ModelNeeds
     predict_file: Path
     predict: Callable[[pd.DataFrame], pd.DataFrame]
+    verified: bool = True
 
 
 class Registry(Store):
@@ -105,8 +111,7 @@ class Registry(Store):
             with self._store_errors(
                 "once it answers again, the same command registers the ensemble; no half-made version is left"
             ):
-                model = self._log(record, package, directory)
-                return self._add_version(record, model)
+                return self._add_version(record, *self._log(record, package, directory))
 
     def find(self, name: str, alias_or_version: str = CHAMPION) -> ModelVersion | None:
         """Return a version, or None where the registered model, the alias or the version does not exist.
@@ -135,17 +140,14 @@ class Registry(Store):
                 raise UserError(f"{alias!r} cannot be an alias ({reason_of(error)}); use another word") from error
 
     def load(self, name: str, alias_or_version: str, directory: Path) -> RegisteredModel:
-        """Fetch a version into an empty directory and load it; `alias_or_version` as for `find`.
+        """Fetch a version into an empty directory and verify its files; `alias_or_version` as for `find`.
 
-        Returns
-        -------
-        RegisteredModel
-            Its ``predict`` is the registered model's, past MLflow's check of column types.
+        Nothing that the artifact store holds is imported or unpickled in this process.
 
         Raises
         ------
         UserError
-            If there is no such version, its artifacts are missing, or it was not registered by this project.
+            If there is no such version, its artifacts are missing or changed, or it was not registered by this project.
         """
         found = self._required(name, alias_or_version)
         what = f"version {found.version} of {name!r}"
@@ -156,29 +158,30 @@ class Registry(Store):
                     artifact_uri=source, dst_path=str(directory), tracking_uri=self.tracking_uri
                 )
             )
+        digests = found.tags.get(MODEL_FILES, "")
+        if digests:
+            require_digests(path, json.loads(digests), what)
         try:
             needs = read_needs(path)
-            if needs is None:
-                raise UserError(f"{what} was not registered by Signal Miner; give another name, alias or version")
-            loaded = mlflow.pyfunc.load_model(str(path), suppress_warnings=True).unwrap_python_model()
-        except UserError:
-            raise
         except Exception as error:
             raise UserError(
-                f"{what} does not load here ({reason_of(error)}); install the packages of its requirements.txt, "
-                "or register the ensemble again"
+                f"{what} has no readable MLmodel ({reason_of(error)}); register the ensemble again"
             ) from error
+        if needs is None:
+            raise UserError(f"{what} was not registered by Signal Miner; give another name, alias or version")
+        predict_file = path / "artifacts" / PREDICT
         return RegisteredModel(
             name=name,
             version=found.version,
             run_id=found.run_id,
             needs=needs,
-            predict_file=path / "artifacts" / PREDICT,
-            predict=_predict_of(loaded),
+            predict_file=predict_file,
+            predict=functools.partial(_predict, predict_file, needs.benchmark_columns),
+            verified=bool(digests),
         )
 
-    def _log(self, record: ModelRecord, package: Model, directory: Path) -> LoggedModel:
-        """Make the logged model; one that is not whole is deleted, or left pending by a kill."""
+    def _log(self, record: ModelRecord, package: Model, directory: Path) -> tuple[LoggedModel, dict[str, str]]:
+        """Make the logged model and return it with its files' digests; one that is not whole is deleted."""
         model = self._client.create_logged_model(
             record.needs.experiment_id,
             re.sub(r"[.%\"']", "-", record.name),  # which a registered model may have in its name
@@ -189,6 +192,7 @@ class Registry(Store):
         )
         try:
             stamp_package(package, directory, record.run_id, model.model_id)
+            digests = file_digests(directory)
             self._client.log_model_artifacts(model.model_id, str(directory))
             metrics = [self._metric(record.run_id, model.model_id, *item) for item in record.metrics.items()]
             if metrics:
@@ -199,7 +203,7 @@ class Registry(Store):
             with suppress(Exception):  # the store may be what failed
                 self._client.delete_logged_model(model.model_id)
             raise
-        return model
+        return model, digests
 
     def _metric(self, run_id: str, model_id: str, name: str, value: float) -> Metric:
         """Link the metric of the run, where it is there, so that the run does not get it a second time."""
@@ -208,7 +212,7 @@ class Registry(Store):
         timestamp, step = points[-1] if points else (int(time.time() * 1000), 0)
         return Metric(name, value, timestamp, step, model_id=model_id, run_id=run_id)
 
-    def _add_version(self, record: ModelRecord, model: LoggedModel) -> ModelVersion:
+    def _add_version(self, record: ModelRecord, model: LoggedModel, digests: Mapping[str, str]) -> ModelVersion:
         with suppress(MlflowException):  # it exists, or the next call raises
             self._client.create_registered_model(record.name)
         tags = _short(
@@ -218,6 +222,7 @@ class Registry(Store):
                 MODEL_FEATURES: str(len(record.needs.features)),
                 MODEL_ENSEMBLE: record.run_id,
                 MODEL_PYTHON: platform.python_version(),
+                MODEL_FILES: json.dumps(digests),
             }
         )
         page = f"#/experiments/{record.needs.experiment_id}/models/{model.model_id}/artifacts"
@@ -287,15 +292,10 @@ class Registry(Store):
         return store_errors(self.tracking_uri, repair, "model registry")
 
 
-def _predict_of(loaded: Any) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    def predict(frame: pd.DataFrame) -> pd.DataFrame:
-        try:
-            predicted: pd.DataFrame = loaded.predict(None, frame)
-        except ValueError as error:
-            raise UserError(reason_of(error)) from error
-        return predicted
-
-    return predict
+def _predict(predict_file: Path, benchmark_columns: tuple[str, ...], frame: pd.DataFrame) -> pd.DataFrame:
+    indexed = frame.set_index("id") if "id" in frame else frame
+    present = [column for column in benchmark_columns if column in indexed]
+    return predict_apart(predict_file, indexed, indexed[present] if present else None)
 
 
 def _newest(entry: RegistryEntry) -> str:

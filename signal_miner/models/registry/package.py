@@ -16,6 +16,7 @@ from mlflow.models.model import MLMODEL_FILE_NAME
 from mlflow.types import ColSpec, DataType, Schema
 
 from signal_miner.errors import UserError
+from signal_miner.utils.files import sha256_of
 from signal_miner.utils.redaction import reason_of, without_passwords
 
 PREDICT = "predict.pkl"
@@ -150,6 +151,27 @@ def try_package(record: ModelRecord, directory: Path) -> None:
             f"{record.predict_file.name} does not predict its example ({reason_of(error)}); nothing was registered, "
             "make the ensemble again"
         ) from error
+
+
+def file_digests(directory: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file in a model directory, by its path from there."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {path.relative_to(directory).as_posix(): sha256_of(path) for path in files}
+
+
+def require_digests(directory: Path, digests: Mapping[str, str], whose: str) -> None:
+    """Raise `UserError` unless a model directory has these files, to the byte; nothing in it is run."""
+    changed = [name for name, digest in digests.items() if not _has_digest(directory / name, digest)]
+    if changed:
+        shown = ", ".join(changed[:3]) + (", …" if len(changed) > 3 else "")
+        raise UserError(
+            f"{len(changed)} of {len(digests)} files of {whose} are not those that were registered ({shown}); nothing "
+            "of it was run: find out who changed the artifact store, and register the ensemble again"
+        )
+
+
+def _has_digest(path: Path, digest: str) -> bool:
+    return path.is_file() and sha256_of(path) == digest
 
 
 def read_needs(directory: Path) -> ModelNeeds | None:

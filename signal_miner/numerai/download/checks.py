@@ -22,12 +22,6 @@ class DamagedFile(Exception):
     """A file is not what it should be; the message describes the damage."""
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def agrees_with(path: Path, checksum: str | None) -> bool | None:
     """Compare a file with the checksum that object storage gives as entity tag.
 

@@ -16,12 +16,13 @@ from rich.filesize import decimal
 from signal_miner.data.sources import is_data_version
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.numerai.api import anonymous_client, ask_numerai
-from signal_miner.numerai.download.checks import DamagedFile, agrees_with, check_contents, sha256_of
+from signal_miner.numerai.download.checks import DamagedFile, agrees_with, check_contents
 from signal_miner.numerai.download.manifest import FileRecord, Manifest
 from signal_miner.numerai.download.progress import DownloadProgress
 from signal_miner.numerai.download.transfer import Transfer, run_transfer
 from signal_miner.numerai.remote import RemoteObject
 from signal_miner.numerai.signed_links import quiet_urllib3
+from signal_miner.utils.files import sha256_of
 from signal_miner.utils.redaction import reason_of_system
 from signal_miner.utils.validation import shown
 

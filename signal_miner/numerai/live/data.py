@@ -16,8 +16,8 @@ from signal_miner.data.parquet_rows import open_parquet
 from signal_miner.data.sources import is_data_version
 from signal_miner.errors import UserError
 from signal_miner.models.registry import RegisteredModel
-from signal_miner.numerai.download.checks import sha256_of
 from signal_miner.numerai.download.versions import download_version
+from signal_miner.utils.files import sha256_of
 from signal_miner.utils.next_command import option_text
 from signal_miner.utils.redaction import reason_of
 

@@ -12,10 +12,10 @@ from signal_miner.errors import UserError, did_you_mean
 from signal_miner.models.registry import RegisteredModel
 from signal_miner.numerai.account import NumeraiAccount
 from signal_miner.numerai.api import NumeraiUnreachable
-from signal_miner.numerai.download.checks import sha256_of
 from signal_miner.numerai.live.model_slot import ModelSlot
 from signal_miner.numerai.records import UploadedPickle
 from signal_miner.numerai.retries import poll
+from signal_miner.utils.files import sha256_of
 from signal_miner.utils.next_command import option_text
 from signal_miner.utils.redaction import reason_of_system
 
