@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from signal_miner.tracking.run_store import FAILED, FINISHED, reports_store_erro
 from signal_miner.tracking.tags import (
     CONFIG_HASH,
     ENSEMBLE_KIND,
+    ENSEMBLE_SHA256,
     KIND,
     MEMBERS,
     NOTE,
@@ -99,10 +101,12 @@ class EnsembleRuns(ArtifactCache):
             MEMBERS: ",".join(member.run_id for member in ensemble.members),
             NOTE: f"{scores_note(metrics)}\n\n{members_note}",
         }
+        text = ensemble.to_json()
+        tags[ENSEMBLE_SHA256] = sha256(text.encode()).hexdigest()
         run_id = self._create(experiment_id, name, tags | beats_benchmark_tags(metrics.beats_benchmark))
         try:
             self._write(run_id, params, metrics)
-            self._client.log_text(run_id, ensemble.to_json(), ENSEMBLE)
+            self._client.log_text(run_id, text, ENSEMBLE)
             self._client.log_artifacts(run_id, str(artifacts))
         except BaseException:
             self._client.set_terminated(run_id, FAILED)
@@ -186,6 +190,9 @@ class EnsembleRuns(ArtifactCache):
         try:
             with temporary_directory() as directory:
                 text = self.download(run.info.run_id, ENSEMBLE, directory).read_text(encoding="utf-8")
+            digest = run.data.tags.get(ENSEMBLE_SHA256)  # none in runs made before
+            if digest and sha256(text.encode()).hexdigest() != digest:
+                raise ValueError("it was changed: its SHA-256 is not the tracked one")
             ensemble = Ensemble.from_json(text)
         except StoreError:
             raise

@@ -66,6 +66,9 @@ HOLDOUT_RESULT = "signal_miner.holdout.result"
 MEMBERS = "signal_miner.members"
 """Of an ensemble: run ids of its members, separated by commas."""
 
+ENSEMBLE_SHA256 = "signal_miner.ensemble_sha256"
+"""Of an ensemble: SHA-256 of its ``ensemble.json``."""
+
 REFIT_TAG = "signal_miner.refit."
 """Start of the tags with the SHA-256 of a refitted member; the name of its file follows."""
 

@@ -22,6 +22,7 @@ from signal_miner.data.demo import ensure_demo
 from signal_miner.ensemble import maker
 from signal_miner.models import retraining
 from signal_miner.models.portable import load_predict
+from signal_miner.tracking.tags import ENSEMBLE_SHA256
 from tests.conftest import write_numerai_directory
 from tests.helpers.mining import ROOT, artifact, client_of, environment, mine_here, runs_of, write_experiment
 from tests.helpers.study import artifact_path, command, copy_study, members_of, newest_ensemble, predict_file
@@ -296,6 +297,9 @@ def test_a_seed_changed_in_the_run_is_caught(study, capsys):
     ensemble = json.loads(path.read_text())
     ensemble["members"][0]["params"]["seed"] = "99"
     path.write_text(json.dumps(ensemble))
+    assert command(study, "register") == 2
+    assert "has no readable ensemble.json (it was changed: its SHA-256" in capsys.readouterr().err
+    client_of(study).delete_tag(newest_ensemble(study).info.run_id, ENSEMBLE_SHA256)  # made before there were any
     assert command(study, "register") == 2
     assert f"not reproduced on the last fold: {drawn[-1].info.run_name}" in capsys.readouterr().err
 

@@ -21,12 +21,21 @@ def command(directory: Path, *arguments: str) -> int:
         return main(arguments)
 
 
+LOCATIONS = (
+    ("runs", "artifact_uri"),
+    ("experiments", "artifact_location"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+
+
 def copy_study(study: Path, target: Path) -> Path:
     """Copy a study and its store, rewriting the artifact paths."""
     _artifact_repos_cache.clear()  # MLflow caches artifact paths by run id, and copies share the ids
     shutil.copytree(study, target)
     with closing(sqlite3.connect(target / "mlflow.db")) as store, store:
-        for table, column in (("runs", "artifact_uri"), ("experiments", "artifact_location")):
+        for table, column in LOCATIONS:
             store.execute(f"update {table} set {column} = replace({column}, ?, ?)", (str(study), str(target)))
     return target
 

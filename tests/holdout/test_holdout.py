@@ -33,6 +33,7 @@ from signal_miner.holdout.runs import HoldoutRuns
 from signal_miner.report.sentences import opened_holdout
 from signal_miner.scoring.scorer import Scorer
 from signal_miner.tracking.studies import Studies
+from signal_miner.tracking.tags import ENSEMBLE_SHA256
 from tests.conftest import write_numerai_directory
 from tests.helpers.mining import artifact, client_of, environment, mine_here, runs_of, write_experiment
 from tests.helpers.study import artifact_path, command, copy_study, members_of
@@ -401,6 +402,9 @@ def test_changed_inputs_are_not_evaluated(study, capsys):
     changed["members"][0]["params"]["seed"] = "99"
     path.write_text(json.dumps(changed))
     assert opening(study, "--ensemble", "ensemble 1") == 2
+    assert "ensemble 1 has no readable ensemble.json (it was changed: its SHA-256" in capsys.readouterr().err
+    client_of(study).delete_tag(evaluated.info.run_id, ENSEMBLE_SHA256)  # as of an ensemble made before there were any
+    assert opening(study, "--ensemble", "ensemble 1") == 2
     assert "is not as the study tracked it" in capsys.readouterr().err
     path.write_text(whole[:-40])
     assert opening(study, "--ensemble", "ensemble 1") == 2
@@ -410,7 +414,7 @@ def test_changed_inputs_are_not_evaluated(study, capsys):
     path.write_text(whole)
     assert opening(study, "--ensemble", "ensemble 1") == 0
     changed = json.loads(whole)
-    changed["members"][0]["weight"] = 0.0
+    changed["members"][0]["weight"] /= 2
     path.write_text(json.dumps(changed))
     capsys.readouterr()
     assert opening(study, "--ensemble", "ensemble 1") == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,23 @@ import pandas as pd
 import pytest
 
 from signal_miner.models.portable import load_predict
+from signal_miner.tracking.tags import MODEL_FILES
 from tests.conftest import FEATURES
-from tests.helpers.mining import runs_of
+from tests.helpers.mining import client_of, runs_of
 from tests.helpers.study import command, copy_study, predict_file
 from tests.helpers.tournament import NAME, PUBLIC_ID, SECRET_KEY, Tournament, live_frame, parquet_bytes
 
 pytestmark = pytest.mark.slow
+
+
+class Touch:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self):
+        return open, (str(self._path), "w")
 
 
 @pytest.fixture(scope="module")
@@ -175,3 +187,33 @@ def test_the_keys_are_nowhere(registered, tournament):
             content = path.read_bytes()
             assert SECRET_KEY.encode() not in content, path
             assert PUBLIC_ID.encode() not in content, path
+
+
+@pytest.mark.parametrize("name", ["artifacts/predict.pkl", "pyfunc_model.py", "artifacts/ensemble.json"])
+def test_nothing_of_a_hostile_store_is_run(registered, tournament, tmp_path, capsys, name):
+    directory = copy_study(registered, tmp_path / "study")
+    publish(tournament, live(seed=30))
+    place = predict_file(directory).parents[1]
+    assert place.is_relative_to(directory)
+    mark = tmp_path / "mark"
+    code = f"open({str(mark)!r}, 'w')".encode()
+    (place / name).write_bytes(pickle.dumps(Touch(mark)) if name.endswith(".pkl") else code)
+    live_data = ("--version", "v5.3", "--numerai-model", NAME)
+    for arguments in (("submit",), ("submit", "--dry-run", "true"), ("deploy",)):
+        assert command(directory, *arguments, *live_data) == 2
+        error = capsys.readouterr().err
+        assert f"1 of 11 files of version 1 of 'signal-miner' are not those that were registered ({name})" in error
+        assert error.count("\n") == 1
+    assert not mark.exists()
+    assert not tournament.submissions
+    assert not tournament.pickles
+
+
+def test_a_model_registered_without_checksums_is_used_with_a_line_on_it(registered, tmp_path, capsys):
+    directory = copy_study(registered, tmp_path / "study")
+    client_of(directory).delete_model_version_tag("signal-miner", "1", MODEL_FILES)
+    live().to_parquet(tmp_path / "live.parquet")
+    assert command(directory, "submit", "--dry-run", "true", "--live", str(tmp_path / "live.parquet")) == 0
+    assert "signal-miner version 1 was registered without checksums, so its files are not verified" in (
+        capsys.readouterr().out
+    )
