@@ -10,7 +10,7 @@ from rich.console import Console
 from signal_miner.cli.options import StoreOptions
 from signal_miner.cli.terminal import MODEL_TRAINING, print_address
 from signal_miner.errors import UserError
-from signal_miner.utils.next_command import next_command
+from signal_miner.utils.next_command import next_command, option_text
 from signal_miner.utils.option import option
 
 if TYPE_CHECKING:
@@ -37,7 +37,10 @@ class Options(StoreOptions):
         if self.ensemble and (self.trial or self.study):
             raise UserError("ensemble names the model already; leave out study and trial, or leave out ensemble")
         if not (self.ensemble or self.trial):
-            raise UserError("the holdout is opened for one model; name it with ensemble=…, or with study=… and trial=…")
+            raise UserError(
+                f"the holdout is opened for one model; name it with {option_text('ensemble', '…')}, or with "
+                f"{option_text('study', '…')} and {option_text('trial', '…')}"
+            )
 
 
 def run(options: Options, console: Console) -> int:

@@ -14,7 +14,7 @@ from signal_miner.ensemble.build import COLUMNS, as_shown, ensemble_frame
 from signal_miner.ensemble.maker import EnsembleSummary
 from signal_miner.report.sentences import below_benchmark_sentence, leaderboard_sentence
 from signal_miner.scoring.columns import Column, least_important_first
-from signal_miner.tracking.leaderboard import Leaderboard
+from signal_miner.tracking.ranking import Leaderboard
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.utils.console import fitting, for_a_table
 

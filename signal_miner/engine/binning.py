@@ -30,14 +30,9 @@ from signal_miner.engine.column_groups import (
     return_free_memory,
 )
 from signal_miner.engine.dataset_cache import DatasetCache, entry_key
+from signal_miner.engine.dataset_size import copy_bytes, dataset_bytes
 from signal_miner.errors import UserError
 from signal_miner.experiment.parameters import dataset_params
-
-PACKED_BINS = 16
-"""A feature with fewer bins than this takes LightGBM half a byte a value; from here on, its level count matters."""
-
-_OVERHEAD = 1.1
-"""Resident bytes of a dataset over those of its bins: labels, bin boundaries, what the allocator cannot give back."""
 
 
 class _DebugLogger:
@@ -51,16 +46,6 @@ class _DebugLogger:
 
 
 lgb.register_logger(_DebugLogger())
-
-
-def dataset_bytes(n_values: int, max_bin: int) -> int:
-    """Estimate the resident bytes of a binned dataset of `n_values` = rows × features.
-
-    A value takes half a byte below 16 bins, one byte below 256, two above. Where features have fewer levels than
-    `max_bin`, pass their number of levels instead.
-    """
-    value = 0.5 if max_bin < PACKED_BINS else 1 if max_bin < 256 else 2
-    return int(n_values * value * _OVERHEAD)
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +184,7 @@ class BinnedFolds:
         if count < len(known) and not self._same_bins_on_subset(count, max_bin):
             return self._load_or_build(fold, max_bin, known, None)
         rows = None if count == len(known) else np.flatnonzero(known)
-        copy = self._bytes(count, max(max_bin, PACKED_BINS))  # a copy keeps LightGBM's slack, as it is not merged
+        copy = copy_bytes(count, len(self._dataset.features), max_bin)
         base = self._bytes(len(known) + self._n_rows(fold.validation_eras), max_bin)
         # The fold's whole dataset is worth holding beside the copy only if a further target is copied from it.
         if not self._several_targets or base + copy > self._memory_bytes:
@@ -264,7 +249,7 @@ class BinnedFolds:
         return len(self._dataset.eras[self._dataset.rows_of(eras)]) if eras else 0
 
     def _bytes(self, n_rows: int, max_bin: int) -> int:
-        return dataset_bytes(n_rows * len(self._dataset.features), max_bin)
+        return dataset_bytes(n_rows, len(self._dataset.features), max_bin)
 
     def _build_lock(self, key: tuple[Any, ...]) -> threading.Lock:
         with self._lock:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from signal_miner.data.folds import Fold
-from signal_miner.engine.binning import PACKED_BINS, dataset_bytes
 from signal_miner.engine.column_groups import LIGHTGBM_SAMPLE_ROWS, SAMPLE_BYTES
+from signal_miner.engine.dataset_size import PACKED_BINS, copy_bytes, dataset_bytes
 from signal_miner.engine.trial import CHECKPOINTS
 from signal_miner.experiment.parameters import max_bin_of
 from signal_miner.experiment.plan import Plan
@@ -32,7 +32,6 @@ BUILD_FACTOR = 3
 _ROW_BYTES = 12  # era 4, position in the files 8
 _PREDICTED_ROW_BYTES = 64  # id of 20 characters with its offset 24, era label 8; scorer 16, its quantiles 16
 _BENCHMARK_ROW_BYTES = 16
-_LABEL_BYTES = 8  # LightGBM's and its Python object's
 _TRAINED_ROW_BYTES = 36  # scores, gradients, hessians and row indices
 _SAMPLED_ROW_BYTES = 12  # more, where rows are drawn
 _VALIDATED_ROW_BYTES = 20  # running scores 8, their copy in Python 8, a checkpoint on its way 4
@@ -237,18 +236,14 @@ class StudyShape:
     def _need(self, fold: Fold, max_bin: int, target: str) -> DatasetNeed:
         train, validation = self._count(fold.train_eras), self._count(fold.validation_eras)
         bins = self._bins(max_bin)
-
-        def size(rows: int, n_bins: int = bins) -> int:
-            return dataset_bytes(rows * self.n_features, n_bins) + _LABEL_BYTES * rows
-
         return DatasetNeed(
             fold=fold.number,
             max_bin=max_bin,
             target=target,
             train_rows=train,
             validation_rows=validation,
-            bytes=size(train) + size(validation),
-            copy_bytes=size(train, max(bins, PACKED_BINS)),  # measured: 1.0 a value, as a copy keeps its slack
+            bytes=dataset_bytes(train + validation, self.n_features, bins),
+            copy_bytes=copy_bytes(train, self.n_features, bins),
             whole=self.unknown_eras[target].isdisjoint(fold.train_eras),
         )
 

@@ -8,7 +8,7 @@ from itertools import count, takewhile
 
 from signal_miner.data.folds import thinned
 from signal_miner.engine.available_memory import available_bytes as free_bytes
-from signal_miner.engine.binning import PACKED_BINS
+from signal_miner.engine.dataset_size import PACKED_BINS
 from signal_miner.engine.memory_needs import StudyShape, shape_of
 from signal_miner.errors import UserError
 from signal_miner.experiment.plan import Plan

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from signal_miner.engine.trial import BEST, DRAWN, FoldResult, TrialResult
 from signal_miner.experiment.plan import BENCHMARK
-from signal_miner.scoring.series import beats_benchmark, max_drawdown, mean, sharpe, undefined_eras
+from signal_miner.scoring.beats_benchmark import beats_benchmark, undefined_eras
+from signal_miner.scoring.series import max_drawdown, mean, sharpe
 from signal_miner.scoring.study_scores import TEST, VALIDATION, WHOLE
 
 

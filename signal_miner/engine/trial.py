@@ -16,8 +16,8 @@ from signal_miner.data.folds import Fold
 from signal_miner.engine.binning import BinnedFold, BinnedFolds
 from signal_miner.errors import Stopped
 from signal_miner.experiment.parameters import booster_params, max_bin_of
+from signal_miner.scoring.best_checkpoint import best_checkpoint
 from signal_miner.scoring.scorer import EraScores, Scorer
-from signal_miner.scoring.series import sharpe
 from signal_miner.utils.validation import Value
 
 Booster = lgb.Booster
@@ -264,21 +264,6 @@ def rescore(result: TrialResult, scorers: Mapping[int, Scorer]) -> TrialResult:
     """Return a trial with its predictions scored by other scorers, such as those with further benchmarks."""
     folds = tuple(replace(part, scores=scorers[part.fold.number].score(part.predictions)) for part in result.folds)
     return replace(result, folds=folds)
-
-
-def best_checkpoint(curve: NDArray[np.float64]) -> int:
-    """Return the index of the checkpoint with the highest Sharpe; the last where none has a Sharpe.
-
-    `curve` is the CORR of the validation eras, shape (n_eras, n_checkpoints). A checkpoint whose predictions are
-    constant in some era (NaN) is chosen only if all are.
-    """
-    sharpes = sharpe(curve, axis=0)
-    scorable = np.isfinite(curve).any(axis=1)  # an era of one row has no CORR at any checkpoint
-    whole = np.isfinite(curve[scorable]).all(axis=0) & np.isfinite(sharpes)
-    candidates = whole if whole.any() else np.isfinite(sharpes)
-    if not candidates.any():
-        return int(curve.shape[1]) - 1
-    return int(np.argmax(np.where(candidates, sharpes, -np.inf)))
 
 
 def _drawn_and_best(part: FoldCurve, best: int) -> FoldCurve:

@@ -115,9 +115,13 @@ def _compute(node: ast.expr, params: Mapping[str, Any]) -> Any:
         case ast.Name():
             return params[node.id]
         case ast.UnaryOp():
-            return _OPERATIONS[type(node.op)](_compute(node.operand, params))
+            operand = _compute(node.operand, params)
+            if not isinstance(node.op, ast.Not):
+                _require_numbers(node, operand)
+            return _OPERATIONS[type(node.op)](operand)
         case ast.BinOp():
             left, right = _compute(node.left, params), _compute(node.right, params)
+            _require_numbers(node, left, right)
             if isinstance(node.op, ast.Pow) and abs(right) > _LARGEST_POWER:
                 raise OverflowError(f"a power above {_LARGEST_POWER}")
             return _OPERATIONS[type(node.op)](left, right)
@@ -133,3 +137,9 @@ def _compute(node: ast.expr, params: Mapping[str, Any]) -> Any:
                 left = right
             return True
     raise TypeError(f"{ast.unparse(node)!r} is not allowed")
+
+
+def _require_numbers(node: ast.expr, *operands: Any) -> None:
+    # Text times a number would be a text of any length.
+    if any(isinstance(operand, str) for operand in operands):
+        raise TypeError(f"{ast.unparse(node)!r} computes with text")

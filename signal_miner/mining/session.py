@@ -23,7 +23,7 @@ from signal_miner.mining.search import Search
 from signal_miner.mining.status import STOPPED, TrialCounts
 from signal_miner.mining.status_writer import StatusWriter
 from signal_miner.mining.training import make_training
-from signal_miner.tracking.leaderboard import Leaderboard, make_leaderboard
+from signal_miner.tracking.ranking import Leaderboard, make_leaderboard
 from signal_miner.tracking.records import StudyRecord
 from signal_miner.tracking.store import short_timeouts
 from signal_miner.tracking.study_writer import Tracker

@@ -12,6 +12,7 @@ import pandas as pd
 
 from signal_miner.errors import UserError
 from signal_miner.models.options import ALWAYS, IF_BETTER, SCALED, RegistrationOptions
+from signal_miner.scoring.beats_benchmark import is_above
 from signal_miner.scoring.series import sharpe
 from signal_miner.utils.redaction import reason_of
 
@@ -70,8 +71,7 @@ class SectionScores:
     @property
     def beats_benchmark(self) -> bool:
         """Whether CORR and Sharpe are above the benchmark's, with CORR defined in every era it has."""
-        above = self.corr > self.benchmark_corr and self.sharpe > self.benchmark_sharpe
-        return above and not self.undefined_eras
+        return bool(is_above(self.corr, self.sharpe, self.benchmark_corr, self.benchmark_sharpe, self.undefined_eras))
 
     @property
     def positive(self) -> bool:

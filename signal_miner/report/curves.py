@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import blended_transform_factory
-from numpy.typing import NDArray
 
 from signal_miner.report.fold_plan import scored_folds
 from signal_miner.report.style import BENCHMARK, GREY, INK, LEADERS, MUTED, PURPLE, drawing, legend_below, new_figure
-from signal_miner.scoring.series import mean, sharpe
+from signal_miner.scoring.best_checkpoint import best_checkpoint
+from signal_miner.scoring.series import mean
 from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
 from signal_miner.utils.formatting import shortened
 
@@ -56,13 +56,12 @@ def corr_by_trees_figure(scores: StudyScores) -> Figure:
         members = np.flatnonzero(scores.candidate_trial == place)
         members = members[np.argsort(scores.candidate_trees[members])]
         trees = scores.candidate_trees[members]
-        best = _best(sharpe(scores.candidates[np.ix_(scores.rows(VALIDATION), members)]))
+        best = best_checkpoint(scores.candidates[np.ix_(scores.rows(VALIDATION), members)])
         for section, axes in panels.items():
             curve = mean(scores.candidates[scores.rows(section)][:, members])
             label = shortened(scores.names[place], 16) if section == VALIDATION else None
             axes.plot(trees, curve, color=color, linestyle=style, label=label)
-            if best is not None:
-                axes.plot(trees[best], curve[best], "o", color=color, markersize=7, markeredgecolor=INK, zorder=5)
+            axes.plot(trees[best], curve[best], "o", color=color, markersize=7, markeredgecolor=INK, zorder=5)
     first = panels[VALIDATION]
     for section, axes in panels.items():
         axes.set_title(section)
@@ -73,10 +72,6 @@ def corr_by_trees_figure(scores: StudyScores) -> Figure:
     first.plot([], [], "o", color=GREY, markeredgecolor=INK, markersize=7, label="best validation Sharpe")
     legend_below(figure, 3, handlelength=2.6)
     return figure
-
-
-def _best(sharpes: NDArray[np.float64]) -> int | None:
-    return int(np.nanargmax(sharpes)) if np.isfinite(sharpes).any() else None
 
 
 def _shade_folds(axes: Axes, scores: StudyScores, plan: Mapping[str, Any]) -> None:

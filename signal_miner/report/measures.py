@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from signal_miner.scoring import series
-from signal_miner.scoring.series import sharpe
+from signal_miner.scoring import beats_benchmark as rule
+from signal_miner.scoring.series import mean, sharpe
 from signal_miner.scoring.study_scores import StudyScores
 
 
@@ -22,12 +22,10 @@ def benchmark_sharpe(scores: StudyScores, section: str) -> float:
 
 def wins(scores: StudyScores, section: str) -> NDArray[np.bool_]:
     """Return which trials beat the benchmark in a section with a mean CORR above 0, shape (n_trials,)."""
-    means = np.asarray(series.mean(scores.corr[scores.rows(section)]))
-    positive: NDArray[np.bool_] = means > 0
-    return beats_benchmark(scores, section) & positive
+    return rule.wins(beats_benchmark(scores, section), mean(scores.corr[scores.rows(section)]))
 
 
 def beats_benchmark(scores: StudyScores, section: str) -> NDArray[np.bool_]:
     """Return which trials beat the benchmark in a section, shape (n_trials,)."""
     rows = scores.rows(section)
-    return series.beats_benchmark(scores.corr[rows], scores.benchmark[rows])
+    return rule.beats_benchmark(scores.corr[rows], scores.benchmark[rows])

@@ -31,7 +31,7 @@ from signal_miner.overfitting.records import (
 from signal_miner.overfitting.superiority import SIGNIFICANT
 from signal_miner.overfitting.verdict import LUCK_LEVEL, SKILL_LEVEL
 from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
-from signal_miner.tracking.leaderboard import Leaderboard, Shortfall, below_benchmark, losses
+from signal_miner.tracking.ranking import Leaderboard, Shortfall, below_benchmark, losses
 from signal_miner.tracking.records import trial_name
 from signal_miner.utils.formatting import UNKNOWN, bytes_text, gigabytes_rounded_up, number_text, probability_text
 
@@ -233,6 +233,23 @@ def deflation_sentence(found: Deflation) -> str:
     luck = f"without any skill the best would reach a validation Sharpe of about {expected}"
     reached = f"; the leader reached {number_text(found.best_sharpe)}" if math.isfinite(found.best_sharpe) else ""
     return f"The study tried {tries}, worth about {found.effective_trials:,.0f} independent ones: {luck}{reached}."
+
+
+_HEADLINES = {
+    Verdict.SKILL: "{name} looks like skill",
+    Verdict.UNCLEAR: "It is unclear whether {name} is skill or luck",
+    Verdict.LUCK: "{name} is no better than luck alone would give",
+}
+
+
+def verdict_headline(leader: ModelEvaluation) -> str:
+    """Return a model's verdict as the beginning of a sentence."""
+    return _HEADLINES[leader.verdict].format(name=leader.name)
+
+
+def verdict_text(leader: ModelEvaluation, deflation: Deflation) -> str:
+    """Return a model's verdict and why, in two sentences."""
+    return f"Verdict: {leader.verdict}. {verdict_sentence(leader, deflation)}"
 
 
 def verdict_sentence(leader: ModelEvaluation, deflation: Deflation) -> str:

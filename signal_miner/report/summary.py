@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from signal_miner.overfitting.records import Estimate, Verdict
+from signal_miner.overfitting.records import Estimate
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.sentences import (
     against_benchmark_text,
@@ -17,24 +17,20 @@ from signal_miner.report.sentences import (
     relation_sentence,
     shortfall_text,
     trials_text,
-    verdict_sentence,
+    verdict_headline,
+    verdict_text,
 )
 from signal_miner.scoring.study_scores import TEST, VALIDATION
-from signal_miner.tracking.leaderboard import below_benchmark, losses, make_leaderboard
+from signal_miner.tracking.ranking import below_benchmark, losses, make_leaderboard
 from signal_miner.tracking.tags import BENCHMARK_KIND
 from signal_miner.utils.formatting import UNKNOWN, number_text, percent_text
 
-_HEADLINES = {
-    Verdict.SKILL: "{name} looks like skill",
-    Verdict.UNCLEAR: "It is unclear whether {name} is skill or luck",
-    Verdict.LUCK: "{name} is no better than luck alone would give",
-}
 _COUNTS = dict(enumerate(("three", "four", "five", "six", "seven", "eight", "nine", "ten"), start=3))
 
 
 def headline(contents: ReportContents) -> str:
     """Return the verdict on the chosen model, and whether it is below the benchmark in test, in one sentence."""
-    text = _HEADLINES[contents.chosen.verdict].format(name=contents.chosen.name)
+    text = verdict_headline(contents.chosen)
     below = _below(contents)
     return f"{text[:1].upper()}{text[1:]}{f'; {below}' if below else ''}."
 
@@ -75,8 +71,7 @@ def _chosen(contents: ReportContents) -> str:
     below = _below(contents)
     return (
         f"Chosen by validation Sharpe: {chosen.name}, Sharpe {past} in validation and {future} in test. "
-        f"Verdict: {chosen.verdict}. "
-        f"{verdict_sentence(chosen, contents.evaluation.deflation)}{f' I{below[1:]}.' if below else ''}"
+        f"{verdict_text(chosen, contents.evaluation.deflation)}{f' I{below[1:]}.' if below else ''}"
     )
 
 

@@ -10,7 +10,7 @@ from signal_miner.report.contents import ReportContents
 from signal_miner.report.sentences import deflation_sentence, overfitting_sentence, superiority_sentence
 from signal_miner.scoring.columns import Column
 from signal_miner.scoring.study_scores import TEST, VALIDATION, WHOLE
-from signal_miner.tracking.leaderboard import RankedTrial, make_leaderboard
+from signal_miner.tracking.ranking import RankedTrial, make_leaderboard
 from signal_miner.utils.formatting import UNKNOWN, number_text, percent_text, probability_text
 
 SECTIONS = (VALIDATION, TEST, WHOLE)

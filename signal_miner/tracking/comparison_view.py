@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from signal_miner.tracking.leaderboard import losses
+from signal_miner.tracking.ranking import losses
 from signal_miner.tracking.tags import BENCHMARK_KIND, ENSEMBLE_KIND, KIND, ORDER, SHARED_VIEW, STUDY, STUDY_KIND
 
 LONGEST_TAG = 20_000

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from signal_miner.scoring.study_scores import TEST, VALIDATION, WHOLE
-from signal_miner.tracking.leaderboard import ranked
+from signal_miner.tracking.ranking import ranked
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.tracking.studies import Studies, StudyReference, TrackedStudy, referenced
 from signal_miner.tracking.study_reader import finished_trials

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from signal_miner.scoring import beats_benchmark as rule
 from signal_miner.scoring.study_scores import TEST, VALIDATION
 from signal_miner.tracking.tags import BENCHMARK_KIND
 
@@ -91,16 +92,11 @@ class StudyRecord:
 
 
 def wins(metrics: Mapping[str, float], beats_benchmark: Mapping[str, bool]) -> dict[str, bool]:
-    """Return in which sections a model beats the benchmark and does not lose itself: its mean CORR is above 0.
-
-    Where the benchmark loses, a model that loses less beats it, which is no reason to take it.
-    """
-    return {part: beats_benchmark.get(part, False) and is_positive(metrics, part) for part in (VALIDATION, TEST)}
-
-
-def is_positive(metrics: Mapping[str, float], section: str) -> bool:
-    """Return whether a model's mean CORR in a section, and with it its Sharpe, is above 0."""
-    return metrics.get(f"{section}/corr", 0.0) > 0
+    """Return in which sections a model wins, by its tracked metrics; see `beats_benchmark.wins`."""
+    return {
+        part: bool(rule.wins(beats_benchmark.get(part, False), metrics.get(f"{part}/corr", 0.0)))
+        for part in (VALIDATION, TEST)
+    }
 
 
 def trial_name(number: int) -> str:

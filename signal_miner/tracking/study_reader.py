@@ -20,7 +20,7 @@ from signal_miner.errors import StoreError, UserError
 from signal_miner.scoring.blending import gaussianised, mean_correlations
 from signal_miner.scoring.study_scores import Correlations, StudyScores
 from signal_miner.tracking.artifacts import CURVE_SCORES, ERA_SCORES, PREDICTIONS
-from signal_miner.tracking.leaderboard import ranked
+from signal_miner.tracking.ranking import ranked
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.tracking.relocation import local_path
 from signal_miner.tracking.run_store import RunStore, artifact_errors, genuine, reports_store_errors

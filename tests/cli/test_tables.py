@@ -15,7 +15,7 @@ from signal_miner.cli.tables import print_ensemble, print_holdout, print_leaderb
 from signal_miner.ensemble.maker import EnsembleSummary
 from signal_miner.ensemble.members import Ensemble, Member
 from signal_miner.ensemble.runs import TrackedEnsemble
-from signal_miner.tracking.leaderboard import make_leaderboard
+from signal_miner.tracking.ranking import make_leaderboard
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.utils.formatting import number_text
 from tests.helpers.report import make_contents

@@ -14,8 +14,9 @@ import pytest
 
 from signal_miner.data.dataset import open_dataset
 from signal_miner.data.folds import Fold, WalkForward
-from signal_miner.engine.binning import BinnedFolds, dataset_bytes
+from signal_miner.engine.binning import BinnedFolds
 from signal_miner.engine.dataset_cache import DatasetCache
+from signal_miner.engine.dataset_size import dataset_bytes
 from tests.conftest import make_frame, write_numerai_directory
 from tests.helpers.training import plain_predictions, train
 
@@ -105,7 +106,7 @@ def test_datasets_are_dropped_before_a_build_and_by_release(dataset):
     folds = WalkForward(3, 8).folds(dataset.eras)
     first = []
     alive = []
-    largest = dataset_bytes(len(dataset) * len(dataset.features), 5)
+    largest = dataset_bytes(len(dataset), len(dataset.features), 5)
     binned = BinnedFolds(
         dataset, ("target",), 0, largest, should_stop=lambda: bool(first and alive.append(first[0]() is not None))
     )
@@ -121,9 +122,13 @@ def test_datasets_are_dropped_before_a_build_and_by_release(dataset):
 
 
 def test_estimates_step_with_the_bytes_of_a_bin():
-    assert dataset_bytes(10**9, 5) == dataset_bytes(10**9, 15) < 0.65e9
-    assert dataset_bytes(10**9, 16) == dataset_bytes(10**9, 255) == pytest.approx(2 * dataset_bytes(10**9, 15))
-    assert dataset_bytes(10**9, 256) == pytest.approx(4 * dataset_bytes(10**9, 15))
+    assert dataset_bytes(10**6, 10**3, 5) == dataset_bytes(10**6, 10**3, 15) < 0.65e9
+    assert (
+        dataset_bytes(10**6, 10**3, 16)
+        == dataset_bytes(10**6, 10**3, 255)
+        == pytest.approx(2 * dataset_bytes(10**6, 10**3, 15))
+    )
+    assert dataset_bytes(10**6, 10**3, 256) == pytest.approx(4 * dataset_bytes(10**6, 10**3, 15))
 
 
 PROCESS_BYTES = 20_000_000
@@ -178,8 +183,8 @@ def test_memory_matches_the_estimate_resident_and_at_the_peak(tmp_path):
     for case, line in zip(cases, done.stdout.splitlines(), strict=True):
         values, resident, peak = (int(number) for number in line.split())
         figures = f"{case}: {resident / values:.3f} resident, {peak / values:.3f} at the peak"
-        assert resident > 0.85 * dataset_bytes(values, 5), figures
-        assert resident < 1.1 * dataset_bytes(values, 5) + PROCESS_BYTES, figures
+        assert resident > 0.85 * dataset_bytes(1, values, 5), figures
+        assert resident < 1.1 * dataset_bytes(1, values, 5) + PROCESS_BYTES, figures
         assert peak <= 1.2 * values, figures
     assert any((tmp_path / "cache").glob("*/train-0003.bin"))
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from signal_miner.data.dataset import open_dataset
 from signal_miner.data.folds import WalkForward
 from signal_miner.engine.binning import BinnedFolds
-from signal_miner.engine.trial import best_checkpoint, checkpoints, run_trial
+from signal_miner.engine.trial import checkpoints, run_trial
 from signal_miner.errors import Stopped, UserError
 from signal_miner.experiment.parameters import booster_params
+from signal_miner.scoring.best_checkpoint import best_checkpoint
 from signal_miner.scoring.scorer import Scorer
 from tests.conftest import make_frame, write_numerai_directory
 from tests.helpers.training import plain_predictions, train

@@ -13,7 +13,7 @@ from rich.console import Console
 from signal_miner.cli.tables import print_leaderboard
 from signal_miner.report.sentences import below_benchmark_sentence, leaderboard_sentence, shortfall_text
 from signal_miner.tracking.comparison_view import COLORS, run_color
-from signal_miner.tracking.leaderboard import Shortfall, below_benchmark, make_leaderboard
+from signal_miner.tracking.ranking import Shortfall, below_benchmark, make_leaderboard
 from signal_miner.tracking.records import TrackedTrial
 
 SCORES = st.floats(-0.1, 0.1)
