@@ -122,13 +122,10 @@ def test_datasets_are_dropped_before_a_build_and_by_release(dataset):
 
 
 def test_estimates_step_with_the_bytes_of_a_bin():
-    assert dataset_bytes(10**6, 10**3, 5) == dataset_bytes(10**6, 10**3, 15) < 0.65e9
-    assert (
-        dataset_bytes(10**6, 10**3, 16)
-        == dataset_bytes(10**6, 10**3, 255)
-        == pytest.approx(2 * dataset_bytes(10**6, 10**3, 15))
-    )
-    assert dataset_bytes(10**6, 10**3, 256) == pytest.approx(4 * dataset_bytes(10**6, 10**3, 15))
+    sizes = {bins: dataset_bytes(1, 10**9, bins) for bins in (5, 15, 16, 255, 256)}
+    assert sizes[5] == sizes[15] < 0.65e9
+    assert sizes[16] == sizes[255] == pytest.approx(2 * sizes[15])
+    assert sizes[256] == pytest.approx(4 * sizes[15])
 
 
 PROCESS_BYTES = 20_000_000

@@ -40,6 +40,7 @@ class DataOfAShape(Dataset):
 
     unknown: dict[str, tuple[int, int]] = {}  # noqa: RUF012 - set anew for each
     levels: int | None = 5
+    content = "0" * 16
 
     def read_target(self, name: str, rows: Any = slice(None)) -> Any:
         eras = self.eras[rows]
