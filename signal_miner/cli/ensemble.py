@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from signal_miner.cli.terminal import MODEL_TRAINING, print_address
+from signal_miner.cli.terminal import print_address
 from signal_miner.ensemble.options import EnsembleOptions
+from signal_miner.tracking.ui import run_page
 from signal_miner.utils.next_command import next_command
 
 EXAMPLE = "signal-miner ensemble --study demo --members 5 --max-correlation 0.8"
@@ -26,7 +27,7 @@ def run(options: Options, console: Console) -> int:
     )
     print_ensemble(made.summary, made.study.benchmark, console)
     run_id = made.summary.tracked.run_id
-    page = f"/#/experiments/{made.study.experiment_id}/runs/{run_id}?{MODEL_TRAINING}"
+    page = run_page(made.study.experiment_id, run_id)
     print_address(console, made.tracking_uri, page, "To look at it")
     register = next_command("register", ensemble=run_id, tracking_uri=options.tracking_uri)
     console.print(f"To refit and register it: {register}")

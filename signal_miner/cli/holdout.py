@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from signal_miner.cli.options import StoreOptions
-from signal_miner.cli.terminal import MODEL_TRAINING, print_address
+from signal_miner.cli.terminal import print_address
 from signal_miner.errors import UserError
+from signal_miner.tracking.ui import run_page
 from signal_miner.utils.next_command import next_command, option_text
 from signal_miner.utils.option import option
 
@@ -70,7 +71,7 @@ def run(options: Options, console: Console) -> int:
     else:
         console.print(f"Opened on {result.opening.when} for this model; nothing is trained or evaluated again")
     print_holdout(result, study.benchmark, model, console)
-    page = f"/#/experiments/{study.experiment_id}/runs/{study.run_id}?{MODEL_TRAINING}"
+    page = run_page(study.experiment_id, study.run_id)
     print_address(console, runs.tracking_uri, page, "To look at it")
     return 0
 

@@ -21,6 +21,7 @@ from signal_miner.mining.status_writer import StatusWriter
 from signal_miner.utils.next_command import next_command, option_text
 from signal_miner.utils.option import option
 
+_BACK = "Back from a trial, reload the page to see these charts; if the menu shows GenAI, click Model training once."
 EXAMPLE = "signal-miner mine numerai_small --trials 200"
 
 
@@ -106,7 +107,7 @@ def mine_experiment(
         status_writer.update(state=REPORT)
         pages = _report(summary.study, experiment.tracking_uri, status_writer, console)
     purpose = "To compare the trials with the benchmark"
-    print_address(console, summary.tracking_uri, summary.view, purpose, pages)
+    print_address(console, summary.tracking_uri, summary.view, purpose, pages, _BACK)
     if summary.stopped:
         console.print("Stopped before the last trial; rerun the command to resume.")
         return INTERRUPTED

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from signal_miner.cli.terminal import MODEL_TRAINING, print_address
+from signal_miner.cli.terminal import print_address
 from signal_miner.data.sources import is_data_version
 from signal_miner.models.options import RegistrationOptions
+from signal_miner.tracking.ui import MODEL_TRAINING
 from signal_miner.utils.next_command import next_command, option_text
 
 EXAMPLE = 'signal-miner register --ensemble "ensemble 1"'

@@ -24,9 +24,6 @@ if TYPE_CHECKING:  # it imports MLflow
 
 USER_ERROR, ALL_FAILED, UNEXPECTED, INTERRUPTED = 2, 1, 70, 130
 
-MODEL_TRAINING = "workflowType=machine_learning"
-"""Query of an address of MLflow's UI; without it the page opens in the GenAI menus."""
-
 
 def run_reporting_errors(work: Callable[[Console], int], *, to_log: bool = False) -> int:
     """Run a command and return its exit code; whatever ends it early is one line on standard error.
@@ -86,7 +83,12 @@ def _write_details(error: BaseException, to_log: bool) -> str:
 
 
 def print_address(
-    console: Console, tracking_uri: str, page: str, purpose: str, further: Mapping[str, str] | None = None
+    console: Console,
+    tracking_uri: str,
+    page: str,
+    purpose: str,
+    further: Mapping[str, str] | None = None,
+    hint: str = "",
 ) -> None:
     """Print how to open a page of MLflow's UI, and further ones.
 
@@ -98,6 +100,8 @@ def print_address(
         Start of the sentence, such as ``To look at it``.
     further : mapping of str to str, optional
         What each further page shows, and its address after the server's.
+    hint : str, optional
+        A last line, on what MLflow's UI does not show by itself.
     """
     console.print()
     store = without_passwords(tracking_uri)
@@ -110,6 +114,8 @@ def print_address(
     console.print(f"and open  {server}{page}")
     for shown, address in (further or {}).items():
         console.print(f"{shown}:  {server}{address}")
+    if hint:
+        console.print(hint)
 
 
 def _ui_command(tracking_uri: str) -> str:

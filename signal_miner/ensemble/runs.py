@@ -19,7 +19,7 @@ from signal_miner.errors import StoreError, UserError, did_you_mean
 from signal_miner.tracking.artifact_cache import ArtifactCache
 from signal_miner.tracking.artifacts import PREDICTIONS, read_predictions
 from signal_miner.tracking.comparison_view import order, run_color
-from signal_miner.tracking.notes import scores_note
+from signal_miner.tracking.notes import markdown_table, scores_note
 from signal_miner.tracking.records import trial_name
 from signal_miner.tracking.run_store import FAILED, FINISHED, reports_store_errors
 from signal_miner.tracking.tags import (
@@ -35,6 +35,7 @@ from signal_miner.tracking.tags import (
     STUDY,
     beats_benchmark_tags,
 )
+from signal_miner.tracking.ui import run_page, runs_page, view_name
 from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.next_command import next_command
 from signal_miner.utils.redaction import reason_of
@@ -43,8 +44,6 @@ ENSEMBLE = "ensemble.json"
 """Artifact: members with their runs, parameters, trees and weights, and how they were selected."""
 
 _FORMS_SHOWN = 4  # of the names that a message gives to choose from
-
-_GAP = "\u2003"  # MLflow draws table cells side by side without a gap
 
 REFIT = "refit"
 """Artifact folder: members refitted so far, as LightGBM's model text, so that a stopped refit resumes."""
@@ -92,6 +91,7 @@ class EnsembleRuns(ArtifactCache):
         earlier = [run.info.run_name for run in self._find([experiment_id], {KIND: ENSEMBLE_KIND})]
         taken = [int(number) for number in re.findall(r"^ensemble (\d+)$", "\n".join(map(str, earlier)), re.MULTILINE)]
         name = f"ensemble {max(taken, default=0) + 1}"
+        links = {"All trials against the benchmark": runs_page(experiment_id, view_name(ensemble.study))}
         tags = {
             STUDY: ensemble.study,
             CONFIG_HASH: config_hash,
@@ -99,7 +99,7 @@ class EnsembleRuns(ArtifactCache):
             RUN_COLOR: run_color(ENSEMBLE_KIND, {}),
             ORDER: order(ENSEMBLE_KIND, None),
             MEMBERS: ",".join(member.run_id for member in ensemble.members),
-            NOTE: f"{scores_note(metrics)}\n\n{members_note}",
+            NOTE: f"{scores_note(metrics, links)}\n\nMembers:\n\n{members_note}",
         }
         text = ensemble.to_json()
         tags[ENSEMBLE_SHA256] = sha256(text.encode()).hexdigest()
@@ -113,6 +113,7 @@ class EnsembleRuns(ArtifactCache):
             self._client.delete_run(run_id)
             raise
         self._client.set_terminated(run_id, FINISHED)
+        self._fold_away(experiment_id, ensemble.study, metrics.values)
         texts = {key: str(value) for key, value in params.items()}
         return TrackedEnsemble(run_id, experiment_id, name, ensemble, metrics.values, texts)
 
@@ -179,6 +180,8 @@ class EnsembleRuns(ArtifactCache):
         """Add metrics and tags to a run."""
         self._write(run_id, {}, metrics)
         self._set_tags(run_id, tags)
+        run = self._client.get_run(run_id)
+        self._fold_away(run.info.experiment_id, run.data.tags.get(STUDY, ""), metrics)
 
     def refit(self, run_id: str, name: str) -> str | None:
         """Return a refitted member's text by its file's name; None where no intact one is kept."""
@@ -253,13 +256,10 @@ def members_note(
         Further columns: a cell for each member.
     """
     heads = ["member", "weight", "trees", *columns]
-    rows = [_row(heads), f"|{' --- |' * len(heads)}"]
+    rows = []
     for place, member in enumerate(ensemble.members):
-        link = f"[{trial_name(member.number)}](#/experiments/{experiment_id}/runs/{member.run_id})"
+        page = run_page(experiment_id, member.run_id).removeprefix("/")
+        link = f"[{trial_name(member.number)}]({page})"
         further = [values[place] for values in columns.values()]
-        rows.append(_row([link, f"{member.weight:.3f}", str(trees[place]), *further]))
-    return "\n".join(rows)
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "|" + "|".join(f" {cell}{_GAP} " for cell in cells) + "|"
+        rows.append([link, f"{member.weight:.3f}", str(trees[place]), *further])
+    return markdown_table(heads, rows)

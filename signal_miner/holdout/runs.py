@@ -117,6 +117,8 @@ class HoldoutRuns(ArtifactCache):
         self._client.log_artifacts(study_run_id, str(artifacts))
         for run_id in filter(None, (ensemble_run_id, study_run_id)):
             self._write(run_id, {}, metrics)
+        study = self._client.get_run(study_run_id)
+        self._fold_away(study.info.experiment_id, study.data.tags[STUDY], metrics)
         self._set_tags(study_run_id, {HOLDOUT_RESULT: result})
 
     @reports_store_errors

@@ -15,11 +15,12 @@ from signal_miner.holdout.record import Opening
 from signal_miner.overfitting.verdict import SOURCES, evaluate
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.page import write_report
-from signal_miner.report.runs import REPORT, ReportRuns
+from signal_miner.report.runs import ReportRuns
 from signal_miner.report.sentences import opened_holdout
 from signal_miner.report.summary import summary_lines
 from signal_miner.tracking.studies import Studies, StudyReference, TrackedStudy, referenced
 from signal_miner.tracking.study_reader import StudyReader, finished_trials
+from signal_miner.tracking.ui import REPORT_PAGE, run_page
 from signal_miner.utils.files import temporary_directory
 
 LEADERS = 10
@@ -155,12 +156,9 @@ def make_report(
     lines = summary_lines(contents)
     with temporary_directory() as directory:
         files = write_report(contents, SOURCES, directory)
-        runs.log(study.run_id, contents, files, lines)
+        runs.log(study, contents, files, lines)
         if copy is not None:
             copy.mkdir(parents=True, exist_ok=True)
             for file in files:
                 shutil.copy(file, copy)
-    page = next(file.name for file in files if file.suffix == ".html")
-    run = f"/#/experiments/{study.experiment_id}/runs/{study.run_id}"
-    address = f"{run}/artifacts/{REPORT}/{page}?workflowType=machine_learning"
-    return ReportSummary(study, runs.tracking_uri, lines, address)
+    return ReportSummary(study, runs.tracking_uri, lines, run_page(study.experiment_id, study.run_id, REPORT_PAGE))

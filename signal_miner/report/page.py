@@ -23,9 +23,10 @@ from signal_miner.report.summary import (
     uniqueness_sentence,
 )
 from signal_miner.report.tables import SECTIONS, column_heads, findings, leaderboard_rows
+from signal_miner.tracking.ui import REPORT_PAGE
 from signal_miner.utils.files import write_whole
 
-PAGE = "report.html"
+PAGE = Path(REPORT_PAGE).name
 
 _SECTION_NOTES = {"validation": "chosen by", "test": "shown only", "whole": "contains both"}
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from signal_miner.overfitting.deflation import deflate
 from signal_miner.overfitting.records import StudyEvaluation
 from signal_miner.report.contents import ReportContents
+from signal_miner.tracking.notes import links_text
 from signal_miner.tracking.run_store import RunStore, reports_store_errors
+from signal_miner.tracking.studies import TrackedStudy
 from signal_miner.tracking.tags import NOTE, VERDICT
-
-REPORT = "report"
-"""Artifact folder of the study's run: the page and its figures."""
+from signal_miner.tracking.ui import REPORT, REPORT_PAGE, run_page, runs_page, view_name
 
 DEFLATED_SHARPE = "luck/deflated_sharpe"
 """Metric of a leader: see `overfitting.records.ModelEvaluation`."""
@@ -23,22 +23,26 @@ class ReportRuns(RunStore):
     """The reports of a tracking store."""
 
     @reports_store_errors
-    def log(self, run_id: str, contents: ReportContents, files: Sequence[Path], lines: Sequence[str]) -> None:
+    def log(self, study: TrackedStudy, contents: ReportContents, files: Sequence[Path], lines: Sequence[str]) -> None:
         """Write a report.
 
         Parameters
         ----------
-        run_id : str
-            Of the study.
         files : sequence of Path
             The page and its figures, in one directory.
         lines : sequence of str
             The summary, for the note on the study's page.
         """
+        run_id, metrics = study.run_id, study_metrics(contents.evaluation)
         for file in files:
             self._client.log_artifact(run_id, str(file), REPORT)
-        self._write(run_id, {}, study_metrics(contents.evaluation))
-        note = "\n".join(f"- {line}" for line in lines)
+        self._write(run_id, {}, metrics)
+        self._fold_away(study.experiment_id, study.name, metrics)
+        links = {
+            "Report": run_page(study.experiment_id, run_id, REPORT_PAGE),
+            "All trials against the benchmark": runs_page(study.experiment_id, view_name(study.name)),
+        }
+        note = "\n\n".join((links_text(links), "\n".join(f"- {line}" for line in lines)))
         self._set_tags(run_id, {VERDICT: contents.chosen.verdict, NOTE: note})
         for leader, trial in zip(contents.evaluation.leaders, contents.trials, strict=False):
             self._write(trial.run_id, {}, _leader_metrics(leader.deflated_sharpe))

@@ -13,13 +13,13 @@ import math
 import time
 import uuid
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 
 from signal_miner.tracking.ranking import losses
 from signal_miner.tracking.tags import BENCHMARK_KIND, ENSEMBLE_KIND, KIND, ORDER, SHARED_VIEW, STUDY, STUDY_KIND
+from signal_miner.tracking.ui import runs_page, view_name
 
 LONGEST_TAG = 20_000
 
@@ -34,7 +34,7 @@ COLORS = {
 _MAIN = "Trials against the benchmark"
 _PARAMETERS = "Parameters (colour: validation Sharpe)"
 _CURVES = "Learning curves: mean CORR by trees"
-_LATER = ("Model metrics", "holdout", "luck", "members", "predict")  # groups of metrics that no new trial has
+_PACKED = "deflate;"
 _NAMESPACE = uuid.UUID("7f0e3d5e-2f6c-5d0a-9a1f-5b1f0f5c7f10")
 
 
@@ -83,6 +83,7 @@ def shared_view(
     study: str,
     benchmark: Mapping[str, float],
     grid_params: Sequence[str],
+    folded: Iterable[str] = (),
     made: float | None = None,
 ) -> SharedView:
     """Return the saved view of a study.
@@ -93,21 +94,52 @@ def shared_view(
         The benchmark's metrics: sections of charts that MLflow makes of them itself are folded away.
     grid_params : sequence of str
         Parameters that vary between trials: axes of the parallel coordinates, and columns.
+    folded : iterable of str, optional
+        Further sections to fold away: groups of metrics that reports, ensembles and the like have added.
     made : float, optional
         Seconds since the epoch; now if not given.
     """
-    ident = f"signal-miner-{study}"
-    state = _state(study, benchmark, list(grid_params))
-    packed = "deflate;" + base64.b64encode(zlib.compress(_json(state).encode(), 9)).decode("ascii")
+    ident = view_name(study)
+    state = _state(study, benchmark, list(grid_params), folded)
     stamp = int((time.time() if made is None else made) * 1000)
-    value = _json({"name": f"{_MAIN}: {study}", "createdAt": stamp, "updatedAt": stamp, "state": packed})
+    value = _json({"name": f"{_MAIN}: {study}", "createdAt": stamp, "updatedAt": stamp, "state": _packed(state)})
     if len(value) > LONGEST_TAG:
         raise ValueError(f"view has {len(value)} characters; MLflow takes {LONGEST_TAG}")
-    query = urlencode({"workflowType": "machine_learning", "viewStateShareKey": ident, "compareRunsMode": "CHART"})
-    return SharedView(SHARED_VIEW + ident, value, f"/#/experiments/{experiment_id}/runs?{query}")
+    return SharedView(SHARED_VIEW + ident, value, runs_page(experiment_id, ident))
 
 
-def _state(study: str, benchmark: Mapping[str, float], grid_params: list[str]) -> dict[str, Any]:
+def folded_sections(value: str) -> tuple[str, ...]:
+    """Return the sections of charts that a saved view folds away, from its tag's value; none if it is not readable."""
+    state = _unpacked(value)
+    return () if state is None else tuple(each["name"] for each in state["compareRunSections"] if not each["display"])
+
+
+def with_folded(value: str, sections: Iterable[str]) -> str | None:
+    """Return a saved view's tag with further sections folded away; None if that changes nothing or is not possible."""
+    state = _unpacked(value)
+    new = set(sections) - {each["name"] for each in state["compareRunSections"]} if state else set()
+    if state is None or not new:
+        return None
+    state["compareRunSections"] += [_section(name, False) for name in sorted(new)]
+    changed = _json(json.loads(value) | {"state": _packed(state)})
+    return changed if len(changed) <= LONGEST_TAG else None
+
+
+def _packed(state: dict[str, Any]) -> str:
+    return _PACKED + base64.b64encode(zlib.compress(_json(state).encode(), 9)).decode("ascii")
+
+
+def _unpacked(value: str) -> dict[str, Any] | None:
+    """Return the state in a saved view's tag; None if it was not written as `shared_view` does."""
+    try:
+        state = json.loads(zlib.decompress(base64.b64decode(json.loads(value)["state"].removeprefix(_PACKED))))
+        known = all(isinstance(each["name"], str) and "display" in each for each in state["compareRunSections"])
+        return dict(state) if known else None
+    except (ValueError, KeyError, TypeError, AttributeError, zlib.error):
+        return None
+
+
+def _state(study: str, benchmark: Mapping[str, float], grid_params: list[str], folded: Iterable[str]) -> dict[str, Any]:
     main, parameters, curves = _id(_MAIN), _id(_PARAMETERS), _id(_CURVES)
     charts = [
         _bar(main, "Validation Sharpe", "validation/sharpe"),
@@ -120,13 +152,13 @@ def _state(study: str, benchmark: Mapping[str, float], grid_params: list[str]) -
         _line(curves, "Validation", "validation/corr_curve"),
         _line(curves, "Test", "test/corr_curve"),
     ]
-    folded = sorted({name.rpartition("/")[0] or "Model metrics" for name in benchmark} | set(_LATER))
+    generated = sorted({*sections_of(benchmark), *folded})
     sections = [
         _section(_MAIN, True, title=_title(benchmark), columns=3),
         _section(_PARAMETERS, True, columns=1),
         _section(_CURVES, True, columns=2),
     ]
-    sections += [_section(name, False) for name in [*folded, "System metrics"]]
+    sections += [_section(name, False) for name in generated]
     names = [f"validation/{name}" for name in ("sharpe", "corr", "max_drawdown", "bmc", "benchmark_corr")]
     names += ["test/sharpe", "test/corr"]
     columns = [f"metrics.`{name}`" for name in names] + [f"params.`{name}`" for name in grid_params]
@@ -150,6 +182,11 @@ def _state(study: str, benchmark: Mapping[str, float], grid_params: list[str]) -
         "viewMaximized": False,
         "runListHidden": False,
     }
+
+
+def sections_of(metric_names: Iterable[str]) -> set[str]:
+    """Return the sections into which MLflow's UI puts the charts of metrics."""
+    return {name.rpartition("/")[0] or "Model metrics" for name in metric_names}
 
 
 def _title(benchmark: Mapping[str, float]) -> str:

@@ -2,20 +2,69 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+
 from signal_miner.engine.metrics import RunMetrics
+from signal_miner.scoring.study_scores import TEST, VALIDATION
+from signal_miner.tracking.records import wins
+from signal_miner.utils.formatting import number_text
+
+_GAP = "&emsp;"  # MLflow draws table cells side by side, and strips blanks, even wide ones, from their ends
+_COMPARED = ("sharpe", "corr")  # scores whose difference to the benchmark's is a metric, too
+_COLUMNS = (
+    ("Sharpe", "sharpe", 2),
+    ("CORR", "corr", 4),
+    ("drawdown", "max_drawdown", 2),
+    ("BMC", "bmc", 4),
+    ("corr. with benchmark", "benchmark_corr", 2),
+)
 
 
-def scores_note(metrics: RunMetrics) -> str:
-    """Return a trial's or an ensemble's scores in one sentence."""
-    validation, test, alike = (
-        f"{metrics.values[name]:.2f}" if name in metrics.values else "not defined"
-        for name in ("validation/sharpe", "test/sharpe", "validation/benchmark_corr")
-    )
-    beaten = " and ".join(section for section, beats in metrics.beats_benchmark.items() if beats) or "neither"
-    trees = ""
+def scores_note(metrics: RunMetrics, links: Mapping[str, str] | None = None, *, is_benchmark: bool = False) -> str:
+    """Return in which sections a model beats the benchmark, links, and its scores beside the benchmark's as a table.
+
+    That is as much as MLflow shows of a note without a click.
+
+    Parameters
+    ----------
+    links : mapping of str to str, optional
+        Pages in MLflow's UI, as of `tracking.ui`, by what they show.
+    """
+    heads, rows = [""], [[VALIDATION], [TEST]]
+    for head, score, digits in _COLUMNS:
+        own = [metrics.values.get(f"{section}/{score}", math.nan) for section in (VALIDATION, TEST)]
+        columns = [(head, own)]
+        if not is_benchmark and score in _COMPARED:
+            over = [metrics.values.get(f"{section}/{score}_over_benchmark", math.nan) for section in (VALIDATION, TEST)]
+            columns.append(("benchmark's", [value - more for value, more in zip(own, over, strict=True)]))
+        for name, values in columns:
+            heads.append(name)
+            for row, value in zip(rows, values, strict=True):
+                row.append(number_text(value, digits))
+    first = "The benchmark, with which all trials are compared." if is_benchmark else _beaten(metrics)
     if metrics.checkpoints:
-        trees = f"; best in validation at {metrics.values['best/trees']:.0f} of {metrics.checkpoints[-1]} trees"
-    return (
-        f"Sharpe {validation} in validation, {test} in test; beats the benchmark in {beaten}; correlation with it "
-        f"{alike}{trees}."
-    )
+        heads.append("best trees")
+        best = number_text(metrics.values.get("best/trees"), 0)
+        for row, cell in zip(rows, (f"{best} of {metrics.checkpoints[-1]}", ""), strict=True):
+            row.append(cell)
+    return "\n\n".join((f"{first} {links_text(links or {})}".strip(), markdown_table(heads, rows)))
+
+
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table that is legible on MLflow's pages."""
+    lines = [heads, *rows]
+    lined = ["|" + "|".join(f" {cell}{_GAP} " for cell in cells) + "|" for cells in lines]
+    return "\n".join([lined[0], f"|{' --- |' * len(heads)}", *lined[1:]])
+
+
+def links_text(links: Mapping[str, str]) -> str:
+    """Return links to pages of the same server, side by side."""
+    return " · ".join(f"[{shown}]({address.removeprefix('/')})" for shown, address in links.items())
+
+
+def _beaten(metrics: RunMetrics) -> str:
+    beaten = [section for section, beats in metrics.beats_benchmark.items() if beats]
+    losing = [section for section in beaten if not wins(metrics.values, metrics.beats_benchmark)[section]]
+    text = f"Beats the benchmark in {' and '.join(beaten)}" if beaten else "Does not beat the benchmark"
+    return f"{text}, but its CORR is not above 0 in {' and '.join(losing)}." if losing else f"{text}."

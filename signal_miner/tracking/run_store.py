@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -15,10 +15,12 @@ from mlflow.exceptions import MlflowException
 
 from signal_miner.engine.metrics import RunMetrics
 from signal_miner.errors import StoreError, UserError
+from signal_miner.tracking.comparison_view import sections_of, with_folded
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.tracking.relocation import beside, local_path, relocate
 from signal_miner.tracking.store import LONGEST_VALUE, WEB_PAGE, Store, store_errors
-from signal_miner.tracking.tags import BENCHMARK_KIND, KIND, NUMBER, STUDY, TRIAL_KIND, beats_benchmark_of
+from signal_miner.tracking.tags import BENCHMARK_KIND, KIND, NUMBER, SHARED_VIEW, STUDY, TRIAL_KIND, beats_benchmark_of
+from signal_miner.tracking.ui import view_name
 from signal_miner.utils.redaction import without_passwords
 from signal_miner.utils.store_address import sqlite_path
 
@@ -156,6 +158,15 @@ class RunStore(Store):
             store = without_passwords(self.tracking_uri)
             raise StoreError(f"the tracking store {store} answers with runs that were not asked for; check its address")
         return pages
+
+    def _fold_away(self, experiment_id: str, study: str, metric_names: Iterable[str]) -> None:
+        """Fold away, in the study's saved view, the charts that MLflow makes of further metrics."""
+        with suppress(MlflowException):
+            experiment = self._client.get_experiment(experiment_id)
+            key = SHARED_VIEW + view_name(study)
+            changed = with_folded(experiment.tags.get(key, ""), sections_of(metric_names))
+            if changed:
+                self._client.set_experiment_tag(experiment_id, key, changed)
 
     def _trials(self, experiment_id: str, study: str) -> tuple[TrackedTrial, ...]:
         """Return a study's finished and failed trials, by number.

@@ -16,8 +16,8 @@ from mlflow.exceptions import MlflowException
 from signal_miner.engine.metrics import RunMetrics
 from signal_miner.errors import UserError
 from signal_miner.experiment.plan import other_values
-from signal_miner.tracking.comparison_view import order, run_color, shared_view
-from signal_miner.tracking.notes import scores_note
+from signal_miner.tracking.comparison_view import folded_sections, order, run_color, shared_view
+from signal_miner.tracking.notes import links_text, scores_note
 from signal_miner.tracking.records import StudyRecord, TrackedTrial, trial_name, wins
 from signal_miner.tracking.run_store import (
     EXPERIMENT_FILE,
@@ -41,11 +41,13 @@ from signal_miner.tracking.tags import (
     NUMBER,
     ORDER,
     RUN_COLOR,
+    SHARED_VIEW,
     STUDY,
     STUDY_KIND,
     TRIAL_KIND,
     beats_benchmark_tags,
 )
+from signal_miner.tracking.ui import REPORT_PAGE, run_page, runs_page, view_name
 
 
 class Tracker(RunStore):
@@ -67,6 +69,7 @@ class Tracker(RunStore):
         self._study = study
         self._tags = {STUDY: study, CONFIG_HASH: config_hash}
         self._experiment_id = self._find_experiment(experiment_name)
+        self._links = {"All trials against the benchmark": runs_page(self._experiment_id, view_name(study))}
 
     @reports_store_errors
     def _find_experiment(self, name: str) -> str:
@@ -126,6 +129,7 @@ class Tracker(RunStore):
             self._require_artifacts(f"study {self._study}", benchmark.artifact_uri)
         if run.data.tags.get(DATA_CONTENT, record.data_content) != record.data_content:
             raise UserError(other_values(str(record.params["data"]), record.study))
+        self._links["Report of the study"] = run_page(self._experiment_id, run_id, REPORT_PAGE)
         # All of it each time: the process that made the run may have been killed before it had written the rest.
         self._write(run_id, {name: value for name, value in record.params.items() if name not in run.data.params}, {})
         self._set_tags(run_id, {DATA_CONTENT: record.data_content})
@@ -215,7 +219,8 @@ class Tracker(RunStore):
         tags |= _appearance(
             kind, wins(metrics.values, metrics.beats_benchmark), metrics.values.get("validation/sharpe")
         )
-        run_id = self._create_trial(number, tags | {NOTE: scores_note(metrics)}, started)
+        note = scores_note(metrics, self._links, is_benchmark=number is None)
+        run_id = self._create_trial(number, tags | {NOTE: note}, started)
         texts = {key: str(value) for key, value in params.items()}
         self._write(run_id, texts, metrics)
         self._client.log_artifacts(run_id, str(artifacts))
@@ -241,10 +246,11 @@ class Tracker(RunStore):
         The address follows the server's. Metrics are the benchmark's, parameters those that vary between trials.
         """
         try:
-            view = shared_view(self._experiment_id, self._study, benchmark, grid_params)
+            saved = self._client.get_experiment(self._experiment_id).tags.get(SHARED_VIEW + view_name(self._study), "")
+            view = shared_view(self._experiment_id, self._study, benchmark, grid_params, folded_sections(saved))
             self._client.set_experiment_tag(self._experiment_id, view.key, view.value)
         except (ValueError, MlflowException):  # a server with shorter tags: show the plain runs
-            return f"/#/experiments/{self._experiment_id}/runs?workflowType=machine_learning"
+            return runs_page(self._experiment_id)
         return view.url_suffix
 
     @reports_store_errors
@@ -268,9 +274,12 @@ class Tracker(RunStore):
         if not launcher:
             return
         try:
+            self._client.update_run(launcher, name=f"mine {self._study}")  # MLflow gives it two words by chance
             self._client.set_tag(launcher, STUDY, self._study)
-            note = f"Started mining: study `{self._study}`, run `{study_run_id}` in experiment {self._experiment_id}."
-            self._client.set_tag(launcher, NOTE, note)
+            study = run_page(self._experiment_id, study_run_id)
+            self._client.set_tag(
+                launcher, NOTE, f"Started mining. {links_text({f'Study {self._study}': study} | self._links)}"
+            )
         except MlflowException:  # the launcher's run is in another store
             return
 

@@ -90,7 +90,11 @@ def test_a_report_is_on_the_studys_run_and_its_numbers_beside_it(reported: Path)
     files = {file.path for file in client_of(reported).list_artifacts(run.info.run_id, "report")}
     assert {"report/report.html", "report/past_vs_future.png"} <= files
     assert {f"report/{file.name}" for file in (reported / "out").iterdir()} == files
-    assert len(run.data.tags[NOTE].splitlines()) == 6
+    links, *lines = run.data.tags[NOTE].splitlines()
+    page = f"#/experiments/1/runs/{run.info.run_id}/artifacts/report/report.html?workflowType="
+    assert links.startswith(f"[Report]({page}")
+    assert "[All trials against the benchmark](#/experiments/1/runs?workflowType=" in links
+    assert sum(line.startswith("- ") for line in lines) == 6
     verdict = run.data.tags[VERDICT]
     assert verdict in {"skill", "unclear", "luck"}
     assert 0 <= run.data.metrics[DEFLATED_SHARPE] <= 1

@@ -14,8 +14,18 @@ import urllib.request
 import zlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from signal_miner.tracking.comparison_view import COLORS, LONGEST_TAG, order, run_color, shared_view
+from signal_miner.tracking.comparison_view import (
+    COLORS,
+    LONGEST_TAG,
+    folded_sections,
+    order,
+    run_color,
+    shared_view,
+    with_folded,
+)
 from tests.helpers.mining import client_of, environment, mine_here, runs_of
 from tests.helpers.study import copy_study
 
@@ -32,10 +42,23 @@ def test_the_view_fits_mlflows_tags_whatever_the_study():
     assert view.key.removeprefix("mlflow.sharedViewState.") in view.url_suffix
 
 
-def test_metrics_that_only_ensembles_and_reports_have_are_folded_away_too():
-    view = shared_view("1", "a-study-00000000", {"validation/corr": 0.01}, ["max_depth"])
-    shown = {section["name"]: section["display"] for section in unpack(view.value)["compareRunSections"]}
-    assert not any(shown[name] for name in ("validation", "members", "luck", "holdout", "predict"))
+def test_charts_of_later_metrics_are_folded_away_without_empty_sections():
+    view = shared_view("1", "a-study-00000000", {"validation/corr": 0.01, "train_seconds": 1.0}, ["max_depth"])
+    assert folded_sections(view.value) == ("Model metrics", "validation")
+    assert with_folded(view.value, {"validation"}) is None
+    changed = with_folded(view.value, {"luck", "validation"})
+    assert folded_sections(changed) == ("Model metrics", "validation", "luck")
+    assert unpack(changed)["compareRunCharts"] == unpack(view.value)["compareRunCharts"]
+    resumed = shared_view("1", "a-study-00000000", {"validation/corr": 0.01}, ["max_depth"], folded_sections(changed))
+    assert set(folded_sections(resumed.value)) == {"Model metrics", "validation", "luck"}
+
+
+@given(
+    st.one_of(st.text(), st.sampled_from(["{}", "[]", '{"state": 3}', '{"state": "deflate;AAAA"}', '{"state": ""}']))
+)
+def test_a_view_of_another_format_is_left_alone(value):
+    assert folded_sections(value) == ()
+    assert with_folded(value, {"luck"}) is None
 
 
 def test_charts_warn_of_a_benchmark_that_loses():
@@ -134,4 +157,5 @@ def test_a_browser_opens_on_all_trials_and_the_benchmark(served, tmp_path):
     for run in ("benchmark", *(f"trial {number:04d}" for number in range(14))):
         assert f">{run}<" in page
     assert "Trials against the benchmark" in page
+    assert not re.search(r">\s*\(0\)", page)  # sections without charts
     assert "validation/sharpe vs. test/sharpe" in page

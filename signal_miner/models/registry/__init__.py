@@ -38,6 +38,7 @@ from signal_miner.models.registry.package import (
 )
 from signal_miner.tracking.store import LONGEST_VALUE, Store, store_errors
 from signal_miner.tracking.tags import MODEL_DATA, MODEL_ENSEMBLE, MODEL_FEATURES, MODEL_FILES, MODEL_PYTHON, NOTE
+from signal_miner.tracking.ui import MODEL_TRAINING
 from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.redaction import reason_of, without_passwords
 
@@ -225,7 +226,7 @@ class Registry(Store):
                 MODEL_FILES: json.dumps(digests),
             }
         )
-        page = f"#/experiments/{record.needs.experiment_id}/models/{model.model_id}/artifacts"
+        page = f"#/experiments/{record.needs.experiment_id}/models/{model.model_id}/artifacts?{MODEL_TRAINING}"
         files = f"\n\n[Files]({page}): `artifacts/{PREDICT}` is for Numerai's model upload."
         # The place itself, not "models:/<id>": for that a database asks MLflow's global store, which may be another.
         version = self._client.create_model_version(
