@@ -25,7 +25,11 @@ def id_column_of(names: Sequence[str]) -> str | None:
 
 
 def check_columns(
-    paths: Sequence[Path], features: Sequence[str], targets: Sequence[str], id_column: str | None
+    paths: Sequence[Path],
+    features: Sequence[str],
+    targets: Sequence[str],
+    id_column: str | None,
+    trained_on: Sequence[str],
 ) -> None:
     """Refuse files that lack a column or have it twice or in another type, and values that cannot be trained on."""
     first = open_parquet(paths[0]).schema_arrow
@@ -56,7 +60,7 @@ def check_columns(
                 raise UserError(
                     f"{path}: column {id_column!r} is {kinds[0]}, in train.parquet {kinds[1]}; write both as text"
                 )
-        _check_statistics(path, schema, features)
+        _check_statistics(path, schema, (*features, *trained_on))
     _check_names(paths[0], features)
 
 
@@ -95,12 +99,12 @@ def check_values(table: pa.Table, source: str) -> None:
                 raise UserError(_inexact(source, field.name))
 
 
-def _check_statistics(path: Path, schema: pa.Schema, features: Sequence[str]) -> None:
+def _check_statistics(path: Path, schema: pa.Schema, columns: Sequence[str]) -> None:
     """Refuse by a file's statistics what `check_values` refuses, before anything is trained."""
     metadata = open_parquet(path).metadata
-    for name in features:
+    for name in columns:
         kind = schema.field(name).type
-        if not pa.types.is_floating(kind) and kind.bit_width < 64:
+        if pa.types.is_integer(kind) and kind.bit_width < 64:
             continue
         for low, high in _extremes(metadata, schema.get_field_index(name)):
             if pa.types.is_floating(kind) and not (abs(low) < float("inf") and abs(high) < float("inf")):
@@ -121,11 +125,11 @@ def _exact(low: float | None, high: float | None) -> bool:
 
 
 def _infinite(source: str, name: str) -> str:
-    return f"{source}: feature {shown(name)} holds infinite values; correct them, or leave them empty"
+    return f"{source}: {shown(name)} holds infinite values; correct them, or leave them empty"
 
 
 def _inexact(source: str, name: str) -> str:
-    return f"{source}: feature {shown(name)} holds integers beyond 2^53, which LightGBM rounds; scale or rank it"
+    return f"{source}: {shown(name)} holds integers beyond 2^53, which LightGBM rounds; scale or rank them"
 
 
 def _check_names(path: Path, features: Sequence[str]) -> None:
@@ -147,7 +151,8 @@ def _check_names(path: Path, features: Sequence[str]) -> None:
 def _check_labels(path: Path, name: str, kind: pa.DataType) -> None:
     """Refuse labels that are neither text nor numbers nor dates, such as lists."""
     plain = _plain_type(kind)
-    if not (plain == pa.string() or pa.types.is_primitive(plain) or pa.types.is_null(plain)):
+    read = plain == pa.string() or pa.types.is_primitive(plain) or pa.types.is_null(plain)
+    if not read or pa.types.is_float16(plain):
         raise UserError(f"{path}: column {name!r} is {shown(kind)}, not text; convert it")
 
 

@@ -280,15 +280,21 @@ def open_dataset(
             raise UserError(f"{paths[0]} has no target {shown(target)}{which}")
     id_column = id_column_of(names)
     benchmark_paths = tuple(source / file for file in BENCHMARK_FILES if id_column and file_exists(source / file))
-    check_columns(paths, features, known, id_column)
+    check_columns(paths, features, known, id_column, (scoring_target, *(targets or known)))
     resolved = _resolved_rows(paths, scoring_target, by_id=id_column is not None)
     rows = ParquetRows(paths, resolved.positions)
+    scored = _floats(rows.read([scoring_target]).column(scoring_target))
+    if np.nanmin(scored) == np.nanmax(scored):
+        raise UserError(
+            f"{paths[0]}: {shown(scoring_target)} is {np.nanmin(scored):g} in all rows, so no model can be scored on "
+            "it; choose another scoring_target"
+        )
     if id_column is not None:
         check_ids(rows.read([id_column]).column(id_column), paths)
     digest = hashlib.sha256(b"".join(footer_digest(path) for path in (*paths, *benchmark_paths)))
     digest.update(json.dumps([features, scoring_target]).encode())
     digest.update(resolved.eras.tobytes())
-    digest.update(_floats(rows.read([scoring_target]).column(scoring_target)).tobytes())
+    digest.update(scored.tobytes())
     return Dataset(
         name=(converted_from or source).name,
         digest=digest.hexdigest()[:16],

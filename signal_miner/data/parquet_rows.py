@@ -52,7 +52,11 @@ class ParquetRows:
         if not pieces:
             with open_parquet(self.paths[0]) as file:
                 return file.schema_arrow.empty_table().select(list(columns))
-        table = pa.concat_tables(pieces, promote_options="permissive")
+        try:
+            table = pa.concat_tables(pieces, promote_options="permissive")
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            files = " and ".join(map(str, self.paths))
+            raise UserError(f"{files} hold columns of types that do not go together ({reason_of(error)})") from error
         return table if order is None else table.take(pa.array(np.argsort(order)))
 
     def rows_held(self, rows: Rows = slice(None)) -> int:

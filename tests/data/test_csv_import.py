@@ -95,7 +95,7 @@ def test_a_name_of_any_length_is_converted(tmp_path):
         (HEADER + "a,1,2,0.5\nb,1,high,0.5\n", "column 'feature_a' in line 3 is 'high', not a number; correct it"),
         (HEADER + 'a,1,2,0.5\nb,1,2,"0,5"\n', "column 'target' in line 3 is '0,5', not a number"),
         (HEADER + "a,1,2,0.5\n\nb,1\n", "line 4 has 2 columns and line 1 has 4"),
-        (HEADER + "a,1,2,0.5\nb,1,inf,0.25\n", "mine.csv: feature 'feature_a' holds infinite values"),
+        (HEADER + "a,1,2,0.5\nb,1,inf,0.25\n", "mine.csv: 'feature_a' holds infinite values"),
         (HEADER + "a,1,2,\n", "has a known 'target'"),
         (HEADER, "has a known 'target'"),
         (HEADER.strip(), "mine.csv"),

@@ -277,14 +277,21 @@ DAMAGES = {
         lambda place: with_column(
             place / "train.parquet", "feature_00", lambda n: pa.array([np.inf, *[1.0] * (n - 1)], pa.float32())
         ),
-        "feature 'feature_00' holds infinite values; correct them, or leave them empty",
+        "'feature_00' holds infinite values; correct them, or leave them empty",
     ),
     "integers that a double rounds": (
         lambda place: [
             with_column(place / file, "feature_00", lambda n: pa.array([2**53 + 1, *[1] * (n - 1)], pa.int64()))
             for file in ("train.parquet", "validation.parquet")
         ],
-        r"feature 'feature_00' holds integers beyond 2\^53, which LightGBM rounds",
+        r"'feature_00' holds integers beyond 2\^53, which LightGBM rounds",
+    ),
+    "a target that is constant": (
+        lambda place: [
+            with_column(place / file, "target", lambda n: pa.array(np.full(n, 0.5, np.float32)))
+            for file in ("train.parquet", "validation.parquet")
+        ],
+        "'target' is 0.5 in all rows, so no model can be scored on it; choose another scoring_target",
     ),
     "a name that LightGBM refuses": (
         lambda place: rename(place, "feature_00", "feature_a[0]"),
@@ -381,7 +388,7 @@ def test_infinite_values_that_no_statistics_show_are_refused_when_they_are_read(
     frame.iloc[7, frame.columns.get_loc("feature_00")] = -np.inf
     frame.to_parquet(tmp_path / "x.parquet", write_statistics=False)
     dataset = open_dataset(tmp_path / "x.parquet", "all", "target")
-    with pytest.raises(UserError, match=r"x.parquet: feature 'feature_00' holds infinite values"):
+    with pytest.raises(UserError, match=r"x.parquet: 'feature_00' holds infinite values"):
         dataset.read_features(["feature_00"], slice(0, 20))
 
 
@@ -432,7 +439,9 @@ def test_an_infinite_training_target_is_refused_rather_than_left_out(numerai_dir
     frame = pd.read_parquet(numerai_directory / "train.parquet")
     frame.iloc[3, frame.columns.get_loc("target_cyrusd_60")] = np.inf
     frame.to_parquet(numerai_directory / "train.parquet")
-    dataset = open_dataset(numerai_directory, "small", "target")
+    with pytest.raises(UserError, match=r"train.parquet: 'target_cyrusd_60' holds infinite values"):
+        open_dataset(numerai_directory, "small", "target")
+    dataset = open_dataset(numerai_directory, "small", "target", ["target"])  # it is not trained on
     assert dataset.horizon_days("target") == 20
     with pytest.raises(UserError, match=r"numerai: 'target_cyrusd_60' holds infinite values"):
         dataset.read_target("target_cyrusd_60")
