@@ -198,8 +198,11 @@ def _purges(experiment: Experiment, dataset: Dataset, targets: tuple[str, ...]) 
 _NOT_RECORDED = {"targets", "study_storage", "tracking_uri"}  # an axis of the recorded grid; this machine's places
 
 
-def plan_record(plan: Plan) -> dict[str, object]:
-    """Return what another program needs to train or evaluate the same, as JSON takes it: ``plan.json``."""
+def plan_record(plan: Plan, content: str | None = None) -> dict[str, object]:
+    """Return what another program needs to train or evaluate the same, as JSON takes it: ``plan.json``.
+
+    `content` is that of the dataset, so that `restore_plan` can refuse other values; reading it takes a while.
+    """
     experiment, dataset = plan.experiment, plan.dataset
     resolved = {
         "grid": {axis.name: axis.values for axis in plan.grid.axes},
@@ -218,7 +221,7 @@ def plan_record(plan: Plan) -> dict[str, object]:
         "experiment": settings,
         "data": {
             "digest": dataset.digest,
-            "content": dataset.content,
+            **({"content": content} if content else {}),
             "files": [str(path.resolve()) for path in dataset.files],
             "features": dataset.features,
             "rows": len(dataset),
@@ -263,7 +266,8 @@ def restore_plan(record: Mapping[str, Any], data: str | None = None) -> Plan:
             f"the data {experiment.data!r} are not those that study {record['study']} was mined on (digest "
             f"{dataset.digest}, then {tracked}); name those with {option_text('data', '…')}, or mine the new data first"
         )
-    if record["data"].get("content", dataset.content) != dataset.content:
+    content = record["data"].get("content")
+    if content is not None and content != dataset.content:
         raise UserError(other_values(experiment.data, str(record["study"])))
     plan = make_plan(experiment, dataset)
     if json.loads(json.dumps(plan_record(plan)))["targets"] != record["targets"]:

@@ -186,7 +186,7 @@ def _record(plan: Plan) -> StudyRecord:
             **spans,
         },
         experiment_file=without_passwords(experiment.text),
-        plan=plan_record(plan),
+        plan=plan_record(plan, dataset.content),
         data_name=dataset.name,
         data_digest=dataset.digest,
         data_content=dataset.content,

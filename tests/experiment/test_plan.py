@@ -57,13 +57,13 @@ def test_other_data_than_the_records_are_refused(plan):
 
 
 def test_other_values_of_the_same_data_are_refused_where_the_record_knows_them(plan):
-    record = json.loads(json.dumps(plan_record(plan)))
-    content = record["data"]["content"]
-    record["data"]["content"] = "0" * 16
+    content = plan.dataset.content
+    record = json.loads(json.dumps(plan_record(plan, "0" * 16)))
     with pytest.raises(UserError, match=r"hold other values than those that study tiny-\w+ was mined on; bring those"):
         restore_plan(record)
+    assert restore_plan(json.loads(json.dumps(plan_record(plan, content)))).study == plan.study
     del record["data"]["content"]  # as studies mined earlier
-    assert restore_plan(record).dataset.content == content
+    assert restore_plan(record).study == plan.study
 
 
 @pytest.mark.parametrize("key", ["experiment", "data"])
