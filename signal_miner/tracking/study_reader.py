@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from mlflow.artifacts import download_artifacts
 from numpy.typing import NDArray
 
 from signal_miner.data.eras import era_numbers
@@ -23,7 +22,7 @@ from signal_miner.tracking.artifacts import CURVE_SCORES, ERA_SCORES, PREDICTION
 from signal_miner.tracking.ranking import ranked
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.tracking.relocation import local_path
-from signal_miner.tracking.run_store import RunStore, artifact_errors, genuine, reports_store_errors
+from signal_miner.tracking.run_store import RunStore, reports_store_errors
 from signal_miner.tracking.studies import TrackedStudy
 from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.redaction import reason_of
@@ -168,11 +167,6 @@ class StudyReader(RunStore):
             if column not in table.column_names:
                 raise _damaged(trial, name, f"column {column!r} is missing")
         return table
-
-    def _fetch(self, uri: str, name: str, directory: Path) -> Path:
-        with artifact_errors(name, self.tracking_uri):
-            path = download_artifacts(artifact_uri=uri, dst_path=str(directory), tracking_uri=self.tracking_uri)
-        return genuine(Path(path), self.tracking_uri)
 
 
 def finished_trials(study: TrackedStudy) -> tuple[TrackedTrial, ...]:

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 
 from signal_miner.errors import StoreError, UserError
 from signal_miner.tracking.records import TrackedTrial
+from signal_miner.tracking.run_store import RunStore
 from signal_miner.tracking.store import open_client
 from signal_miner.tracking.studies import Studies
 from signal_miner.tracking.study_reader import StudyReader
@@ -136,3 +137,19 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, monke
     reader = StudyReader(f"sqlite:///{tmp_path / 'mlflow.db'}")
     with pytest.raises(PermissionError):  # which what calls it makes a `StoreError`
         reader._table(trial, "era_scores.parquet", tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["plain", "with a blank", "100% of it"])
+def test_an_artifact_is_downloaded_and_a_missing_one_is_not_a_failing_store(tmp_path: Path, folder: str) -> None:
+    place = tmp_path / folder
+    place.mkdir()
+    (tmp_path / "into").mkdir()
+    store = f"sqlite:///{put_store(tmp_path)}"
+    client = MlflowClient(store)
+    run_id = client.create_run(client.create_experiment("e", artifact_location=str(place / "mlruns" / "1"))).info.run_id
+    client.log_text(run_id, "text", "folder/file.txt")
+    runs = RunStore(store)
+    assert runs.download(run_id, "folder/file.txt", tmp_path / "into").read_text() == "text"
+    with pytest.raises(UserError, match=r"there is no folder/other\.txt") as raised:
+        runs.download(run_id, "folder/other.txt", tmp_path / "into")
+    assert not isinstance(raised.value, StoreError)
