@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -10,6 +11,15 @@ from difflib import get_close_matches
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 _LONGEST_CHOICE = 100  # characters of a name that is suggested
+
+_OUT_OF_MEMORY = (
+    "bad allocation",
+    "bad_alloc",
+    "out of memory",
+    "Cannot allocate memory",
+    "failed to map segment from shared object",
+    "can't start new thread",
+)
 
 
 def printable(text: str) -> str:
@@ -53,6 +63,18 @@ class StoreError(UserError):
     """
 
     answered = False
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error, or one that caused it, says that memory ran out: libraries say it in many ways."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno == errno.ENOMEM):
+            return True
+        if any(words in str(cause) for words in _OUT_OF_MEMORY):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 class Stopped(Exception):

@@ -7,6 +7,7 @@ import json
 import logging
 import shutil
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ import numpy as np
 from signal_miner.data.folds import Fold
 from signal_miner.engine.trial import FoldCurve
 from signal_miner.mining.search import Draw
+from signal_miner.utils.files import UNFINISHED
+from signal_miner.utils.redaction import reason_of_system
 
 _LOG = logging.getLogger(__name__)
 
@@ -29,18 +32,23 @@ class FoldResultStore:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._failed = False
 
     def save(self, draw: Draw, fold: Fold, part: FoldCurve) -> None:
         """Keep a fold's result; a full or read-only disk is no error, as the fold can be trained again."""
         path = self._path(draw, fold)
+        partial = path.with_suffix(UNFINISHED)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".part")
             with partial.open("wb") as file:
                 np.savez(file, predictions=part.predictions, curve=part.curve, seconds=np.float64(part.seconds))
             partial.replace(path)
-        except OSError:
-            _LOG.warning("the result of a fold could not be kept in %s", path, exc_info=True)
+        except OSError as error:
+            if not self._failed:
+                _LOG.warning("fold results cannot be kept in %s (%s)", self._directory, reason_of_system(error))
+            self._failed = True
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
 
     def load(self, draw: Draw, fold: Fold) -> FoldCurve | None:
         """Return a fold's result; None where none is kept, or it cannot be read."""

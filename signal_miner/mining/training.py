@@ -28,7 +28,7 @@ from signal_miner.engine.memory_needs import WAITING_FOR_EACH_JOB, block_draws
 from signal_miner.engine.memory_plan import MemoryPlan
 from signal_miner.engine.trial import FoldCurve, TrialAssembly, TrialResult, run_trial, train_fold
 from signal_miner.engine.validation_rows import fold_scorers
-from signal_miner.errors import Stopped, UserError
+from signal_miner.errors import Stopped, UserError, is_out_of_memory
 from signal_miner.experiment.parameters import max_bin_of
 from signal_miner.experiment.plan import Plan
 from signal_miner.experiment.study_files import study_directory
@@ -38,7 +38,6 @@ from signal_miner.scoring.scorer import Scorer
 from signal_miner.utils.validation import Value
 
 _LOG = logging.getLogger(__name__)
-_OUT_OF_MEMORY = ("bad allocation", "bad_alloc", "out of memory")
 
 OnCheckpoint = Callable[[Fold, int], None]
 
@@ -269,8 +268,7 @@ def attempt(draw: Draw, train: Callable[[], TrialResult | None], started: float 
         return Outcome(draw, began)
     except Exception as error:  # noqa: BLE001 - reported as the trial's error, or as the mining's
         _LOG.debug("trial %d failed", draw.number, exc_info=True)
-        fatal = isinstance(error, MemoryError | OSError | UserError)
-        fatal = fatal or any(words in str(error) for words in _OUT_OF_MEMORY)
+        fatal = isinstance(error, OSError | UserError) or is_out_of_memory(error)
         return Outcome(draw, began, error="".join(traceback.format_exception(error)).strip(), fatal=fatal)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import shlex
 import sqlite3
 from contextlib import closing
@@ -13,6 +15,7 @@ from mlflow import MlflowClient
 
 from signal_miner.errors import StoreError, UserError
 from signal_miner.utils.files import temporary_directory
+from signal_miner.utils.redaction import reason_of_system
 from signal_miner.utils.store_address import sqlite_address
 
 _SECONDS_FOR_THE_LOCK = 5.0
@@ -96,6 +99,17 @@ def is_locked(error: BaseException) -> bool:
 def locked(store: str) -> str:
     """Return the message on a store, such as ``tracking store mlflow.db``, that another process holds."""
     return f"the {store} is locked by another process; try again once that has finished"
+
+
+def full_disk(error: BaseException) -> str:
+    """Return what an error says of a full disk, a quota or a limit of a file's size; empty if it is another."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return reason_of_system(cause)
+        cause = cause.__cause__ or cause.__context__
+    found = re.search("database or disk is full|disk I/O error|No space left on device|File too large", str(error))
+    return found[0] if found else ""
 
 
 def outdated(address: str, store: str) -> str:

@@ -19,7 +19,7 @@ from mlflow.tracking.context.registry import resolve_tags
 from requests.exceptions import JSONDecodeError
 from sqlalchemy.exc import SQLAlchemyError
 
-from signal_miner.errors import StoreError, UserError
+from signal_miner.errors import StoreError, UserError, is_out_of_memory
 from signal_miner.tracking import local_store
 from signal_miner.tracking.relocation import relocate
 from signal_miner.utils.formatting import shortened
@@ -57,8 +57,8 @@ def open_client(tracking_uri: str | None = None, make: bool = True) -> MlflowCli
     UserError
         If the store cannot be created or opened.
     """
-    for noisy in ("alembic", "mlflow"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # it logs tracebacks of errors that it raises as well
     uri = absolute_address(tracking_uri or get_tracking_uri())
     path, place = sqlite_path(uri), without_passwords(uri)
     try:
@@ -119,11 +119,18 @@ def store_errors(tracking_uri: str, repair: str = _RERUN, what: str = "tracking 
 
 def _answered(error: Exception, store: str) -> StoreError | None:
     """Return the error for an answer that says what to do; None for any other."""
+    if is_out_of_memory(error):
+        raise MemoryError from error
     text = str(error)
     refused = re.search(r"error code (40[13])\b|\b(40[13]) Client Error", text)
     status = (refused[1] or refused[2]) if refused else ""
     if local_store.is_locked(error):
         return StoreError(local_store.locked(store))
+    if full := local_store.full_disk(error):
+        return StoreError(
+            f"the {store} cannot be written ({full}); free disk space or raise its limit, then rerun the "
+            "command to resume"
+        )
     if status or getattr(error, "error_code", "") in ("PERMISSION_DENIED", "UNAUTHENTICATED"):
         return StoreError(
             f"the {store} refuses access ({status or _reason(error)}); check MLFLOW_TRACKING_USERNAME and "

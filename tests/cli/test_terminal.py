@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -97,6 +98,9 @@ def failing(error: BaseException):
             "[Errno 28] No space left on device; fix this and rerun the command",
         ),
         (MemoryError(), 2, "memory ran out; set jobs=1 or free memory, then rerun the command to resume"),
+        (RuntimeError("can't start new thread"), 2, "memory ran out; set jobs=1 or free memory, then rerun the"),
+        (ImportError("x.so: failed to map segment from shared object"), 2, "memory ran out; set jobs=1 or free memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), 2, "memory ran out; set jobs=1 or free memory, then rerun"),
         (KeyboardInterrupt(), 130, "interrupted; rerun the command to resume"),
     ],
 )

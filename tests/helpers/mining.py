@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from functools import cache
 from pathlib import Path
@@ -70,7 +71,9 @@ def environment() -> dict[str, str]:
     return kept | {"PYTHONPATH": str(ROOT), "COLUMNS": "140"}
 
 
-def start_mining(directory: Path, *arguments: str) -> subprocess.Popen[str]:
+def start_mining(
+    directory: Path, *arguments: str, preexec_fn: Callable[[], None] | None = None
+) -> subprocess.Popen[str]:
     """Start the command in a process group of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "signal_miner", *MINE, *arguments],
@@ -80,6 +83,7 @@ def start_mining(directory: Path, *arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=preexec_fn,
     )
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -17,6 +20,7 @@ from tests.helpers.mining import (
     mine_here,
     outcome,
     put_store,
+    run_mining,
     runs_of,
     start_mining,
     write_experiment,
@@ -159,3 +163,63 @@ def test_a_lost_tracking_store_is_filled_again(uninterrupted, tmp_path):
     shutil.copytree(uninterrupted, copy, ignore=shutil.ignore_patterns("mlflow.db", "mlruns"))
     assert command(copy, *MINE) == 0
     assert outcome(copy) == outcome(uninterrupted)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own that holds an empty store and some trials."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("only root mounts a file system in memory")
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", str(directory)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("this machine does not let root mount a file system in memory")
+    yield directory
+    subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(uninterrupted, small_disk, monkeypatch):
+    put_store(small_disk)
+    write_experiment(small_disk, uninterrupted / "numerai", trials=24, trees=200)
+    monkeypatch.setenv("TMPDIR", str(small_disk))
+    full = run_mining(small_disk)
+    assert full.returncode == 2, full.stdout
+    assert full.stderr.count("\n") == 1, full.stderr
+    assert re.search("No space left|disk is full|disk I/O error", full.stderr)
+    assert "rerun the command to resume" in full.stderr
+    subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
+    assert not list(small_disk.glob("signal-miner-*"))
+    done = mine_here(small_disk)
+    assert done.returncode == 0, done.stderr
+    assert outcome(small_disk) == outcome(uninterrupted)
+    assert not still_running(small_disk)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limits of this kind")
+def test_a_limit_of_a_files_size_is_one_line_and_loses_nothing(uninterrupted, fresh):
+    import resource
+
+    size = (fresh / "mlflow.db").stat().st_size + 200_000
+    process = start_mining(fresh, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)))
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 2, out
+    assert err.count("\n") == 1, err
+    assert "rerun the command to resume" in err
+    assert mine_here(fresh).returncode == 0
+    assert outcome(fresh) == outcome(uninterrupted)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit a process's addresses")
+def test_a_limit_of_memory_is_one_line(fresh):
+    import resource
+
+    limit = 1400 * 2**20
+    process = start_mining(fresh, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+    out, err = process.communicate(timeout=240)
+    assert process.returncode in (0, 2), err  # how much is needed depends on the libraries
+    assert "Traceback" not in out + err
+    if process.returncode:
+        assert err == "signal-miner: memory ran out; set jobs=1 or free memory, then rerun the command to resume\n"
