@@ -20,7 +20,8 @@ from signal_miner.engine.column_groups import return_free_memory
 from signal_miner.engine.trial import grow, start_booster
 
 
-def _resident() -> int:
+def resident_bytes() -> int:
+    """Return what this process holds now, without free memory that allocators keep."""
     return_free_memory()
     return int(psutil.Process().memory_info().rss)
 
@@ -29,14 +30,14 @@ def built(data: Path) -> tuple[int, int, int, int, float]:
     """Build a fold; return its values, and bytes held for it: resident, at the peak, in training; and CPU seconds."""
     plan = plan_over(data)
     fold = plan.scored_folds[-1]
-    before = _resident()
+    before = resident_bytes()
     binned = BinnedFolds(plan.dataset, plan.targets, SEED)
     build = measured(lambda: binned.get(fold, MAX_BIN, "target"))
-    peak, resident = peak_bytes() - before, _resident() - before
+    peak, resident = peak_bytes() - before, resident_bytes() - before
     booster = start_booster(build.result, {"num_leaves": 15, "colsample_bytree": 0.1, "max_bin": MAX_BIN}, SEED)
     grow(booster, 5)
     values = build.result.n_rows * len(plan.dataset.features)
-    return values, resident, peak, _resident() - before, build.cpu_seconds
+    return values, resident, peak, resident_bytes() - before, build.cpu_seconds
 
 
 def measure(given: argparse.Namespace, console: Console) -> None:

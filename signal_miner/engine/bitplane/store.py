@@ -31,7 +31,6 @@ from signal_miner.engine.bitplane.planes import (
     MissingValues,
     NotLevels,
     level_counts,
-    planes_bytes,
     row_mask,
     to_planes,
 )
@@ -57,6 +56,7 @@ SUFFIX = ".planes"
 _LOCK = ".lock"
 _TURN_SECONDS = 0.5
 _UNUSABLE = (OSError, ValueError, KeyError, TypeError)
+_Encoded = tuple[NDArray[np.uint64], tuple[float, ...]]  # a feature's planes and levels
 _LOG = logging.getLogger(__name__)
 
 
@@ -140,7 +140,7 @@ def level_counts_in_files(dataset: Dataset) -> tuple[int, ...]:
     for place, name in enumerate(dataset.features):
         if not 0 < counts[place] <= MOST_LEVELS:
             column = dataset.read_features([name], slice(0, len(dataset))).column(0)
-            counts[place] = len(_planes(dataset, name, column)[1])
+            counts[place] = len(_encoded(dataset, name, column)[1])
     return tuple(counts)
 
 
@@ -164,7 +164,7 @@ def open_store(
     directory : Path, optional
         Created when the first store is built.
     limit_bytes : int, optional
-        Where a new store exceeds it together with those of other data, these are removed, the least recently used
+        Where a new store would exceed it together with those of other data, these are removed, the least recently used
         first. One that is removed while it is mapped lives until it no longer is.
     group_bytes : int, optional
         Bytes of features that are read at a time.
@@ -192,10 +192,18 @@ def open_store(
             pass
         except _UNUSABLE as error:
             _LOG.warning("plane store %s is unusable and built again: %s", path, error)
-        _make_room(path, planes_bytes(len(dataset), level_counts_in_files(dataset)), limit_bytes)
+        _remove_unusable(path)
 
-        def encoded() -> Iterator[tuple[NDArray[np.uint64], tuple[float, ...]]]:
-            yield from _encoded(dataset, group_bytes, should_stop, on_features)
+        def encoded() -> Iterator[_Encoded]:
+            done = written = 0
+            for group in _encoded_groups(dataset, group_bytes, should_stop):
+                done += len(group)
+                size = sum(planes.nbytes for planes, _ in group)
+                expected = (written + size) * len(dataset.features) // done
+                _make_room(directory, expected, expected - written, limit_bytes)
+                yield from group
+                written += size
+                on_features(done, len(dataset.features))
             if _states(dataset) != states:
                 raise UserError(f"the files of {dataset.name} changed while they were read; start again")
 
@@ -212,24 +220,20 @@ def store_key(dataset: Dataset) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _encoded(
-    dataset: Dataset, group_bytes: int, should_stop: Callable[[], bool], on_features: Callable[[int, int], None]
-) -> Iterator[tuple[NDArray[np.uint64], tuple[float, ...]]]:
-    """Yield the planes and levels of each feature, reading as many features at a time as fit."""
+def _encoded_groups(dataset: Dataset, group_bytes: int, should_stop: Callable[[], bool]) -> Iterator[list[_Encoded]]:
+    """Yield the planes and levels of features, reading as many features at a time as fit."""
     everything = slice(0, len(dataset))
     width = max(1, group_bytes // (dataset.source.rows_held(everything) * dataset.feature_bytes))
-    total = len(dataset.features)
-    for start in range(0, total, width):
+    for start in range(0, len(dataset.features), width):
         if should_stop():
             raise Stopped
         table = dataset.read_features(dataset.features[start : start + width], everything)
-        for name, column in zip(table.column_names, table.columns, strict=True):
-            yield _planes(dataset, name, column)
-        on_features(start + len(table.columns), total)
-        del table, column  # or they would be held while the next are read
+        names = table.column_names
+        yield [_encoded(dataset, name, column) for name, column in zip(names, table.columns, strict=True)]
+        del table  # or it would be held while the next is read
 
 
-def _planes(dataset: Dataset, name: str, column: pa.ChunkedArray) -> tuple[NDArray[np.uint64], tuple[float, ...]]:
+def _encoded(dataset: Dataset, name: str, column: pa.ChunkedArray) -> _Encoded:
     try:
         return to_planes(column)
     except MissingValues:
@@ -277,21 +281,29 @@ def _turn(directory: Path, should_stop: Callable[[], bool]) -> Iterator[None]:
         lock.release()
 
 
-def _make_room(path: Path, size: int, limit_bytes: int) -> None:
-    """Remove what killed processes left and, least recently used first, other stores until one of `size` bytes fits."""
-    with suppress(OSError):
-        path.unlink()  # damaged, where it is there
-    for left in path.parent.glob(f"*{SUFFIX}.*{UNFINISHED}"):
+def _remove_unusable(path: Path) -> None:
+    """Remove a store that is damaged and what killed processes left; the lock is held."""
+    for unusable in (path, *path.parent.glob(f"*{SUFFIX}.*{UNFINISHED}")):
         with suppress(OSError):
-            left.unlink()
-    others = sorted(path.parent.glob(f"*{SUFFIX}"), key=_last_used)
-    while others and (sum(map(_size, others)) + size > limit_bytes or size > _free(path.parent)):
+            unusable.unlink()
+
+
+def _make_room(directory: Path, size: int, to_write: int, limit_bytes: int) -> None:
+    """Remove stores, the least recently used first, until one of `size` bytes fits, of which some are not written yet.
+
+    Raises
+    ------
+    UserError
+        If it does not fit even then.
+    """
+    others = sorted(directory.glob(f"*{SUFFIX}"), key=_last_used)
+    while others and (sum(map(_size, others)) + size > limit_bytes or to_write > _free(directory)):
         with suppress(OSError):
             others.pop(0).unlink()
-    free = _free(path.parent)
-    if size > free:
+    free = _free(directory)
+    if to_write > free:
         raise UserError(
-            f"{path.parent} needs {size / 1e9:.1f} GB for the features as bit planes, and the disk has "
+            f"{directory} needs {to_write / 1e9:.1f} GB more for the features as bit planes, and the disk has "
             f"{max(0, free) / 1e9:.1f} GB to spare; free disk space, name a smaller feature_set, or set {OTHER_ENGINE}"
         )
 
