@@ -43,8 +43,8 @@ def file_exists(path: Path) -> bool:
         name = shortened(str(path), _LONGEST_SHOWN)
         raise UserError(f"{name} cannot be read ({reason_of_system(error)}); permit it or name another") from error
     if os.path.lexists(path):
-        link = path.is_symlink() and not path.exists()
-        raise UserError(f"{path} is {'a link to nothing' if link else 'no file'}; replace or remove it")
+        found = "is a link to nothing" if path.is_symlink() and not path.exists() else "is no file"
+        raise UserError(f"{path} {found}; replace or remove it")
     return False
 
 
