@@ -1,0 +1,177 @@
+"""Gradient boosting of a squared error on bit planes, with LightGBM's parameters and model text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from signal_miner.engine.bitplane.fold import PlaneFold
+from signal_miner.engine.bitplane.growth import Columns, Rows, Tree, grow_tree, refit, some_columns
+from signal_miner.engine.bitplane.kernels import BAG, GROUP, draw_bag, residuals, round_residuals, stream
+from signal_miner.engine.bitplane.model_text import FinishedTree, constant_tree, model_text
+from signal_miner.engine.bitplane.parameters import TreeParameters
+from signal_miner.errors import Stopped
+from signal_miner.utils.validation import Value
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What decides speed and memory, and no result.
+
+    Attributes
+    ----------
+    batch : int
+        Most nodes that are split and counted in one pass over the planes.
+    listed_leaves : int
+        Trees with at least so many leaves copy the bits of their columns, a row's side by side, from which small nodes
+        are counted by lists of rows.
+    list_share : int
+        Such nodes have less than one in so many of the counted rows.
+    copy_bytes : int
+        Most bytes of the copy; where all rows would take more, it is made in parts, anew in each pass.
+    """
+
+    batch: int = 24
+    listed_leaves: int = 24
+    list_share: int = 6
+    copy_bytes: int = 256 * 1024**2
+
+
+DEFAULT_TUNING = Tuning()
+
+_LARGEST_ROUNDED = 7
+_COLUMNS, _ROWS, _ROUNDING, _NODES = range(4)
+"""What a tree's random numbers are for."""
+
+
+class Booster:
+    """Trees grown on a fold; its validation rows are predicted while they grow.
+
+    Parameters
+    ----------
+    fold : PlaneFold
+        Any number of boosters may share it, in several threads.
+    params : mapping of str to value
+        A configuration, by LightGBM's scikit-learn names.
+    seed : int
+    tuning : Tuning, optional
+
+    Notes
+    -----
+    Results depend on the fold, the parameters and `seed` alone. A booster belongs to one thread at a time.
+    """
+
+    def __init__(
+        self, fold: PlaneFold, params: Mapping[str, Value], seed: int, tuning: Tuning = DEFAULT_TUNING
+    ) -> None:
+        self._fold = fold
+        self._parameters = TreeParameters.of(params)
+        self._rules = self._parameters.rules()
+        self._columns = fold.thresholds(self._parameters.max_bin)
+        self._tuning = tuning
+        self._listed = self._rules.num_leaves >= tuning.listed_leaves
+        n_words, n_rows = len(fold.trained), 64 * len(fold.trained)
+        self._bag = fold.trained
+        self._score = np.full(n_rows, fold.mean)
+        self._residual = np.zeros(n_rows)
+        self._values = np.zeros(n_rows, np.int8)
+        self._rounded = np.zeros((BAG + 1, n_words), np.uint64)
+        self._leaf = np.zeros(n_rows, np.int32)
+        self._bits = np.empty(0, np.uint64)
+        self._seed = seed
+        self._rounds = 0
+        self._trees: list[FinishedTree] = []
+
+    @property
+    def num_trees(self) -> int:
+        """Trees so far; fewer than were asked for where no split was found."""
+        return len(self._trees)
+
+    def grow(self, trees: int, should_stop: Callable[[], bool] = lambda: False) -> None:
+        """Add trees; where no split is found, none is added.
+
+        Raises
+        ------
+        Stopped
+            If `should_stop`, called before each tree, returned true.
+        """
+        for _ in range(trees):
+            if should_stop():
+                raise Stopped
+            self._grow_one()
+
+    def predictions(self) -> NDArray[np.float32]:
+        """Return predictions of the validation rows, shape (n_rows,)."""
+        return self._score[self._fold.validation_rows].astype(np.float32)
+
+    def model_text(self) -> str:
+        """Return the model as LightGBM's text."""
+        constant = constant_tree(self._fold.mean, int(np.bitwise_count(self._fold.trained).sum()))
+        return model_text(self._trees or [constant], self._fold.names, self._fold.ranges)
+
+    def _grow_one(self) -> None:
+        number = self._rounds
+        self._rounds += 1
+        fold, parameters = self._fold, self._parameters
+        if parameters.subsample < 1 and parameters.subsample_freq > 0 and number % parameters.subsample_freq == 0:
+            self._bag = np.empty_like(fold.trained)
+            draw_bag(self._key(_ROWS, number), fold.first, parameters.subsample, fold.trained, self._bag)
+        largest = residuals(fold.labels, self._score, fold.trained, self._residual)
+        columns = some_columns(self._columns, parameters.colsample_bytree, self._key(_COLUMNS, number))
+        if not largest > 0 or not len(columns.ids):
+            return
+        scale = largest / _LARGEST_ROUNDED
+        round_residuals(
+            self._residual, self._bag, fold.first, scale, self._key(_ROUNDING, number), self._rounded, self._values
+        )
+        rows = Rows(fold.first, fold.routed, fold.spans, self._rounded, self._values, scale)
+        tree = grow_tree(
+            fold.planes,
+            rows,
+            columns,
+            self._rules,
+            self._key(_NODES, number),
+            self._listed,
+            self._room(len(columns.ids)),
+            self._tuning.batch,
+            self._tuning.list_share,
+            self._leaf,
+        )
+        if len(tree.gains):
+            self._trees.append(self._finished(tree, columns))
+
+    def _finished(self, tree: Tree, columns: Columns) -> FinishedTree:
+        rate = float(self._parameters.learning_rate)
+        leaf_values, leaf_counts, split_values, split_counts = refit(
+            tree, self._fold.routed, self._bag, self._residual, self._leaf, self._rules, rate, self._score
+        )
+        bias = 0.0 if self._trees else self._fold.mean
+        places = np.searchsorted(columns.starts, tree.thresholds, side="right") - 1
+        return FinishedTree(
+            columns.features[places],
+            self._fold.store.thresholds[columns.ids[tree.thresholds]],
+            tree.gains + self._parameters.min_split_gain,  # LightGBM subtracts it to compare and adds it to show
+            tree.left,
+            tree.right,
+            split_values + bias,
+            split_counts,
+            leaf_values + bias,
+            leaf_counts,
+            rate if self._trees else 1.0,
+        )
+
+    def _room(self, n_thresholds: int) -> NDArray[np.uint64]:
+        """Return memory for the copied bits of a tree's columns."""
+        if not self._listed:
+            return self._bits
+        stride = -(-n_thresholds // GROUP)
+        words = max(1, min(len(self._bag), self._tuning.copy_bytes // (8 * 64 * stride)))
+        if len(self._bits) < words * 64 * stride:
+            self._bits = np.empty(words * 64 * stride, np.uint64)
+        return self._bits
+
+    def _key(self, purpose: int, number: int) -> np.uint64:
+        return np.uint64(stream(self._seed, purpose, number))
