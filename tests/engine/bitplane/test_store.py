@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import resource
 import shutil
 import signal
 import struct
@@ -257,7 +256,7 @@ def test_a_store_under_another_name_is_not_used(dataset, tmp_path, directory, bu
 
 def test_a_directory_in_a_stores_place_is_one_line(dataset, directory):
     (directory / f"{store_key(dataset)}{SUFFIX}").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"\.planes cannot be written \(Is a directory\); choose another place"):
+    with pytest.raises(UserError, match=r"\.planes cannot be written \([^)]+\); choose another place"):
         open_store(dataset, directory)
     assert len(files_in(directory)) == 1
 
@@ -339,6 +338,7 @@ def test_threads_share_one_build(dataset, directory, builds):
     assert_holds(stores[3], dataset)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows removes no file that is mapped")
 def test_beyond_the_limit_the_stores_that_were_not_used_for_longest_are_removed(tmp_path, directory):
     def store(seed, limit=10**9):
         path = tmp_path / f"{seed}.parquet"
@@ -372,6 +372,7 @@ def test_no_room_on_disk_is_one_line(dataset, directory, monkeypatch):
 
 
 def test_a_disk_that_fills_up_meanwhile_is_one_line(dataset, directory):
+    resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (9000, before[1]))
     try:
