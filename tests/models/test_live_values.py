@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from signal_miner.data.feature_values import FeatureValues
 from signal_miner.models.portable import PortableModel
 from signal_miner.models.registry.package import save_package
-from tests.helpers.portable import NAMES, NULLABLE, live_frame, loaded, portable_model
+from tests.helpers.portable import COLUMN, NAMES, NULLABLE, benchmark_frame, live_frame, loaded, portable_model
 from tests.helpers.registry import FEATURES, live, make_record
 
 QUINTILES = FeatureValues((0.0, 1.0, 2.0, 3.0, 4.0), 0.0, 4.0)
@@ -107,6 +107,14 @@ def test_missing_features_are_refused_where_they_are_many(tmp_path: Path) -> Non
     missing = FRAME.assign(**dict.fromkeys(NULLABLE, np.nan))
     assert refusal(knowing(), FRAME.assign(**{NULLABLE[0]: np.nan}), tmp_path) == ""
     assert refusal(knowing(), missing, tmp_path).startswith("2 of 12 features have the same value, or none, in all")
+
+
+def test_a_constant_benchmark_is_refused(tmp_path: Path) -> None:
+    predict = loaded(portable_model(1, COLUMN), tmp_path)
+    benchmarks = benchmark_frame(FRAME).dropna()
+    assert len(predict(FRAME, benchmarks)) == len(FRAME)
+    with pytest.raises(ValueError, match=f"'{COLUMN}' is 0.5 wherever it is known in the 300 rows"):
+        predict(FRAME, benchmarks.assign(**{COLUMN: 0.5}))
 
 
 def test_the_registered_model_refuses_as_well(tmp_path: Path) -> None:

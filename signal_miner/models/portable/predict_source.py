@@ -325,6 +325,11 @@ def _benchmark_values(
             f"benchmark {column!r} is known for none of the {len(values)} rows; "
             "give the benchmark predictions of the same round"
         )
+    if len(values) >= FEWEST_ROWS_THAT_VARY and np.nanmin(values) == np.nanmax(values):
+        raise ValueError(
+            f"benchmark {column!r} is {np.nanmax(values):g} wherever it is known in the {len(values)} rows, so there "
+            "is nothing to neutralise to; download it again"
+        )
     return values
 
 
