@@ -174,6 +174,7 @@ class HoldoutScores:
         ]
         verdict = "it beats the benchmark in " + " and ".join(better) if better else "it does not beat the benchmark"
         verdict += " alone" if len(better) == 1 else ""
+        verdict += ", but its own CORR is not above 0" if better and own["corr"] <= 0 else ""
         above = int((self.corr > self.benchmark).sum())
         missing = f"; no CORR in {self.undefined_eras} eras" if self.undefined_eras else ""
         independent = effective_observations(self.corr, overlap_eras)

@@ -31,7 +31,8 @@ def leaderboard(study: str | StudyReference | None = None, tracking_uri: str | N
     pandas.DataFrame
         A row a model, indexed by its name (``trial 0007``, ``benchmark``), best first: ``validation/corr`` and the
         other scores of ``validation``, ``test`` and ``whole``, which contains both; ``best/trees``,
-        ``beats_benchmark/validation``, ``beats_benchmark/test``, ``run_id``, and the parameters.
+        ``beats_benchmark/validation``, ``beats_benchmark/test``, ``held`` (beats it in both, with a CORR above 0 in
+        both), ``run_id``, and the parameters.
 
     Raises
     ------
@@ -65,7 +66,8 @@ def compare_to_benchmark(study: str | StudyReference | None = None, tracking_uri
     pandas.DataFrame
         A row a trial, best in validation first: ``validation/corr_over_benchmark``,
         ``validation/sharpe_over_benchmark``, the same of ``test``; ``validation/bmc``, ``validation/benchmark_corr``;
-        ``beats_benchmark/validation`` and ``beats_benchmark/test`` (CORR and Sharpe).
+        ``beats_benchmark/validation`` and ``beats_benchmark/test`` (CORR and Sharpe); ``held`` (both, with a CORR above
+        0 in both).
 
     Raises
     ------
@@ -85,10 +87,11 @@ def find_study(study: str | StudyReference | None, tracking_uri: str | None) -> 
 
 
 def _metrics(models: Sequence[TrackedTrial], names: Sequence[str]) -> pd.DataFrame:
-    """Return these metrics of some models, a row each, and whether each beats the benchmark."""
+    """Return these metrics of some models, a row each, and whether each beats the benchmark and held."""
     rows = [
         {name: model.metrics.get(name) for name in names}
         | {f"beats_benchmark/{section}": beats for section, beats in model.beats_benchmark.items()}
+        | {"held": model.held}
         for model in models
     ]
     return pd.DataFrame(rows, index=pd.Index([model.name for model in models], name="model"))

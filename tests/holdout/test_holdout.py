@@ -493,6 +493,7 @@ def scores(corr: list[float], benchmark: list[float]) -> HoldoutScores:
     [
         ([0.3, 0.2, 0.4], [0.1, 0.3, 0.1], "it beats the benchmark in CORR and Sharpe, and is above it in 2 of 3 eras"),
         ([0.9, 0.0, 0.1], [0.1, 0.2, 0.1], "it beats the benchmark in CORR alone"),
+        ([-0.1, -0.2, 0.0], [-0.3, -0.3, -0.2], "it beats the benchmark in CORR and Sharpe, but its own CORR is not"),
         ([0.1, 0.1, 0.11], [0.1, 0.9, 0.0], "it beats the benchmark in Sharpe alone"),
         ([0.1, 0.0, 0.1], [0.2, 0.2, 0.3], "it does not beat the benchmark, and is above it in 0 of 3 eras"),
         ([0.9, np.nan, 0.8], [0.1, 0.2, 0.1], "it does not beat the benchmark, and is above it in 2 of 3 eras; no"),
