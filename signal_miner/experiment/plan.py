@@ -254,7 +254,7 @@ def restore_plan(record: Mapping[str, Any], data: str | None = None) -> Plan:
         table = {key: value for key, value in record["experiment"].items() if key in KEYS}
         grid = dict(table["grid"])
         table |= {"targets": grid.pop("target"), "grid": grid, "data": data or table["data"]}
-        experiment = parse_experiment(table)
+        experiment = parse_experiment(table, recorded=True)
         location, tracked = data or _data_location(record), record["data"]["digest"]
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(

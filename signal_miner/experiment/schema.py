@@ -283,7 +283,7 @@ KEYS = tuple(_declared(Experiment))
 _FOLD_KEYS = tuple(_declared(FoldSettings))
 
 
-def parse_experiment(table: Mapping[str, Any], text: str = "") -> Experiment:
+def parse_experiment(table: Mapping[str, Any], text: str = "", *, recorded: bool = False) -> Experiment:
     """Validate an experiment given as a table.
 
     Parameters
@@ -292,6 +292,8 @@ def parse_experiment(table: Mapping[str, Any], text: str = "") -> Experiment:
         As TOML or JSON reads it. A key whose value is None counts as missing.
     text : str, optional
         The file as written.
+    recorded : bool, default False
+        Whether it was mined already: what LightGBM refuses of its grid has failed then, and the rest can be used.
 
     Raises
     ------
@@ -314,7 +316,7 @@ def parse_experiment(table: Mapping[str, Any], text: str = "") -> Experiment:
             raise UserError(
                 f"constraint = {expression!r} cannot compare max_depth = -1 (no limit); use depths of 1 and more"
             )
-    if _bags_in_goss(settings["axes"]) and not (constraint and "data_sample_strategy" in constraint.names):
+    if not recorded and _bags_in_goss(settings["axes"]) and not (constraint and "data_sample_strategy" in constraint.names):
         raise UserError(
             "grid.data_sample_strategy holds 'goss', which goes with subsample = 1 only, as LightGBM refuses both; "
             "leave one out, or write it into the constraint: \"data_sample_strategy == 'bagging' or subsample == 1\""

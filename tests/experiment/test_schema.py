@@ -194,6 +194,11 @@ def test_goss_beside_bagging_is_allowed_where_a_constraint_separates_them():
     }
 
 
+def test_goss_beside_bagging_that_was_mined_can_still_be_read():
+    grid = {"n_estimators": [5], "data_sample_strategy": ["goss"], "subsample": [0.5], "subsample_freq": [1]}
+    assert parse_experiment(a_table(grid=grid), recorded=True).axes["subsample"] == (0.5,)
+
+
 def test_all_mistakes_are_reported_at_once_in_one_order():
     table = {
         "zeta": 1,
