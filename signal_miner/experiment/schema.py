@@ -316,7 +316,8 @@ def parse_experiment(table: Mapping[str, Any], text: str = "", *, recorded: bool
             raise UserError(
                 f"constraint = {expression!r} cannot compare max_depth = -1 (no limit); use depths of 1 and more"
             )
-    if not recorded and _bags_in_goss(settings["axes"]) and not (constraint and "data_sample_strategy" in constraint.names):
+    separated = constraint is not None and "data_sample_strategy" in constraint.names
+    if _bags_in_goss(settings["axes"]) and not separated and not recorded:
         raise UserError(
             "grid.data_sample_strategy holds 'goss', which goes with subsample = 1 only, as LightGBM refuses both; "
             "leave one out, or write it into the constraint: \"data_sample_strategy == 'bagging' or subsample == 1\""
