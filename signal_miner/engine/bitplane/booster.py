@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,34 +12,9 @@ from signal_miner.engine.bitplane.growth import Columns, Rows, Tree, grow_tree, 
 from signal_miner.engine.bitplane.kernels import BAG, GROUP, draw_bag, residuals, round_residuals, stream
 from signal_miner.engine.bitplane.model_text import FinishedTree, constant_tree, model_text
 from signal_miner.engine.bitplane.parameters import TreeParameters
+from signal_miner.engine.bitplane.tuning import DEFAULT_TUNING, Tuning
 from signal_miner.errors import Stopped
 from signal_miner.utils.validation import Value
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """What decides speed and memory, and no result.
-
-    Attributes
-    ----------
-    batch : int
-        Most nodes that are split and counted in one pass over the planes.
-    listed_leaves : int
-        Trees with at least so many leaves copy the bits of their columns, a row's side by side, from which small nodes
-        are counted by lists of rows.
-    list_share : int
-        Such nodes have less than one in so many of the counted rows.
-    copy_bytes : int
-        Most bytes of the copy; where all rows would take more, it is made in parts, anew in each pass.
-    """
-
-    batch: int = 24
-    listed_leaves: int = 24
-    list_share: int = 6
-    copy_bytes: int = 256 * 1024**2
-
-
-DEFAULT_TUNING = Tuning()
 
 _LARGEST_ROUNDED = 7
 _COLUMNS, _ROWS, _ROUNDING, _NODES = range(4)

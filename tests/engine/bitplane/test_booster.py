@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from signal_miner.engine.bitplane.booster import Booster, Tuning
+from signal_miner.engine.bitplane.booster import Booster
+from signal_miner.engine.bitplane.tuning import Tuning
 from signal_miner.errors import Stopped
 from tests.helpers.planes import fold_of
 

@@ -1,0 +1,65 @@
+"""The memory that training on planes needs, in bytes, as pure functions of sizes.
+
+The planes themselves are mapped from a file. They are read again and again, so that all of `planes_bytes` should fit
+into memory, but the system can drop them when it needs room.
+"""
+
+from __future__ import annotations
+
+from signal_miner.engine.bitplane.planes import words_of
+from signal_miner.engine.bitplane.tuning import Tuning
+
+READ_FACTOR = 3
+"""Bytes needed to store a group of columns, per byte of it; measured: 2.0, the columns as read and as planes."""
+
+_FOLD_ROW_BYTES = 9  # label 8, masks of rows 1
+_VALIDATED_ROW_BYTES = 8  # position
+_ROW_BYTES = 22  # score 8, residual 8, leaf 4, rounded residual 1 and its bits with those of the bag 1
+_LISTED_ROW_BYTES = 12  # row numbers inside and outside the bag, and room to split them
+_COUNT_BYTES = 9  # sum, rows, and whether the column may be split
+_NODE_BYTES = 160
+_BLOCK_BYTES = 8 * 5 * 1024  # residuals of a node in the words counted together
+_TREE_BYTES, _LEAF_BYTES = 1_600, 80
+
+
+def build_bytes(rows_held: int, n_features: int, feature_bytes: int, group_bytes: int) -> int:
+    """Return the bytes that building a store needs, in groups of at least one column.
+
+    `rows_held` are those that are in memory while a column is read, see `ParquetRows.rows_held`.
+    """
+    column = rows_held * feature_bytes
+    return READ_FACTOR * min(max(group_bytes, column), column * n_features)
+
+
+def fold_bytes(n_rows: int, n_validation_rows: int) -> int:
+    """Return the bytes that all boosters of a fold and target share, beside the planes.
+
+    `n_rows` are all rows from the fold's first to its last, purged ones included.
+    """
+    return _FOLD_ROW_BYTES * n_rows + _VALIDATED_ROW_BYTES * n_validation_rows
+
+
+def booster_bytes(n_rows: int, n_thresholds: int, trees: int, leaves: int, tuning: Tuning) -> int:
+    """Return the bytes of a booster at the most, while it grows a tree.
+
+    Parameters
+    ----------
+    n_rows : int
+        All rows from the fold's first to its last, purged ones included.
+    n_thresholds : int
+        Planes of the features that a tree samples: levels less one, summed.
+    trees, leaves : int
+        Of the model; leaves of a tree at most.
+    tuning : Tuning
+    """
+    n_words = words_of(n_rows)
+    nodes = 4 * leaves + 2 * tuning.batch + 4
+    if leaves < tuning.listed_leaves:
+        rows = nodes // 2 * 8 * n_words
+    else:
+        copied = 8 * n_rows * (1 + n_thresholds // 64)
+        rows = (tuning.list_share + 2) * 8 * n_words + _LISTED_ROW_BYTES * n_rows + min(copied, tuning.copy_bytes)
+    counts = (nodes // 2 + 2 * tuning.batch) * (n_thresholds + 64) * _COUNT_BYTES
+    passes = nodes * _NODE_BYTES + tuning.batch * _BLOCK_BYTES
+    model = trees * (_TREE_BYTES + _LEAF_BYTES * leaves)
+    return _ROW_BYTES * n_rows + rows + counts + passes + model
