@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import product
 
 import numpy as np
@@ -202,6 +203,25 @@ def test_more_trials_are_added_to_the_study(tiny_mining, tmp_path):
     assert done.returncode == 0
     assert outcome(tmp_path) == outcome(directory)
     assert first.items() <= outcome(tmp_path).items()
+
+
+@pytest.mark.slow
+def test_the_same_data_under_another_path_and_set_resume_the_study(tmp_path):
+    data = write_numerai_directory(tmp_path / "numerai")
+    path = write_experiment(tmp_path, data, trials=3)
+    assert mine_here(tmp_path).returncode == 0
+    (study,) = runs_of(tmp_path, "study")
+    sets = json.loads((data / "features.json").read_text())
+    sets["feature_sets"]["everything"] = sets["feature_sets"]["all"]
+    (data / "features.json").write_text(json.dumps(sets))
+    path.write_text(path.read_text().replace('feature_set = "all"', 'feature_set = "everything"'))
+    for number, spelled in enumerate(("numerai", "./numerai", "numerai/../numerai"), start=4):
+        done = mine_here(tmp_path, "--data", spelled, "--trials", str(number))
+        assert done.returncode == 0, done.stderr
+        assert len(runs_of(tmp_path)) == number
+        (same,) = runs_of(tmp_path, "study")
+        assert (same.info.run_id, same.info.status) == (study.info.run_id, "FINISHED")
+        assert len(same.inputs.dataset_inputs) == 1
 
 
 @pytest.mark.slow
