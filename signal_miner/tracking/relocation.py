@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
+
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 _LOG = logging.getLogger(__name__)
 _SECONDS_FOR_THE_LOCK = 5.0
@@ -41,7 +43,16 @@ def beside(store: Path, location: Path) -> Path:
     return next((path for path in candidates if path.is_dir()), store.parent.joinpath(*location.parts[-2:]))
 
 
-def relocate(store: Path) -> None:
+def here(store: Path | None, path: Path) -> Path:
+    """Return where an artifact is, ``…/mlruns/1/<run>/artifacts/<name>``, if its experiment's folder is not there.
+
+    A container and its host correct the locations in a store that they share in turn, even while the other reads.
+    """
+    folder = path.parents[2]
+    return path if store is None or folder.exists() else beside(store, folder) / path.relative_to(folder)
+
+
+def relocate(store: Path) -> bool:
     """Correct the locations in a local store whose artifacts were moved or copied together with it.
 
     A location is corrected where the artifacts are beside the store and no longer at the recorded location, or where
@@ -50,19 +61,29 @@ def relocate(store: Path) -> None:
     Parameters
     ----------
     store : Path
-        SQLite database of MLflow's current schema. One that cannot be written is left as it is.
+        SQLite database of MLflow's current schema.
+
+    Returns
+    -------
+    bool
+        False if the store cannot be written, so that it is left as it is.
     """
     store = store.absolute()
-    with suppress(sqlite3.Error), closing(sqlite3.connect(store, timeout=_SECONDS_FOR_THE_LOCK)) as connection:
-        moved = dict(_moved(store, connection))
-        if not moved:
-            return
-        with connection:
-            connection.execute("BEGIN IMMEDIATE")
-            for experiment, (old, new) in moved.items():
-                _correct(connection, experiment, old, new)
-        for old, new in dict.fromkeys((old.parent, new.parent) for old, new in moved.values()):
-            _LOG.warning("%s: artifacts were moved from %s to %s; their locations are corrected", store.name, old, new)
+    try:
+        with closing(sqlite3.connect(store, timeout=_SECONDS_FOR_THE_LOCK)) as connection:
+            moved = dict(_moved(store, connection))
+            if not moved:
+                return True
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                for experiment, (old, new) in moved.items():
+                    _correct(connection, experiment, old, new)
+    except sqlite3.Error:
+        return False
+    _artifact_repos_cache.clear()  # MLflow remembers locations by run id, and a copy's runs have the same
+    for old, new in dict.fromkeys((old.parent, new.parent) for old, new in moved.values()):
+        _LOG.warning("%s: artifacts were moved from %s to %s; their locations are corrected", store.name, old, new)
+    return True
 
 
 def _moved(store: Path, connection: sqlite3.Connection) -> Iterator[tuple[int, tuple[Path, Path]]]:

@@ -111,21 +111,33 @@ class RunStore(Store):
         """Mark a run as deleted; MLflow can restore it."""
         self._client.delete_run(run_id)
 
+    @property
+    def _path(self) -> Path | None:
+        """The database of a local store."""
+        return sqlite_path(self.tracking_uri)
+
     def _require_artifacts(self, of: str, artifact_uri: str) -> None:
         """Raise `UserError` where a finished run's artifacts are in a folder that this machine does not have."""
         location = local_path(artifact_uri)
         if location is None or location.parents[1].is_dir():
             return
-        folder, store = location.parents[1], sqlite_path(self.tracking_uri)
+        folder, store = location.parents[1], self._path
         if store is None:
             raise UserError(
                 f"the artifacts of {of} are in {folder}, which this machine does not have; run the command where that "
                 f"folder is, or start the server {without_passwords(self.tracking_uri)} with --serve-artifacts"
             )
-        raise UserError(
-            f"the artifacts of {of} are neither in {folder} nor, moved with the store, in {beside(store, folder)}; "
-            "move the folder to either place and rerun the command"
-        )
+        moved = beside(store, folder)
+        if not (moved / location.parent.name).is_dir():
+            raise UserError(
+                f"the artifacts of {of} are neither in {folder} nor, moved with the store, in {moved}; move the folder "
+                "to either place and rerun the command"
+            )
+        if not relocate(store):  # again: another mount of the folder may have corrected it the other way
+            raise UserError(
+                f"the artifacts of {of} are in {moved}, but {store} names {folder} and cannot be written; make it "
+                "writable and rerun the command"
+            )
 
     def _create(self, experiment_id: str, name: str, tags: Mapping[str, str], started: float | None = None) -> str:
         """Create a run that is RUNNING; `started` in seconds since the epoch."""
@@ -133,7 +145,7 @@ class RunStore(Store):
         run = self._client.create_run(
             experiment_id, start_time=milliseconds, tags=dict(self._context) | dict(tags), run_name=name
         )
-        location, store = local_path(run.info.artifact_uri), sqlite_path(self.tracking_uri)
+        location, store = local_path(run.info.artifact_uri), self._path
         if store is not None and location is not None and not location.parents[3].exists():
             relocate(store)  # a container and its host use the store in turn, under different paths
         return str(run.info.run_id)

@@ -21,7 +21,7 @@ from signal_miner.scoring.study_scores import Correlations, StudyScores
 from signal_miner.tracking.artifacts import CURVE_SCORES, ERA_SCORES, PREDICTIONS
 from signal_miner.tracking.ranking import ranked
 from signal_miner.tracking.records import TrackedTrial
-from signal_miner.tracking.relocation import local_path
+from signal_miner.tracking.relocation import here, local_path
 from signal_miner.tracking.run_store import RunStore, reports_store_errors
 from signal_miner.tracking.studies import TrackedStudy
 from signal_miner.utils.files import temporary_directory
@@ -154,7 +154,8 @@ class StudyReader(RunStore):
         # By its location: a request for the run's record, for each of thousands, would take longer than all else.
         uri = f"{trial.artifact_uri.rstrip('/')}/{name}"
         try:
-            path = local_path(uri) or self._fetch(uri, name, directory)
+            local = local_path(uri)
+            path = here(self._path, local) if local else self._fetch(uri, name, directory)
             with pq.ParquetFile(path, memory_map=False) as file:
                 table = file.read(columns=list(columns) if columns else None, use_threads=False)
         except StoreError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from signal_miner.errors import StoreError, UserError
-from signal_miner.tracking import local_store
+from signal_miner.tracking import local_store, relocation
 from signal_miner.tracking.relocation import beside, local_path, relocate
 from signal_miner.tracking.store import open_client, store_errors
 from signal_miner.tracking.studies import Studies
@@ -103,6 +104,35 @@ def test_a_run_created_under_the_path_of_another_mount_is_written_to_this_one(ti
     run_id = studies._create(study.experiment_id, "new", {})
     studies._client.log_text(run_id, "here", "here.txt")
     assert (mined / "mlruns" / study.experiment_id / run_id / "artifacts" / "here.txt").is_file()
+    assert not elsewhere.exists()
+
+
+def test_a_study_is_read_while_another_mount_corrects_its_locations(tiny_study: Path, mined: Path) -> None:
+    uri, elsewhere = f"sqlite:///{mined / 'mlflow.db'}", mined.parent / "host"
+    reader, studies = StudyReader(uri), Studies(uri)
+    study = studies.find()
+    rewritten(mined, mined, elsewhere)
+    there = replace(study, trials=studies.find().trials)  # which corrects the store again
+    assert reader.scores(there).corr.tobytes() == read(tiny_study)
+    rewritten(mined, mined, elsewhere)
+    trials = studies._trials(study.experiment_id, study.name)
+    assert all(str(elsewhere) in trial.artifact_uri for trial in trials)
+    assert reader.scores(replace(study, trials=trials)).corr.tobytes() == read(tiny_study)
+    assert not elsewhere.exists()
+
+
+def test_a_store_that_cannot_be_written_is_named(tiny_study: Path, mined: Path, monkeypatch) -> None:
+    elsewhere = mined.parent / "host"
+    rewritten(mined, tiny_study, elsewhere)
+
+    def refuse(*_: object) -> None:
+        raise sqlite3.OperationalError("attempt to write a readonly database")
+
+    monkeypatch.setattr(relocation, "_correct", refuse)
+    with pytest.raises(
+        UserError, match=f"but .* names {elsewhere}/mlruns/1 and cannot be written"
+    ):
+        Studies(f"sqlite:///{mined / 'mlflow.db'}").find()
     assert not elsewhere.exists()
 
 
