@@ -77,7 +77,10 @@ def _header(path: Path) -> list[str]:
         raise UserError(
             f"{path} {'is empty' if not start else 'begins with an empty line'}; give a CSV file with a header"
         )
-    names = [name.strip() for name in next(csv.reader([line.rstrip("\r\n")]))]
+    line = line.rstrip("\r\n")
+    if "\r" in line:
+        raise UserError(f"{path} ends its lines with carriage returns alone; save it with line feeds")
+    names = [name.strip() for name in next(csv.reader([line]))]
     if "era" not in names:
         separator = next((each for each in _SEPARATORS if each in line), None)
         if separator and len(names) < len(line.split(separator)):
@@ -103,9 +106,10 @@ def _convert(path: Path, partial: Path, names: list[str], feature_type: pa.DataT
 
 def _first_mistake(path: Path, names: list[str]) -> str:
     """Return what is wrong in the first line that cannot be converted, as Arrow does not say which that is."""
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         rows = csv.reader(file)
         next(rows)
+        row = None
         for row in rows:
             if row and len(row) != len(names):
                 return f"line {rows.line_num} has {len(row)} columns and line 1 has {len(names)}"
@@ -114,7 +118,7 @@ def _first_mistake(path: Path, names: list[str]) -> str:
                     return f"column {shown(name)} in line {rows.line_num} is not UTF-8 text"
                 if name.startswith(("feature", "target")) and value not in _MISSING and not _is_number(value):
                     return f"column {shown(name)} in line {rows.line_num} is {shown(value)}, not a number"
-    return ""
+    return "" if row else "it has no rows below its header"
 
 
 def _is_number(text: str) -> bool:

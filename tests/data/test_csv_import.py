@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
+import re
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from signal_miner.data.csv_import import csv_as_parquet
@@ -65,8 +68,6 @@ def test_a_byte_order_mark_quotes_blanks_and_none_are_read(tmp_path):
     path = tmp_path / "mine.csv"
     text = '"id", era ,"feature_a,b",feature_c,target\na,1,2,None,0.5\nb,1,3,4,0.25\n'
     path.write_bytes(b"\xef\xbb\xbf" + text.encode())
-    import pyarrow.parquet as pq
-
     table = pq.read_table(csv_as_parquet(path, tmp_path / "kept")).to_pydict()
     assert table["feature_a,b"] == [2, 3]
     assert table["feature_c"] == [None, 4]
@@ -98,7 +99,11 @@ def test_a_name_of_any_length_is_converted(tmp_path):
         (HEADER + "a,1,2,0.5\nb,1,inf,0.25\n", "mine.csv: 'feature_a' holds infinite values"),
         (HEADER + "a,1,2,\n", "has a known 'target'"),
         (HEADER, "has a known 'target'"),
-        (HEADER.strip(), "mine.csv"),
+        (HEADER.strip(), "mine.csv cannot be read as CSV: it has no rows below its header"),
+        (
+            HEADER.replace("\n", "\r") + "a,1,2,0.5\r",
+            "ends its lines with carriage returns alone; save it with line feeds",
+        ),
     ],
 )
 def test_a_broken_csv_is_one_line(tmp_path, text, message):
@@ -109,3 +114,49 @@ def test_a_broken_csv_is_one_line(tmp_path, text, message):
     assert "\n" not in str(caught.value)
     assert "converted" not in str(caught.value).replace("cannot be converted", "")
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_files_with_random_damage_are_read_whole_or_refused_in_one_line(tmp_path):
+    odd = [
+        b"\0",
+        b"\xff",
+        b'"',
+        b",",
+        b"\n",
+        b"\r",
+        b";",
+        b"\xef\xbb\xbf",
+        b"inf",
+        b"nan",
+        b"1e999",
+        b"9" * 40,
+        b"\t",
+        b"era",
+    ]
+    good = make_frame(range(1, 9), rows=4).to_csv().encode()
+    generator = random.Random(1)
+    path = tmp_path / "mine.csv"
+    messages = []
+    for _ in range(150):
+        body = bytearray(good)
+        for _ in range(generator.choice([1, 1, 2, 5])):
+            place = generator.choice([generator.randrange(120), generator.randrange(len(body) + 1)])
+            match generator.randrange(4):
+                case 0:
+                    body[place:place] = generator.choice(odd)
+                case 1:
+                    body[place : place + 1] = generator.choice(odd)
+                case 2:
+                    del body[place : place + generator.randrange(1, 6)]
+                case 3:
+                    del body[place:]
+        path.write_bytes(body)
+        try:
+            dataset = opened(path, tmp_path / "kept")
+            dataset.read_features(dataset.features, slice(0, len(dataset)))
+            lines = [line for line in bytes(body).split(b"\n")[1:] if line.strip()]
+            assert pq.read_metadata(dataset.source.paths[0]).num_rows == len(lines), bytes(body)
+        except UserError as error:
+            messages.append(str(error))
+    assert 50 < len(messages) < 150
+    assert all("\n" not in message and re.search("mine.csv|era", message) for message in messages)
