@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +11,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from signal_miner.errors import UserError, did_you_mean
+from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.redaction import reason_of, reason_of_system
 from signal_miner.utils.validation import shown
 
@@ -48,17 +48,15 @@ def csv_as_parquet(path: Path, directory: Path) -> Path:
 
 
 def _converted(path: Path, target: Path, names: list[str]) -> Path:
-    partial = target.with_name(f"{target.name}.{os.getpid()}.part")
     failures: list[Exception] = []
     for feature_type in (pa.int8(), pa.float32()):
-        try:
-            _convert(path, partial, names, feature_type)
-            partial.replace(target)
-            return target
-        except (pa.ArrowInvalid, pa.ArrowKeyError, pa.ArrowTypeError) as error:
-            failures.append(error)
-        finally:
-            partial.unlink(missing_ok=True)
+        with temporary_directory(target.parent) as directory:  # what a killed process leaves may be gigabytes
+            try:
+                _convert(path, directory / target.name, names, feature_type)
+                (directory / target.name).replace(target)
+                return target
+            except (pa.ArrowInvalid, pa.ArrowKeyError, pa.ArrowTypeError) as error:
+                failures.append(error)
     where = _first_mistake(path, names) or reason_of(failures[-1])
     raise UserError(f"{path} cannot be read as CSV: {where}; correct it") from failures[-1]
 

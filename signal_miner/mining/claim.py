@@ -22,7 +22,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import psutil
 
@@ -161,6 +161,7 @@ class Claim:
         self._on_wait = on_wait
         self._on_loss = on_loss
         self._own = Owner.this_process()
+        self._lock = threading.Lock()
         self._held: list[ClaimStore] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="claim", daemon=True)
@@ -198,7 +199,7 @@ class Claim:
                 if not self._thread.is_alive():
                     self._thread.start()
                 self._await_others(store)
-            self._own = replace(self._own, mining=True)
+            self._change(mining=True)
             for store in self._stores:
                 store.write_claim(self._token, self._text())
         except BaseException as error:
@@ -223,14 +224,17 @@ class Claim:
 
     def _await_others(self, store: ClaimStore) -> None:
         """Return once no other claim is in a store; remove those that are dead."""
-        seen: dict[str, tuple[str, float]] = {}  # each claim as it was first, and when that was
-        begin, announced = time.monotonic(), False
+        seen: dict[str, tuple[str, float]] = {}  # each claim as it was first, and for how long
+        before, waited, announced = time.monotonic(), 0.0, False
         while others := {token: claim for token, claim in store.claims().items() if token != self._token}:
-            now = time.monotonic()
+            # A store that hung did so for the owner as well, which could not renew its claim meanwhile.
+            elapsed = min(time.monotonic() - before, HEARTBEAT)
+            before, waited = time.monotonic(), waited + elapsed
             for token, claim in others.items():
-                first, since = seen.setdefault(token, (claim, now))
+                first, unchanged = seen.get(token, (claim, -elapsed))
+                seen[token] = first, unchanged + elapsed
                 owner = Owner.parsed(claim)
-                if owner is None or owner.has_ended(token) or now - since > STALE_AFTER:
+                if owner is None or owner.has_ended(token) or unchanged + elapsed > STALE_AFTER:
                     store.remove_claim(token)
                     continue
                 if claim != first and (owner.mining or token < self._token):
@@ -239,8 +243,8 @@ class Claim:
                         f"{stop_command(self._study, self._storage)}"
                     )
                 if claim != first:  # it waits as well, and withdraws
-                    seen[token] = claim, now
-                if not announced and now - begin > HEARTBEAT + _SECONDS_BETWEEN_LOOKS:
+                    seen[token] = claim, 0.0
+                if not announced and waited > HEARTBEAT + _SECONDS_BETWEEN_LOOKS:
                     self._on_wait(owner)
                     announced = True
             if self._should_stop():
@@ -249,7 +253,7 @@ class Claim:
 
     def _run(self) -> None:
         while not self._over.wait(HEARTBEAT):
-            self._own = replace(self._own, renewals=self._own.renewals + 1)
+            self._change(renewals=self._own.renewals + 1)
             for store in tuple(self._held):
                 with suppress(UserError):  # it may answer the next time
                     self.lost_to = self._taker(store) if self._own.mining else None
@@ -266,6 +270,10 @@ class Claim:
         if self._token not in claims:
             return others[0] if others else None
         return others[0] if others and min(owners) != self._token else None
+
+    def _change(self, **changes: Any) -> None:
+        with self._lock:
+            self._own = replace(self._own, **changes)
 
     def _text(self) -> str:
         return json.dumps(asdict(self._own))

@@ -119,6 +119,27 @@ def test_a_claim_of_another_machine_is_dead_when_it_is_not_renewed(monkeypatch: 
         assert list(store.kept) == ["own"]
 
 
+def test_a_claim_is_not_dead_because_its_store_hung(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claim, "STALE_AFTER", 0.5)
+    store = MemoryStore()
+    store.kept["living"] = json.dumps(asdict(ELSEWHERE))
+    looks = 0
+
+    def claims() -> dict[str, str]:
+        nonlocal looks
+        looks += 1
+        if looks == 2:  # neither can the owner write meanwhile, and it renews its claim right after
+            time.sleep(1.0)
+        elif looks > 2:
+            store.kept["living"] = json.dumps(asdict(replace(ELSEWHERE, renewals=looks)))
+        return dict(store.kept)
+
+    monkeypatch.setattr(store, "claims", claims)
+    with pytest.raises(UserError, match="is being mined by process 1 on other, in /data; wait for it"):
+        make(store, "own").__enter__()
+    assert list(store.kept) == ["living"]
+
+
 def test_a_copy_of_a_claim_that_its_living_owner_does_not_renew_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     """The folder of a study was copied, store and all, while it was mined."""
     monkeypatch.setattr(claim, "STALE_AFTER", 0.5)
