@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 
 from signal_miner.cli.terminal import print_address
 from signal_miner.ensemble.options import EnsembleOptions
 from signal_miner.tracking.ui import run_page
 from signal_miner.utils.next_command import next_command
+
+if TYPE_CHECKING:
+    from signal_miner.ensemble.sources import Source
 
 EXAMPLE = "signal-miner ensemble --study demo --members 5 --max-correlation 0.8"
 Options = EnsembleOptions
@@ -18,13 +24,12 @@ def run(options: Options, console: Console) -> int:
     from signal_miner.cli.tables import print_ensemble
     from signal_miner.ensemble.build import make_ensemble
 
-    made = make_ensemble(
-        options,
-        console,
-        lambda study, plan: console.print(
-            f"Study {study.name}: {len(study.trials)} trials, data {plan.experiment.data}"
-        ),
-    )
+    def describe(sources: Sequence[Source]) -> None:
+        for each in sources:
+            study, data = each.study, each.plan.experiment.data
+            console.print(f"Study {study.name}: {len(study.trials)} trials, data {data}")
+
+    made = make_ensemble(options, console, describe)
     print_ensemble(made.summary, made.study.benchmark, console)
     run_id = made.summary.tracked.run_id
     page = run_page(made.study.experiment_id, run_id)

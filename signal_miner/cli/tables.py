@@ -56,7 +56,9 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
 
     def table(left_out: Container[str]) -> Table:
         columns = [column for column in _LEADERBOARD if column.head not in left_out]
-        made = _table("Leaderboard by validation Sharpe (test is shown, never ranked by)", "", "run")
+        made = _table(
+            "Leaderboard by validation Sharpe with all trees drawn (test is shown, never ranked by)", "", "run"
+        )
         for column in columns:
             is_text = column.metric == "beats_benchmark"
             made.add_column(column.head, justify="left" if is_text else "right", no_wrap=True)
@@ -109,6 +111,7 @@ def print_ensemble(summary: EnsembleSummary, benchmark: TrackedTrial, console: C
     def table(left_out: Container[str]) -> Table:
         shown = texts[[head for head in texts if head not in left_out]]
         title = f"{summary.tracked.name.capitalize()}, chosen on validation (test is shown, never chosen by)"
+        title = f"{title}; members {ensemble.members[0].checkpoint.text}"
         made = _table(title, "")
         for head in shown:
             made.add_column(str(head), justify="right", no_wrap=True)

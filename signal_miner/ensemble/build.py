@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from rich.console import Console
 
 from signal_miner.ensemble.maker import EnsembleMaker, EnsembleSummary, make_neutralization
+from signal_miner.ensemble.members import FEATURES
 from signal_miner.ensemble.options import EnsembleOptions, SelectionRule
 from signal_miner.ensemble.runs import EnsembleRuns
+from signal_miner.ensemble.sources import Source, open_sources
 from signal_miner.errors import UserError
-from signal_miner.experiment.plan import Plan, restore_plan
 from signal_miner.scoring.columns import Column
-from signal_miner.tracking.records import TrackedTrial
+from signal_miner.tracking.records import Checkpoint, TrackedTrial
 from signal_miner.tracking.studies import Studies, StudyReference, TrackedStudy, referenced
 from signal_miner.utils.console import plain_console
 from signal_miner.utils.redaction import KeptWithoutPasswords
@@ -45,43 +47,56 @@ class MadeEnsemble:
     tracking_uri: str
 
 
-def _nothing(_study: TrackedStudy, _plan: Plan) -> None:
-    pass
-
-
 def make_ensemble(
-    options: EnsembleOptions, console: Console, on_study: Callable[[TrackedStudy, Plan], None] = _nothing
+    options: EnsembleOptions, console: Console, on_sources: Callable[[Sequence[Source]], None] = lambda _sources: None
 ) -> MadeEnsemble:
-    """Select trials of a study, blend their tracked predictions, and track the blend.
+    """Select trials of one or several studies, blend their tracked predictions, and track the blend.
 
     Parameters
     ----------
-    on_study : callable, optional
-        Called with the study and its plan as soon as they are found.
+    on_sources : callable, optional
+        Called with the studies and their plans as soon as their data are open.
 
     Raises
     ------
     UserError
-        If there is no such study, its data are missing, no trial fits the rule, or predictions cannot be read.
+        If there is no such study, its data are missing, studies cannot be blended, no trial fits the rule, or
+        predictions cannot be read.
     """
-    study = Studies(options.tracking_uri).find(options.study)
-    plan = restore_plan(study.plan, options.data)
-    on_study(study, plan)
-    neutralization = make_neutralization(options.neutralize or "", options.proportion, plan)
+    sources = open_sources(_find_studies(options), options.data)
+    on_sources(sources)
+    neutralization = make_neutralization(options.neutralize or "", options.proportion, sources[0].plan)
+    features = {source.plan.dataset.features for source in sources}
+    if neutralization is not None and neutralization.to == FEATURES and len(features) > 1:
+        raise UserError(
+            f"neutralize = {FEATURES!r} needs studies of one feature set, and these have {len(features)}; choose such "
+            "studies, or neutralise to the benchmark"
+        )
     runs = EnsembleRuns(options.tracking_uri)
-    summary = EnsembleMaker(study, plan, runs, console).make(options, neutralization)
-    return MadeEnsemble(summary, study, runs.tracking_uri)
+    summary = EnsembleMaker(sources, runs, console).make(options, neutralization)
+    return MadeEnsemble(summary, sources[0].study, runs.tracking_uri)
+
+
+def _find_studies(options: EnsembleOptions) -> tuple[TrackedStudy, ...]:
+    """Return the studies that are named, and those of runs that are named by id or as ``STUDY/number``."""
+    studies = Studies(options.tracking_uri)
+    of_runs = [run.rpartition("/")[0] or studies.study_of(run) for run in options.runs]
+    names: list[str | None] = [*options.study, *filter(None, of_runs)] or [None]
+    found = {study.name: study for study in map(studies.find, names)}
+    return tuple(found.values())
 
 
 def ensemble_frame(summary: EnsembleSummary, benchmark: TrackedTrial) -> pd.DataFrame:
-    """Return a row for each member at its best checkpoint, for the ensemble and for the benchmark.
+    """Return a row for each member at the ensemble's checkpoint, for the ensemble and for the benchmark.
 
     ``weight`` and ``trees`` are missing for the last two; a score is missing where it is not tracked.
     """
-    models: dict[str, Mapping[str, float]] = {trial.name: _at_best(trial.metrics) for trial in summary.members}
+    members = summary.tracked.ensemble.members
+    models = {
+        member.name: trial.scores_at(member.checkpoint) for member, trial in zip(members, summary.members, strict=True)
+    }
     models[summary.tracked.name] = summary.tracked.metrics
     models[benchmark.name] = benchmark.metrics
-    members = summary.tracked.ensemble.members
     names = pd.Index(list(models), name="model")
     frame = pd.DataFrame(index=names)
     frame["weight"] = pd.Series([member.weight for member in members], names[: len(members)], dtype=np.float64)
@@ -103,12 +118,6 @@ def as_shown(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(shown, index=frame.index)
 
 
-def _at_best(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return a trial's metrics at its best checkpoint under the names without ``best/``."""
-    best = ((name, name.removeprefix("best/")) for name in metrics if name.startswith("best/"))
-    return {short.replace("_", "/", 1): metrics[name] for name, short in best}
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class BuiltEnsemble(KeptWithoutPasswords):
     """An ensemble as `build_ensemble` returns it; notebooks show its table.
@@ -120,11 +129,13 @@ class BuiltEnsemble(KeptWithoutPasswords):
     run_id : str
         Its MLflow run.
     study : str
-        Name of the study.
+        Name of the study; the first of several.
+    checkpoint : str
+        At which members are shown and blended: ``best`` or ``drawn``.
     tracking_uri : str or None
         The store of both; None (MLflow's default) after unpickling if the address contained a password.
     table : pandas.DataFrame
-        A row for each member at its best checkpoint, indexed by name; then the ensemble, and ``benchmark``. Columns
+        A row for each member at `checkpoint`, indexed by name; then the ensemble, and ``benchmark``. Columns
         ``weight``, ``trees``, ``validation/corr``, ``validation/sharpe``, ``validation/bmc``,
         ``validation/benchmark_corr``, ``test/corr``, ``test/sharpe``, ``test/bmc``.
     highest_correlation : float or None
@@ -134,6 +145,7 @@ class BuiltEnsemble(KeptWithoutPasswords):
     name: str
     run_id: str
     study: str
+    checkpoint: str
     tracking_uri: str | None
     table: pd.DataFrame
     highest_correlation: float | None
@@ -148,7 +160,8 @@ class BuiltEnsemble(KeptWithoutPasswords):
     @property
     def _caption(self) -> str:
         caption = (
-            f"{self.name.capitalize()} of study {self.study}, chosen on validation (test is shown, never chosen by)"
+            f"{self.name.capitalize()} of study {self.study}, chosen on validation (test is shown, never chosen by); "
+            f"members {Checkpoint(self.checkpoint).text}"
         )
         if self.highest_correlation is None:
             return caption
@@ -162,7 +175,7 @@ class BuiltEnsemble(KeptWithoutPasswords):
 
 
 def build_ensemble(
-    study: str | StudyReference | None = None,
+    study: str | StudyReference | Sequence[str | StudyReference] | None = None,
     *,
     select: str = SelectionRule.select,
     members: int = SelectionRule.members,
@@ -172,6 +185,8 @@ def build_ensemble(
     pool: int | None = None,
     runs: str | Sequence[str | int] | None = (),
     weights: str = SelectionRule.weights,
+    checkpoint: str = SelectionRule.checkpoint,
+    min_trees: int | None = None,
     neutralize: str | None = None,
     proportion: float | None = None,
     data: str | None = None,
@@ -181,16 +196,18 @@ def build_ensemble(
 
     Parameters
     ----------
-    study : str or StudyReference, optional
+    study : str, StudyReference or sequence of these, optional
         The study's name or its beginning, or what `start_mining` or `attach` returned; the newest if not given.
+        Several must have the same data, folds and scoring target; features, seeds and grids may differ. The ensemble
+        is tracked in the first, and scored against its benchmark.
     select : str, default "greedy"
         ``greedy`` adds trials one at a time as long as the ensemble's validation score rises; ``top`` takes the best;
         ``beating`` the best of those that beat the benchmark in validation; ``runs`` those of `runs`.
     members : int, default 5
         Maximum number of members.
     metric : str, default "sharpe"
-        ``sharpe``, ``corr`` or ``bmc``, in validation: what trials are ranked by at their best checkpoint, and what
-        ``greedy`` maximises. ``top`` accepts any validation metric.
+        ``sharpe``, ``corr`` or ``bmc``, in validation at `checkpoint`: what trials are ranked by, and what ``greedy``
+        maximises. ``top`` accepts any validation metric.
     max_correlation : float, optional
         With ``greedy``: highest correlation between two members, 0.9 if not given.
     max_benchmark_correlation : float, optional
@@ -198,9 +215,14 @@ def build_ensemble(
     pool : int, optional
         With ``greedy``: number of candidates, the best trials by `metric`; 100 if not given.
     runs : sequence of str or int, optional
-        With ``runs``: run ids, names or numbers of trials.
+        With ``runs``: run ids, names or numbers of trials, or texts such as ``"demo/7"``. Trials named by id or study
+        may be of several studies.
     weights : str, default "equal"
         ``equal``, or ``rank``: k for the best of k members, then k - 1, and so on.
+    checkpoint : str, default "best"
+        ``best``: members have the number of trees that is best in validation; ``drawn``: all trees that were drawn.
+    min_trees : int, optional
+        Trials with fewer trees there are excluded: 10 if not given, 1 with ``runs``.
     neutralize : str, optional
         ``features``, ``benchmark``, or a column of Numerai's benchmark predictions.
     proportion : float, optional
@@ -216,9 +238,9 @@ def build_ensemble(
         If there is no such study, an option is wrong, the data are missing, no trial fits, or predictions cannot be
         read.
     """
-    name, uri = referenced(study, tracking_uri)
+    names, uri = _referenced(study, tracking_uri)
     options = EnsembleOptions.given(
-        study=name,
+        study=names,
         select=select,
         members=members,
         metric=metric,
@@ -227,6 +249,8 @@ def build_ensemble(
         pool=pool,
         runs=_named(runs),
         weights=weights,
+        checkpoint=checkpoint,
+        min_trees=min_trees,
         neutralize=neutralize,
         proportion=proportion,
         data=data,
@@ -238,10 +262,21 @@ def build_ensemble(
         name=tracked.name,
         run_id=tracked.run_id,
         study=made.study.name,
+        checkpoint=str(options.checkpoint),
         tracking_uri=made.tracking_uri,
         table=ensemble_frame(made.summary, made.study.benchmark),
         highest_correlation=tracked.metrics.get("members/highest_correlation"),
     )
+
+
+def _referenced(study: Any, tracking_uri: str | None) -> tuple[tuple[str, ...], str | None]:
+    several = study if isinstance(study, list | tuple) else [study]
+    found = [referenced(each, tracking_uri) for each in several]
+    uris = list(dict.fromkeys(uri for _, uri in found))
+    if len(uris) > 1:
+        raise UserError(f"the studies are in {len(uris)} stores; blend studies of one store, or give tracking_uri")
+    names = (part.strip() for name, _ in found if name is not None for part in name.split(","))
+    return tuple(filter(None, names)), uris[0] if uris else tracking_uri
 
 
 def _named(runs: str | Sequence[str | int] | None) -> tuple[str, ...]:

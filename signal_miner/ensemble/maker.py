@@ -18,14 +18,14 @@ from signal_miner.ensemble.members import FEATURES, OWN_BENCHMARK, Ensemble, Mem
 from signal_miner.ensemble.options import GREEDY, SelectionRule
 from signal_miner.ensemble.runs import EnsembleRuns, TrackedEnsemble, members_note
 from signal_miner.ensemble.selection import grow, ranked_trials, scores_of, weights_of
+from signal_miner.ensemble.sources import Source
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.experiment.plan import BENCHMARK, Plan
 from signal_miner.scoring.blending import gaussianised, mean_correlations, neutralized, uniform_ranks
 from signal_miner.scoring.scorer import Scorer
 from signal_miner.scoring.series import sharpe
 from signal_miner.tracking.artifacts import write_ensemble_artifacts
-from signal_miner.tracking.records import TrackedTrial
-from signal_miner.tracking.studies import TrackedStudy
+from signal_miner.tracking.records import Checkpoint, TrackedTrial
 from signal_miner.utils.files import temporary_directory
 
 _NEWEST_ERAS = 4
@@ -72,24 +72,26 @@ def make_neutralization(to: str, proportion: float, plan: Plan) -> Neutralizatio
 
 
 class EnsembleMaker:
-    """Blends the tracked predictions of one study.
+    """Blends the tracked predictions of one study, or of several.
 
     Parameters
     ----------
-    plan : Plan
-        The study's, with its data.
+    sources : sequence of Source
+        What `open_sources` returned; the ensemble is scored against the first one's benchmark.
     runs : EnsembleRuns
-        The store that the study is in.
+        The store that the studies are in.
     """
 
-    def __init__(self, study: TrackedStudy, plan: Plan, runs: EnsembleRuns, console: Console) -> None:
-        self._study = study
-        self._plan = plan
+    def __init__(self, sources: Sequence[Source], runs: EnsembleRuns, console: Console) -> None:
+        self._sources = sources
+        self._study, self._plan = sources[0].study, sources[0].plan
+        self._of_run = {trial.run_id: source for source in sources for trial in source.study.trials}
+        self._of_run[self._study.benchmark.run_id] = sources[0]
         self._runs = runs
         self._console = console
-        self._rows = fold_rows(plan)
-        benchmark = self._read(study.benchmark, "prediction")
-        plain = fold_scorers(plan)
+        self._rows = fold_rows(self._plan)
+        benchmark = self._read(self._study.benchmark, Checkpoint.DRAWN)
+        plain = fold_scorers(self._plan)
         self._benchmark = benchmark
         self._benchmark_scores = {number: plain[number].corr(benchmark[number])[:, 0] for number in plain}
         self._scorers = {
@@ -104,17 +106,26 @@ class EnsembleMaker:
         UserError
             If no trial fits the rule, or predictions cannot be read.
         """
-        trials = ranked_trials(rule, self._study.trials)
+        names = {run_id: source.study.name for run_id, source in self._of_run.items()}
+        trials = ranked_trials(rule, [trial for source in self._sources for trial in source.study.trials], names)
         if rule.select == GREEDY:
             trials, weights = self._greedy(rule, neutralization, trials)
         else:
             weights = weights_of(rule, scores_of(rule, trials))
         members = tuple(
-            Member(trial.run_id, int(trial.number or 0), dict(trial.params), _trees(trial), weight)
+            Member(
+                trial.run_id,
+                int(trial.number or 0),
+                dict(trial.params),
+                _trees(trial, rule.checkpoint),
+                weight,
+                rule.checkpoint,
+                "" if names[trial.run_id] == self._study.name else names[trial.run_id],
+            )
             for trial, weight in zip(trials, weights, strict=True)
         )
         ensemble = Ensemble(self._study.name, members, neutralization, rule.record)
-        blends, correlations = self._blend(trials, weights, neutralization)
+        blends, correlations = self._blend(trials, weights, rule.checkpoint, neutralization)
         folds = tuple(
             FoldResult(fold, blend, self._scorers[fold.number].score(blend), np.empty((len(fold.validation_eras), 0)))
             for fold, blend in zip(self._plan.scored_folds, blends, strict=True)
@@ -125,6 +136,12 @@ class EnsembleMaker:
             metrics = replace(metrics, values={**metrics.values, "members/highest_correlation": closest})
         with temporary_directory() as directory:
             write_ensemble_artifacts(directory, folds, self._rows)
+            table = members_note(
+                ensemble,
+                {source.study.name: source.study.experiment_id for source in self._sources},
+                [member.trees for member in members],
+                _member_columns(trials, rule.checkpoint),
+            )
             tracked = self._runs.log(
                 self._study.experiment_id,
                 self._study.config_hash,
@@ -132,12 +149,7 @@ class EnsembleMaker:
                 _params(ensemble, rule),
                 metrics,
                 directory,
-                members_note(
-                    ensemble,
-                    self._study.experiment_id,
-                    [member.trees for member in members],
-                    _member_columns(trials),
-                ),
+                f"{table}\n\nMembers are shown {rule.checkpoint.text}.",
             )
         return EnsembleSummary(tracked, trials, correlations)
 
@@ -157,7 +169,7 @@ class EnsembleMaker:
             np.empty((len(self._rows[number].ids), len(trials)), dtype=np.float32, order="F") for number in folds
         ]
         for place, trial in enumerate(trials):
-            predictions = self._read(trial, "best_prediction")
+            predictions = self._read(trial, rule.checkpoint)
             for fold, number in zip(columns, folds, strict=True):
                 fold[:, place] = gaussianised(self._eras(number), predictions[number][:, np.newaxis])[:, 0]
         if neutralization:
@@ -172,13 +184,17 @@ class EnsembleMaker:
         return tuple(trials[place] for place in chosen), weights
 
     def _blend(
-        self, trials: Sequence[TrackedTrial], weights: Sequence[float], neutralization: Neutralization | None
+        self,
+        trials: Sequence[TrackedTrial],
+        weights: Sequence[float],
+        checkpoint: Checkpoint,
+        neutralization: Neutralization | None,
     ) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
         """Return each fold's blend, shape (n_rows, 1), and the members' correlations in validation.
 
         Members are neutralised one by one, as candidates are: their correlations are those that a cap is held to.
         """
-        predictions = [self._read(trial, "best_prediction") for trial in trials]
+        predictions = [self._read(trial, checkpoint) for trial in trials]
         blends, eras, ranked = [], [], []
         for fold in self._plan.scored_folds:
             number = fold.number
@@ -198,9 +214,12 @@ class EnsembleMaker:
         taken_out = neutralizers_of(neutralization.to, dataset, self._span(number), self._benchmark[number])
         return neutralized(self._eras(number), columns.astype(np.float64), taken_out, neutralization.proportion)
 
-    def _read(self, trial: TrackedTrial, column: str) -> Mapping[int, NDArray[np.floating[Any]]]:
-        rows = {number: len(labels.ids) for number, labels in self._rows.items()}
-        return self._runs.predictions(trial.run_id, trial.name, column, rows)
+    def _read(self, trial: TrackedTrial, checkpoint: Checkpoint) -> Mapping[int, NDArray[np.floating[Any]]]:
+        """Return a trial's predictions of the first study's rows, by fold."""
+        orders = self._of_run[trial.run_id].orders
+        rows = {number: len(order) for number, order in orders.items()}
+        predictions = self._runs.predictions(trial.run_id, trial.name, checkpoint.column, rows)
+        return {number: values[orders[number]] for number, values in predictions.items()}
 
     def _span(self, number: int) -> slice:
         fold = next(fold for fold in self._plan.scored_folds if fold.number == number)
@@ -224,18 +243,21 @@ def _scores(metric: str, scorers: Sequence[Scorer], blends: Sequence[NDArray[np.
     return whole_scores
 
 
-def _trees(trial: TrackedTrial) -> int:
-    if "best/trees" not in trial.metrics:
-        raise UserError(f"{trial.name} has no best checkpoint; delete its run and mine on")
-    return int(trial.metrics["best/trees"])
+def _trees(trial: TrackedTrial, checkpoint: Checkpoint) -> int:
+    trees = trial.trees_at(checkpoint)
+    if trees is None:
+        raise UserError(f"{trial.name} has no {checkpoint} checkpoint; delete its run and mine on")
+    return trees
 
 
 def _params(ensemble: Ensemble, rule: SelectionRule) -> dict[str, Any]:
     chosen = {
         "select": rule.select,
         "metric": rule.metric,
-        "members": ", ".join(str(member.number) for member in ensemble.members),
+        "members": ", ".join(f"{m.study}/{m.number}" if m.study else str(m.number) for m in ensemble.members),
         "weights": rule.weights,
+        "checkpoint": str(rule.checkpoint),
+        "min_trees": str(rule.fewest_trees),
     }
     if rule.max_benchmark_correlation < 1:
         chosen["max_benchmark_correlation"] = str(rule.max_benchmark_correlation)
@@ -247,14 +269,14 @@ def _params(ensemble: Ensemble, rule: SelectionRule) -> dict[str, Any]:
     return chosen
 
 
-def _member_columns(trials: Sequence[TrackedTrial]) -> dict[str, list[str]]:
-    metrics = {
-        "validation Sharpe": "best/validation_sharpe",
-        "validation CORR": "best/validation_corr",
-        "corr. with benchmark": "best/validation_benchmark_corr",
+def _member_columns(trials: Sequence[TrackedTrial], checkpoint: Checkpoint) -> dict[str, list[str]]:
+    heads = {
+        "validation Sharpe": "validation/sharpe",
+        "validation CORR": "validation/corr",
+        "corr. with benchmark": "validation/benchmark_corr",
     }
+    scores = [trial.scores_at(checkpoint) for trial in trials]
     columns = {
-        head: [f"{trial.metrics[key]:.4g}" if key in trial.metrics else "–" for trial in trials]
-        for head, key in metrics.items()
+        head: [f"{values[key]:.4g}" if key in values else "–" for values in scores] for head, key in heads.items()
     }
     return {"target": [trial.params.get("target", "–") for trial in trials], **columns}

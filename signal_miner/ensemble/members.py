@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from signal_miner.data.dataset import Dataset
 from signal_miner.experiment.parameters import RULES
 from signal_miner.scoring.blending import filled_features, gaussianised
+from signal_miner.tracking.records import Checkpoint, trial_name
 from signal_miner.utils.validation import parsed_json
 
 FEATURES, OWN_BENCHMARK = "features", "benchmark"
@@ -33,9 +34,13 @@ class Member:
     params : mapping of str to str
         Its configuration as tracked, with ``target`` and ``seed``.
     trees : int
-        Number of trees at its best checkpoint, chosen on validation.
+        Number of trees at `checkpoint`.
     weight : float
         Weights of all members add up to 1.
+    checkpoint : Checkpoint
+        Where it is cut; ensembles made before this could be chosen have the best checkpoint.
+    study : str
+        Name of its study, where that is not the ensemble's; else empty.
     """
 
     run_id: str
@@ -43,6 +48,13 @@ class Member:
     params: Mapping[str, str]
     trees: int
     weight: float
+    checkpoint: Checkpoint = Checkpoint.BEST
+    study: str = ""
+
+    @property
+    def name(self) -> str:
+        """``trial 0007``, or ``trial 0007 of demo-1a2b3c4d``; unique in an ensemble."""
+        return trial_name(self.number) + (f" of {self.study}" if self.study else "")
 
 
 @dataclass(frozen=True)
@@ -76,7 +88,7 @@ class Ensemble:
     Attributes
     ----------
     study : str
-        Name of the study that the members are trials of.
+        Name of the study whose trials the members are, unless a member names another. Its benchmark is the ensemble's.
     selection : mapping of str to object
         The rule that selected the members, as it was given.
     """
@@ -88,7 +100,12 @@ class Ensemble:
 
     def to_json(self) -> str:
         """Return the ensemble as text, for an artifact."""
-        return json.dumps(asdict(self), indent=1) + "\n"
+        table = asdict(self)
+        for member in table["members"]:  # written as before there was a choice, so that digests of ensembles stay
+            for name in ("checkpoint", "study"):
+                if member[name] == getattr(Member, name):
+                    del member[name]
+        return json.dumps(table, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Ensemble:
@@ -107,7 +124,15 @@ class Ensemble:
 
 def _member(table: Mapping[str, Any]) -> Member:
     params = {str(name): str(value) for name, value in table["params"].items()}
-    member = Member(str(table["run_id"]), int(table["number"]), params, int(table["trees"]), float(table["weight"]))
+    member = Member(
+        str(table["run_id"]),
+        int(table["number"]),
+        params,
+        int(table["trees"]),
+        float(table["weight"]),
+        Checkpoint(table.get("checkpoint", Checkpoint.BEST)),
+        str(table.get("study", "")),
+    )
     most = int(params.get("n_estimators", RULES["n_estimators"].high))
     if not 1 <= member.trees <= most:
         raise ValueError(f"a member has {member.trees} trees of {most}")

@@ -7,18 +7,18 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from signal_miner.errors import UserError, nearest
+from signal_miner.tracking.records import Checkpoint
 from signal_miner.utils.option import option
 from signal_miner.utils.validation import LARGEST_INTEGER, Rule
 
 GREEDY, TOP, BEATING, RUNS = "greedy", "top", "beating", "runs"
 RULES = (GREEDY, TOP, BEATING, RUNS)
 
-OBJECTIVES = {
-    "sharpe": "best/validation_sharpe",
-    "corr": "best/validation_corr",
-    "bmc": "best/validation_bmc",
-}
-"""Scores by which trials are ranked and an ensemble is grown, with the metric of a trial's best checkpoint."""
+OBJECTIVES = ("sharpe", "corr", "bmc")
+"""Scores by which trials are ranked and an ensemble is grown."""
+
+FEWEST_TREES = 10
+"""Members with fewer trees are the luck of a few splits more often than a model."""
 
 EQUAL, BY_RANK = "equal", "rank"
 WEIGHTS = (EQUAL, BY_RANK)
@@ -37,10 +37,16 @@ class SelectionRule:
     max_benchmark_correlation: float = option("excludes trials that correlate more with the benchmark (1)", 1.0)
     weights: str = option("equal (default) or rank", EQUAL)
     pool: int = option("with greedy: number of candidates, the best trials by metric (100)", 100)
-    runs: tuple[str, ...] = option("with runs: run ids or trial numbers, separated by commas", ())
+    runs: tuple[str, ...] = option(
+        "with runs: run ids, numbers or STUDY/number of trials, separated by commas; ids may be of several studies", ()
+    )
+    checkpoint: Checkpoint = option(
+        "best (default): members at their best checkpoint in validation; drawn: with all trees drawn", Checkpoint.BEST
+    )
+    min_trees: int | None = option(f"excludes trials with fewer trees there ({FEWEST_TREES}; with runs: 1)", None)
 
     def __post_init__(self) -> None:
-        for name in ("select", "weights", "metric"):
+        for name in ("select", "weights", "metric", "checkpoint"):
             Rule(str).checked(name, getattr(self, name))
         for name in ("members", "pool"):
             number = Rule(int, high=LARGEST_INTEGER).checked(name, getattr(self, name), "; use 1 or more")
@@ -52,7 +58,15 @@ class SelectionRule:
             if not 0 < Rule(float).checked(name, cap, "; use one such as 0.9") <= 1:
                 raise UserError(f"{name} = {cap} is not in (0, 1]; use one such as 0.9")
             object.__setattr__(self, name, float(cap))
-        for name, value, known in (("select", self.select, RULES), ("weights", self.weights, WEIGHTS)):
+        if self.min_trees is not None:
+            number = Rule(int, 1, LARGEST_INTEGER).checked("min_trees", self.min_trees)
+            object.__setattr__(self, "min_trees", number)
+        checkpoints = tuple(each.value for each in Checkpoint)
+        for name, value, known in (
+            ("select", self.select, RULES),
+            ("weights", self.weights, WEIGHTS),
+            ("checkpoint", self.checkpoint, checkpoints),
+        ):
             if value not in known:
                 raise UserError(f"{name} = {value!r} is not one of {', '.join(known)}{nearest(value, known)}")
         if self.runs and self.select != RUNS:
@@ -61,6 +75,14 @@ class SelectionRule:
             raise UserError("select = 'runs' needs runs: MLflow run ids or trial numbers, separated by commas")
         if self.metric not in OBJECTIVES:
             self._check_metric_name()
+        object.__setattr__(self, "checkpoint", Checkpoint(self.checkpoint))
+
+    @property
+    def fewest_trees(self) -> int:
+        """Number of trees that a member must have; those that the user names may have any."""
+        if self.min_trees is not None:
+            return self.min_trees
+        return 1 if self.select == RUNS else FEWEST_TREES
 
     def _check_metric_name(self) -> None:
         if self.metric.startswith(("test/", "whole/", "best/test", "fold_")) or "/test_" in self.metric:
@@ -77,8 +99,9 @@ class SelectionRule:
     def metric_name(self, known: Collection[str]) -> str:
         """Return the tracked metric to rank trials by; a UserError if `known` has no such metric of validation."""
         column, _, score = self.metric.rpartition("_")
+        at_best = self.checkpoint is Checkpoint.BEST
         candidates = (
-            OBJECTIVES.get(self.metric),
+            f"best/validation_{self.metric}" if self.metric in OBJECTIVES and at_best else None,
             self.metric,
             f"validation/{self.metric}",
             f"{column}/validation_{score}",
@@ -93,14 +116,18 @@ class SelectionRule:
     @property
     def record(self) -> dict[str, object]:
         """The rule as ``ensemble.json`` stores it."""
-        return {each.name: getattr(self, each.name) for each in fields(SelectionRule)}
+        names = (each.name for each in fields(SelectionRule))
+        return {name: getattr(self, name) for name in names} | {"min_trees": self.fewest_trees}
 
 
 @dataclass(frozen=True)
 class EnsembleOptions(SelectionRule):
     """All options of `ensemble`: how members are selected, of which study, and the neutralisation of the blend."""
 
-    study: str | None = option("a study's name or its beginning; the newest if not given", None)
+    study: tuple[str, ...] = option(
+        "a study's name or its beginning (the newest); several of the same data, folds and scoring target by commas",
+        (),
+    )
     neutralize: str | None = option("features, benchmark, or a column of Numerai's benchmark predictions", None)
     proportion: float = option("of the neutralisation, from 0 to 1 (1)", 1.0)
     data: str | None = option("where the study's data are now", None)

@@ -20,7 +20,6 @@ from signal_miner.tracking.artifact_cache import ArtifactCache
 from signal_miner.tracking.artifacts import PREDICTIONS, read_predictions
 from signal_miner.tracking.comparison_view import order, run_color
 from signal_miner.tracking.notes import markdown_table, scores_note
-from signal_miner.tracking.records import trial_name
 from signal_miner.tracking.run_store import FAILED, FINISHED, reports_store_errors
 from signal_miner.tracking.tags import (
     CONFIG_HASH,
@@ -244,12 +243,14 @@ def _full_name(run: Run) -> str:
 
 
 def members_note(
-    ensemble: Ensemble, experiment_id: str, trees: Sequence[int], columns: Mapping[str, Sequence[str]]
+    ensemble: Ensemble, experiment_ids: Mapping[str, str], trees: Sequence[int], columns: Mapping[str, Sequence[str]]
 ) -> str:
     """Return a table in Markdown with a row for each member and a link to its run.
 
     Parameters
     ----------
+    experiment_ids : mapping of str to str
+        MLflow's, by study.
     trees : sequence of int
         Of each member.
     columns : mapping of str to sequence of str
@@ -258,8 +259,8 @@ def members_note(
     heads = ["member", "weight", "trees", *columns]
     rows = []
     for place, member in enumerate(ensemble.members):
-        page = run_page(experiment_id, member.run_id).removeprefix("/")
-        link = f"[{trial_name(member.number)}]({page})"
+        page = run_page(experiment_ids[member.study or ensemble.study], member.run_id).removeprefix("/")
+        link = f"[{member.name}]({page})"
         further = [values[place] for values in columns.values()]
         rows.append([link, f"{member.weight:.3f}", str(trees[place]), *further])
     return markdown_table(heads, rows)

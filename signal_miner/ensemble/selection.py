@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from signal_miner.ensemble.options import BEATING, EQUAL, GREEDY, RUNS, SelectionRule
 from signal_miner.errors import UserError, nearest
-from signal_miner.tracking.records import TrackedTrial
+from signal_miner.tracking.records import Checkpoint, TrackedTrial
 
 _LESS_IS_BETTER = ("max_drawdown", "benchmark_corr", "undefined_eras")
 
 _LEAST_GAIN = 1e-6  # below it a step is rounding
 
 
-def ranked_trials(rule: SelectionRule, trials: Sequence[TrackedTrial]) -> tuple[TrackedTrial, ...]:
-    """Return the trials of a study that a rule selects, best first; for ``greedy``, its candidates.
+def ranked_trials(
+    rule: SelectionRule, trials: Sequence[TrackedTrial], studies: Mapping[str, str] | None = None
+) -> tuple[TrackedTrial, ...]:
+    """Return the trials that a rule selects, best first; for ``greedy``, its candidates.
+
+    Parameters
+    ----------
+    trials : sequence of TrackedTrial
+        Of one study, or of several that are scored on the same rows and target.
+    studies : mapping of str to str, optional
+        Name of each trial's study by its run id, where there are several.
 
     Raises
     ------
@@ -29,9 +38,16 @@ def ranked_trials(rule: SelectionRule, trials: Sequence[TrackedTrial]) -> tuple[
     if not finished:
         raise UserError("the study has no finished trial; mine it first")
     if rule.select == RUNS:
-        return _named(rule.runs, trials)
-    scores = {trial.run_id: score for trial, score in zip(finished, scores_of(rule, finished), strict=True)}
-    scored = [trial for trial in finished if math.isfinite(scores[trial.run_id])]
+        return _named(rule, trials, studies or {})
+    place = "at its best checkpoint" if rule.checkpoint is Checkpoint.BEST else "as drawn"
+    grown = [trial for trial in finished if (trial.trees_at(rule.checkpoint) or 0) >= rule.fewest_trees]
+    if not grown:
+        raise UserError(
+            f"no trial has {rule.fewest_trees} trees {place}; lower min_trees, lower the grid's learning rates, or "
+            "choose with select=runs"
+        )
+    scores = {trial.run_id: score for trial, score in zip(grown, scores_of(rule, grown), strict=True)}
+    scored = [trial for trial in grown if math.isfinite(scores[trial.run_id])]
     if not scored:
         raise UserError(
             "no trial has a whole validation score: their predictions are constant in some eras; mine other "
@@ -40,7 +56,8 @@ def ranked_trials(rule: SelectionRule, trials: Sequence[TrackedTrial]) -> tuple[
     scored.sort(key=lambda trial: (-scores[trial.run_id], trial.number))
     cap = rule.max_benchmark_correlation
     if cap < 1:
-        scored = [trial for trial in scored if trial.metrics.get("best/validation_benchmark_corr", 1.0) <= cap]
+        key = "validation/benchmark_corr"
+        scored = [trial for trial in scored if trial.scores_at(rule.checkpoint).get(key, 1.0) <= cap]
         if not scored:
             raise UserError(f"every trial's correlation with the benchmark is above {cap}; raise it, or mine more")
     if rule.select == BEATING:
@@ -69,22 +86,24 @@ def scores_of(rule: SelectionRule, trials: Sequence[TrackedTrial]) -> list[float
     return [sign * trial.metrics[name] if known else -math.inf for trial, known in zip(trials, scored, strict=True)]
 
 
-def _named(names: Sequence[str], trials: Sequence[TrackedTrial]) -> tuple[TrackedTrial, ...]:
-    known = {
-        name: trial
-        for trial in trials
-        for name in (trial.run_id, str(trial.number), trial.name)
-        if trial.number is not None
-    }
-    chosen = []
-    for name in names:
-        trial = known.get(name.strip())
-        if trial is None:
+def _named(rule: SelectionRule, trials: Sequence[TrackedTrial], studies: Mapping[str, str]) -> tuple[TrackedTrial, ...]:
+    chosen: list[TrackedTrial] = []
+    for name in (text.strip() for text in rule.runs):
+        study, slash, short = name.rpartition("/")
+        of_study = [trial for trial in trials if not slash or studies.get(trial.run_id, "").startswith(study)]
+        found = [trial for trial in of_study if short in (trial.run_id, str(trial.number), trial.name)]
+        if len(found) > 1:
+            forms = ", ".join(f"{studies.get(trial.run_id, '')}/{trial.number}" for trial in found[:4])
+            raise UserError(f"run {name!r} is a trial of {len(found)} studies; give one of {forms}, or a run id")
+        if not found:
             raise UserError(f"run {name!r} is no trial of the study{nearest(name, [t.run_id for t in trials])}")
+        (trial,) = found
         if not trial.finished:
             raise UserError(f"{trial.name} did not finish; leave it out")
         if trial in chosen:
             raise UserError(f"{trial.name} is named twice; name it once")
+        if (trial.trees_at(rule.checkpoint) or 0) < rule.fewest_trees:
+            raise UserError(f"{trial.name} has fewer than min_trees = {rule.fewest_trees} trees; leave it out")
         chosen.append(trial)
     return tuple(chosen)
 

@@ -194,7 +194,8 @@ class Holdout:
         members = self._model.ensemble.members
         for member in members:
             trial = tracked.get(member.run_id)
-            if trial is not None and (trial.params, trial.metrics.get("best/trees")) != (member.params, member.trees):
+            tracked_as = None if trial is None else (trial.params, trial.trees_at(member.checkpoint))
+            if trial is not None and tracked_as != (member.params, member.trees):
                 raise UserError(
                     f"{trial.name} in {self._model.name} is not as the study tracked it; the run was changed: make the "
                     "ensemble again"

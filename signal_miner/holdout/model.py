@@ -17,7 +17,7 @@ from signal_miner.ensemble.runs import TrackedEnsemble
 from signal_miner.errors import UserError
 from signal_miner.experiment.plan import Plan
 from signal_miner.scoring.blending import gaussianised, neutralized, uniform_ranks
-from signal_miner.tracking.records import TrackedTrial, trial_name
+from signal_miner.tracking.records import Checkpoint, TrackedTrial
 from signal_miner.tracking.studies import TrackedStudy
 from signal_miner.tracking.tags import BENCHMARK_KIND
 
@@ -47,7 +47,13 @@ class EvaluatedModel:
 
     @classmethod
     def of_ensemble(cls, tracked: TrackedEnsemble) -> EvaluatedModel:
-        """Return a tracked ensemble as the model."""
+        """Return a tracked ensemble as the model; a UserError if its members are trials of several studies."""
+        others = sorted({member.study for member in tracked.ensemble.members if member.study})
+        if others:
+            raise UserError(
+                f"{tracked.name} has members of {', '.join(others)} besides {tracked.ensemble.study}; the holdout is "
+                "opened for a model of one study: name an ensemble of that study, or a trial"
+            )
         return cls(tracked.name, tracked.run_id, tracked.ensemble, tracked.metrics, single=False)
 
     @classmethod
@@ -59,16 +65,11 @@ class EvaluatedModel:
         UserError
             If it has no best checkpoint.
         """
-        if "best/trees" not in trial.metrics or trial.number is None:
+        trees = trial.trees_at(Checkpoint.BEST)
+        if trees is None or trial.number is None:
             raise UserError(f"{trial.name} has no best checkpoint; delete its run and rerun mine")
-        member = Member(trial.run_id, trial.number, dict(trial.params), int(trial.metrics["best/trees"]), 1.0)
-        scores = {
-            f"{part}/{score}": value
-            for name, value in trial.metrics.items()
-            for part, _, score in [name.removeprefix("best/").partition("_")]
-            if name.startswith("best/")
-        }
-        ensemble = Ensemble(study.name, (member,), None, {})
+        member = Member(trial.run_id, trial.number, dict(trial.params), trees, 1.0)
+        ensemble, scores = Ensemble(study.name, (member,), None, {}), trial.scores_at(Checkpoint.BEST)
         return cls(f"{trial.name} at its best checkpoint", trial.run_id, ensemble, scores, single=True)
 
     @property
@@ -115,7 +116,7 @@ def blended(
     """
     rows = fold_plan.dataset.span_of(fold_plan.holdout_eras)
     eras = fold_plan.dataset.eras[rows]
-    names = [trial_name(member.number) for member in ensemble.members]
+    names = [member.name for member in ensemble.members]
     columns = gaussianised(eras, np.column_stack([predictions[name] for name in names]))
     blend = columns @ np.array([member.weight for member in ensemble.members])
     neutralization = ensemble.neutralization

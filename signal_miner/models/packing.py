@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,13 +17,15 @@ from rich.filesize import decimal
 from signal_miner.data.folds import thinned
 from signal_miner.ensemble.members import OWN_BENCHMARK, Ensemble
 from signal_miner.ensemble.runs import EnsembleRuns, TrackedEnsemble
+from signal_miner.ensemble.sources import open_sources
 from signal_miner.errors import UserError
-from signal_miner.experiment.plan import Plan, restore_plan
+from signal_miner.experiment.plan import Plan
 from signal_miner.models.options import SCALED, PackingOptions
 from signal_miner.models.portable import PortableModel, load_predict, write_predict
+from signal_miner.models.portable.booster_text import on_features
 from signal_miner.models.portable.hosted import HostedCheck, check_as_hosted
 from signal_miner.models.retraining import TOLERANCE, Configuration, Replica, Retraining, configurations_of
-from signal_miner.tracking.records import trial_name
+from signal_miner.tracking.records import Checkpoint
 from signal_miner.tracking.studies import Studies, TrackedStudy
 from signal_miner.tracking.tags import BENCHMARK_KIND
 from signal_miner.utils.console import TreesProgress
@@ -45,7 +47,11 @@ class PackedEnsemble:
     path : Path
         Of ``predict.pkl``.
     plan : Plan
-        The study's, over its data.
+        The study's, over its data; of several, the first one's.
+    experiment_ids : mapping of str to str
+        MLflow's, by study of the members.
+    features, nullable_features : tuple of str
+        Of the file.
     replicas : mapping of str to Replica
         Members, and the benchmark if the blend is neutralised to it, trained on the last fold once more.
     models : mapping of str to str
@@ -58,6 +64,9 @@ class PackedEnsemble:
     tracked: TrackedEnsemble
     study: TrackedStudy
     plan: Plan
+    experiment_ids: Mapping[str, str]
+    features: tuple[str, ...]
+    nullable_features: tuple[str, ...]
     replicas: Mapping[str, Replica]
     models: Mapping[str, str]
     rows: pd.DataFrame
@@ -84,40 +93,73 @@ def pack(
         If a stop was asked for while members were trained.
     """
     tracked = runs.find(options.ensemble)
-    study = Studies(options.tracking_uri).find(tracked.ensemble.study)
-    plan = restore_plan(study.plan, options.data)
-    count = len(tracked.ensemble.members)
-    console.print(f"{tracked.name} of study {study.name}: {count} members; data {plan.experiment.data}")
+    members = tracked.ensemble.members
+    names = dict.fromkeys([tracked.ensemble.study, *(member.study for member in members if member.study)])
+    studies = Studies(options.tracking_uri)
+    sources = open_sources([studies.find(name) for name in names], options.data)
+    study, plan = sources[0].study, sources[0].plan
+    listed = " and ".join(names)
+    console.print(f"{tracked.name} of study {listed}: {len(members)} members; data {plan.experiment.data}")
+    plans = {source.study.name: source.plan for source in sources}
     if options.jobs is not None:
-        plan = replace(plan, experiment=replace(plan.experiment, jobs=options.jobs))
-    packer = _Packer(tracked, study, plan, runs, stop, console)
+        plans = {
+            name: replace(each, experiment=replace(each.experiment, jobs=options.jobs)) for name, each in plans.items()
+        }
+    packer = _Packer(tracked, study, plans, runs, stop, console)
     replicas = packer.replicate()
     models = packer.refit(options.trees)
     rows, check = packer.write(models, path)
-    return PackedEnsemble(path, tracked, study, plan, replicas, models, rows, check)
+    return PackedEnsemble(
+        path=path,
+        tracked=tracked,
+        study=study,
+        plan=plans[study.name],
+        experiment_ids={source.study.name: source.study.experiment_id for source in sources},
+        features=packer.features,
+        nullable_features=packer.nullable_features,
+        replicas=replicas,
+        models=models,
+        rows=rows,
+        check=check,
+    )
 
 
 class _Packer:
-    """One ensemble on its way into a file."""
+    """One ensemble on its way into a file.
+
+    Parameters
+    ----------
+    study : TrackedStudy
+        The ensemble's.
+    plans : mapping of str to Plan
+        By study of the members, the ensemble's first.
+    """
 
     def __init__(
         self,
         tracked: TrackedEnsemble,
         study: TrackedStudy,
-        plan: Plan,
+        plans: Mapping[str, Plan],
         runs: EnsembleRuns,
         stop: StopRequest,
         console: Console,
     ) -> None:
         self._tracked = tracked
-        self._plan = plan
+        self._plan = plans[study.name]
+        self._plans = tuple(plans.values())
         self._runs = runs
         self._stop = stop
         self._console = console
-        self._run_ids = {trial_name(member.number): member.run_id for member in self._ensemble.members}
-        self._configurations = configurations_of(plan, self._ensemble.members, with_benchmark=self._to_benchmark)
-        if self._to_benchmark:
-            self._run_ids[BENCHMARK_KIND] = study.benchmark.run_id
+        self._members = {member.name: member for member in self._ensemble.members}
+        self._benchmark_run_id = study.benchmark.run_id
+        self._plan_of: dict[str, Plan] = {}
+        self._configurations: list[Configuration] = []
+        for name, plan in plans.items():
+            members = [member for member in self._ensemble.members if (member.study or study.name) == name]
+            to_benchmark = self._to_benchmark and plan is self._plan
+            found = configurations_of(plan, members, with_benchmark=to_benchmark)
+            self._plan_of |= {each.name: plan for each in found}
+            self._configurations += found
 
     @property
     def _ensemble(self) -> Ensemble:
@@ -133,12 +175,16 @@ class _Packer:
         last = self._plan.scored_folds[-1].number
 
         def tracked(each: Configuration) -> NDArray[np.floating[Any]]:
-            column = "prediction" if each.name == BENCHMARK_KIND else "best_prediction"
-            return self._predictions(self._run_ids[each.name], each.name, column)[last]
+            member, plan = self._members.get(each.name), self._plan_of[each.name]
+            run_id = self._benchmark_run_id if member is None else member.run_id
+            column = (Checkpoint.DRAWN if member is None else member.checkpoint).column
+            return self._predictions(plan, run_id, each.name, column)[last]
 
         total = sum(each.trees for each in self._configurations)
         with TreesProgress(self._console, "Reproducing members on the last fold", total) as progress:
-            replicas = Retraining(self._plan, self._configurations, self._stop, progress.advance).replicate(tracked)
+            replicas: dict[str, Replica] = {}
+            for plan, configurations in self._by_plan(self._configurations):
+                replicas |= Retraining(plan, configurations, self._stop, progress.advance).replicate(tracked)
         largest = _largest_difference(replicas)
         self._console.print(f"{len(replicas)} reproduced; the largest difference to what is tracked is {largest:.1g}")
         self._compare_ranks({name: replica.model for name, replica in replicas.items()}, last, largest == 0)
@@ -148,10 +194,10 @@ class _Packer:
         """Hold the file's ranks to the tracked ones; where members differ in the last bits, ties may fall otherwise."""
         fold = self._plan.scored_folds[-1]
         compared = fold.validation_eras[-_COMPARED_ERAS:]
-        rows = rows_as_live(self._plan, self._column, compared)
+        rows = self._rows_as_live(compared)
         positions = self._plan.dataset.span_of(compared)
         whole = self._plan.dataset.span_of(fold.validation_eras)
-        tracked = self._predictions(self._tracked.run_id, self._tracked.name, "prediction")[last]
+        tracked = self._predictions(self._plan, self._tracked.run_id, self._tracked.name, "prediction")[last]
         expected = tracked[positions.start - whole.start : positions.stop - whole.start]
         with temporary_directory() as directory:
             path = directory / PREDICT
@@ -167,11 +213,10 @@ class _Packer:
 
     def refit(self, trees: str) -> Mapping[str, str]:
         """Train every member on all resolved eras; those that an earlier call finished are taken as they are."""
-        factor = self._factor() if trees == SCALED else 1.0
-        wanted = {
-            each.name: Configuration(each.name, each.params, each.seed, max(1, round(each.trees * factor)))
-            for each in self._configurations
-        }
+        wanted = {}
+        for each in self._configurations:
+            factor = _refit_factor(self._plan_of[each.name]) if trees == SCALED else 1.0
+            wanted[each.name] = replace(each, trees=max(1, round(each.trees * factor)))
         models = self._refitted(wanted)
         missing = [each for name, each in wanted.items() if name not in models]
         if models:
@@ -188,15 +233,14 @@ class _Packer:
                     self._runs.log_refit(self._tracked.run_id, file)
                 models[each.name] = model
 
-            Retraining(self._plan, missing, self._stop, progress.advance).refit(keep)
+            for plan, configurations in self._by_plan(missing):
+                Retraining(plan, configurations, self._stop, progress.advance).refit(keep)
         return models
 
-    def _factor(self) -> float:
-        """Return how many times the eras of the validation folds' training the refit has."""
-        folds = self._plan.scored_folds[:-1]
-        trained = np.mean([len(fold.train_eras) for fold in folds])
-        eras = tuple(np.unique(self._plan.dataset.eras).tolist())
-        return float(len(thinned(eras, self._plan.experiment.folds.train_era_step)) / trained)
+    def _by_plan(self, configurations: Sequence[Configuration]) -> Iterator[tuple[Plan, list[Configuration]]]:
+        for plan in self._plans:
+            if found := [each for each in configurations if self._plan_of[each.name] is plan]:
+                yield plan, found
 
     def _refitted(self, wanted: Mapping[str, Configuration]) -> dict[str, str]:
         found = {}
@@ -209,7 +253,7 @@ class _Packer:
     def write(self, models: Mapping[str, str], path: Path) -> tuple[pd.DataFrame, HostedCheck]:
         """Write the file and try it as hosted, on the rows that are returned."""
         write_predict(self._portable(models), path)
-        rows = rows_as_live(self._plan, self._column, [int(self._plan.dataset.eras[-1])])
+        rows = self._rows_as_live([int(self._plan.dataset.eras[-1])])
         check = check_as_hosted(path, rows, rows[[self._column]] if self._column else None)
         self._console.print(
             f"{path.name}, {decimal(path.stat().st_size)}, runs as hosted: {check.seconds:.1f} s and "
@@ -218,35 +262,66 @@ class _Packer:
         return rows, check
 
     def _portable(self, models: Mapping[str, str]) -> PortableModel:
-        members = self._ensemble.members
+        def on_all_features(name: str) -> str:
+            return on_features(models[name], self._plan_of[name].dataset.features, self.features)
+
+        values = {
+            name: each
+            for plan in reversed(self._plans)
+            for name, each in zip(plan.dataset.features, plan.dataset.feature_values, strict=True)
+        }
         return PortableModel(
-            features=self._plan.dataset.features,
-            boosters=tuple(models[trial_name(member.number)] for member in members),
-            weights=tuple(member.weight for member in members),
+            features=self.features,
+            boosters=tuple(map(on_all_features, self._members)),
+            weights=tuple(member.weight for member in self._members.values()),
             neutralization=self._ensemble.neutralization,
-            benchmark_booster=models[BENCHMARK_KIND] if self._to_benchmark else None,
-            nullable_features=self._plan.dataset.nullable_features,
-            values=self._plan.dataset.feature_values,
+            benchmark_booster=on_all_features(BENCHMARK_KIND) if self._to_benchmark else None,
+            nullable_features=self.nullable_features,
+            values=tuple(values[name] for name in self.features),
             constant_features=self._constant_features,
         )
+
+    @cached_property
+    def features(self) -> tuple[str, ...]:
+        """Features of all studies, the ensemble's own first."""
+        return tuple(dict.fromkeys(name for plan in self._plans for name in plan.dataset.features))
+
+    @cached_property
+    def nullable_features(self) -> tuple[str, ...]:
+        """Those of them that were NaN somewhere in training."""
+        return tuple(dict.fromkeys(name for plan in self._plans for name in plan.dataset.nullable_features))
+
+    def _rows_as_live(self, eras: Sequence[int]) -> pd.DataFrame:
+        rows = rows_as_live(self._plan, self._column, eras)
+        for plan in self._plans[1:]:
+            others = rows_as_live(plan, None, eras).drop(columns="era")
+            missing = [name for name in others if name not in rows]
+            rows = rows.join(others[missing])
+        return rows
 
     @cached_property
     def _constant_features(self) -> tuple[str, ...]:
         """Features that are constant in the newest resolved era or in those that ranks are compared on."""
         eras = ([int(self._plan.dataset.eras[-1])], self._plan.scored_folds[-1].validation_eras[-_COMPARED_ERAS:])
-        features = list(self._plan.dataset.features)
-        counts = [rows_as_live(self._plan, None, each)[features].nunique() for each in eras]
-        return tuple(name for name in features if any(count[name] < 2 for count in counts))
+        counts = [self._rows_as_live(each)[list(self.features)].nunique() for each in eras]
+        return tuple(name for name in self.features if any(count[name] < 2 for count in counts))
 
     @property
     def _column(self) -> str | None:
         neutralization = self._ensemble.neutralization
         return neutralization.numerai_column if neutralization else None
 
-    def _predictions(self, run_id: str, name: str, column: str) -> Mapping[int, NDArray[np.floating[Any]]]:
-        spans = {fold.number: self._plan.dataset.span_of(fold.validation_eras) for fold in self._plan.scored_folds}
+    def _predictions(self, plan: Plan, run_id: str, name: str, column: str) -> Mapping[int, NDArray[np.floating[Any]]]:
+        spans = {fold.number: plan.dataset.span_of(fold.validation_eras) for fold in plan.scored_folds}
         rows = {number: span.stop - span.start for number, span in spans.items()}
         return self._runs.predictions(run_id, name, column, rows)
+
+
+def _refit_factor(plan: Plan) -> float:
+    """Return how many times the eras of the validation folds' training the refit has."""
+    trained = np.mean([len(fold.train_eras) for fold in plan.scored_folds[:-1]])
+    eras = tuple(np.unique(plan.dataset.eras).tolist())
+    return float(len(thinned(eras, plan.experiment.folds.train_era_step)) / trained)
 
 
 def rows_as_live(plan: Plan, benchmark_column: str | None, eras: Sequence[int]) -> pd.DataFrame:

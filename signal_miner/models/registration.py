@@ -20,7 +20,6 @@ from signal_miner.models.registry import CHAMPION, ModelVersion, Registry, check
 from signal_miner.models.registry.package import ModelNeeds, ModelRecord
 from signal_miner.scoring.study_scores import TEST, VALIDATION
 from signal_miner.tracking.artifacts import ERA_SCORES
-from signal_miner.tracking.records import trial_name
 from signal_miner.tracking.run_store import EXPERIMENT_FILE, PLAN
 from signal_miner.tracking.tags import MODEL_DIGEST, MODEL_TARGET, REGISTERED_AS
 from signal_miner.utils.files import temporary_directory
@@ -115,8 +114,8 @@ def _record(
         needs=ModelNeeds(
             data=plan.experiment.data,
             experiment_id=tracked.experiment_id,
-            features=plan.dataset.features,
-            nullable_features=plan.dataset.nullable_features,
+            features=packed.features,
+            nullable_features=packed.nullable_features,
             benchmark_columns=(column,) if column else (),
         ),
         predict_file=packed.path,
@@ -146,11 +145,11 @@ def _era_scores(runs: EnsembleRuns, run_id: str) -> pd.DataFrame:
 
 def _description(packed: PackedEnsemble, options: RegistrationOptions) -> str:
     tracked, dataset = packed.tracked, packed.plan.dataset
-    trees = [BoosterText.parse(packed.models[trial_name(member.number)]).trees for member in tracked.ensemble.members]
-    note = members_note(tracked.ensemble, tracked.experiment_id, trees, {})
+    trees = [BoosterText.parse(packed.models[member.name]).trees for member in tracked.ensemble.members]
+    note = members_note(tracked.ensemble, packed.experiment_ids, trees, {})
     return (
         f"{tracked.name} of study `{packed.study.name}`, refitted on all {len(np.unique(dataset.eras))} "
-        f"resolved eras of {dataset.name} (digest {dataset.digest}, {len(dataset.features)} features), trees "
+        f"resolved eras of {dataset.name} (digest {dataset.digest}, {len(packed.features)} features), trees "
         f"{options.trees}. Validation Sharpe {tracked.metrics.get('validation/sharpe', float('nan')):.3f}, "
         f"test {tracked.metrics.get('test/sharpe', float('nan')):.3f}.\n\n{note}"
     )

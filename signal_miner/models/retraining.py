@@ -23,7 +23,6 @@ from signal_miner.ensemble.members import Member
 from signal_miner.errors import Stopped, UserError
 from signal_miner.experiment.parameters import max_bin_of
 from signal_miner.experiment.plan import Plan, tracked_configuration
-from signal_miner.tracking.records import trial_name
 from signal_miner.tracking.tags import BENCHMARK_KIND
 from signal_miner.utils.interruption import StopRequest
 from signal_miner.utils.validation import Value
@@ -70,7 +69,7 @@ def configurations_of(plan: Plan, members: Sequence[Member], *, with_benchmark: 
     """Return what is trained again for an ensemble's members, the study's benchmark last."""
     found = [
         Configuration(
-            trial_name(member.number),
+            member.name,
             tracked_configuration(plan, member.params),
             int(member.params["seed"]),
             member.trees,

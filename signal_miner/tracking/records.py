@@ -4,11 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from signal_miner.scoring import beats_benchmark as rule
 from signal_miner.scoring.study_scores import TEST, VALIDATION
 from signal_miner.tracking.tags import BENCHMARK_KIND
+
+
+class Checkpoint(StrEnum):
+    """Where a trial is cut: its best number of trees in validation, or the number that was drawn."""
+
+    BEST = "best"
+    DRAWN = "drawn"
+
+    @property
+    def column(self) -> str:
+        """Column of ``predictions.parquet``."""
+        return "best_prediction" if self is Checkpoint.BEST else "prediction"
+
+    @property
+    def text(self) -> str:
+        """How a caption ends, such as ``at their best checkpoints``."""
+        return "at their best checkpoints" if self is Checkpoint.BEST else "with all trees drawn"
 
 
 @dataclass(frozen=True)
@@ -52,6 +70,18 @@ class TrackedTrial:
     def held(self) -> bool:
         """Whether it wins in validation and in test."""
         return all(self.wins.values())
+
+    def trees_at(self, checkpoint: Checkpoint) -> int | None:
+        """Return its number of trees there; None if it is not tracked."""
+        trees = self.params.get("n_estimators") if checkpoint is Checkpoint.DRAWN else self.metrics.get("best/trees")
+        return None if trees is None else int(trees)
+
+    def scores_at(self, checkpoint: Checkpoint) -> Mapping[str, float]:
+        """Return its metrics there, by names such as ``validation/sharpe``."""
+        if checkpoint is Checkpoint.DRAWN:
+            return self.metrics
+        best = ((name, name.removeprefix("best/")) for name in self.metrics if name.startswith("best/"))
+        return {short.replace("_", "/", 1): self.metrics[name] for name, short in best}
 
     @property
     def finished(self) -> bool:

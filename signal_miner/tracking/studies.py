@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from mlflow.entities import Run
 from signal_miner.errors import StoreError, UserError, did_you_mean
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.tracking.run_store import PLAN, RunStore, reports_store_errors
-from signal_miner.tracking.tags import CONFIG_HASH, KIND, STUDY, STUDY_KIND
+from signal_miner.tracking.tags import CONFIG_HASH, KIND, STUDY, STUDY_KIND, TRIAL_KIND
 from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.validation import parsed_json
 
@@ -104,6 +105,14 @@ class Studies(RunStore):
             known = [*dict.fromkeys(each.rpartition("-")[0] for each in names), *names]
             raise UserError(f"study {name!r} is not tracked{did_you_mean(str(name), known)}")
         return self._study(fitting[0])
+
+    @reports_store_errors
+    def study_of(self, run_id: str) -> str | None:
+        """Return the name of the study that a run is a trial of; None if it is none, or no run."""
+        if not re.fullmatch("[0-9a-f]{32}", run_id):
+            return None
+        found = self._find(self._all_experiment_ids(), {KIND: TRIAL_KIND}, f"and attributes.run_id = '{run_id}'")
+        return str(found[0].data.tags[STUDY]) if found else None
 
     def _study(self, run: Run) -> TrackedStudy:
         name, experiment_id = run.data.tags[STUDY], run.info.experiment_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -37,3 +38,44 @@ class BoosterText:
             feature_count=int(header["max_feature_idx"]) + 1,
             feature_names=tuple(header.get("feature_names", "").split(" ")),
         )
+
+
+def on_features(text: str, own: Sequence[str], features: Sequence[str]) -> str:
+    """Return a model text that predicts the same from a table of more features.
+
+    Parameters
+    ----------
+    own : sequence of str
+        Features that the booster was trained on, in that order.
+    features : sequence of str
+        Those of the table, which contain `own`.
+    """
+    if tuple(own) == tuple(features):
+        return text
+    place = {name: number for number, name in enumerate(features)}
+    places = [place[name] for name in own]
+    head, *trees = text.partition("\nend of trees\n")[0].split("\n\nTree=")
+    tail = text.partition("\nend of trees\n")[2]
+    blocks = [f"Tree={_with_features(tree, places)}".rstrip("\n") + "\n\n\n" for tree in trees]
+    header = dict(line.split("=", 1) for line in head.splitlines() if "=" in line)
+    infos = ["none"] * len(features)
+    for number, info in zip(places, header["feature_infos"].split(" "), strict=True):
+        infos[number] = info
+    header |= {
+        "max_feature_idx": str(len(features) - 1),
+        "feature_names": " ".join(name.replace(" ", "_") for name in features),
+        "feature_infos": " ".join(infos),
+        "tree_sizes": " ".join(str(len(block.encode())) for block in blocks),
+    }
+    lines = [line.partition("=")[0] for line in head.splitlines()]
+    head = "\n".join(f"{name}={header[name]}" if name in header else name for name in lines)
+    return f"{head}\n\n{''.join(blocks)}end of trees\n{tail}"
+
+
+def _with_features(tree: str, places: Sequence[int]) -> str:
+    return "\n".join(
+        "split_feature=" + " ".join(str(places[int(number)]) for number in line.partition("=")[2].split())
+        if line.startswith("split_feature=")
+        else line
+        for line in tree.split("\n")
+    )
