@@ -56,9 +56,7 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
 
     def table(left_out: Container[str]) -> Table:
         columns = [column for column in _LEADERBOARD if column.head not in left_out]
-        made = _table(
-            "Leaderboard by validation Sharpe with all trees drawn (test is shown, never ranked by)", "", "run"
-        )
+        made = _table("Leaderboard by validation Sharpe of trials as drawn (test is shown, never ranked by)", "", "run")
         for column in columns:
             is_text = column.metric == "beats_benchmark"
             made.add_column(column.head, justify="left" if is_text else "right", no_wrap=True)

@@ -26,7 +26,7 @@ class Checkpoint(StrEnum):
     @property
     def text(self) -> str:
         """How a caption ends, such as ``at their best checkpoints``."""
-        return "at their best checkpoints" if self is Checkpoint.BEST else "with all trees drawn"
+        return "at their best checkpoints" if self is Checkpoint.BEST else "as drawn"
 
 
 @dataclass(frozen=True)

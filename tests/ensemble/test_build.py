@@ -77,7 +77,7 @@ def test_the_table_holds_what_is_tracked(built: BuiltEnsemble, study: Path) -> N
 def test_an_ensemble_is_shown_as_a_table(built: BuiltEnsemble) -> None:
     caption = (
         f"{built.name.capitalize()} of study {built.study}, chosen on validation (test is shown, never chosen by); "
-        f"two members correlate {built.highest_correlation:.2f} at most"
+        f"members at their best checkpoints; two members correlate {built.highest_correlation:.2f} at most"
     )
     head, *lines = repr(built).splitlines()
     assert head == caption
@@ -102,7 +102,7 @@ def test_the_defaults_are_the_commands(study: Path, uri: str, capsys: pytest.Cap
     assert ours.data.params == theirs.data.params
     assert ours.data.metrics == theirs.data.metrics
     parameters = inspect.signature(build_ensemble).parameters
-    for name in ("select", "members", "metric", "weights"):
+    for name in ("select", "members", "metric", "weights", "checkpoint", "min_trees"):
         assert parameters[name].default == getattr(SelectionRule(), name)
 
 

@@ -15,21 +15,22 @@ from signal_miner.ensemble.options import SelectionRule
 from signal_miner.ensemble.selection import grow, ranked_trials, weights_of
 from signal_miner.errors import UserError
 from signal_miner.scoring.blending import mean_correlations
-from signal_miner.tracking.records import TrackedTrial
+from signal_miner.tracking.records import Checkpoint, TrackedTrial
 
 
-def trial(number, sharpe, corr=0.02, test=0.0, benchmark_corr=0.5, status="FINISHED", beats=False):
+def trial(number, sharpe, corr=0.02, test=0.0, benchmark_corr=0.5, status="FINISHED", beats=False, trees=10):
     metrics = {
         "best/validation_sharpe": sharpe,
         "best/validation_corr": corr,
         "best/validation_benchmark_corr": benchmark_corr,
         "validation/sharpe": sharpe / 2,
         "best/test_sharpe": test,
-        "best/trees": 10.0,
+        "best/trees": float(trees),
         "validation/max_drawdown": 1 / (1 + sharpe),
         "ridge/validation_bmc": corr,
     }
-    return TrackedTrial(f"run{number}", "trial", number, status, {}, metrics, {"validation": beats})
+    params = {"n_estimators": "40"}
+    return TrackedTrial(f"run{number}", "trial", number, status, params, metrics, {"validation": beats})
 
 
 TRIALS = [
@@ -56,6 +57,52 @@ def test_rules_select_their_trials():
     assert chosen(select="runs", runs=("3", "run0", "trial 0002")) == [3, 0, 2]
 
 
+def test_trials_of_few_trees_are_left_out():
+    trials = [trial(0, 1.0), trial(1, 3.0, trees=1), trial(2, 2.0, trees=9), trial(3, 0.5, trees=30)]
+
+    def numbers(**settings):
+        return [each.number for each in ranked_trials(SelectionRule(**settings), trials)]
+
+    assert numbers() == numbers(select="top") == [0, 3]
+    assert numbers(min_trees=1) == [1, 2, 0, 3]
+    assert numbers(min_trees=9) == [2, 0, 3]
+    assert numbers(checkpoint="drawn") == [1, 2, 0, 3]  # all were drawn with 40
+    assert numbers(select="runs", runs=("1",)) == [1]  # named by the user
+    with pytest.raises(UserError, match="no trial has 31 trees at its best checkpoint; lower min_trees"):
+        numbers(min_trees=31)
+    with pytest.raises(UserError, match="no trial has 41 trees as drawn; lower min_trees"):
+        numbers(min_trees=41, checkpoint="drawn")
+    with pytest.raises(UserError, match="trial 0001 has fewer than min_trees = 5 trees; leave it out"):
+        numbers(select="runs", runs=("0", "1"), min_trees=5)
+
+
+def test_trials_are_ranked_where_members_are_cut():
+    good_at_best, good_as_drawn = trial(0, 2.0), trial(1, 1.0)
+    metrics = {**good_as_drawn.metrics, "validation/sharpe": 1.5, "validation/benchmark_corr": 0.95}
+    trials = [good_at_best, replace(good_as_drawn, metrics=metrics)]
+    assert [each.number for each in ranked_trials(SelectionRule(), trials)] == [0, 1]
+    assert [each.number for each in ranked_trials(SelectionRule(checkpoint="drawn"), trials)] == [1, 0]
+    capped = {"max_benchmark_correlation": 0.9}
+    assert [each.number for each in ranked_trials(SelectionRule(**capped), trials)] == [0, 1]
+    with pytest.raises(UserError, match=r"above 0\.9"):
+        ranked_trials(SelectionRule(checkpoint="drawn", **capped), trials)
+
+
+def test_runs_of_several_studies_are_named_by_study_and_number():
+    trials = [trial(0, 1.0), trial(1, 2.0), replace(trial(1, 3.0), run_id="other"), replace(trial(7, 3.0), run_id="x")]
+    studies = {"run0": "demo-11", "run1": "demo-11", "other": "mine-22", "x": "mine-22"}
+
+    def runs(*names):
+        rule = SelectionRule(select="runs", runs=names)
+        return [each.run_id for each in ranked_trials(rule, trials, studies)]
+
+    assert runs("mine/1", "demo-11/trial 0001", "7", "run0") == ["other", "run1", "x", "run0"]
+    with pytest.raises(UserError, match="run '1' is a trial of 2 studies; give one of demo-11/1, mine-22/1, or a run"):
+        runs("1")
+    with pytest.raises(UserError, match="run 'demo/7' is no trial of the study"):
+        runs("demo/7")
+
+
 def test_test_scores_select_no_trial():
     shuffled = [trial(number, 1.0 + number, test=5.0 - number) for number in range(4)]
     other = [trial(number, 1.0 + number, test=number) for number in range(4)]
@@ -70,6 +117,8 @@ def test_test_scores_select_no_trial():
         ({"weights": "equl"}, "weights = 'equl' is not one of equal, rank; did you mean 'equal'"),
         ({"members": 0}, "members = 0 is below 1"),
         ({"pool": 0}, "pool = 0 is below 1"),
+        ({"min_trees": 0}, "min_trees = 0 is not an integer of at least 1"),
+        ({"checkpoint": "bets"}, "checkpoint = 'bets' is not one of best, drawn; did you mean 'best'"),
         ({"max_correlation": 1.5}, "max_correlation = 1.5 is not in"),
         ({"max_benchmark_correlation": 0}, "max_benchmark_correlation = 0 is not in"),
         ({"runs": ("1",)}, "add select=runs"),
@@ -172,12 +221,17 @@ def test_an_ensemble_survives_its_artifact():
     for neutralization in (None, Neutralization("features", 0.5)):
         ensemble = Ensemble("study", (member,), neutralization, {"select": "greedy", "runs": []})
         assert Ensemble.from_json(ensemble.to_json()) == ensemble
+        drawn = replace(member, checkpoint=Checkpoint.DRAWN, study="other")
+        several = replace(ensemble, members=(member, drawn))
+        assert Ensemble.from_json(several.to_json()) == several
     good = json.loads(Ensemble("study", (member,), None, {}).to_json())
+    assert list(good["members"][0]) == ["run_id", "number", "params", "trees", "weight"]  # as ever
     for damage in (
         {"members": []},
         {"members": [{**good["members"][0], "params": {"target": "target"}}]},
         {"members": [{**good["members"][0], "params": {"seed": "x"}}]},
         {"members": [{**good["members"][0], "weight": None}]},
+        {"members": [{**good["members"][0], "checkpoint": "first"}]},
         {"members": [{**good["members"][0], "weight": float("nan")}]},
         {"members": [{**good["members"][0], "trees": 10**12}]},
         {"members": [{**good["members"][0], "trees": 0}]},
