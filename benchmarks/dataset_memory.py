@@ -17,7 +17,6 @@ from benchmarks.engine import MAX_BIN, SEED
 from benchmarks.full_size import write
 from signal_miner.engine.binning import BinnedFolds
 from signal_miner.engine.column_groups import return_free_memory
-from signal_miner.engine.trial import grow, start_booster
 
 
 def resident_bytes() -> int:
@@ -34,8 +33,8 @@ def built(data: Path) -> tuple[int, int, int, int, float]:
     binned = BinnedFolds(plan.dataset, plan.targets, SEED)
     build = measured(lambda: binned.get(fold, MAX_BIN, "target"))
     peak, resident = peak_bytes() - before, resident_bytes() - before
-    booster = start_booster(build.result, {"num_leaves": 15, "colsample_bytree": 0.1, "max_bin": MAX_BIN}, SEED)
-    grow(booster, 5)
+    booster = build.result.start({"num_leaves": 15, "colsample_bytree": 0.1, "max_bin": MAX_BIN}, SEED)
+    booster.grow(5)
     values = build.result.n_rows * len(plan.dataset.features)
     return values, resident, peak, resident_bytes() - before, build.cpu_seconds
 

@@ -29,7 +29,6 @@ from benchmarks.common import (
     write_large,
 )
 from signal_miner.engine.binning import BinnedFolds
-from signal_miner.engine.trial import grow, start_booster, validation_predictions
 
 MAX_BIN, SEED = 5, 0
 
@@ -73,9 +72,9 @@ def ours(data: Path, drawn: list[dict[str, Any]]) -> tuple[Measured[Predictions]
         for params in drawn:
             predictions.append([])
             for fold in folds.result:
-                booster = start_booster(fold, params, SEED)
-                grow(booster, params["n_estimators"])
-                predictions[-1].append(validation_predictions(booster))
+                booster = fold.start(params, SEED)
+                booster.grow(params["n_estimators"])
+                predictions[-1].append(booster.predictions())
         return predictions
 
     return measured(trained), folds.cpu_seconds

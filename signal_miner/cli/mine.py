@@ -35,6 +35,7 @@ class Options(StoreOptions):
     trials: int | None = option("number of trials in all", None)
     jobs: int | None = option("trials trained at a time; -1 for one per core", None)
     seed: int | None = option("seed of draws and boosters", None)
+    engine: str | None = option("lightgbm or bitplane, instead of the file's", None)
     horizon_days: int | None = option("horizon of targets whose names do not say it: 20 or 60", None)
     embargo_eras: int | None = option("purge in eras, instead of what the horizons ask for", None)
     scoring_target: str | None = option("target that every model is scored on, instead of the file's", None)
@@ -42,7 +43,9 @@ class Options(StoreOptions):
 
     def changes(self) -> Mapping[str, Any]:
         """Return the settings that replace the file's."""
-        names = ("name", "data", "trials", "jobs", "seed", "horizon_days", "scoring_target", "tracking_uri")
+        names = (
+            "name", "data", "trials", "jobs", "seed", "engine", "horizon_days", "scoring_target", "tracking_uri",
+        )  # fmt: skip
         given = {name: value for name in names if (value := getattr(self, name)) is not None}
         return given if self.embargo_eras is None else given | {"folds": {"embargo_eras": self.embargo_eras}}
 

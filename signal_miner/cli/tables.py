@@ -15,7 +15,7 @@ from signal_miner.ensemble.maker import EnsembleSummary
 from signal_miner.report.sentences import below_benchmark_sentence, leaderboard_sentence
 from signal_miner.scoring.columns import Column, least_important_first
 from signal_miner.tracking.ranking import Leaderboard
-from signal_miner.tracking.records import TrackedTrial
+from signal_miner.tracking.records import FIXED_PARAMS, TrackedTrial
 from signal_miner.utils.console import fitting, for_a_table
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
     console.print(leaderboard_sentence(board), highlight=False)
     first = next((place.trial for place in board.places if place.trial.number is not None), None)
     if first is not None:
-        params = ", ".join(f"{name} {value}" for name, value in first.params.items() if name != "seed")
+        params = ", ".join(f"{name} {value}" for name, value in first.params.items() if name not in FIXED_PARAMS)
         text = f"First of them, {first.name}: {params}"
         console.print(text, highlight=False, soft_wrap=not console.is_terminal)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -19,6 +19,7 @@ from signal_miner.data.dataset import Dataset
 from signal_miner.data.folds import Fold
 from signal_miner.data.parquet_rows import forget_large_footers
 from signal_miner.engine.available_memory import available_bytes
+from signal_miner.engine.boosters import Booster
 from signal_miner.engine.column_groups import (
     GROUP_BYTES,
     LIGHTGBM_SAMPLE_ROWS,
@@ -31,8 +32,10 @@ from signal_miner.engine.column_groups import (
 )
 from signal_miner.engine.dataset_cache import DatasetCache, entry_key
 from signal_miner.engine.dataset_size import copy_bytes, dataset_bytes
+from signal_miner.engine.lightgbm_booster import LightGBMBooster
 from signal_miner.errors import UserError
 from signal_miner.experiment.parameters import dataset_params
+from signal_miner.utils.validation import Value
 
 
 class _DebugLogger:
@@ -56,9 +59,24 @@ class BinnedFold:
     validation: lgb.Dataset | None
 
     @property
+    def n_validation_rows(self) -> int:
+        """Validation rows; 0 where the fold has none."""
+        return int(self.validation.num_data()) if self.validation else 0
+
+    @property
     def n_rows(self) -> int:
         """Training and validation rows together."""
-        return int(self.train.num_data()) + (int(self.validation.num_data()) if self.validation else 0)
+        return int(self.train.num_data()) + self.n_validation_rows
+
+    def start(self, params: Mapping[str, Value], seed: int) -> Booster:
+        """Return a booster without trees, for a configuration of this fold's target and ``max_bin``.
+
+        Raises
+        ------
+        lightgbm.basic.LightGBMError
+            If LightGBM rejects the configuration.
+        """
+        return LightGBMBooster(self.train, self.validation, params, seed)
 
 
 @dataclass(eq=False)

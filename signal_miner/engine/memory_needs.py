@@ -13,6 +13,7 @@ from signal_miner.data.folds import Fold
 from signal_miner.engine.column_groups import LIGHTGBM_SAMPLE_ROWS, SAMPLE_BYTES
 from signal_miner.engine.dataset_size import PACKED_BINS, copy_bytes, dataset_bytes
 from signal_miner.engine.trial import CHECKPOINTS
+from signal_miner.experiment.engines import BITPLANE
 from signal_miner.experiment.parameters import max_bin_of
 from signal_miner.experiment.plan import Plan
 from signal_miner.utils.validation import Value
@@ -26,6 +27,9 @@ PROCESS_BYTES = 650_000_000
 FOOTER_FACTOR = 10
 """Bytes of a parsed parquet footer per byte in the file; measured: 8.8 to 9.6."""
 
+FOLDS_HELD = 2
+"""Folds of bit planes, each with its target, whose rows are held, per trial in training."""
+
 BUILD_FACTOR = 3
 """Bytes needed to bin a column group, per byte of it: read, sampled, binned and merged with the others."""
 
@@ -38,6 +42,11 @@ _VALIDATED_ROW_BYTES = 20  # running scores 8, their copy in Python 8, a checkpo
 _PREDICTION_BYTES = 4
 _SPLIT_BYTES, _BIN_BYTES = 96, 16  # of a feature's histogram in a leaf, and of each bin in it
 _TREE_BYTES, _LEAF_BYTES = 800, 84
+_PLANE_FOLD_ROW_BYTES = 25  # target 4, labels 8, positions of validation rows 8, masks and what makes them
+_PLANE_BOOSTER_ROW_BYTES = 30  # scores 8, residuals 8 and rounded 2, leaf 4, masks of nodes
+_PLANE_NODES = 64  # beside its leaves, what a tree tries
+_PLANE_COPY_BYTES = 256 * 2**20  # of the bits of a tree's columns, a row's side by side
+_MOST_LEVELS = 16  # that planes hold
 _SUBSET_FEATURES = 100  # LightGBM copies the drawn rows of fewer features than this, where it draws at most half
 
 
@@ -146,6 +155,9 @@ class StudyShape:
             for fold in self.folds[target]
         )
 
+    grouped = True
+    """Whether trials can be grouped by dataset, so that one is held at a time."""
+
     @property
     def largest_bytes(self) -> int:
         """Bytes of the largest dataset."""
@@ -196,15 +208,19 @@ class StudyShape:
         for need in self.datasets:
             earlier = sum(rows[: need.fold - 1]) * (2 if need.fold == len(rows) else columns)
             predictions = _PREDICTION_BYTES * (earlier + columns * need.validation_rows)
-            scores = _TRAINED_ROW_BYTES * need.train_rows + _VALIDATED_ROW_BYTES * need.validation_rows
-            histograms = booster.leaves * self.n_features * (_SPLIT_BYTES + _BIN_BYTES * self._bins(need.max_bin))
-            if booster.draws_rows:
-                scores += _SAMPLED_ROW_BYTES * need.train_rows
-                scores += need.copy_bytes // 2 if self.n_features < _SUBSET_FEATURES else 0
             grown = max(1, min(booster.leaves, need.train_rows // booster.leaf_rows))
             model = booster.trees * (_TREE_BYTES + _LEAF_BYTES * grown)
-            largest = max(largest, predictions + scores + histograms + model)
+            largest = max(largest, predictions + self._working_bytes(need, booster) + model)
         return largest
+
+    def _working_bytes(self, need: DatasetNeed, booster: BoosterShape) -> int:
+        """Return the bytes of a booster's scores and histograms."""
+        scores = _TRAINED_ROW_BYTES * need.train_rows + _VALIDATED_ROW_BYTES * need.validation_rows
+        histograms = booster.leaves * self.n_features * (_SPLIT_BYTES + _BIN_BYTES * self._bins(need.max_bin))
+        if booster.draws_rows:
+            scores += _SAMPLED_ROW_BYTES * need.train_rows
+            scores += need.copy_bytes // 2 if self.n_features < _SUBSET_FEATURES else 0
+        return scores + histograms
 
     def waiting_bytes(self, jobs: int, together: bool) -> int:
         """Return the bytes of results that wait to be tracked or, where trials are grouped, for their next fold."""
@@ -248,6 +264,42 @@ class StudyShape:
         )
 
 
+class PlaneShape(StudyShape):
+    """The same where features are bit planes: one store of all rows serves every fold, target and ``max_bin``."""
+
+    grouped = False
+
+    @property
+    def largest_bytes(self) -> int:
+        """Bytes of the store."""
+        return int(sum(self.rows_of_era.values()) / 8 * self.n_features * (self._levels - 1))
+
+    @property
+    def together_bytes(self) -> int:
+        """Bytes of the store, too."""
+        return self.largest_bytes
+
+    def build_bytes(self, group_bytes: int) -> int:
+        """Return the bytes that building the store needs, in groups of at least one column; it goes to a file."""
+        column = self.feature_bytes * sum(self.rows_of_era.values())
+        return BUILD_FACTOR * min(max(group_bytes, column), column * self.n_features)
+
+    def _working_bytes(self, need: DatasetNeed, booster: BoosterShape) -> int:
+        """Return the bytes of a booster's scores, masks, histograms and copied bits, and of the folds held for it.
+
+        Arrays by row begin with the first training row and end with the last validation row, the purge included.
+        """
+        rows = sum(self.rows_of_era.values())
+        scores = (FOLDS_HELD * _PLANE_FOLD_ROW_BYTES + _PLANE_BOOSTER_ROW_BYTES) * rows
+        thresholds = self.n_features * (self._levels - 1)
+        histograms = 8 * thresholds * (2 * booster.leaves + _PLANE_NODES)
+        return scores + histograms + min(_PLANE_COPY_BYTES, thresholds * rows // 8)
+
+    @property
+    def _levels(self) -> int:
+        return _MOST_LEVELS if self.n_levels is None else self.n_levels
+
+
 def shape_of(plan: Plan) -> StudyShape:
     """Return a plan's shape; of the data, only eras and training targets are read."""
     dataset, axes = plan.dataset, {axis.name: axis.values for axis in plan.grid.axes}
@@ -262,8 +314,10 @@ def shape_of(plan: Plan) -> StudyShape:
         unknown[target] = frozenset(eras[:n_trained][~known].tolist())
     benchmark_max_bin = max_bin_of(plan.benchmark)
     max_bins = tuple(int(value) for value in axes.get("max_bin", (max_bin_of({}),)))
-    levels = dataset.largest_level_count() if max(*max_bins, benchmark_max_bin) >= PACKED_BINS else None
-    return StudyShape(
+    planes = plan.experiment.engine == BITPLANE
+    asked = planes or max(*max_bins, benchmark_max_bin) >= PACKED_BINS  # else the number of levels changes no size
+    levels = dataset.largest_level_count() if asked else None
+    return (PlaneShape if planes else StudyShape)(
         n_features=len(dataset.features),
         feature_bytes=dataset.feature_bytes,
         n_levels=levels,

@@ -59,7 +59,7 @@ class MemoryPlan:
     @property
     def wanted_jobs_bytes(self) -> int:
         """The least memory that `wanted_jobs` trials at a time would need."""
-        return self.shape.needed_bytes(self.wanted_jobs, GROUP_BYTES[-1], together=False)
+        return self.shape.needed_bytes(self.wanted_jobs, GROUP_BYTES[-1], together=not self.shape.grouped)
 
 
 def plan_memory(plan: Plan, cores: int, available_bytes: int | None = None) -> MemoryPlan:
@@ -86,7 +86,7 @@ def plan_memory(plan: Plan, cores: int, available_bytes: int | None = None) -> M
     given = plan.experiment.memory_gb
     budget = _budget(available) if given is None else int(given * _GB)
     wanted = cores if plan.experiment.jobs == -1 else plan.experiment.jobs
-    for together, jobs, group_bytes in _choices(wanted):
+    for together, jobs, group_bytes in _choices(wanted, shape.grouped):
         needed = shape.needed_bytes(jobs, group_bytes, together)
         if needed <= budget:
             datasets = shape.together_bytes if together else shape.largest_bytes
@@ -110,13 +110,13 @@ def _budget(available_bytes: int) -> int:
     return int(max(available_bytes - margin, available_bytes / 2))
 
 
-def _choices(wanted_jobs: int) -> Iterator[tuple[bool, int, int]]:
+def _choices(wanted_jobs: int, grouped: bool) -> Iterator[tuple[bool, int, int]]:
     """Yield the choices of (together, jobs, group_bytes), the best first."""
     for group_bytes in GROUP_BYTES:
         yield True, wanted_jobs, group_bytes
     for jobs in range(wanted_jobs, 0, -1):
         for group_bytes in GROUP_BYTES:
-            yield False, jobs, group_bytes
+            yield not grouped, jobs, group_bytes
     yield True, 1, GROUP_BYTES[-1]  # for tiny data, a block of draws needs more than all datasets
 
 
@@ -124,8 +124,9 @@ def _refusal(plan: Plan, shape: StudyShape, budget: int) -> str:
     least = gigabytes_rounded_up(_least(shape))
     name = f"memory_gb = {budget / _GB:.3g}" if plan.experiment.memory_gb is not None else f"{budget / _GB:.1f} GB"
     fitting = [*_what_fits(plan, shape, budget), f"memory_gb = {least} where there is as much"]
+    held = "one binned dataset" if shape.grouped else "the features as bit planes"
     return (
-        f"{name} cannot hold one binned dataset of {bytes_text(shape.largest_bytes)} and one trial, {least} GB "
+        f"{name} cannot hold {held} of {bytes_text(shape.largest_bytes)} and one trial, {least} GB "
         f"with all that belongs to them; what fits: {', or '.join(fitting)}"
     )
 
@@ -148,6 +149,8 @@ def _what_fits(plan: Plan, shape: StudyShape, budget: int) -> Iterator[str]:
         if _least(replace(shape, folds=folds)) <= budget:
             yield f"folds.train_era_step = {k}"
             break
+    if not shape.grouped:
+        return
     most = PACKED_BINS - 1
     packed = replace(
         shape,
@@ -160,7 +163,7 @@ def _what_fits(plan: Plan, shape: StudyShape, budget: int) -> Iterator[str]:
 
 def _least(shape: StudyShape) -> int:
     """Return the least bytes that mining needs: one dataset, one trial, the smallest column group."""
-    return min(shape.needed_bytes(1, GROUP_BYTES[-1], together) for together in (False, True))
+    return min(shape.needed_bytes(1, GROUP_BYTES[-1], together) for together in {True, not shape.grouped})
 
 
 def _feature_sets(plan: Plan) -> dict[str, int]:

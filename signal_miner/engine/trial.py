@@ -8,20 +8,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
 from signal_miner.data.folds import Fold
-from signal_miner.engine.binning import BinnedFold, BinnedFolds
-from signal_miner.errors import Stopped
-from signal_miner.experiment.parameters import booster_params, max_bin_of
+from signal_miner.engine.boosters import FoldData, FoldSource
+from signal_miner.experiment.parameters import max_bin_of
 from signal_miner.scoring.best_checkpoint import best_checkpoint
 from signal_miner.scoring.scorer import EraScores, Scorer
 from signal_miner.utils.validation import Value
-
-Booster = lgb.Booster
-"""Named here for packages that do not import LightGBM."""
 
 CHECKPOINTS = 20
 """Points of a learning curve."""
@@ -65,7 +60,7 @@ class TrialResult:
     folds : tuple of FoldResult
         Earliest first; the last is test, all before it are validation.
     train_seconds : float
-        Wall-clock seconds inside LightGBM.
+        Wall-clock seconds of training.
     """
 
     params: Mapping[str, Value]
@@ -81,44 +76,8 @@ def checkpoints(n_estimators: int) -> tuple[int, ...]:
     return tuple(round(float(trees)) for trees in spaced)
 
 
-def start_booster(data: BinnedFold, params: Mapping[str, Value], seed: int) -> lgb.Booster:
-    """Return a booster without trees, over a fold binned for the configuration's target and ``max_bin``.
-
-    Raises
-    ------
-    lightgbm.basic.LightGBMError
-        If LightGBM rejects the configuration.
-    """
-    booster = lgb.Booster(booster_params(params, seed), data.train)
-    if data.validation is not None:
-        booster.add_valid(data.validation, "validation")
-    return booster
-
-
-def grow(booster: lgb.Booster, trees: int, should_stop: Callable[[], bool] = lambda: False) -> None:
-    """Add trees to a booster; where LightGBM finds no split it adds none, as in its own training.
-
-    Raises
-    ------
-    Stopped
-        If `should_stop`, called before each tree, returned true.
-    """
-    for _ in range(trees):
-        if should_stop():
-            raise Stopped
-        booster.update()
-
-
-def validation_predictions(booster: lgb.Booster) -> NDArray[np.float32]:
-    """Return a booster's predictions of its fold's validation rows, rounded as they are tracked, shape (n_rows,)."""
-    # LightGBM updates these at each tree but has no public name for them; test_trial compares them with
-    # Booster.predict, which would walk all trees again at every checkpoint.
-    predictions: NDArray[np.float64] = booster._Booster__inner_predict(data_idx=1)  # type: ignore[attr-defined]
-    return predictions.astype(np.float32)
-
-
 def train_fold(
-    data: BinnedFold,
+    data: FoldData,
     params: Mapping[str, Value],
     seed: int,
     should_stop: Callable[[], bool] = lambda: False,
@@ -128,7 +87,7 @@ def train_fold(
 
     Parameters
     ----------
-    data : BinnedFold
+    data : FoldData
         For the configuration's target and ``max_bin``.
     on_checkpoint : callable, optional
         Called with the number of trees.
@@ -147,22 +106,22 @@ def train_fold(
     ValueError
         If the fold has no validation eras.
     """
-    if data.validation is None:
+    if not data.n_validation_rows:
         raise ValueError("the fold has no validation eras to predict")
     points = checkpoints(int(params["n_estimators"]))
-    booster = start_booster(data, params, seed)
-    predictions = np.empty((data.validation.num_data(), len(points)), dtype=np.float32, order="F")
+    booster = data.start(params, seed)
+    predictions = np.empty((data.n_validation_rows, len(points)), dtype=np.float32, order="F")
     trees = 0
     for column, point in enumerate(points):
-        grow(booster, point - trees, should_stop)
+        booster.grow(point - trees, should_stop)
         trees = point
-        predictions[:, column] = validation_predictions(booster)
+        predictions[:, column] = booster.predictions()
         on_checkpoint(point)
     return predictions
 
 
 def run_trial(
-    binned: BinnedFolds,
+    source: FoldSource,
     folds: Sequence[Fold],
     scorers: Mapping[int, Scorer],
     params: Mapping[str, Value],
@@ -188,7 +147,7 @@ def run_trial(
     """
     assembly = TrialAssembly(params, folds)
     for fold in folds:
-        data = binned.get(fold, max_bin_of(params), str(params["target"]))
+        data = source.get(fold, max_bin_of(params), str(params["target"]))
         started = time.perf_counter()
         predictions = train_fold(data, params, seed, should_stop, partial(on_checkpoint, fold))
         assembly.add(FoldCurve.of(predictions, scorers[fold.number], time.perf_counter() - started))

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from signal_miner.data.dataset import Dataset
 from signal_miner.data.folds import MONTHLY_PURGE_ERAS, Fold, WalkForward, purge_for, usual_step
 from signal_miner.data.sources import DATA_DIRECTORY, open_source
 from signal_miner.errors import UserError, did_you_mean
+from signal_miner.experiment.engines import engine_version
 from signal_miner.experiment.grid import Axis, Grid
 from signal_miner.experiment.schema import KEYS, Experiment, experiment_table, parse_experiment
 from signal_miner.utils.next_command import option_text
@@ -39,7 +39,7 @@ class Plan:
         The experiment's name and the first 8 digits of `config_hash`.
     config_hash : str
         SHA-256 over all that decides what a configuration scores: data, targets, folds, grid, constraint, benchmark,
-        seed and LightGBM's version; not over how many trials are run, or where.
+        seed, engine and its version; not over how many trials are run, or where.
     targets : tuple of str
         Training targets.
     grid : Grid
@@ -124,7 +124,7 @@ def make_plan(experiment: Experiment, dataset: Dataset) -> Plan:
     benchmark = dict(experiment.benchmark) | {"target": benchmark_target}
     identity = {
         "format": STUDY_FORMAT,
-        "lightgbm": version("lightgbm"),
+        experiment.engine: engine_version(experiment.engine),
         "data": dataset.digest,
         "scoring_target": experiment.scoring_target,
         "targets": targets,

@@ -12,8 +12,9 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import partial
 from typing import Any, TypeVar
 
-from signal_miner.errors import UserError, did_you_mean
+from signal_miner.errors import UserError, did_you_mean, nearest
 from signal_miner.experiment.constraint import Constraint, parse_constraint
+from signal_miner.experiment.engines import BITPLANE, ENGINES, LIGHTGBM
 from signal_miner.experiment.parameters import RULES, check_name, check_value, parse_axis
 from signal_miner.experiment.study_files import STUDY_STORAGE
 from signal_miner.utils.redaction import KeptWithoutPasswords, without_passwords
@@ -109,6 +110,12 @@ def _horizon(key: str, value: Any) -> int:
     if value not in (20, 60) or isinstance(value, bool):
         raise UserError(f"{key} = {shown(value)} is not a horizon of Numerai's targets; use 20 or 60")
     return int(value)
+
+
+def _engine(key: str, value: Any) -> str:
+    if value not in ENGINES:
+        raise UserError(f"{key} = {shown(value)} is not one of {', '.join(ENGINES)}{nearest(str(value), ENGINES)}")
+    return str(value)
 
 
 def _jobs(key: str, value: Any) -> int:
@@ -223,6 +230,8 @@ class Experiment(KeptWithoutPasswords):
         The one target that every model is scored on.
     horizon_days : int or None
         Horizon of the targets whose names do not end in it.
+    engine : str
+        ``lightgbm``, or ``bitplane``, which is faster on features of few levels.
     trials, jobs, seed : int
         Trials in all, threads that train (-1 for one a core), seed of draws and boosters.
     memory_gb : float or None
@@ -257,6 +266,7 @@ class Experiment(KeptWithoutPasswords):
     memory_gb: float | None = field(default=None, metadata=_by(_gigabytes(open_low=True)))
     cache_gb: float = field(default=20.0, metadata=_by(_gigabytes(open_low=False)))
     seed: int = field(default=0, metadata=_by(_integer(0, 2**31 - 1)))
+    engine: str = field(default=LIGHTGBM, metadata=_by(_engine))
     constraint: Constraint | None = field(default=None, metadata=_by(_expression))
     folds: FoldSettings = field(default=FoldSettings(), metadata=_by(_folds))
     axes: Mapping[str, tuple[Value, ...]] = field(metadata=_by(_grid, "grid"))
@@ -322,7 +332,22 @@ def parse_experiment(table: Mapping[str, Any], text: str = "", *, recorded: bool
             "grid.data_sample_strategy holds 'goss', which goes with subsample = 1 only, as LightGBM refuses both; "
             "leave one out, or write it into the constraint: \"data_sample_strategy == 'bagging' or subsample == 1\""
         )
+    if settings.get("engine") == BITPLANE:
+        for where, parameters in (("grid", settings["axes"]), ("benchmark", settings["benchmark"])):
+            _check_bitplane(where, parameters)
     return Experiment(**settings, text=text)
+
+
+def _check_bitplane(where: str, parameters: Mapping[str, Any]) -> None:
+    """Refuse what only LightGBM does."""
+    for name, only in (("data_sample_strategy", "bagging"), ("device_type", "cpu")):
+        values = parameters.get(name, ())
+        for value in values if isinstance(values, tuple) else (values,):
+            if value != only:
+                raise UserError(
+                    f"{where}.{name} = {value!r} is not possible with engine = {BITPLANE!r}; leave it out, or set "
+                    f"engine = {LIGHTGBM!r}"
+                )
 
 
 def experiment_table(experiment: Experiment) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from signal_miner.engine.metrics import trial_metrics
 from signal_miner.engine.trial import DRAWN, TrialResult, rescore
 from signal_miner.engine.validation_rows import fold_rows
 from signal_miner.errors import StoreError, UserError
+from signal_miner.experiment.engines import engine_text
 from signal_miner.experiment.plan import BENCHMARK, Plan
 from signal_miner.mining.observer import BenchmarkStep, Observer
 from signal_miner.mining.search import Draw, Search
@@ -80,7 +81,7 @@ class Miner:
         self._observer = observer
         self._counts = TrialCounts(plan.experiment.trials)
         self._counting = threading.Lock()  # draws are asked for in joblib's threads
-        self._seed = plan.experiment.seed
+        self._fixed = {"seed": plan.experiment.seed, "engine": engine_text(plan.experiment.engine)}
         self._rows = fold_rows(plan)
         self._benchmark_scores: Mapping[int, NDArray[np.float64]] = {}
 
@@ -152,7 +153,7 @@ class Miner:
         # finds its trial tracked and only reports it. The other way round, the study would count a trial that
         # MLflow does not have, and it would never be trained again.
         draw = outcome.draw
-        params = dict(draw.params) | {"seed": self._seed}
+        params = dict(draw.params) | self._fixed
         if outcome.fatal:
             raise UserError(
                 f"mining stopped at trial {draw.number}: {_last_line(outcome.error)}; "
@@ -190,7 +191,7 @@ class Miner:
             return
         trees = int(self._plan.benchmark["n_estimators"])
         outcome = self._training.benchmark(Draw(-1, self._plan.benchmark), self._benchmark_steps(trees))
-        params = dict(self._plan.benchmark) | {"seed": self._seed}
+        params = dict(self._plan.benchmark) | self._fixed
         if outcome.error is not None:
             if not outcome.fatal:
                 self._tracker.log_failure(None, params, outcome.error, outcome.started)

@@ -22,8 +22,8 @@ import joblib
 import numpy as np
 
 from signal_miner.data.folds import Fold
-from signal_miner.engine.binning import BinnedFolds
-from signal_miner.engine.dataset_cache import dataset_cache
+from signal_miner.engine.boosters import FoldSource
+from signal_miner.engine.fold_sources import fold_source
 from signal_miner.engine.memory_needs import WAITING_FOR_EACH_JOB, block_draws
 from signal_miner.engine.memory_plan import MemoryPlan
 from signal_miner.engine.trial import FoldCurve, TrialAssembly, TrialResult, run_trial, train_fold
@@ -64,7 +64,7 @@ class Training:
     Attributes
     ----------
     plan : Plan
-    binned : BinnedFolds
+    source : FoldSource
     jobs : int
         Trainings at a time.
     should_stop : callable
@@ -74,7 +74,7 @@ class Training:
     """
 
     plan: Plan
-    binned: BinnedFolds
+    source: FoldSource
     jobs: int
     should_stop: Callable[[], bool]
     scorers: Mapping[int, Scorer]
@@ -107,7 +107,7 @@ class Training:
     def _train_fold(
         self, params: Mapping[str, Value], fold: Fold, on_checkpoint: OnCheckpoint = lambda _fold, _trees: None
     ) -> FoldCurve:
-        data = self.binned.get(fold, max_bin_of(params), str(params["target"]))
+        data = self.source.get(fold, max_bin_of(params), str(params["target"]))
         started = time.perf_counter()
         predictions = train_fold(
             data, params, self.plan.experiment.seed, self.should_stop, lambda trees: on_checkpoint(fold, trees)
@@ -156,7 +156,7 @@ class SideBySide(Training):
         seed = self.plan.experiment.seed
         return attempt(
             draw,
-            lambda: run_trial(self.binned, self._folds(draw), self.scorers, draw.params, seed, self.should_stop),
+            lambda: run_trial(self.source, self._folds(draw), self.scorers, draw.params, seed, self.should_stop),
         )
 
 
@@ -195,7 +195,7 @@ class InBlocks(Training):
 
         def train() -> TrialResult:
             while (fold := entry.assembly.next_fold) is not None:
-                self.binned.release()
+                self.source.release()
                 self._add(entry, fold, on_checkpoint)
             return entry.assembly.result(self.scorers)
 
@@ -215,7 +215,7 @@ class InBlocks(Training):
                 group = [entry for entry in group if entry.assembly.next_fold == entry.assembly.folds[place]]
                 if not group:
                     continue
-                self.binned.release()
+                self.source.release()
                 for entry, outcome in self._workers()(joblib.delayed(self._step)(entry) for entry in group):
                     entry.over = outcome is not None
                     if outcome is not None:
@@ -282,21 +282,12 @@ def make_training(
     should_stop: Callable[[], bool],
     on_features: Callable[[int, int, int], None] = lambda _fold, _done, _total: None,
 ) -> Training:
-    """Return the training that a memory plan asks for; `on_features` is the one of `BinnedFolds`."""
+    """Return the training that a memory plan asks for; `on_features` is the one of `fold_source`."""
     experiment = plan.experiment
-    binned = BinnedFolds(
-        plan.dataset,
-        tuple(dict.fromkeys([*plan.targets, str(plan.benchmark["target"])])),
-        experiment.seed,
-        memory.kept_bytes,
-        should_stop,
-        group_bytes=memory.group_bytes,
-        cache=dataset_cache(plan),
-        exclusive=not memory.together,
-        on_features=on_features,
-    )
+    targets = tuple(dict.fromkeys([*plan.targets, str(plan.benchmark["target"])]))
+    source = fold_source(plan, memory, targets, should_stop, on_features)
     scorers = fold_scorers(plan)
     if memory.together:
-        return SideBySide(plan, binned, memory.jobs, should_stop, scorers)
+        return SideBySide(plan, source, memory.jobs, should_stop, scorers)
     directory = study_directory(experiment.study_storage) / f"{plan.study}.folds"
-    return InBlocks(plan, binned, memory.jobs, should_stop, scorers, FoldResultStore(directory))
+    return InBlocks(plan, source, memory.jobs, should_stop, scorers, FoldResultStore(directory))

@@ -6,7 +6,6 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -15,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signal_miner.data.folds import Fold, thinned
-from signal_miner.engine.binning import BinnedFolds
-from signal_miner.engine.dataset_cache import dataset_cache
+from signal_miner.engine.boosters import Booster
+from signal_miner.engine.fold_sources import fold_source
 from signal_miner.engine.memory_plan import plan_memory
-from signal_miner.engine.trial import Booster, grow, start_booster, validation_predictions
 from signal_miner.ensemble.members import Member
 from signal_miner.errors import Stopped, UserError
+from signal_miner.experiment.engines import engine_text
 from signal_miner.experiment.parameters import max_bin_of
 from signal_miner.experiment.plan import Plan, tracked_configuration
 from signal_miner.tracking.tags import BENCHMARK_KIND
@@ -43,10 +42,12 @@ class Configuration:
     params: Mapping[str, Value]
     seed: int
     trees: int
+    engine: str
 
     def file_name(self, suffix: str) -> str:
-        """Return the name of a file that keeps what was trained; another version of LightGBM may train otherwise."""
-        return f"{self.name.replace(' ', '-')}-{self.trees}-trees-lightgbm-{version('lightgbm')}.{suffix}"
+        """Return the name of a file that keeps what was trained; another engine, or version, may train otherwise."""
+        engine = engine_text(self.engine).replace(" ", "-")
+        return f"{self.name.replace(' ', '-')}-{self.trees}-trees-{engine}.{suffix}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +74,13 @@ def configurations_of(plan: Plan, members: Sequence[Member], *, with_benchmark: 
             tracked_configuration(plan, member.params),
             int(member.params["seed"]),
             member.trees,
+            plan.experiment.engine,
         )
         for member in members
     ]
     if with_benchmark:
         trees = int(plan.benchmark["n_estimators"])
-        found.append(Configuration(BENCHMARK_KIND, plan.benchmark, plan.experiment.seed, trees))
+        found.append(Configuration(BENCHMARK_KIND, plan.benchmark, plan.experiment.seed, trees, plan.experiment.engine))
     return found
 
 
@@ -105,16 +107,7 @@ class Retraining:
         targets = tuple(dict.fromkeys(str(each.params["target"]) for each in configurations))
         memory = plan_memory(plan, joblib.cpu_count())
         self._jobs, self._together = memory.jobs, memory.together
-        self._binned = BinnedFolds(
-            plan.dataset,
-            targets,
-            plan.experiment.seed,
-            memory.kept_bytes,
-            stop.is_set,
-            group_bytes=memory.group_bytes,
-            cache=dataset_cache(plan),
-            exclusive=not memory.together,
-        )
+        self._source = fold_source(plan, memory, targets, stop.is_set)
         # Neighbours share a dataset, so that few are held at a time.
         self._ordered = sorted(configurations, key=_dataset_of)
 
@@ -141,8 +134,8 @@ class Retraining:
 
         def replica(each: Configuration) -> Replica:
             booster = self._train(each, self._plan.folds[str(each.params["target"])][-1])
-            difference = np.abs(validation_predictions(booster) - tracked(each)).max()
-            return Replica(booster.model_to_string(), float(difference))
+            difference = np.abs(booster.predictions() - tracked(each)).max()
+            return Replica(booster.model_text(), float(difference))
 
         replicas = dict(self._each(replica))
         failed = {name: replica for name, replica in replicas.items() if not replica.difference <= TOLERANCE}
@@ -150,7 +143,7 @@ class Retraining:
             listed = ", ".join(f"{name} (by {replica.difference:.2g})" for name, replica in failed.items())
             raise UserError(
                 f"not reproduced on the last fold: {listed}; the run or the data were changed, or another version of "
-                "LightGBM mined them: leave these members out, or mine again"
+                "the engine mined them: leave these members out, or mine again"
             )
         return replicas
 
@@ -170,7 +163,7 @@ class Retraining:
         by_name = {each.name: each for each in self._ordered}
 
         def predictions(each: Configuration) -> NDArray[np.float32]:
-            return validation_predictions(self._train(each, self._plan.folds[str(each.params["target"])][-1]))
+            return self._train(each, self._plan.folds[str(each.params["target"])][-1]).predictions()
 
         for name, predicted in self._each(predictions):
             on_predictions(by_name[name], predicted)
@@ -192,7 +185,7 @@ class Retraining:
         eras = thinned(tuple(np.unique(self._plan.dataset.eras).tolist()), step)
         whole = Fold(len(self._plan.scored_folds) + 1, eras, ())
         by_name = {each.name: each for each in self._ordered}
-        for name, model in self._each(lambda each: self._train(each, whole).model_to_string()):
+        for name, model in self._each(lambda each: self._train(each, whole).model_text()):
             on_model(by_name[name], model)
 
     def _each(self, work: Callable[[Configuration], T]) -> Iterator[tuple[str, T]]:
@@ -211,7 +204,7 @@ class Retraining:
                 raise
 
         for group in self._groups():
-            self._binned.release()
+            self._source.release()
             for outcome in workers(joblib.delayed(named)(each) for each in group):
                 if isinstance(outcome, Stopped):
                     raise outcome
@@ -224,11 +217,11 @@ class Retraining:
         return [list(group) for _, group in groupby(self._ordered, _dataset_of)]
 
     def _train(self, each: Configuration, fold: Fold) -> Booster:
-        data = self._binned.get(fold, max_bin_of(each.params), str(each.params["target"]))
-        booster = start_booster(data, each.params, each.seed)
+        data = self._source.get(fold, max_bin_of(each.params), str(each.params["target"]))
+        booster = data.start(each.params, each.seed)
         for start in range(0, each.trees, _TREES_A_STEP):
             step = min(_TREES_A_STEP, each.trees - start)
-            grow(booster, step, self._stop.is_set)
+            booster.grow(step, self._stop.is_set)
             with self._progress_lock:
                 self._on_trees(step)
         return booster

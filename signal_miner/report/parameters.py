@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from signal_miner.report.measures import trial_sharpe
 from signal_miner.report.style import SECTION, drawing, new_figure
 from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
-from signal_miner.tracking.records import TrackedTrial
+from signal_miner.tracking.records import FIXED_PARAMS, TrackedTrial
 from signal_miner.utils.formatting import shortened
 
 _MOST_BINS = 8
@@ -63,7 +63,7 @@ def varying_dimensions(trials: Sequence[TrackedTrial], plan: Mapping[str, Any]) 
         categories the most frequent are kept.
     """
     grid = plan.get("experiment", {}).get("grid") or {}
-    names = list(grid) or sorted({name for trial in trials for name in trial.params} - {"seed"})
+    names = list(grid) or sorted({name for trial in trials for name in trial.params} - FIXED_PARAMS)
     found = []
     for name in names:
         values = [trial.params.get(name) for trial in trials]

@@ -73,7 +73,9 @@ def memory_lines(memory: MemoryPlan) -> tuple[str, ...]:
     """Return the one to three lines that `mine` prints about memory: what is held, and what limits it."""
     shape, jobs = memory.shape, memory.jobs
     largest = bytes_text(shape.largest_bytes)
-    if memory.together:
+    if not shape.grouped:
+        held = f"one store of bit planes for every fold and target, {largest}"
+    elif memory.together:
         total = bytes_text(shape.together_bytes)
         held = f"{len(shape.datasets)} binned datasets of at most {largest}, kept together in {total}"
     else:

@@ -11,6 +11,9 @@ from signal_miner.scoring import beats_benchmark as rule
 from signal_miner.scoring.study_scores import TEST, VALIDATION
 from signal_miner.tracking.tags import BENCHMARK_KIND
 
+FIXED_PARAMS = {"seed", "engine"}
+"""Parameters of runs that are the same in all of a study, and no axes of its grid."""
+
 
 class Checkpoint(StrEnum):
     """Where a trial is cut: its best number of trees in validation, or the number that was drawn."""

@@ -297,7 +297,6 @@ from multiprocessing import get_context
 import numpy as np, lightgbm as lgb
 from signal_miner.engine.binning import BinnedFold
 from signal_miner.experiment.parameters import dataset_params
-from signal_miner.engine.trial import start_booster, grow, validation_predictions
 
 def resident():
     gc.collect()
@@ -316,9 +315,9 @@ def measure(rows, features, leaves, trees, bins, subsample):
     del values
 
     def make():
-        booster = start_booster(BinnedFold(train, validation), params, 0)
-        grow(booster, trees)
-        validation_predictions(booster)
+        booster = BinnedFold(train, validation).start(params, 0)
+        booster.grow(trees)
+        booster.predictions()
         return booster
 
     held = [make()]

@@ -129,9 +129,7 @@ def test_a_store_that_cannot_be_written_is_named(tiny_study: Path, mined: Path, 
         raise sqlite3.OperationalError("attempt to write a readonly database")
 
     monkeypatch.setattr(relocation, "_correct", refuse)
-    with pytest.raises(
-        UserError, match=f"but .* names {elsewhere}/mlruns/1 and cannot be written"
-    ):
+    with pytest.raises(UserError, match=f"but .* names {elsewhere}/mlruns/1 and cannot be written"):
         Studies(f"sqlite:///{mined / 'mlflow.db'}").find()
     assert not elsewhere.exists()
 

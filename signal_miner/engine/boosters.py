@@ -1,0 +1,52 @@
+"""What a trial needs of an engine: data of a fold, and a booster that grows on it; the same for every engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from signal_miner.data.folds import Fold
+from signal_miner.utils.validation import Value
+
+
+class Booster(Protocol):
+    """Trees of one configuration on one fold, which may be grown further."""
+
+    def grow(self, trees: int, should_stop: Callable[[], bool] = ...) -> None:
+        """Add trees; where no split is found, none is added.
+
+        Raises
+        ------
+        Stopped
+            If `should_stop`, called before each tree, returned true.
+        """
+
+    def predictions(self) -> NDArray[np.float32]:
+        """Return the predictions of the fold's validation rows, rounded as they are tracked, shape (n_rows,)."""
+
+    def model_text(self) -> str:
+        """Return the model as LightGBM's text."""
+
+
+class FoldData(Protocol):
+    """Training rows whose target is known, and the validation rows, of one fold and target."""
+
+    @property
+    def n_validation_rows(self) -> int:
+        """Validation rows; 0 where the fold has none."""
+
+    def start(self, params: Mapping[str, Value], seed: int) -> Booster:
+        """Return a booster without trees."""
+
+
+class FoldSource(Protocol):
+    """Makes the data of folds, and holds them for all trials; thread-safe."""
+
+    def get(self, fold: Fold, max_bin: int, target: str) -> FoldData:
+        """Return the data of a fold for configurations with this ``max_bin`` and target."""
+
+    def release(self) -> None:
+        """Let go of what is held, before data of another kind are asked for."""
