@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -283,3 +284,16 @@ def test_data_that_are_no_version_need_one(tournament: Tournament, runs: Submiss
     with pytest.raises(UserError, match=r"was mined on data='demo', which is no version .* -P version=v5.3"):
         submit(options(tmp_path), model, runs, make_console()[0])
     assert submit(options(tmp_path, data_version=VERSION), model, runs, make_console()[0]).uploaded
+
+
+def test_live_data_that_the_model_refuses_are_named(runs: SubmissionRuns, tmp_path: Path) -> None:
+    path = tmp_path / "live.parquet"
+    path.write_bytes(parquet_bytes(live_frame()))
+
+    def refuse(_frame: pd.DataFrame) -> pd.DataFrame:
+        raise UserError("6 of 6 features have values that they never had in training")
+
+    with pytest.raises(UserError, match=rf"{re.escape(str(path))}: 6 of 6 features have values"):
+        submit(
+            options(tmp_path, dry_run=True, live=path), make_model(tmp_path, predict=refuse), runs, make_console()[0]
+        )

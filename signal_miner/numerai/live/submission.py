@@ -148,7 +148,7 @@ def _dry_run(options: SubmitOptions, model: RegisteredModel, console: Console) -
             files, source = _fetch(options, model, version), version
         frame = _read(files, model, source, console)
         path = options.directory / f"{name}_dry_run.csv"
-        _write(_predict(model, frame), path, model, console)
+        _write(_predict(model, frame, files.features), path, model, console)
     without = ""
     if is_data_version(options.data_version or model.needs.data):
         slot = f"to {options.numerai_model} " if options.numerai_model else ""
@@ -189,7 +189,7 @@ def _predict_and_upload(
     _refuse_old(files, tracked, work.round)
     frame = _read(files, work.model, work.slot.data_version, work.console)
     work.runs.log_live(run_id, files.sha256, _era(frame), len(frame))
-    body = _write(_predict(work.model, frame), work.path, work.model, work.console)
+    body = _write(_predict(work.model, frame, files.features), work.path, work.model, work.console)
     try:
         work.runs.log_file(run_id, work.path)
         now_open = work.slot.account.open_round()
@@ -266,8 +266,12 @@ def _read(files: LiveFiles, model: RegisteredModel, source: str, console: Consol
     return frame
 
 
-def _predict(model: RegisteredModel, frame: pd.DataFrame) -> pd.DataFrame:
-    return checked_submission(model.predict(frame), frame.index)
+def _predict(model: RegisteredModel, frame: pd.DataFrame, live: Path) -> pd.DataFrame:
+    try:
+        predictions = model.predict(frame)
+    except UserError as error:
+        raise UserError(f"{live}: {error}") from error
+    return checked_submission(predictions, frame.index)
 
 
 def _write(submission: pd.DataFrame, path: Path, model: RegisteredModel, console: Console) -> bytes:
