@@ -69,6 +69,7 @@ class Tracker(RunStore):
         self._study = study
         self._tags = {STUDY: study, CONFIG_HASH: config_hash}
         self._experiment_id = self._find_experiment(experiment_name)
+        self._begun: str | None = None  # the study's run, after `begin_study`
         self._links = {"All trials against the benchmark": runs_page(self._experiment_id, view_name(study))}
 
     @reports_store_errors
@@ -118,8 +119,12 @@ class Tracker(RunStore):
                     self._client.set_terminated(run_id, FAILED)
             raise
         self._client.update_run(run_id, status=RUNNING)
+        self._begun = run_id
         for other in self._study_runs():
-            if not other.data.params:  # of a process that created it at the same time, and was refused
+            if not other.data.params:  # two processes created it at the same time
+                for key, value in other.data.tags.items():
+                    if key.startswith(CLAIM):
+                        self._client.set_tag(run_id, key, value)
                 self._client.delete_run(other.info.run_id)
 
     def _write_study(self, run: Run, record: StudyRecord) -> None:
@@ -148,23 +153,27 @@ class Tracker(RunStore):
         """Return the study's runs, newest first: two processes that create it at once make two, for a moment."""
         return self._find([self._experiment_id], {KIND: STUDY_KIND, STUDY: self._study})
 
+    def _claimed_runs(self) -> list[Run]:
+        """Return the runs that may hold claims; once the study is begun that is one, and quick to find."""
+        return self._study_runs() if self._begun is None else [self._client.get_run(self._begun)]
+
     @reports_store_errors
     def claims(self) -> dict[str, str]:
         """Return the claims of processes to mine the study, by token: see `mining.claim`."""
-        tags = (tag for run in self._study_runs() for tag in run.data.tags.items())
+        tags = (tag for run in self._claimed_runs() for tag in run.data.tags.items())
         return {key.removeprefix(CLAIM): value for key, value in tags if key.startswith(CLAIM) and value}
 
     @reports_store_errors
     def write_claim(self, token: str, claim: str) -> None:
         """Write a claim, or replace it."""
         key = f"{CLAIM}{token}"
-        claimed = [run.info.run_id for run in self._study_runs() if key in run.data.tags]
+        claimed = [run.info.run_id for run in self._claimed_runs() if key in run.data.tags]
         self._client.set_tag(claimed[0] if claimed else self.open_study(), key, claim)
 
     @reports_store_errors
     def remove_claim(self, token: str) -> None:
         """Remove a claim; no error if it is not there."""
-        runs, key = self._study_runs(), f"{CLAIM}{token}"
+        runs, key = self._claimed_runs(), f"{CLAIM}{token}"
         for run in runs:
             if key in run.data.tags:
                 self._client.delete_tag(run.info.run_id, key)

@@ -79,28 +79,30 @@ def test_a_study_that_cannot_be_begun_does_not_count_as_running(tracker: Tracker
         assert [run.info.status for run in tracker._study_runs()] == [status]
 
 
-def test_of_two_runs_of_a_study_made_at_once_one_is_kept(tracker: Tracker) -> None:
+def test_of_two_runs_of_a_study_made_at_once_one_is_kept_with_the_claims_of_both(tracker: Tracker) -> None:
     run_id = tracker.open_study()
-    tracker._create(tracker._experiment_id, "study", tracker._tags | {KIND: "study"})
+    other = tracker._create(tracker._experiment_id, "study", tracker._tags | {KIND: "study"})
     assert len(tracker._study_runs()) == 2
     tracker.write_claim("own", "claim")
-    assert tracker.claims() == {"own": "claim"}
+    tracker._client.set_tag(other, f"{CLAIM}second", "another")
+    assert tracker.claims() == {"own": "claim", "second": "another"}
     tracker.begin_study(tracker.open_study(), RECORD)
     assert len(tracker._study_runs()) == 1
     assert tracker.open_study() == run_id
-    assert tracker.claims() == {"own": "claim"}
-    tracker.remove_claim("own")
-    tracker.remove_claim("own")
-    assert not tracker.claims()
+    assert tracker.claims() == {"own": "claim", "second": "another"}
+    for _ in range(2):
+        tracker.remove_claim("own")
+    assert tracker.claims() == {"second": "another"}
 
 
-def test_a_refused_process_removes_the_run_that_it_created(tracker: Tracker) -> None:
+def test_a_refused_process_removes_the_run_that_it_created(tracker: Tracker, store: str, tmp_path: Path) -> None:
     run_id = tracker.open_study()
     tracker.begin_study(run_id, RECORD)
-    late = tracker._create(tracker._experiment_id, "study", tracker._tags | {KIND: "study"})
-    tracker._client.set_tag(late, f"{CLAIM}late", "claim")
-    assert tracker.open_study() == run_id
-    tracker.remove_claim("late")
+    refused = Tracker(tmp_path.name, f"tiny-{tmp_path.name}", "1" * 64, store)
+    late = refused._create(refused._experiment_id, "study", refused._tags | {KIND: "study"})
+    refused._client.set_tag(late, f"{CLAIM}late", "claim")
+    assert refused.open_study() == run_id
+    refused.remove_claim("late")
     assert [run.info.run_id for run in tracker._study_runs()] == [run_id]
 
 
