@@ -55,7 +55,7 @@ SUFFIX = ".planes"
 
 _LOCK = ".lock"
 _TURN_SECONDS = 0.5
-_UNUSABLE = (OSError, ValueError, KeyError, TypeError)
+_UNUSABLE = (OSError, ValueError, TypeError)
 _Encoded = tuple[NDArray[np.uint64], tuple[float, ...]]  # a feature's planes and levels
 _LOG = logging.getLogger(__name__)
 
@@ -204,6 +204,7 @@ def open_store(
                 yield from group
                 written += size
                 on_features(done, len(dataset.features))
+                del group  # or it would be held while the next is read
             if _states(dataset) != states:
                 raise UserError(f"the files of {dataset.name} changed while they were read; start again")
 
@@ -274,7 +275,9 @@ def _turn(directory: Path, should_stop: Callable[[], bool]) -> Iterator[None]:
             with suppress(Timeout):
                 lock.acquire(timeout=_TURN_SECONDS, poll_interval=_TURN_SECONDS / 4)
     except (OSError, NotImplementedError) as error:  # the latter from file systems without locks
-        raise UserError(f"{directory} cannot be written or locked ({reason_of(error)}); permit it") from None
+        raise UserError(
+            f"{directory} cannot be written or locked ({reason_of(error)}); permit it, or work on a local disk"
+        ) from None
     try:
         yield
     finally:

@@ -97,7 +97,7 @@ def open_planes(path: Path, identity: Identity) -> PlaneFile:
     ------
     OSError
         If there is no such file or it cannot be read.
-    ValueError
+    ValueError, TypeError
         If it is not whole, or of another identity or format.
     """
     with path.open("rb") as file:
@@ -134,5 +134,7 @@ def _read_record(file: BinaryIO) -> tuple[dict[str, Any], int]:
     body = file.read(length)
     if zlib.crc32(body) != checksum:
         raise ValueError("its record is not as it was written")
-    record: dict[str, Any] = json.loads(body)
+    record = json.loads(body)
+    if not isinstance(record, dict):
+        raise TypeError("its record is no table")
     return record, start - len(_MAGIC)

@@ -179,13 +179,14 @@ def test_what_planes_cannot_hold_is_refused_in_one_line_that_names_the_other_eng
     assert files_in(directory) == []
 
 
-def forge(path, **changes):
-    """Change a store's record, with a checksum that is right."""
+def forge(path, made=None, **changes):
+    """Change a store's record, with a checksum that is right, or replace it by another text."""
     content = path.read_bytes()
     length, _, end = TAIL.unpack(content[-TAIL.size :])
     start = len(content) - TAIL.size - length
     record = json.loads(content[start : -TAIL.size]) | changes
     body = json.dumps({key: value for key, value in record.items() if value is not None}).encode()
+    body = made or body
     path.write_bytes(content[:start] + body + TAIL.pack(len(body), zlib.crc32(body), end))
 
 
@@ -211,6 +212,9 @@ DAMAGE = {
     "other checksums": lambda path: forge(path, crc32=[1] * len(FEATURES)),
     "too few checksums": lambda path: forge(path, crc32=[1]),
     "no checksums": lambda path: forge(path, crc32=None),
+    "a record that is text": lambda path: forge(path, b'"era"'),
+    "a record that is a list": lambda path: forge(path, b"[]"),
+    "a record that is no JSON": lambda path: forge(path, b"{"),
     "more than is known": lambda path: forge(path, compressed=True),
 }
 
@@ -386,7 +390,7 @@ def test_a_disk_that_fills_up_meanwhile_is_one_line(dataset, directory):
 
 def test_a_place_that_cannot_be_written_is_one_line(dataset, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match=r"file cannot be written or locked \(.*\); permit it$"):
+    with pytest.raises(UserError, match=r"file cannot be written or locked \(.*\); permit it, or work on "):
         open_store(dataset, tmp_path / "file")
 
 
