@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from signal_miner.errors import Stopped, StoreError, UserError
+from signal_miner.experiment.grid import Axis, Grid
 from signal_miner.mining import claim
 from signal_miner.mining.claim import Claim, Owner
+from signal_miner.mining.search import Search
 from tests.conftest import write_numerai_directory
 from tests.helpers.mining import mine_here, outcome, put_store, runs_of, start_mining, write_experiment
 
@@ -221,58 +223,49 @@ def wait_for_trials(folder: Path, count: int, process: subprocess.Popen[str]) ->
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="kills as POSIX does")
-def test_two_folders_on_one_store_mine_a_study_one_after_the_other(folders: tuple[Path, Path, str]) -> None:
-    first, second, store = folders
-    shared = first.parent
-    process = start_mining(first, "--tracking-uri", store, "--trials", "400")
-    wait_for_trials(shared, 2, process)
-    refused = mine_here(second, "--tracking-uri", store)
-    assert refused.returncode == 2
-    assert f"is being mined by process {process.pid} on " in refused.stderr
-    assert f"in {first}; wait for it, or stop it there with " in refused.stderr
-    assert refused.stderr.count("\n") == 1
-    assert [run.info.status for run in runs_of(shared, "study")] == ["RUNNING"]  # as the first has it
-    assert process.poll() is None
+def test_of_two_folders_on_one_store_that_start_at_once_one_mines_and_the_other_resumes_when_it_is_killed(
+    folders: tuple[Path, Path, str],
+) -> None:
+    *both, store = folders
+    shared = both[0].parent
+    processes = [start_mining(folder, "--tracking-uri", store, "--trials", "400") for folder in both]
+    end = time.monotonic() + 120
+    while all(process.poll() is None for process in processes):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    loser, winner = sorted(range(2), key=lambda number: processes[number].poll() is None)
+    _, refusal = processes[loser].communicate()
+    assert processes[loser].returncode == 2, refusal
+    assert f"is being mined by process {processes[winner].pid} on " in refusal
+    assert f"in {both[winner]}; wait for it, or stop it there with " in refusal
+    assert refusal.count("\n") == 1
+    assert processes[winner].poll() is None
+    assert [run.info.status for run in runs_of(shared, "study")] == ["RUNNING"]  # as the other has it
+    wait_for_trials(shared, 2, processes[winner])
 
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    process.communicate()
+    os.killpg(processes[winner].pid, signal.SIGKILL)
+    processes[winner].communicate()
     tracked = len([run for run in runs_of(shared) if run.info.status == "FINISHED"])
-    resumed = mine_here(second, "--tracking-uri", store, "--trials", str(tracked + 3))
+    resumed = mine_here(both[loser], "--tracking-uri", store, "--trials", str(tracked + 3))
     assert resumed.returncode == 0, resumed.stderr
     results = outcome(shared)  # fails where two trials have one configuration
     assert sorted(name for name, *_ in results.values()) == [f"trial {number:04d}" for number in range(tracked + 3)]
     (study,) = runs_of(shared, "study")
     assert study.info.status == "FINISHED"
     assert not [key for key in study.data.tags if key.startswith("signal_miner.claim")]
+    assert len(runs_of(shared, "benchmark")) == 1
 
 
-@pytest.mark.slow
-def test_two_folders_that_start_at_once_share_nothing_but_the_result(folders: tuple[Path, Path, str]) -> None:
-    first, second, store = folders
-    both = [start_mining(folder, "--tracking-uri", store) for folder in (first, second)]
-    ended = [process.communicate(timeout=200) for process in both]
-    codes = sorted(process.returncode for process in both)
-    assert codes == [0, 2], ended
-    assert "is being mined by process" in "".join(err for _, err in ended)
-    assert len(outcome(first.parent)) == 24
-    assert len(runs_of(first.parent, "study")) == len(runs_of(first.parent, "benchmark")) == 1
-
-
-@pytest.mark.slow
-def test_a_shared_study_storage_admits_one_miner_whatever_the_tracking_store(folders: tuple[Path, Path, str]) -> None:
-    first, second, _ = folders
-    for folder in (first, second):
-        path = folder / "tiny.toml"
-        storage = f'study_storage = "sqlite:///{first.parent / "draws.db"}"\n'
-        path.write_text(path.read_text().replace("[folds]", f"{storage}[folds]", 1))
-        put_store(folder)
-    process = start_mining(first, "--trials", "400")
-    wait_for_trials(first, 1, process)
-    refused = mine_here(second)
-    assert refused.returncode == 2
-    assert f"is being mined by process {process.pid} on " in refused.stderr
-    assert not runs_of(second)
-    os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=200)
-    assert process.returncode == 130, err
+def test_a_study_storage_that_is_shared_admits_one_miner(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path / 'draws.db'}"
+    grid = Grid((Axis("max_depth", tuple(range(2, 9))),), None)
+    first, second = (Search("demo-1", grid, 0, storage) for _ in range(2))
+    with Claim("demo-1", storage, [first], "b", lambda: False, lambda _: None, lambda: None):
+        draw = first.ask()
+        assert draw is not None
+        with pytest.raises(UserError, match=f"demo-1 is being mined by process {os.getpid()} on "):
+            Claim("demo-1", storage, [second], "a", lambda: False, lambda _: None, lambda: None).__enter__()
+    with Claim("demo-1", storage, [second], "a", lambda: False, lambda _: None, lambda: None):
+        second.reload()
+        assert second.interrupted() == (draw,)
+    assert not first.claims()
