@@ -9,6 +9,7 @@ import socket
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
@@ -59,7 +60,12 @@ def open_client(tracking_uri: str | None = None, make: bool = True) -> MlflowCli
     """
     logging.getLogger("alembic").setLevel(logging.ERROR)
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # it logs tracebacks of errors that it raises as well
-    uri = absolute_address(tracking_uri or get_tracking_uri())
+    try:
+        uri = absolute_address(tracking_uri or get_tracking_uri())
+        uri.encode()
+    except UnicodeEncodeError as error:  # no store keeps such text: in a locale without UTF-8, any other than ASCII
+        where = tracking_uri or Path.cwd()
+        raise UserError(f"the folder of the tracking store, {where}, is not named in Unicode; rename it") from error
     path, place = sqlite_path(uri), without_passwords(uri)
     try:
         _require_server(uri)

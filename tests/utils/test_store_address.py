@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.engine import make_url
 
+from signal_miner.errors import UserError
 from signal_miner.tracking.store import open_client
 from signal_miner.utils.store_address import absolute_address, same_database, sqlite_address, sqlite_path
 from tests.helpers.mining import put_store
@@ -70,3 +71,14 @@ def test_a_servers_database_is_the_same_for_every_user_and_driver() -> None:
     assert not same_database(first, "postgresql://one:secret@host/mlflow")
     assert not same_database(first, "postgresql://one:secret@other/studies")
     assert not same_database(first, "postgresql://host/studies?options=-csearch_path%3Dmlflow")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names that are no text are POSIX")
+def test_a_folder_whose_name_is_no_text_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (workspace := tmp_path / os.fsdecode(b"w\xff")).mkdir()
+    monkeypatch.chdir(workspace)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for address in (None, "sqlite:///mlflow.db"):
+        with pytest.raises(UserError, match="is not named in Unicode; rename it"):
+            open_client(address)
+    assert not list(workspace.iterdir())
