@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from signal_miner.data.parquet_rows import open_parquet
+from signal_miner.data.parquet_rows import ParquetRows, open_parquet
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.utils.validation import shown
 
 LARGEST_EXACT = 2**53
 """LightGBM reads features as doubles, which hold every integer up to this."""
+
+_COMPARED_FEATURES = 20
 
 _JSON_CHARACTERS = ',:"[]{}'  # LightGBM's models are text in which these have a meaning
 
@@ -85,6 +89,20 @@ def check_ids(ids: pa.ChunkedArray, paths: Sequence[Path]) -> None:
             f"id {shown(twice.field('values')[0].as_py())} occurs twice in {files} ({len(twice)} such ids); "
             "keep one row of each id"
         )
+
+
+def check_other_rows(
+    paths: Sequence[Path], rows: Sequence[NDArray[np.int64]], features: Sequence[str], what: str
+) -> None:
+    """Refuse rows of two files that are the same but for their ids; a few features are compared."""
+    compared = list(features[:_COMPARED_FEATURES])
+    found = []
+    for path, places in zip(paths, rows, strict=True):
+        table = ParquetRows((path,), places).read(compared)
+        values = np.column_stack([column.cast(pa.float64(), safe=False).to_numpy() for column in table.columns])
+        found.append(values[np.lexsort(values.T)])
+    if np.array_equal(found[0], found[1], equal_nan=True):
+        raise UserError(f"{what} with the same features under other ids; keep its rows in one of them")
 
 
 def check_values(table: pa.Table, source: str) -> None:

@@ -15,7 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from signal_miner.data.checks import check_columns, check_ids, check_unique, check_values, id_column_of
+from signal_miner.data.checks import (
+    check_columns,
+    check_ids,
+    check_other_rows,
+    check_unique,
+    check_values,
+    id_column_of,
+)
 from signal_miner.data.eras import LIVE_ERA, is_date, weeks_of
 from signal_miner.data.feature_values import FeatureValues, feature_values
 from signal_miner.data.features import features_of, largest_level_count, nullable_features
@@ -291,6 +298,8 @@ def open_dataset(
         )
     if id_column is not None:
         check_ids(rows.read([id_column]).column(id_column), paths)
+    if resolved.shared is not None:
+        check_other_rows(paths, resolved.shared[1], features, resolved.shared[0])
     digest = hashlib.sha256(b"".join(footer_digest(path) for path in (*paths, *benchmark_paths)))
     digest.update(json.dumps([features, scoring_target]).encode())
     digest.update(resolved.eras.tobytes())
@@ -330,16 +339,17 @@ def _paths(source: Path) -> tuple[Path, ...]:
 
 @dataclass(frozen=True, eq=False)
 class _ResolvedRows:
-    """Rows of resolved eras, by era: positions in the files, era numbers and their labels; labels of sparse eras."""
+    """Rows of resolved eras, by era: positions in the files, era numbers and their labels."""
 
     positions: NDArray[np.int64]
     eras: NDArray[np.int32]
     labels: dict[int, str]
-    sparse: tuple[str, ...]
+    sparse: tuple[str, ...]  # labels of eras that are mostly unknown
+    shared: tuple[str, tuple[NDArray[np.int64], ...]] | None  # an era in both files, and its rows in each
 
 
 def _resolved_rows(paths: Sequence[Path], scoring_target: str, by_id: bool) -> _ResolvedRows:
-    """Find the rows of resolved eras; an era in two files is refused unless ids show that its rows are not the same."""
+    """Find the rows of resolved eras; an era in two files is refused without ids, as its rows may be the same."""
     distinct: list[list[str]] = []
     codes: list[NDArray[np.int64]] = []
     live: list[NDArray[np.bool_]] = []
@@ -368,13 +378,17 @@ def _resolved_rows(paths: Sequence[Path], scoring_target: str, by_id: bool) -> _
     ends = np.cumsum([len(each) for each in distinct])[:-1]
     eras_of_file = [week[code] for week, code in zip(np.split(weeks, ends), codes, strict=True)]
     eras = np.where(np.concatenate(live), np.int32(LIVE_ERA), np.concatenate(eras_of_file))
-    if not by_id and len(paths) > 1:
+    shared: tuple[str, tuple[NDArray[np.int64], ...]] | None = None
+    if len(paths) > 1:
         in_both = np.setdiff1d(np.intersect1d(eras_of_file[0], eras_of_file[1]), [LIVE_ERA])
         if len(in_both):
-            raise UserError(
-                f"era {label_of[int(in_both[0])]} is in {paths[0]} and in {paths[1].name}, and without ids its rows "
-                "may count twice; keep it in one of them, or add a column 'id'"
-            )
+            era = int(in_both[0])
+            what = f"era {label_of[era]} is in {paths[0]} and in {paths[1].name}"
+            if not by_id:
+                raise UserError(
+                    f"{what}, and without ids its rows may count twice; keep it in one of them, or add a column 'id'"
+                )
+            shared = what, tuple(np.flatnonzero(eras == era) for eras in eras_of_file)
     finite = np.concatenate(known)
     numbers, era_of_row = np.unique(eras, return_inverse=True)
     share = np.bincount(era_of_row.reshape(-1), finite) / np.bincount(era_of_row.reshape(-1))
@@ -391,6 +405,7 @@ def _resolved_rows(paths: Sequence[Path], scoring_target: str, by_id: bool) -> _
         eras[positions].astype(np.int32),
         {int(era): label_of[int(era)] for era in resolved},
         tuple(label_of[int(era)] for era in sparse),
+        shared,
     )
 
 

@@ -273,6 +273,13 @@ DAMAGES = {
         lambda place: shutil.copy(place / "train.parquet", place / "validation.parquet"),
         "occurs twice in .*train.parquet and .*validation.parquet .1600 such ids.; keep one row of each id",
     ),
+    "the same rows in both files under other ids": (
+        lambda place: (
+            shutil.copy(place / "train.parquet", place / "validation.parquet"),
+            with_column(place / "validation.parquet", "id", lambda n: pa.array([f"m{row}" for row in range(n)])),
+        ),
+        "era 0001 is in .*train.parquet and in validation.parquet with the same features under other ids",
+    ),
     "infinite features": (
         lambda place: with_column(
             place / "train.parquet", "feature_00", lambda n: pa.array([np.inf, *[1.0] * (n - 1)], pa.float32())
@@ -371,6 +378,15 @@ def test_rows_of_an_era_in_two_files_without_ids_are_refused(numerai_directory):
     shutil.copy(numerai_directory / "train.parquet", numerai_directory / "validation.parquet")
     with pytest.raises(UserError, match=r"era 0001 is in .*train.parquet and in validation.parquet, and without ids"):
         open_dataset(numerai_directory, "small", "target")
+
+
+def test_other_rows_of_an_era_in_the_other_file_are_kept(numerai_directory):
+    path = numerai_directory / "validation.parquet"
+    frame = pd.read_parquet(path)
+    frame.loc[frame["era"] == "0041", "era"] = "0040"
+    frame.to_parquet(path)
+    dataset = open_dataset(numerai_directory, "small", "target")
+    assert (dataset.eras == 40).sum() == 80
 
 
 def test_benchmark_predictions_with_an_id_twice_are_refused(numerai_directory):
