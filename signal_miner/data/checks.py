@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from signal_miner.data.parquet_rows import ParquetRows, open_parquet
+from signal_miner.data.resolved_rows import SharedEra
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.utils.validation import shown
 
@@ -91,15 +91,21 @@ def check_ids(ids: pa.ChunkedArray, paths: Sequence[Path]) -> None:
         )
 
 
-def check_other_rows(
-    paths: Sequence[Path], rows: Sequence[NDArray[np.int64]], features: Sequence[str], what: str
-) -> None:
-    """Refuse rows of two files that are the same but for their ids; a few features are compared."""
+def check_shared_era(paths: Sequence[Path], shared: SharedEra, features: Sequence[str], *, by_id: bool) -> None:
+    """Refuse an era in two files if its rows have no ids, or have the same features under other ids.
+
+    A few features are compared.
+    """
+    what = f"era {shared.label} is in {paths[0]} and in {paths[1].name}"
+    if not by_id:
+        raise UserError(
+            f"{what}, and without ids its rows may count twice; keep it in one of them, or add a column 'id'"
+        )
     compared = list(features[:_COMPARED_FEATURES])
     found = []
-    for path, places in zip(paths, rows, strict=True):
-        table = ParquetRows((path,), places).read(compared)
-        values = np.column_stack([column.cast(pa.float64(), safe=False).to_numpy() for column in table.columns])
+    for path, rows in zip(paths, shared.rows, strict=True):
+        columns = ParquetRows((path,), rows).read(compared).columns
+        values = np.column_stack([column.cast(pa.float64(), safe=False).to_numpy() for column in columns])
         found.append(values[np.lexsort(values.T)])
     if np.array_equal(found[0], found[1], equal_nan=True):
         raise UserError(f"{what} with the same features under other ids; keep its rows in one of them")

@@ -18,15 +18,16 @@ from numpy.typing import NDArray
 from signal_miner.data.checks import (
     check_columns,
     check_ids,
-    check_other_rows,
+    check_shared_era,
     check_unique,
     check_values,
     id_column_of,
 )
-from signal_miner.data.eras import LIVE_ERA, is_date, weeks_of
+from signal_miner.data.eras import is_date
 from signal_miner.data.feature_values import FeatureValues, feature_values
 from signal_miner.data.features import features_of, largest_level_count, nullable_features
 from signal_miner.data.parquet_rows import ParquetRows, Rows, content_digest, footer_digest, open_parquet
+from signal_miner.data.resolved_rows import as_floats, resolved_rows
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.utils.files import file_exists
 from signal_miner.utils.next_command import option_text
@@ -34,9 +35,6 @@ from signal_miner.utils.validation import shown
 
 BENCHMARK_FILES = ("train_benchmark_models.parquet", "validation_benchmark_models.parquet")
 """Numerai's own predictions, beside ``train.parquet`` and ``validation.parquet``."""
-
-LEAST_KNOWN = 0.5
-"""Share of an era's rows with a known scoring target below which the era is left out: the few do not score a model."""
 
 _HORIZON = re.compile(r"_(20|60)$")
 
@@ -138,7 +136,7 @@ class Dataset:
         UserError
             If it is infinite in a row, or the file cannot be read.
         """
-        target = _floats(self.source.read([name], rows).column(name))
+        target = as_floats(self.source.read([name], rows).column(name))
         if np.isinf(target).any():
             raise UserError(f"{self.name}: {shown(name)} holds infinite values; correct or drop those rows")
         return target
@@ -173,7 +171,7 @@ class Dataset:
             places = pc.index_in(wanted, ids.combine_chunks())
             places = places.fill_null(-1).to_numpy(zero_copy_only=False)
             for name in names:
-                found[name][places >= 0] = _floats(table.column(name))[places[places >= 0]]
+                found[name][places >= 0] = as_floats(table.column(name))[places[places >= 0]]
         return found
 
     @property
@@ -238,12 +236,12 @@ class Dataset:
             return None
         head = slice(0, min(len(self), 50_000))
         start = self.source.read([target, *candidates], head)
-        mine = _floats(start.column(target))
-        near = [name for name in candidates if np.array_equal(mine, _floats(start.column(name)), equal_nan=True)]
+        mine = as_floats(start.column(target))
+        near = [name for name in candidates if np.array_equal(mine, as_floats(start.column(name)), equal_nan=True)]
         if not near:
             return None
-        whole = _floats(self.source.read([target]).column(target))
-        columns = ((name, _floats(self.source.read([name]).column(name))) for name in near)
+        whole = as_floats(self.source.read([target]).column(target))
+        columns = ((name, as_floats(self.source.read([name]).column(name))) for name in near)
         return next((name for name, values in columns if np.array_equal(whole, values, equal_nan=True)), None)
 
 
@@ -288,9 +286,9 @@ def open_dataset(
     id_column = id_column_of(names)
     benchmark_paths = tuple(source / file for file in BENCHMARK_FILES if id_column and file_exists(source / file))
     check_columns(paths, features, known, id_column, (scoring_target, *(targets or known)))
-    resolved = _resolved_rows(paths, scoring_target, by_id=id_column is not None)
+    resolved = resolved_rows(paths, scoring_target)
     rows = ParquetRows(paths, resolved.positions)
-    scored = _floats(rows.read([scoring_target]).column(scoring_target))
+    scored = as_floats(rows.read([scoring_target]).column(scoring_target))
     if np.nanmin(scored) == np.nanmax(scored):
         raise UserError(
             f"{paths[0]}: {shown(scoring_target)} is {np.nanmin(scored):g} in all rows, so no model can be scored on "
@@ -299,7 +297,7 @@ def open_dataset(
     if id_column is not None:
         check_ids(rows.read([id_column]).column(id_column), paths)
     if resolved.shared is not None:
-        check_other_rows(paths, resolved.shared[1], features, resolved.shared[0])
+        check_shared_era(paths, resolved.shared, features, by_id=id_column is not None)
     digest = hashlib.sha256(b"".join(footer_digest(path) for path in (*paths, *benchmark_paths)))
     digest.update(json.dumps([features, scoring_target]).encode())
     digest.update(resolved.eras.tobytes())
@@ -337,78 +335,6 @@ def _paths(source: Path) -> tuple[Path, ...]:
     return source / "train.parquet", validation
 
 
-@dataclass(frozen=True, eq=False)
-class _ResolvedRows:
-    """Rows of resolved eras, by era: positions in the files, era numbers and their labels."""
-
-    positions: NDArray[np.int64]
-    eras: NDArray[np.int32]
-    labels: dict[int, str]
-    sparse: tuple[str, ...]  # labels of eras that are mostly unknown
-    shared: tuple[str, tuple[NDArray[np.int64], ...]] | None  # an era in both files, and its rows in each
-
-
-def _resolved_rows(paths: Sequence[Path], scoring_target: str, by_id: bool) -> _ResolvedRows:
-    """Find the rows of resolved eras; an era in two files is refused without ids, as its rows may be the same."""
-    distinct: list[list[str]] = []
-    codes: list[NDArray[np.int64]] = []
-    live: list[NDArray[np.bool_]] = []
-    known: list[NDArray[np.bool_]] = []
-    for path in paths:
-        with open_parquet(path) as file:
-            has_type = "data_type" in file.schema_arrow.names
-            table = file.read(columns=["era", scoring_target, *(["data_type"] if has_type else [])])
-        if table.column("era").null_count:
-            raise UserError(f"{path} has rows without an era; fill or drop them")
-        coded = table.column("era").unify_dictionaries().dictionary_encode().combine_chunks()
-        coded = coded if isinstance(coded, pa.DictionaryArray) else coded.chunk(0)
-        distinct.append([str(label) for label in coded.dictionary.to_pylist()])
-        codes.append(coded.indices.to_numpy(zero_copy_only=False).astype(np.int64))
-        live.append(np.zeros(len(table), dtype=np.bool_))
-        if has_type:
-            kinds = table.column("data_type").cast(pa.string())
-            live[-1] = pc.equal(kinds, "live").fill_null(False).to_numpy()
-        target = _floats(table.column(scoring_target))
-        if np.isinf(target).any():
-            raise UserError(f"{path}: {scoring_target!r} holds infinite values; correct or drop those rows")
-        known.append(np.isfinite(target))
-    labels = [label for each in distinct for label in each]
-    weeks = np.array(weeks_of(labels), dtype=np.int32)
-    label_of = dict(zip(weeks.tolist(), labels, strict=True))
-    ends = np.cumsum([len(each) for each in distinct])[:-1]
-    eras_of_file = [week[code] for week, code in zip(np.split(weeks, ends), codes, strict=True)]
-    eras = np.where(np.concatenate(live), np.int32(LIVE_ERA), np.concatenate(eras_of_file))
-    shared: tuple[str, tuple[NDArray[np.int64], ...]] | None = None
-    if len(paths) > 1:
-        in_both = np.setdiff1d(np.intersect1d(eras_of_file[0], eras_of_file[1]), [LIVE_ERA])
-        if len(in_both):
-            era = int(in_both[0])
-            what = f"era {label_of[era]} is in {paths[0]} and in {paths[1].name}"
-            if not by_id:
-                raise UserError(
-                    f"{what}, and without ids its rows may count twice; keep it in one of them, or add a column 'id'"
-                )
-            shared = what, tuple(np.flatnonzero(eras == era) for eras in eras_of_file)
-    finite = np.concatenate(known)
-    numbers, era_of_row = np.unique(eras, return_inverse=True)
-    share = np.bincount(era_of_row.reshape(-1), finite) / np.bincount(era_of_row.reshape(-1))
-    resolved = numbers[(share >= LEAST_KNOWN) & (numbers != LIVE_ERA)]
-    sparse = numbers[(share > 0) & (share < LEAST_KNOWN) & (numbers != LIVE_ERA)]
-    if not len(resolved):
-        few = f"; {len(sparse)} have it in less than half of their rows" if len(sparse) else ""
-        raise UserError(f"no era of {paths[0]} has a known {scoring_target!r}{few}; give data with resolved eras")
-    positions = np.flatnonzero(np.isin(eras, resolved))
-    order = np.argsort(eras[positions], kind="stable")
-    positions = positions[order].astype(np.int64)
-    return _ResolvedRows(
-        positions,
-        eras[positions].astype(np.int32),
-        {int(era): label_of[int(era)] for era in resolved},
-        tuple(label_of[int(era)] for era in sparse),
-        shared,
-    )
-
-
 def _benchmark_columns(paths: Sequence[Path]) -> tuple[str, ...]:
     """Return the floating columns that all files of benchmark predictions have."""
     schemas = [open_parquet(path).schema_arrow for path in paths]
@@ -420,8 +346,3 @@ def _benchmark_columns(paths: Sequence[Path]) -> tuple[str, ...]:
         for name in names
         if all(name in schema.names and pa.types.is_floating(schema.field(name).type) for schema in schemas)
     )
-
-
-def _floats(column: pa.ChunkedArray) -> NDArray[np.float32]:
-    values = column.cast(pa.float32(), safe=False).to_numpy()
-    return np.ascontiguousarray(values, dtype=np.float32)
