@@ -212,12 +212,15 @@ class RunStore(Store):
         return next((trial for trial in found if trial.finished), None)
 
     def _delete_cut_off(self, experiment_id: str, study: str, kinds: Sequence[str]) -> None:
-        """Delete a study's runs of these kinds that a killed process left half-written."""
+        """Delete a study's runs of these kinds that a killed process left half-written, and their local artifacts."""
         for kind in kinds:
             cut_off = f"and attributes.status = '{RUNNING}'"
             for run in self._find([experiment_id], {KIND: kind, STUDY: study}, cut_off):
                 self._client.set_terminated(run.info.run_id, FAILED)  # MLflow changes no deleted run
                 self._client.delete_run(run.info.run_id)
+                location = local_path(run.info.artifact_uri)
+                if location is not None and location.parts[-2:] == (run.info.run_id, "artifacts"):
+                    shutil.rmtree(location.parent, ignore_errors=True)
 
     def _all_experiment_ids(self) -> list[str]:
         return [str(experiment.experiment_id) for experiment in self._client.search_experiments(max_results=1000)]

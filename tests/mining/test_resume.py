@@ -77,6 +77,7 @@ def test_a_study_killed_three_times_is_the_uninterrupted_one(uninterrupted, fres
     assert outcome(fresh) == outcome(uninterrupted)
     assert len(runs_of(fresh, "benchmark")) == len(runs_of(fresh, "study")) == 1
     assert not still_running(fresh)
+    assert len(list(fresh.glob("mlruns/*/*"))) == 26  # with the study's and the benchmark's, and no half of another
 
 
 def test_ctrl_c_stops_cleanly_and_the_command_resumes(uninterrupted, fresh):
