@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from signal_miner.engine.bitplane.fold import PlaneFold
 from signal_miner.engine.bitplane.growth import Columns, Rows, Tree, grow_tree, refit, some_columns
-from signal_miner.engine.bitplane.kernels import BAG, GROUP, draw_bag, residuals, round_residuals, stream
+from signal_miner.engine.bitplane.kernels import BAG, draw_bag, residuals, round_residuals, stream
 from signal_miner.engine.bitplane.model_text import FinishedTree, constant_tree, model_text
 from signal_miner.engine.bitplane.parameters import TreeParameters
 from signal_miner.engine.bitplane.tuning import DEFAULT_TUNING, Tuning
@@ -46,7 +46,6 @@ class Booster:
         self._rules = self._parameters.rules()
         self._columns = fold.thresholds(self._parameters.max_bin)
         self._tuning = tuning
-        self._listed = self._rules.num_leaves >= tuning.listed_leaves
         n_words, n_rows = len(fold.trained), 64 * len(fold.trained)
         self._bag = fold.trained
         self._score = np.full(n_rows, fold.mean)
@@ -102,15 +101,19 @@ class Booster:
             self._residual, self._bag, fold.first, scale, self._key(_ROUNDING, number), self._rounded, self._values
         )
         rows = Rows(fold.first, fold.routed, fold.spans, self._rounded, self._values, scale)
+        sizes = len(self._bag), len(columns.ids), self._rules.num_leaves
+        room = self._tuning.copied_words(*sizes)
+        if len(self._bits) < room:
+            self._bits = np.empty(room, np.uint64)
         tree = grow_tree(
             fold.planes,
             rows,
             columns,
             self._rules,
             self._key(_NODES, number),
-            self._listed,
-            self._room(len(columns.ids)),
-            self._tuning.batch,
+            room > 0,
+            self._bits[:room],
+            self._tuning.batch_for(*sizes),
             self._tuning.list_share,
             self._leaf,
         )
@@ -137,15 +140,5 @@ class Booster:
             rate if self._trees else 1.0,
         )
 
-    def _room(self, n_thresholds: int) -> NDArray[np.uint64]:
-        """Return memory for the copied bits of a tree's columns."""
-        if not self._listed:
-            return self._bits
-        stride = -(-n_thresholds // GROUP)
-        words = max(1, min(len(self._bag), self._tuning.copy_bytes // (8 * 64 * stride)))
-        if len(self._bits) < words * 64 * stride:
-            self._bits = np.empty(words * 64 * stride, np.uint64)
-        return self._bits
-
     def _key(self, purpose: int, number: int) -> np.uint64:
-        return np.uint64(stream(self._seed, purpose, number))
+        return np.uint64(stream(np.uint64(self._seed), purpose, number))

@@ -17,6 +17,7 @@ from signal_miner.engine.bitplane.kernels import (
     count_masks,
     count_rows,
     drawn,
+    inner,
     lowest,
     mixed,
     popcount,
@@ -107,12 +108,12 @@ class Tree(NamedTuple):
     passes: int
 
 
-@compiled
+@inner
 def _shrunk(total, reg_alpha):
     return np.sign(total) * max(0.0, abs(total) - reg_alpha)
 
 
-@compiled
+@inner
 def output(gradient, hessian, count, parent, rules):
     """Return a node's value (LightGBM's CalculateSplittedLeafOutput); NaN as `parent` smooths nothing."""
     value = -_shrunk(gradient, rules.reg_alpha) / (hessian + rules.reg_lambda)
@@ -124,7 +125,7 @@ def output(gradient, hessian, count, parent, rules):
     return value
 
 
-@compiled
+@inner
 def _leaf_gain(gradient, hessian, count, parent, rules):
     """Return what a node's value gains over 0 (LightGBM's GetLeafGain)."""
     shrunk = _shrunk(gradient, rules.reg_alpha)
@@ -134,7 +135,7 @@ def _leaf_gain(gradient, hessian, count, parent, rules):
     return -(2.0 * shrunk * value + (hessian + rules.reg_lambda) * value * value)
 
 
-@compiled
+@inner
 def _best_split(sums, counts, total, count, value, key, columns, rules, scale, splittable, allowed):
     """Return gain and place of a node's best threshold, -1 where there is none; a row goes right where its bit is set.
 
@@ -187,7 +188,7 @@ def _best_split(sums, counts, total, count, value, key, columns, rules, scale, s
     return best, best_at
 
 
-@compiled
+@inner
 def _before(x, y, gain, feature, leaf):
     """Return whether a node is split before another: more gain, then the lower feature, then the lower leaf."""
     if gain[x] != gain[y]:
@@ -197,7 +198,7 @@ def _before(x, y, gain, feature, leaf):
     return leaf[x] < leaf[y]
 
 
-@compiled
+@inner
 def _push(heap, size, x, gain, feature, leaf):
     at = size
     while at > 0:
@@ -209,7 +210,7 @@ def _push(heap, size, x, gain, feature, leaf):
     heap[at] = x
 
 
-@compiled
+@inner
 def _pop(heap, size, gain, feature, leaf):
     top, x = heap[0], heap[size - 1]
     at = 0
@@ -227,7 +228,35 @@ def _pop(heap, size, gain, feature, leaf):
     return top
 
 
-@compiled
+@inner
+def _add_children(x, n_splits, heap, size, child, at, gain, feature, leaf):
+    """Push the children of a split node that can be split, numbered as leaves; return the new size of the heap."""
+    leaf[child[x, 0]], leaf[child[x, 1]] = leaf[x], n_splits + 1
+    for side in range(2):
+        if at[child[x, side]] >= 0:
+            _push(heap, size, child[x, side], gain, feature, leaf)
+            size += 1
+    return size
+
+
+@inner
+def _look_ahead(heap, size, n_splits, most_splits, picked, ahead, child, at, gain, feature, leaf):
+    """Pick nodes to split together, as if children that are not known yet had no split; return how many."""
+    ahead[:size] = heap[:size]
+    n_picked = int64(0)
+    while size and n_splits < most_splits and n_picked < picked.shape[0]:
+        x = _pop(ahead, size, gain, feature, leaf)
+        size -= 1
+        if child[x, 0] < 0:
+            picked[n_picked] = x
+            n_picked += 1
+        else:
+            size = _add_children(x, n_splits, ahead, size, child, at, gain, feature, leaf)
+        n_splits += 1
+    return n_picked
+
+
+@inner
 def _split_list(rows, begin, end, plane, spare):
     """Put the rows whose bit is clear before those whose bit is set, both in order; return where the latter begin."""
     low, high = begin, 0
@@ -243,7 +272,7 @@ def _split_list(rows, begin, end, plane, spare):
     return low
 
 
-@compiled
+@inner
 def _list_rows(mask, counted, inside, n_inside, outside, n_outside):
     """Append the rows of a mask to two lists, by whether they are counted; return the lists' new lengths."""
     for w in range(mask.shape[0]):
@@ -268,9 +297,8 @@ def grow_tree(planes, rows, columns, rules, key, listed, bits, batch, list_share
     Nodes are masks. Where `listed`, those with few rows are lists of rows, counted from a copy of the columns' bits
     that has a row's side by side. Only the smaller child of a split is counted, the other is the difference.
 
-    Several nodes are split and counted together before it is known that growth comes to each of them: replaying
-    best-first growth over what is split already finds the tree, and the nodes to split next. The tree does not depend
-    on `batch` and `list_share`.
+    Where `batch` is above 1, several nodes are split and counted together before it is known that growth comes to each
+    of them. The tree depends neither on that nor on `list_share`.
 
     Parameters
     ----------
@@ -298,7 +326,8 @@ def grow_tree(planes, rows, columns, rules, key, listed, bits, batch, list_share
     n_columns = columns.features.shape[0]
     stride = (n_thresholds + GROUP - 1) // GROUP
     width = stride * GROUP
-    cap = 4 * rules.num_leaves + 2 * batch + 4  # as many splits that are not needed as needed ones, and a batch
+    vain = rules.num_leaves if batch > 1 else 0  # splits that growth may turn out not to come to
+    cap = 2 * (rules.num_leaves + vain + batch) + 2
 
     # nodes: 2 children a split, the root first
     total = np.zeros(cap, np.int64)
@@ -332,10 +361,10 @@ def grow_tree(planes, rows, columns, rules, key, listed, bits, batch, list_share
     inside = np.empty(n_listed, np.int32)
     outside = np.empty(n_listed, np.int32)
     spare = np.empty(n_listed, np.int32)
-    n_inside = n_outside = 0
+    n_inside = n_outside = int64(0)
 
     # histograms of nodes that may be split, and which columns may
-    n_slots = 2 * rules.num_leaves + 2 * batch + 2
+    n_slots = cap // 2 + 2
     sums = np.empty((n_slots, width), np.int32)
     counts = np.empty((n_slots, width), np.int32)
     splittable = np.empty((n_slots, n_columns), np.bool_)
@@ -355,8 +384,19 @@ def grow_tree(planes, rows, columns, rules, key, listed, bits, batch, list_share
     copied = False
 
     masked[0] = mask_of[0]
+    one = int64(1)
     count_masks(
-        planes, columns.ids, rows.first, rows.spans, rows.residuals, masks, masked, 1, scratch, batch_sums, batch_counts
+        planes,
+        columns.ids,
+        rows.first,
+        rows.spans,
+        rows.residuals,
+        masks,
+        masked,
+        one,
+        scratch,
+        batch_sums,
+        batch_counts,
     )
     sums[slot[0]] = batch_sums[0]
     counts[slot[0]] = batch_counts[0]
@@ -379,6 +419,7 @@ def grow_tree(planes, rows, columns, rules, key, listed, bits, batch, list_share
     passes = 1
 
     heap = np.empty(rules.num_leaves + 2, np.int64)
+    ahead = np.empty_like(heap)
     order = np.empty(rules.num_leaves, np.int64)
     picked = np.empty(batch, np.int64)
     small = np.empty(batch, np.int64)
@@ -388,35 +429,30 @@ def grow_tree(planes, rows, columns, rules, key, listed, bits, batch, list_share
         column_of[columns.starts[column] : columns.starts[column + 1]] = column
     if at[0] >= 0:
         feature[0] = columns.features[column_of[at[0]]]
-    n_splits = 0
+    heap[0] = 0
+    size = int64(at[0] >= 0)
+    n_splits = int64(0)
     while True:
-        # which nodes does best-first growth split, and which of them are not split yet?
-        size = n_splits = n_picked = 0
-        if at[0] >= 0:
-            heap[0] = 0
-            size = 1
-        while size and n_splits < rules.num_leaves - 1 and n_picked < batch:
+        # best-first growth, as far as nodes are split already
+        while size and n_splits < rules.num_leaves - 1 and child[heap[0], 0] >= 0:
             x = _pop(heap, size, gain, feature, leaf)
-            size -= 1
+            size = _add_children(x, n_splits, heap, size - 1, child, at, gain, feature, leaf)
             order[n_splits] = x
             n_splits += 1
-            if child[x, 0] < 0:
-                picked[n_picked] = x
-                n_picked += 1
-                continue
-            leaf[child[x, 0]] = leaf[x]
-            leaf[child[x, 1]] = n_splits
-            for side in range(2):
-                if at[child[x, side]] >= 0:
-                    _push(heap, size, child[x, side], gain, feature, leaf)
-                    size += 1
-        if n_picked == 0:
+        if not size or n_splits == rules.num_leaves - 1:
             break
+        # its next node, and others that it would come to were there no better ones among their descendants
+        n_picked = int64(1)
+        picked[0] = heap[0]
+        if batch > 1:
+            n_picked = _look_ahead(
+                heap, size, n_splits, rules.num_leaves - 1, picked, ahead, child, at, gain, feature, leaf
+            )
         if n_nodes + 2 * (n_picked + rules.num_leaves) > cap:  # room for those only that are split for certain
-            n_picked = 1
-        final = n_splits == rules.num_leaves - 1 and n_picked == 1 and picked[0] == order[n_splits - 1]
+            n_picked = int64(1)
+        final = n_splits == rules.num_leaves - 2
 
-        n_masked = n_counted = 0
+        n_masked = n_counted = int64(0)
         for i in range(n_picked):
             x = picked[i]
             t = at[x]

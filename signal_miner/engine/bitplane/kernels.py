@@ -14,6 +14,8 @@ from numba import float64, int8, int64, njit, types, uint64
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from signal_miner.engine.bitplane.tuning import PLANES_A_WORD
+
 RESIDUAL_BITS = 4
 """Residuals are integers from -8 to 7, in two's complement: one plane a bit."""
 
@@ -23,8 +25,7 @@ BAG = RESIDUAL_BITS
 BLOCK = 1024
 """Most words that are counted at a time: the masked residuals of a batch of nodes stay in the second-level cache."""
 
-GROUP = 64
-"""Planes of which a row's bits share a word."""
+GROUP = PLANES_A_WORD
 
 _FLUSH = 16
 """Rows whose residuals a sum of 8 bits holds: 16 * -8 = -128."""
@@ -38,8 +39,13 @@ _JOIN = 32  # words: a gap in the training rows as short as this is counted over
 generated: Any = intrinsic
 """numba's decorator; its type has the first argument that a call leaves out."""
 
-compiled = njit(cache=True, boundscheck=False, nogil=True, error_model="numpy")
-"""Compile on first use, once for a machine."""
+_OPTIONS: dict[str, Any] = {"boundscheck": False, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+
+compiled = njit(cache=True, **_OPTIONS)
+"""Compile on first use, once for a machine: what Python calls."""
+
+inner = njit(**_OPTIONS)
+"""Compile as a part of what calls it. Integers are passed as ``int64(...)``: each literal would be compiled for."""
 
 
 @generated
@@ -193,7 +199,7 @@ def _splat(builder: Any, value: Any, lanes: int) -> Any:
     return builder.shuffle_vector(one, one, zeros)
 
 
-@compiled
+@inner
 def mixed(word):
     """Return a word's hash (the finaliser of splitmix64: Steele, Lea and Flood, 2014)."""
     word = (word ^ (word >> uint64(30))) * uint64(0xBF58476D1CE4E5B9)
@@ -201,7 +207,7 @@ def mixed(word):
     return word ^ (word >> uint64(31))
 
 
-@compiled
+@inner
 def drawn(key, number):
     """Return the `number`-th word of the stream of random words that `key` names."""
     return mixed(key + (uint64(number) + uint64(1)) * uint64(0x9E3779B97F4A7C15))
@@ -213,13 +219,13 @@ def stream(seed, purpose, number):
     return drawn(drawn(mixed(uint64(seed)), purpose), number)
 
 
-@compiled
+@inner
 def uniform(word):
     """Return a random word as a number from 0 up to, but not including, 1."""
     return float64(word >> uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@compiled
+@inner
 def choose(key, candidates, count, chosen):
     """Set `count` random members of `chosen` among the first `candidates`, all others not (Knuth's algorithm S)."""
     needed = count
@@ -306,7 +312,7 @@ def spans_of(train, spans):
     return n
 
 
-@compiled
+@inner
 def _count_four(p, q, r, s, masked, sums, counts, t):
     """Add one block of four planes; twenty accumulators, which LLVM keeps in vector registers."""
     wide_vectors()
@@ -345,7 +351,7 @@ def _count_four(p, q, r, s, masked, sums, counts, t):
     _add(sums, counts, t + 3, d0, d1, d2, d3, d4)
 
 
-@compiled
+@inner
 def _count_one(p, masked, sums, counts, t):
     """Add one block of one plane."""
     wide_vectors()
@@ -361,13 +367,13 @@ def _count_one(p, masked, sums, counts, t):
     _add(sums, counts, t, a0, a1, a2, a3, a4)
 
 
-@compiled
+@inner
 def _add(sums, counts, t, b0, b1, b2, b3, b4):
     sums[t] += int64(b0) + 2 * int64(b1) + 4 * int64(b2) - 8 * int64(b3)
     counts[t] += int64(b4)
 
 
-@compiled
+@inner
 def count_masks(planes, ids, first, spans, residual_planes, masks, slots, n, scratch, sums, counts):
     """Add, for nodes given as masks, residual sums and counts of the rows whose bit is set, of each plane.
 
@@ -400,7 +406,7 @@ def count_masks(planes, ids, first, spans, residual_planes, masks, slots, n, scr
                 for w in range(length):
                     out[w] = plane[w] & mask[w]
         low, high = first + start, first + stop
-        t = 0
+        t = int64(0)
         while t + 4 <= n_ids:
             p, q = planes[ids[t], low:high], planes[ids[t + 1], low:high]
             r, s = planes[ids[t + 2], low:high], planes[ids[t + 3], low:high]
@@ -414,7 +420,7 @@ def count_masks(planes, ids, first, spans, residual_planes, masks, slots, n, scr
             t += 1
 
 
-@compiled
+@inner
 def _exchange(tile, shift, mask):
     """One stage of the transposition of 64 x 64 bits (Hacker's Delight, 7-3), in all lanes."""
     for k in range(GROUP):
@@ -423,7 +429,7 @@ def _exchange(tile, shift, mask):
                 exchange(tile, k * _LANES + lane, (k + shift) * _LANES + lane, uint64(shift), mask)
 
 
-@compiled
+@inner
 def transpose(planes, ids, first, bag, start, stop, bits, stride):
     """Write the bits of rows side by side, those of `GROUP` planes a word: ``bits[(row - 64 * start) * stride + g]``.
 
@@ -447,19 +453,18 @@ def transpose(planes, ids, first, bag, start, stop, bits, stride):
                 else:
                     for lane in range(lanes):
                         tile[k * _LANES + lane] = uint64(0)
-            _exchange(tile, 32, uint64(0x00000000FFFFFFFF))
-            _exchange(tile, 16, uint64(0x0000FFFF0000FFFF))
-            _exchange(tile, 8, uint64(0x00FF00FF00FF00FF))
-            _exchange(tile, 4, uint64(0x0F0F0F0F0F0F0F0F))
-            _exchange(tile, 2, uint64(0x3333333333333333))
-            _exchange(tile, 1, uint64(0x5555555555555555))
+            shift, mask = int64(32), uint64(0x00000000FFFFFFFF)
+            while shift:
+                _exchange(tile, shift, mask)
+                shift >>= 1
+                mask ^= mask << uint64(shift)
             for lane in range(lanes):
                 at = (w + lane - start) * 64 * stride + group
                 for k in range(GROUP):
                     bits[at + k * stride] = tile[k * _LANES + lane]
 
 
-@compiled
+@inner
 def count_rows(bits, stride, base, rows, begin, end, values, gathered, sums, counts):
     """Add, for a node given as a list of rows, residual sums and counts of those whose bit is set, of each plane.
 

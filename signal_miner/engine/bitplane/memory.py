@@ -53,13 +53,14 @@ def booster_bytes(n_rows: int, n_thresholds: int, trees: int, leaves: int, tunin
     tuning : Tuning
     """
     n_words = words_of(n_rows)
-    nodes = 4 * leaves + 2 * tuning.batch + 4
-    if leaves < tuning.listed_leaves:
-        rows = nodes // 2 * 8 * n_words
+    copied = tuning.copied_words(n_words, n_thresholds, leaves)
+    batch = tuning.batch_for(n_words, n_thresholds, leaves)
+    nodes = 2 * (leaves + (leaves if batch > 1 else 0) + batch) + 2
+    if copied:
+        rows = (tuning.list_share + 2) * 8 * n_words + _LISTED_ROW_BYTES * n_rows + 8 * copied
     else:
-        copied = 8 * n_rows * (1 + n_thresholds // 64)
-        rows = (tuning.list_share + 2) * 8 * n_words + _LISTED_ROW_BYTES * n_rows + min(copied, tuning.copy_bytes)
-    counts = (nodes // 2 + 2 * tuning.batch) * (n_thresholds + 64) * _COUNT_BYTES
-    passes = nodes * _NODE_BYTES + tuning.batch * _BLOCK_BYTES
+        rows = nodes // 2 * 8 * n_words
+    counts = (nodes // 2 + 2 * batch) * (n_thresholds + 64) * _COUNT_BYTES
+    passes = nodes * _NODE_BYTES + batch * _BLOCK_BYTES
     model = trees * (_TREE_BYTES + _LEAF_BYTES * leaves)
     return _ROW_BYTES * n_rows + rows + counts + passes + model

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+PLANES_A_WORD = 64
+"""Planes of which a row's bits share a word of the copy."""
+
 
 @dataclass(frozen=True)
 class Tuning:
@@ -12,7 +15,7 @@ class Tuning:
     Attributes
     ----------
     batch : int
-        Most nodes that are split and counted in one pass over the planes.
+        Most nodes that are split and counted in one pass over the planes: with several, some are split in vain.
     listed_leaves : int
         Trees with at least so many leaves copy the bits of their columns, a row's side by side, from which small nodes
         are counted by lists of rows.
@@ -20,12 +23,31 @@ class Tuning:
         Such nodes have less than one in so many of the counted rows.
     copy_bytes : int
         Most bytes of the copy; where all rows would take more, it is made in parts, anew in each pass.
+    batch_of_parts : int
+        The `batch` of trees whose copy is made in parts.
     """
 
-    batch: int = 24
+    batch: int = 1
     listed_leaves: int = 24
     list_share: int = 6
     copy_bytes: int = 256 * 1024**2
+    batch_of_parts: int = 24
+
+    def copied_words(self, n_words: int, n_thresholds: int, leaves: int) -> int:
+        """Return the words of the copy of a tree's columns, 0 where there is none.
+
+        `n_words` are those of a plane, of 64 rows each; `n_thresholds` the tree's planes.
+        """
+        if leaves < self.listed_leaves:
+            return 0
+        of_word = 64 * -(-n_thresholds // PLANES_A_WORD)
+        return of_word * max(1, min(n_words, self.copy_bytes // (8 * of_word)))
+
+    def batch_for(self, n_words: int, n_thresholds: int, leaves: int) -> int:
+        """Return how many nodes of such a tree are split in one pass."""
+        copied = self.copied_words(n_words, n_thresholds, leaves)
+        whole = n_words * 64 * -(-n_thresholds // PLANES_A_WORD)
+        return self.batch_of_parts if 0 < copied < whole else self.batch
 
 
 DEFAULT_TUNING = Tuning()
