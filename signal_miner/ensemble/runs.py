@@ -105,8 +105,8 @@ class EnsembleRuns(ArtifactCache):
         run_id = self._create(experiment_id, name, tags | beats_benchmark_tags(metrics.beats_benchmark))
         try:
             self._write(run_id, params, metrics)
-            self._client.log_text(run_id, text, ENSEMBLE)
-            self._client.log_artifacts(run_id, str(artifacts))
+            self._log_texts(run_id, {ENSEMBLE: text})
+            self._log_directory(run_id, artifacts)
         except BaseException:
             self._client.set_terminated(run_id, FAILED)
             self._client.delete_run(run_id)

@@ -114,7 +114,7 @@ class HoldoutRuns(ArtifactCache):
         artifacts : Path
             Directory whose files are logged to the study's run.
         """
-        self._client.log_artifacts(study_run_id, str(artifacts))
+        self._log_directory(study_run_id, artifacts)
         for run_id in filter(None, (ensemble_run_id, study_run_id)):
             self._write(run_id, {}, metrics)
         study = self._client.get_run(study_run_id)

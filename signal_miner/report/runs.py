@@ -34,8 +34,7 @@ class ReportRuns(RunStore):
             The summary, for the note on the study's page.
         """
         run_id, metrics = study.run_id, study_metrics(contents.evaluation)
-        for file in files:
-            self._client.log_artifact(run_id, str(file), REPORT)
+        self._log_files(run_id, files, REPORT)
         self._write(run_id, {}, metrics)
         self._fold_away(study.experiment_id, study.name, metrics)
         links = {

@@ -19,7 +19,7 @@ class ArtifactCache(RunStore):
     @reports_store_errors
     def keep_file(self, run_id: str, file: Path, folder: str, tag_prefix: str) -> None:
         """Log a file to an artifact folder of a run, then its checksum as the tag ``tag_prefix`` + its name."""
-        self._client.log_artifact(run_id, str(file), folder)
+        self._log_files(run_id, [file], folder)
         self._set_tags(run_id, {f"{tag_prefix}{file.name}": sha256(file.read_bytes()).hexdigest()})
 
     @reports_store_errors

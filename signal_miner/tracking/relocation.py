@@ -43,13 +43,23 @@ def beside(store: Path, location: Path) -> Path:
     return next((path for path in candidates if path.is_dir()), store.parent.joinpath(*location.parts[-2:]))
 
 
-def here(store: Path | None, path: Path) -> Path:
-    """Return where an artifact is, ``…/mlruns/1/<run>/artifacts/<name>``, if its experiment's folder is not there.
+def here(store: Path | None, location: Path) -> Path:
+    """Return where a run's artifacts are, or are to be written, which are recorded at ``…/mlruns/1/<run>/artifacts``.
 
-    A container and its host correct the locations in a store that they share in turn, even while the other reads.
+    A container and its host correct the locations in a store that they share in turn, even while the other uses it.
+
+    Parameters
+    ----------
+    store : Path or None
+        The database of a local store.
     """
-    folder = path.parents[2]
-    return path if store is None or folder.exists() else beside(store, folder) / path.relative_to(folder)
+    if store is None or location.exists():
+        return location
+    folder = location.parents[1]
+    moved = beside(store, folder)
+    run = moved / location.relative_to(folder)
+    is_moved = moved.is_dir() or not folder.parents[1].exists()
+    return run if run.exists() or (is_moved and not folder.exists()) else location
 
 
 def relocate(store: Path) -> bool:
@@ -108,7 +118,7 @@ def _correct(connection: sqlite3.Connection, experiment: int, old: Path, new: Pa
     (uri,) = connection.execute(
         "SELECT artifact_location FROM experiments WHERE experiment_id = ?", (experiment,)
     ).fetchone()
-    location = _as_written(new, uri)
+    location = as_written(new, uri)
     connection.execute("UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (location, experiment))
     for table, key, column, condition in _IN_RUNS:
         rows = connection.execute(f"SELECT {key}, {column} FROM {table} WHERE {condition}", (experiment,)).fetchall()
@@ -126,8 +136,9 @@ def _corrected(uri: str | None, old: Path, new: Path) -> str | None:
     if path is None or not path.is_relative_to(old):
         return None
     there = new / path.relative_to(old)
-    return _as_written(there, str(uri)) if there.exists() or not path.exists() else None
+    return as_written(there, str(uri)) if there.exists() or not path.exists() else None
 
 
-def _as_written(path: Path, uri: str) -> str:
+def as_written(path: Path, uri: str) -> str:
+    """Return a path in the form of a recorded location: as a plain path or a ``file:`` address."""
     return path.as_uri() if uri.startswith("file:") else str(path)

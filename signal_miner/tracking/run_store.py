@@ -14,15 +14,18 @@ from typing import Any, ParamSpec, TypeVar
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Metric, Param, Run, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from signal_miner.engine.metrics import RunMetrics
 from signal_miner.errors import StoreError, UserError
 from signal_miner.tracking.comparison_view import sections_of, with_folded
 from signal_miner.tracking.records import TrackedTrial
-from signal_miner.tracking.relocation import beside, local_path, relocate
+from signal_miner.tracking.relocation import as_written, beside, here, local_path, relocate
 from signal_miner.tracking.store import LONGEST_VALUE, WEB_PAGE, Store, store_errors
 from signal_miner.tracking.tags import BENCHMARK_KIND, KIND, NUMBER, SHARED_VIEW, STUDY, TRIAL_KIND, beats_benchmark_of
 from signal_miner.tracking.ui import view_name
+from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.redaction import without_passwords
 from signal_miner.utils.store_address import sqlite_path
 
@@ -93,13 +96,37 @@ class RunStore(Store):
             If the store fails, refuses access, or sends a web page.
         """
         # By its location: given a run's id, MLflow hides why it failed, and a missing file looks like a failing store.
-        location = str(self._client.get_run(run_id).info.artifact_uri)
-        uri = f"{location.rstrip('/')}/{artifact}"
-        path = local_path(uri)
+        location = self._location(run_id)
+        path = local_path(location)
         if path is None:
-            return self._fetch(uri, artifact, directory)
+            return self._fetch(f"{location.rstrip('/')}/{artifact}", artifact, directory)
         with artifact_errors(artifact, self.tracking_uri):
-            return Path(shutil.copy(path, directory))
+            return Path(shutil.copy(path / artifact, directory))
+
+    def _location(self, run_id: str) -> str:
+        """Return where a run's artifacts are now."""
+        location = str(self._client.get_run(run_id).info.artifact_uri)
+        path = local_path(location)
+        return location if path is None else as_written(here(self._path, path), location)
+
+    def _log_directory(self, run_id: str, directory: Path) -> None:
+        self._artifacts(run_id).log_artifacts(str(directory))  # type: ignore[no-untyped-call]
+
+    def _log_files(self, run_id: str, files: Iterable[Path], folder: str | None = None) -> None:
+        artifacts = self._artifacts(run_id)
+        for file in files:
+            artifacts.log_artifact(str(file), folder)  # type: ignore[no-untyped-call]
+
+    def _log_texts(self, run_id: str, texts: Mapping[str, str]) -> None:
+        """Log texts as artifacts, by their files' names."""
+        with temporary_directory() as directory:
+            for name, text in texts.items():
+                (directory / name).write_bytes(text.encode())
+            self._log_files(run_id, (directory / name for name in texts))
+
+    def _artifacts(self, run_id: str) -> ArtifactRepository:
+        """Return what writes a run's artifacts; MLflow's client would write them where the store says."""
+        return get_artifact_repository(self._location(run_id), tracking_uri=self.tracking_uri)
 
     def _fetch(self, uri: str, name: str, directory: Path) -> Path:
         with artifact_errors(name, self.tracking_uri):
@@ -146,7 +173,7 @@ class RunStore(Store):
             experiment_id, start_time=milliseconds, tags=dict(self._context) | dict(tags), run_name=name
         )
         location, store = local_path(run.info.artifact_uri), self._path
-        if store is not None and location is not None and not location.parents[3].exists():
+        if store is not None and location is not None and here(store, location) != location:
             relocate(store)  # a container and its host use the store in turn, under different paths
         return str(run.info.run_id)
 

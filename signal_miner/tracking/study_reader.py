@@ -152,10 +152,12 @@ class StudyReader(RunStore):
 
     def _table(self, trial: TrackedTrial, name: str, directory: Path, columns: Sequence[str] | None = None) -> pa.Table:
         # By its location: a request for the run's record, for each of thousands, would take longer than all else.
-        uri = f"{trial.artifact_uri.rstrip('/')}/{name}"
+        location = local_path(trial.artifact_uri)
         try:
-            local = local_path(uri)
-            path = here(self._path, local) if local else self._fetch(uri, name, directory)
+            if location is None:
+                path = self._fetch(f"{trial.artifact_uri.rstrip('/')}/{name}", name, directory)
+            else:
+                path = here(self._path, location) / name
             with pq.ParquetFile(path, memory_map=False) as file:
                 table = file.read(columns=list(columns) if columns else None, use_threads=False)
         except StoreError:

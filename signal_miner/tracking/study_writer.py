@@ -138,8 +138,8 @@ class Tracker(RunStore):
         # All of it each time: the process that made the run may have been killed before it had written the rest.
         self._write(run_id, {name: value for name, value in record.params.items() if name not in run.data.params}, {})
         self._set_tags(run_id, {DATA_CONTENT: record.data_content})
-        self._client.log_text(run_id, record.experiment_file, EXPERIMENT_FILE)
-        self._client.log_dict(run_id, dict(record.plan), PLAN)
+        plan = json.dumps(dict(record.plan), indent=2, default=str)
+        self._log_texts(run_id, {EXPERIMENT_FILE: record.experiment_file, PLAN: plan})
         dataset = DatasetEntity(
             name=record.data_name,
             digest=record.data_digest,
@@ -232,7 +232,7 @@ class Tracker(RunStore):
         run_id = self._create_trial(number, tags | {NOTE: note}, started)
         texts = {key: str(value) for key, value in params.items()}
         self._write(run_id, texts, metrics)
-        self._client.log_artifacts(run_id, str(artifacts))
+        self._log_directory(run_id, artifacts)
         self._client.set_terminated(run_id, FINISHED)
         return TrackedTrial(run_id, kind, number, FINISHED, texts, metrics.values, metrics.beats_benchmark)
 

@@ -15,7 +15,7 @@ from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from signal_miner.errors import StoreError, UserError
 from signal_miner.tracking import local_store, relocation
-from signal_miner.tracking.relocation import beside, local_path, relocate
+from signal_miner.tracking.relocation import beside, here, local_path, relocate
 from signal_miner.tracking.store import open_client, store_errors
 from signal_miner.tracking.studies import Studies
 from signal_miner.tracking.study_reader import StudyReader
@@ -119,6 +119,39 @@ def test_a_study_is_read_while_another_mount_corrects_its_locations(tiny_study: 
     assert all(str(elsewhere) in trial.artifact_uri for trial in trials)
     assert reader.scores(replace(study, trials=trials)).corr.tobytes() == read(tiny_study)
     assert not elsewhere.exists()
+
+
+def test_artifacts_are_written_here_while_another_mount_corrects_the_locations(tiny_study: Path, mined: Path) -> None:
+    elsewhere = mined.parent / "host"
+    studies = Studies(f"sqlite:///{mined / 'mlflow.db'}")
+    study = studies.find()
+    new = studies._create(study.experiment_id, "new", {})
+    for run_id in (study.run_id, new):
+        rewritten(mined, mined, elsewhere)  # after the run was looked up, before anything is written
+        studies._log_texts(run_id, {"here.txt": "text"})
+        assert (mined / "mlruns" / study.experiment_id / run_id / "artifacts" / "here.txt").read_text() == "text"
+        assert studies.download(run_id, "here.txt", mined).read_text() == "text"
+    assert not elsewhere.exists()
+
+
+@pytest.mark.parametrize(
+    ("existing", "found"),
+    [
+        ((), "new"),  # nothing is known but that the old workspace is gone
+        (("old/mlruns",), "old"),
+        (("old/mlruns/1/r",), "old"),
+        (("new/mlruns/1/r",), "new"),
+        (("old/mlruns/1/r", "new/mlruns/1/r"), "old"),
+        (("old/mlruns/1", "new/mlruns/1/r"), "new"),
+        (("old/mlruns/1", "new/mlruns/1"), "old"),
+        (("old/mlruns", "new/mlruns/1"), "new"),
+    ],
+)
+def test_where_a_run_s_artifacts_are(tmp_path: Path, existing: tuple[str, ...], found: str) -> None:
+    for each in existing:
+        (tmp_path / each / ("artifacts" if each.endswith("/r") else "")).mkdir(parents=True)
+    place = here(tmp_path / "new" / "mlflow.db", tmp_path / "old" / "mlruns" / "1" / "r" / "artifacts")
+    assert place == tmp_path / found / "mlruns" / "1" / "r" / "artifacts"
 
 
 def test_a_store_that_cannot_be_written_is_named(tiny_study: Path, mined: Path, monkeypatch) -> None:

@@ -91,7 +91,7 @@ class SubmissionRuns(RunStore):
     @reports_store_errors
     def log_file(self, run_id: str, path: Path) -> None:
         """Log the file of predictions as an artifact."""
-        self._client.log_artifact(run_id, str(path))
+        self._log_files(run_id, [path])
 
     @reports_store_errors
     def note_upload(self, run_id: str, uploaded_file: str) -> None:
