@@ -455,7 +455,7 @@ def test_eras_that_another_study_has_seen_are_named(study, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "the holdout is opened for one model; name it with ensemble=…"),
+        ((), "the holdout is opened for one model; name it with -P ensemble=…"),
         (("--study", "tiny"), "the holdout is opened for one model; name it"),
         (("--ensemble", "ensemble 1", "--trial", "1"), "leave out study and trial, or leave out ensemble"),
         (("--ensemble", "ensemble 9"), "ensemble 'ensemble 9' is not tracked; did you mean 'ensemble"),
