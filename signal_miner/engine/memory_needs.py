@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from signal_miner.data.folds import Fold
+from signal_miner.engine.bitplane import memory
+from signal_miner.engine.bitplane.planes import MOST_LEVELS, planes_bytes
+from signal_miner.engine.bitplane.store import level_counts_in_files
 from signal_miner.engine.column_groups import LIGHTGBM_SAMPLE_ROWS, SAMPLE_BYTES
 from signal_miner.engine.dataset_size import PACKED_BINS, copy_bytes, dataset_bytes
 from signal_miner.engine.trial import CHECKPOINTS
@@ -42,11 +45,6 @@ _VALIDATED_ROW_BYTES = 20  # running scores 8, their copy in Python 8, a checkpo
 _PREDICTION_BYTES = 4
 _SPLIT_BYTES, _BIN_BYTES = 96, 16  # of a feature's histogram in a leaf, and of each bin in it
 _TREE_BYTES, _LEAF_BYTES = 800, 84
-_PLANE_FOLD_ROW_BYTES = 25  # target 4, labels 8, positions of validation rows 8, masks and what makes them
-_PLANE_BOOSTER_ROW_BYTES = 30  # scores 8, residuals 8 and rounded 2, leaf 4, masks of nodes
-_PLANE_NODES = 64  # beside its leaves, what a tree tries
-_PLANE_COPY_BYTES = 256 * 2**20  # of the bits of a tree's columns, a row's side by side
-_MOST_LEVELS = 16  # that planes hold
 _SUBSET_FEATURES = 100  # LightGBM copies the drawn rows of fewer features than this, where it draws at most half
 
 
@@ -272,7 +270,7 @@ class PlaneShape(StudyShape):
     @property
     def largest_bytes(self) -> int:
         """Bytes of the store."""
-        return int(sum(self.rows_of_era.values()) / 8 * self.n_features * (self._levels - 1))
+        return planes_bytes(self._n_rows, [self._levels] * self.n_features)
 
     @property
     def together_bytes(self) -> int:
@@ -281,27 +279,33 @@ class PlaneShape(StudyShape):
 
     def build_bytes(self, group_bytes: int) -> int:
         """Return the bytes that building the store needs, in groups of at least one column; it goes to a file."""
-        column = self.feature_bytes * sum(self.rows_of_era.values())
-        return BUILD_FACTOR * min(max(group_bytes, column), column * self.n_features)
+        return memory.build_bytes(self._n_rows, self.n_features, self.feature_bytes, group_bytes)
 
     def _working_bytes(self, need: DatasetNeed, booster: BoosterShape) -> int:
-        """Return the bytes of a booster's scores, masks, histograms and copied bits, and of the folds held for it.
+        """Return the bytes of a booster while it grows, and of the folds held for it.
 
         Arrays by row begin with the first training row and end with the last validation row, the purge included.
         """
-        rows = sum(self.rows_of_era.values())
-        scores = (FOLDS_HELD * _PLANE_FOLD_ROW_BYTES + _PLANE_BOOSTER_ROW_BYTES) * rows
-        thresholds = self.n_features * (self._levels - 1)
-        histograms = 8 * thresholds * (2 * booster.leaves + _PLANE_NODES)
-        return scores + histograms + min(_PLANE_COPY_BYTES, thresholds * rows // 8)
+        folds = FOLDS_HELD * memory.fold_bytes(self._n_rows, need.validation_rows)
+        return folds + memory.booster_bytes(self._n_rows, self.n_features * (self._levels - 1), booster.leaves)
+
+    @property
+    def _n_rows(self) -> int:
+        return sum(self.rows_of_era.values())
 
     @property
     def _levels(self) -> int:
-        return _MOST_LEVELS if self.n_levels is None else self.n_levels
+        return MOST_LEVELS if self.n_levels is None else self.n_levels
 
 
 def shape_of(plan: Plan) -> StudyShape:
-    """Return a plan's shape; of the data, only eras and training targets are read."""
+    """Return a plan's shape; of the data, only eras and training targets are read.
+
+    Raises
+    ------
+    UserError
+        If the engine is ``bitplane`` and a feature cannot be stored as planes; features of fractions are read for this.
+    """
     dataset, axes = plan.dataset, {axis.name: axis.values for axis in plan.grid.axes}
     eras, starts, counts = np.unique(dataset.eras, return_index=True, return_counts=True)
     benchmark_target = str(plan.benchmark["target"])
@@ -315,8 +319,11 @@ def shape_of(plan: Plan) -> StudyShape:
     benchmark_max_bin = max_bin_of(plan.benchmark)
     max_bins = tuple(int(value) for value in axes.get("max_bin", (max_bin_of({}),)))
     planes = plan.experiment.engine == BITPLANE
-    asked = planes or max(*max_bins, benchmark_max_bin) >= PACKED_BINS  # else the number of levels changes no size
-    levels = dataset.largest_level_count() if asked else None
+    levels = None  # where their number changes no size
+    if planes:
+        levels = max(level_counts_in_files(dataset), default=1)
+    elif max(*max_bins, benchmark_max_bin) >= PACKED_BINS:
+        levels = dataset.largest_level_count()
     return (PlaneShape if planes else StudyShape)(
         n_features=len(dataset.features),
         feature_bytes=dataset.feature_bytes,

@@ -7,19 +7,18 @@ into memory, but the system can drop them when it needs room.
 from __future__ import annotations
 
 from signal_miner.engine.bitplane.planes import words_of
-from signal_miner.engine.bitplane.tuning import Tuning
+from signal_miner.engine.bitplane.tuning import DEFAULT_TUNING, Tuning
 
 READ_FACTOR = 3
 """Bytes needed to store a group of columns, per byte of it; measured: 2.0, the columns as read and as planes."""
 
-_FOLD_ROW_BYTES = 9  # label 8, masks of rows 1
+_FOLD_ROW_BYTES = 13  # target 4, label 8, masks of rows 1
 _VALIDATED_ROW_BYTES = 8  # position
 _ROW_BYTES = 22  # score 8, residual 8, leaf 4, rounded residual 1 and its bits with those of the bag 1
 _LISTED_ROW_BYTES = 12  # row numbers inside and outside the bag, and room to split them
 _COUNT_BYTES = 9  # sum, rows, and whether the column may be split
 _NODE_BYTES = 160
 _BLOCK_BYTES = 8 * 5 * 1024  # residuals of a node in the words counted together
-_TREE_BYTES, _LEAF_BYTES = 1_600, 80
 
 
 def build_bytes(rows_held: int, n_features: int, feature_bytes: int, group_bytes: int) -> int:
@@ -32,15 +31,15 @@ def build_bytes(rows_held: int, n_features: int, feature_bytes: int, group_bytes
 
 
 def fold_bytes(n_rows: int, n_validation_rows: int) -> int:
-    """Return the bytes that all boosters of a fold and target share, beside the planes.
+    """Return the bytes that all boosters of a fold and target share, besides the planes.
 
     `n_rows` are all rows from the fold's first to its last, purged ones included.
     """
     return _FOLD_ROW_BYTES * n_rows + _VALIDATED_ROW_BYTES * n_validation_rows
 
 
-def booster_bytes(n_rows: int, n_thresholds: int, trees: int, leaves: int, tuning: Tuning) -> int:
-    """Return the bytes of a booster at the most, while it grows a tree.
+def booster_bytes(n_rows: int, n_thresholds: int, leaves: int, tuning: Tuning = DEFAULT_TUNING) -> int:
+    """Return the bytes of a booster at the most, while it grows a tree, besides those of the trees it has.
 
     Parameters
     ----------
@@ -48,9 +47,9 @@ def booster_bytes(n_rows: int, n_thresholds: int, trees: int, leaves: int, tunin
         All rows from the fold's first to its last, purged ones included.
     n_thresholds : int
         Planes of the features that a tree samples: levels less one, summed.
-    trees, leaves : int
-        Of the model; leaves of a tree at most.
-    tuning : Tuning
+    leaves : int
+        Of a tree, at most.
+    tuning : Tuning, optional
     """
     n_words = words_of(n_rows)
     copied = tuning.copied_words(n_words, n_thresholds, leaves)
@@ -62,5 +61,4 @@ def booster_bytes(n_rows: int, n_thresholds: int, trees: int, leaves: int, tunin
         rows = nodes // 2 * 8 * n_words
     counts = (nodes // 2 + 2 * batch) * (n_thresholds + 64) * _COUNT_BYTES
     passes = nodes * _NODE_BYTES + batch * _BLOCK_BYTES
-    model = trees * (_TREE_BYTES + _LEAF_BYTES * leaves)
-    return _ROW_BYTES * n_rows + rows + counts + passes + model
+    return _ROW_BYTES * n_rows + rows + counts + passes

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from signal_miner.engine.bitplane.memory import booster_bytes, build_bytes, fold_bytes
-from signal_miner.engine.bitplane.tuning import DEFAULT_TUNING
 
 MEASURED = """
 import sys
@@ -67,7 +66,7 @@ def test_a_booster_takes_no_more_than_estimated():
     command = [sys.executable, "-c", MEASURED, *(" ".join(map(str, case)) for case in cases)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     for (n_rows, n_features, leaves), line in zip(cases, done.stdout.split(), strict=True):
-        estimate = fold_bytes(n_rows, n_rows // 3) + booster_bytes(n_rows, 4 * n_features, 3, leaves, DEFAULT_TUNING)
+        estimate = fold_bytes(n_rows, n_rows // 3) + booster_bytes(n_rows, 4 * n_features, leaves)
         assert 0.5 * estimate < int(line) < 1.05 * estimate, (n_rows, n_features, leaves)
 
 
