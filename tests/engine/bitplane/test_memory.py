@@ -6,9 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from signal_miner.data.dataset import open_dataset
 from signal_miner.engine.bitplane.memory import booster_bytes, build_bytes, fold_bytes
+from signal_miner.engine.memory_needs import shape_of
+from signal_miner.errors import UserError
+from signal_miner.experiment.plan import make_plan
+from signal_miner.experiment.schema import parse_experiment
+from tests.conftest import make_frame
 
 MEASURED = """
 import sys
@@ -74,3 +81,14 @@ def test_a_store_is_built_in_groups_of_at_least_a_column():
     assert build_bytes(1000, 50, 4, 40_000) == 3 * 40_000
     assert build_bytes(1000, 50, 4, 1) == 3 * 4_000
     assert build_bytes(1000, 5, 4, 10**9) == 3 * 20_000
+
+
+def test_features_that_planes_cannot_hold_are_refused_when_memory_is_planned(tmp_path):
+    frame = make_frame(range(1, 61), rows=40)
+    frame["feature_04"] = np.linspace(0, 1, len(frame), dtype=np.float32)
+    frame.to_parquet(tmp_path / "some.parquet")
+    table = {"name": "some", "data": str(tmp_path / "some.parquet"), "targets": ["target"], "horizon_days": 20}
+    table |= {"benchmark": {"n_estimators": 5}, "grid": {"n_estimators": [5]}, "engine": "bitplane"}
+    plan = make_plan(parse_experiment(table), open_dataset(tmp_path / "some.parquet", "all", "target", ["target"]))
+    with pytest.raises(UserError, match=r"'feature_04' has more than 16 values, .* or set engine = .lightgbm.$"):
+        shape_of(plan)
