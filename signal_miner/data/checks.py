@@ -45,6 +45,8 @@ def check_columns(
         for name in (*features, *targets, *([id_column] if id_column else [])):
             if name not in held:
                 raise UserError(f"{path} lacks the column {shown(name)} of train.parquet; download both of one version")
+        if id_column is None and (own := id_column_of(schema.names)):
+            raise UserError(f"{paths[0]} lacks the column {own!r} of {path.name}; write both the same")
         for name in (*features, *targets):
             kind = schema.field(name).type
             if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
@@ -55,9 +57,8 @@ def check_columns(
                     "the same"
                 )
         for label in ("era", "data_type", *([id_column] if id_column else [])):
-            if label not in held:
-                continue
-            _check_labels(path, str(label), schema.field(label).type)
+            if label in held:
+                _check_labels(path, label, schema.field(label).type)
         if id_column and schema.field(id_column).type != first.field(id_column).type:
             kinds = [_plain_type(each.field(id_column).type) for each in (schema, first)]
             if kinds[0] != kinds[1]:

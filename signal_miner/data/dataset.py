@@ -289,10 +289,11 @@ def open_dataset(
     resolved = resolved_rows(paths, scoring_target)
     rows = ParquetRows(paths, resolved.positions)
     scored = as_floats(rows.read([scoring_target]).column(scoring_target))
-    if np.nanmin(scored) == np.nanmax(scored):
+    starts = np.flatnonzero(np.diff(resolved.eras, prepend=-1))
+    if np.array_equal(np.fmin.reduceat(scored, starts), np.fmax.reduceat(scored, starts)):
         raise UserError(
-            f"{paths[0]}: {shown(scoring_target)} is {np.nanmin(scored):g} in all rows, so no model can be scored on "
-            "it; choose another scoring_target"
+            f"{paths[0]}: {shown(scoring_target)} has one value in each era, so no model can be scored on it; choose "
+            "another scoring_target"
         )
     if id_column is not None:
         check_ids(rows.read([id_column]).column(id_column), paths)

@@ -253,6 +253,10 @@ DAMAGES = {
         lambda place: append(place / "validation.parquet", "feature_01"),
         "validation.parquet has the column 'feature_01' twice; keep one",
     ),
+    "train without id": (
+        lambda place: drop(place / "train.parquet", "id"),
+        "train.parquet lacks the column 'id' of validation.parquet; write both the same",
+    ),
     "ids of another type": (
         lambda place: with_column(place / "validation.parquet", "id", lambda n: pa.array(range(n))),
         "column 'id' is int64, in train.parquet string; write both as text",
@@ -298,7 +302,7 @@ DAMAGES = {
             with_column(place / file, "target", lambda n: pa.array(np.full(n, 0.5, np.float32)))
             for file in ("train.parquet", "validation.parquet")
         ],
-        "'target' is 0.5 in all rows, so no model can be scored on it; choose another scoring_target",
+        "'target' has one value in each era, so no model can be scored on it; choose another scoring_target",
     ),
     "a name that LightGBM refuses": (
         lambda place: rename(place, "feature_00", "feature_a[0]"),
