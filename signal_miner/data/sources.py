@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,8 +51,7 @@ def open_source(
     """
     path = as_path("data", data, DEMO)
     try:
-        path.exists()
-        exists = os.path.lexists(path)  # a link to nothing must not count as absent
+        exists = path.exists() or path.is_symlink()  # a link to nothing must not count as absent
     except OSError as error:  # too long a name, or a directory without permission
         raise UserError(f"data = {shown(data)} cannot be read ({reason_of_system(error)}); name another") from error
     if data == DEMO:

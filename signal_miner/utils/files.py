@@ -42,7 +42,7 @@ def file_exists(path: Path) -> bool:
     except OSError as error:
         name = shortened(str(path), _LONGEST_SHOWN)
         raise UserError(f"{name} cannot be read ({reason_of_system(error)}); permit it or name another") from error
-    if os.path.lexists(path):
+    if path.is_symlink() or path.exists():
         found = "is a link to nothing" if path.is_symlink() and not path.exists() else "is no file"
         raise UserError(f"{path} {found}; replace or remove it")
     return False
