@@ -176,13 +176,13 @@ def test_a_store_that_hangs_is_left_at_the_third_ctrl_c(plan, monkeypatch, hangs
 
 def test_a_failing_benchmark_is_one_line_and_a_failed_run(tmp_path, capfd):
     path = write_experiment(tmp_path, write_numerai_directory(tmp_path / "numerai"))
-    wrong = 'data_sample_strategy = "goss"\nsubsample = 0.5\nsubsample_freq = 1\n'
+    wrong = 'device_type = "cuda"\n'  # LightGBM as it is installed was built without it
     path.write_text(path.read_text().replace("[benchmark]\n", f"[benchmark]\n{wrong}"))
     put_store(tmp_path)
     assert command(tmp_path, *MINE) == 2
     *lightgbms, ours = capfd.readouterr().err.splitlines()  # what is fatal to LightGBM it prints itself, from C
     assert ours.startswith("signal-miner: the benchmark failed: ")
-    assert all(line.startswith("[LightGBM] [Fatal]") for line in lightgbms)
+    assert not [line for line in lightgbms if line.startswith(("signal-miner", "Traceback"))]
     assert [run.info.status for run in runs_of(tmp_path, "benchmark")] == ["FAILED"]
     assert [run.info.status for run in runs_of(tmp_path, "study")] == ["FAILED"]
 
