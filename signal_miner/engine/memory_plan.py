@@ -124,11 +124,11 @@ def _refusal(plan: Plan, shape: StudyShape, budget: int) -> str:
     least = gigabytes_rounded_up(_least(shape))
     name = f"memory_gb = {budget / _GB:.3g}" if plan.experiment.memory_gb is not None else f"{budget / _GB:.1f} GB"
     fitting = [*_what_fits(plan, shape, budget), f"memory_gb = {least} where there is as much"]
-    held = "one binned dataset" if shape.grouped else "the features as bit planes"
-    return (
-        f"{name} cannot hold {held} of {bytes_text(shape.largest_bytes)} and one trial, {least} GB "
-        f"with all that belongs to them; what fits: {', or '.join(fitting)}"
-    )
+    with_all = f"{bytes_text(shape.largest_bytes)} and one trial, {least} GB with all that belongs to them"
+    what_fits = f"what fits: {', or '.join(fitting)}"
+    if shape.grouped:
+        return f"{name} cannot hold one binned dataset of {with_all}; {what_fits}"
+    return f"{name} cannot hold the features as bit planes of {with_all}; {what_fits}"
 
 
 def _what_fits(plan: Plan, shape: StudyShape, budget: int) -> Iterator[str]:

@@ -83,6 +83,7 @@ def test_a_storage_that_fails_keeps_its_password(monkeypatch):
     def refuse(address):
         raise RuntimeError(f"cannot reach {address}")
 
+    monkeypatch.setattr("signal_miner.mining.search._is_mlflows", lambda _storage: False)  # it needs a driver
     monkeypatch.setattr("signal_miner.mining.search.RDBStorage", refuse)
     with pytest.raises(UserError, match=r"cannot reach postgresql://\*\*\*@host/db\); check the URL"):
         Search("s", Grid((Axis("n_estimators", (1, 2)),)), 0, "postgresql://me:s3cret@host/db")
