@@ -69,6 +69,21 @@ def era_numbers(labels: ArrayLike | Iterable[Any]) -> NDArray[np.int64]:
     return numbers[codes.reshape(-1)] if len(distinct) else np.empty(0, dtype=np.int64)
 
 
+def recorded_era_numbers(labels: Iterable[Any]) -> NDArray[np.int64]:
+    """Return the era numbers of eras that were mined already, as `era_numbers`.
+
+    Earlier versions took any whole number for an era; what they mined can still be read.
+    """
+    texts = [str(label).strip() for label in labels]
+    try:
+        return era_numbers(texts)
+    except UserError:
+        matches = [_LABEL.fullmatch(text) for text in texts]
+        if not all(match and len(match.group(1)) < 19 for match in matches):
+            raise
+        return np.array([int(match.group(1)) for match in matches if match], dtype=np.int64)
+
+
 def _number(text: str) -> int:
     match = _LABEL.fullmatch(text)
     if match and len(match.group(1)) < 20 and int(match.group(1)) <= LARGEST_ERA:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from signal_miner.data.eras import era_numbers
+from signal_miner.data.eras import recorded_era_numbers
 from signal_miner.engine.metrics import mean_score, score_summary
 from signal_miner.scoring.sharpe_ratio import effective_observations
 from signal_miner.tracking.tags import (
@@ -95,7 +95,7 @@ class Opening:
     def overlaps(self, other: Opening) -> bool:
         """Say whether both holdouts have an era number in common."""
         try:
-            (first, last), (start, end) = (era_numbers(each.eras.split(_SPAN)) for each in (self, other))
+            (first, last), (start, end) = (recorded_era_numbers(each.eras.split(_SPAN)) for each in (self, other))
         except ValueError:  # a tag that was changed
             return False
         return bool(first <= end and start <= last)

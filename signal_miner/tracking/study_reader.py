@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from signal_miner.data.eras import era_numbers
+from signal_miner.data.eras import recorded_era_numbers
 from signal_miner.data.folds import PURGE_ERAS, overlap_eras
 from signal_miner.errors import StoreError, UserError
 from signal_miner.scoring.blending import gaussianised, mean_correlations
@@ -70,7 +70,7 @@ class StudyReader(RunStore):
                     "and rerun `mine`"
                 )
         labels = tuple(benchmark.eras.column("era").to_pylist())
-        eras, given = era_numbers(labels).astype(np.int64), study.plan["experiment"]
+        eras, given = recorded_era_numbers(labels).astype(np.int64), study.plan["experiment"]
         n_eras = len(labels)
         widths = [part.curve.shape[1] for part in parts]
         candidates = np.empty((n_eras, sum(widths)), dtype=np.float64)
@@ -140,7 +140,7 @@ class StudyReader(RunStore):
         if len(curve) != len(scores) or not names or not len(scores):
             raise _damaged(trial, CURVE_SCORES, "it is not whole")
         try:
-            era_numbers(scores.column("era").to_pylist())
+            recorded_era_numbers(scores.column("era").to_pylist())
             return _TrialScores(
                 eras=scores.select(["era", "fold"]).cast(_ERAS),
                 scores=_matrix(scores, _SCORES),
@@ -197,6 +197,6 @@ def _matrix(table: pa.Table, names: Sequence[str]) -> NDArray[np.float64]:
 
 def _numbers(labels: pa.ChunkedArray) -> NDArray[np.int64]:
     encoded = labels.combine_chunks().dictionary_encode()
-    numbers: NDArray[np.int64] = era_numbers(encoded.dictionary.to_pylist()).astype(np.int64)
+    numbers: NDArray[np.int64] = recorded_era_numbers(encoded.dictionary.to_pylist()).astype(np.int64)
     rows: NDArray[np.int64] = numbers[encoded.indices.to_numpy()]
     return rows

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signal_miner.data.dataset import open_dataset
-from signal_miner.data.eras import LIVE_ERA, era_numbers, is_date, weeks_of
+from signal_miner.data.eras import LIVE_ERA, era_numbers, is_date, recorded_era_numbers, weeks_of
 from signal_miner.data.folds import WalkForward
 from signal_miner.errors import UserError
 from tests.conftest import make_frame
@@ -105,6 +105,14 @@ def test_a_file_whose_eras_are_dates_has_weeks(tmp_path, kind):
 def test_labels_whose_distance_is_not_known_are_refused(labels, message):
     with pytest.raises(UserError, match=message):
         era_numbers(labels)
+
+
+def test_eras_that_were_mined_already_can_be_read_whatever_their_numbers():
+    assert recorded_era_numbers(["201701", "201712"]).tolist() == [201701, 201712]
+    assert recorded_era_numbers(["20170103", "20170104"]).tolist() == [20170103, 20170104]
+    assert recorded_era_numbers(["0001", "0002"]).tolist() == [1, 2]
+    with pytest.raises(UserError, match="'monday' is not an era label"):
+        recorded_era_numbers(["monday"])
 
 
 def test_dates_of_two_files_are_compared_with_each_other(tmp_path):
