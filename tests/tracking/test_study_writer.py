@@ -13,7 +13,7 @@ from signal_miner.tracking.records import StudyRecord
 from signal_miner.tracking.store import store_errors
 from signal_miner.tracking.studies import Studies
 from signal_miner.tracking.study_writer import Tracker
-from signal_miner.tracking.tags import CLAIM, KIND
+from signal_miner.tracking.tags import CLAIM, KIND, NOTE
 
 RECORD = StudyRecord(
     study="tiny-1",
@@ -121,3 +121,20 @@ def test_of_trials_tracked_twice_one_is_read(tracker: Tracker, store: str, tmp_p
         assert [trial.run_id for trial in trials][1] == second != failed
         assert [trial.finished for trial in trials] == [True, True, False]
         assert trials[0].finished
+
+
+def test_the_run_that_mlflow_starts_is_named_after_the_study_and_links_to_it(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher = tracker._client.create_run("0", run_name="redolent-sponge-971").info.run_id
+    run_id = tracker.open_study()
+    tracker.begin_study(run_id, RECORD)
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    tracker.link_launcher(run_id)
+    monkeypatch.setenv("MLFLOW_RUN_ID", launcher)
+    tracker.link_launcher(run_id)
+    found = tracker._client.get_run(launcher)
+    assert found.info.run_name == f"mine {tracker._study}"
+    assert f"/runs/{run_id}?workflowType=machine_learning)" in found.data.tags[NOTE]
+    monkeypatch.setenv("MLFLOW_RUN_ID", "of another store")
+    tracker.link_launcher(run_id)
