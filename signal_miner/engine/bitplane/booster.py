@@ -44,7 +44,7 @@ class Booster:
         self._fold = fold
         self._parameters = TreeParameters.of(params)
         self._rules = self._parameters.rules()
-        self._columns = fold.thresholds(self._parameters.max_bin)
+        self._columns = fold.thresholds(self._parameters.max_bin, seed)
         self._tuning = tuning
         n_words, n_rows = len(fold.trained), 64 * len(fold.trained)
         self._bag = fold.trained

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from signal_miner.engine.bitplane.growth import Columns
 from signal_miner.engine.bitplane.kernels import spans_of
-from signal_miner.engine.bitplane.level_groups import kept_thresholds
+from signal_miner.engine.bitplane.level_groups import kept_thresholds, sampled_rows
 from signal_miner.engine.bitplane.store import PlaneStore
 
 
@@ -27,8 +27,6 @@ class PlaneFold:
         Of all rows of the store; rows where it is NaN are not trained on.
     train, validation : ndarray of uint64, shape (n_words,)
         Masks of rows, see `PlaneStore.mask`.
-    binned : ndarray of uint64, shape (n_words,), optional
-        The rows on which is found what levels share a bin; by default those trained on.
     """
 
     store: PlaneStore
@@ -36,8 +34,7 @@ class PlaneFold:
     target: NDArray[np.float32]
     train: NDArray[np.uint64]
     validation: NDArray[np.uint64]
-    binned: NDArray[np.uint64] | None = None
-    _thresholds: dict[int, Columns] = field(default_factory=dict, init=False, repr=False)
+    _thresholds: dict[tuple[int, int], Columns] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def planes(self) -> NDArray[np.uint64]:
@@ -103,15 +100,18 @@ class PlaneFold:
         rows = _positions(self.trained)
         return float(np.mean(self.labels[rows])) if len(rows) else 0.0
 
-    def thresholds(self, max_bin: int) -> Columns:
-        """Return the planes that LightGBM would split features at, with so many bins each."""
-        if max_bin not in self._thresholds:
-            self._thresholds[max_bin] = self._kept(max_bin)
-        return self._thresholds[max_bin]
+    def thresholds(self, max_bin: int, seed: int) -> Columns:
+        """Return the planes that LightGBM would split features at, with so many bins each.
 
-    def _kept(self, max_bin: int) -> Columns:
+        `seed` samples the rows on which LightGBM finds bins, where there are more than it looks at.
+        """
+        if (max_bin, seed) not in self._thresholds:
+            self._thresholds[max_bin, seed] = self._kept(max_bin, self._level_counts(seed))
+        return self._thresholds[max_bin, seed]
+
+    def _kept(self, max_bin: int, level_counts: NDArray[np.int64]) -> Columns:
         ids, starts, features = list[int](), [0], list[int]()
-        for place, (column, counts) in enumerate(zip(self.columns, self._level_counts, strict=True)):
+        for place, (column, counts) in enumerate(zip(self.columns, level_counts, strict=True)):
             levels = self.store.levels[column]
             kept = kept_thresholds(levels, counts[: len(levels)].tolist(), max_bin)
             if kept:
@@ -120,13 +120,9 @@ class PlaneFold:
                 features.append(place)
         return Columns(np.array(ids, np.int64), np.array(starts, np.int64), np.array(features, np.int64))
 
-    @cached_property
-    def _level_counts(self) -> NDArray[np.int64]:
-        binned = self.binned
-        if binned is None:
-            binned = np.zeros_like(self.train)
-            binned[self.words] = self.trained
-        return self.store.level_counts(binned, self.columns)
+    def _level_counts(self, seed: int) -> NDArray[np.int64]:
+        rows = 64 * self.first + _positions(self.trained)
+        return self.store.level_counts(self.store.mask(rows[sampled_rows(len(rows), seed)]), self.columns)
 
 
 def _positions(mask: NDArray[np.uint64]) -> NDArray[np.int64]:

@@ -108,7 +108,7 @@ def assert_equal_trees(params, matrix, target):
     return len(splits)
 
 
-@settings(max_examples=60)
+@settings(max_examples=50)
 @given(st.integers(0, 2**32), parameters(), st.integers(1, 12), st.integers(10, 700))
 def test_a_first_tree_whose_residuals_four_bits_hold_is_lightgbm_s(seed, params, n_features, n_rows):
     generator = np.random.default_rng(seed)
