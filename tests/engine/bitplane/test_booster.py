@@ -69,9 +69,13 @@ def parameters(draw):
     return draw(st.fixed_dictionaries({}, optional=options))
 
 
-def nodes(booster):
-    """Return a LightGBM model's first tree: splits and leaves by their numbers, thresholds as levels below."""
+def nodes(booster, matrix):
+    """Return a LightGBM model's first tree: splits and leaves by their numbers, thresholds as the level below."""
     splits, leaves = {}, {}
+
+    def below(node):
+        column = matrix[:, node["split_feature"]]
+        return column[column <= node["threshold"]].max()
 
     def visit(node):
         if "leaf_value" in node:
@@ -81,7 +85,7 @@ def nodes(booster):
             child.get("split_index", ~child.get("leaf_index", 0)) for child in (node["left_child"], node["right_child"])
         ]
         splits[node["split_index"]] = (
-            (node["split_feature"], max(0, int(np.floor(node["threshold"]))), *sides, node["internal_count"]),
+            (node["split_feature"], below(node), *sides, node["internal_count"]),
             (node["split_gain"], node["internal_value"]),
         )
         visit(node["left_child"])
@@ -97,8 +101,8 @@ def assert_equal_trees(params, matrix, target):
     ours.grow(1)
     theirs = lgb.Booster(PLAIN | params, lgb.Dataset(matrix, target, params=PLAIN | params))
     theirs.update()
-    splits, leaves = nodes(lgb.Booster(model_str=ours.model_text()))
-    expected_splits, expected_leaves = nodes(theirs)
+    splits, leaves = nodes(lgb.Booster(model_str=ours.model_text()), matrix)
+    expected_splits, expected_leaves = nodes(theirs, matrix)
     assert {at: split[0] for at, split in splits.items()} == {at: split[0] for at, split in expected_splits.items()}
     for at, (_, numbers) in splits.items():
         np.testing.assert_allclose(numbers, expected_splits[at][1], rtol=1e-6, atol=1e-5)
