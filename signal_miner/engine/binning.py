@@ -184,6 +184,7 @@ class BinnedFolds:
         if not count:
             raise UserError(f"{target!r} is known in no training row of fold {fold.number}; leave it out of targets")
         whole = (fold.train_eras, fold.validation_eras, max_bin)
+        # Known in all rows, and alone on the fold while it is trained on: the fold's dataset needs only another label.
         if count == len(label) and self._shared:
             with self._build_lock(whole):
                 held = self._find(whole) or self._hold(whole, self._load_or_build(fold, max_bin, None, None))
@@ -199,6 +200,7 @@ class BinnedFolds:
         """Return a dataset of its own for a target that is known in some training rows."""
         whole = (fold.train_eras, fold.validation_eras, max_bin)
         count = int(np.count_nonzero(known))
+        # LightGBM, given these rows alone, would find other bins than those of the fold's dataset: they are found anew.
         if count < len(known) and not self._same_bins_on_subset(count, max_bin):
             return self._load_or_build(fold, max_bin, known, None)
         rows = None if count == len(known) else np.flatnonzero(known)

@@ -164,10 +164,10 @@ class DatasetCache:
 
     def _remove(self, entry: Path) -> None:
         """Remove an entry, renamed first so that no other process finds it half removed."""
-        gone = self.directory / f"{_ASIDE}{uuid4().hex}"
+        aside = self.directory / f"{_ASIDE}{uuid4().hex}"
         with suppress(OSError):
-            entry.rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
+            entry.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 class _Entry:

@@ -19,7 +19,9 @@ from signal_miner.errors import UserError
 from signal_miner.scoring.ranking import gaussian_ranks, gaussian_table, sort_columns
 from signal_miner.scoring.weights import BenchmarkWeights, benchmark_weights, frozen, split_rows, target_directions
 
-_BLOCK_VALUES = 32_768  # values ranked together: enough to drown the calls, few enough for the processor's cache
+_BLOCK_VALUES = (
+    32_768  # values ranked together: so many that calls cost little, so few that they fit into the processor's cache
+)
 
 
 @dataclass(frozen=True)

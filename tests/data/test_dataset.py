@@ -161,7 +161,7 @@ def break_directory(directory, what):
             pd.read_parquet(directory / "validation.parquet").drop(columns=FEATURES[3]).to_parquet(
                 directory / "validation.parquet"
             )
-        case "feature gone":
+        case "feature missing":
             sets = {"feature_sets": {"small": ["feature_99"]}}
             (directory / "features.json").write_text(json.dumps(sets))
         case "text feature":
@@ -200,7 +200,7 @@ def break_directory(directory, what):
         ("unresolved", "no era of .* has a known 'target'; give data with resolved eras"),
         ("infinite", "'target' holds infinite values"),
         ("other columns", "validation.parquet lacks the column 'feature_03' of train.parquet"),
-        ("feature gone", "1 features of set 'small' are not in train.parquet, such as 'feature_99'"),
+        ("feature missing", "1 features of set 'small' are not in train.parquet, such as 'feature_99'"),
         ("text feature", "column 'feature_00' is .*, not a number; convert it"),
         ("json broken", "features.json is not Numerai's features.json"),
         ("no json", "feature_set = 'small' needs a features.json"),
