@@ -67,6 +67,17 @@ def test_a_server_that_knows_no_conditions_costs_no_second_copy(numerai: Numerai
     assert (tmp_path / "train.parquet").stat().st_mtime_ns == before
 
 
+def test_what_is_in_a_files_place_is_refused_before_anything_is_fetched(numerai: NumeraiServer, tmp_path: Path) -> None:
+    (tmp_path / "train.parquet").mkdir()
+    with pytest.raises(UserError, match=r"train.parquet is no file; replace or remove it"):
+        bring(tmp_path)
+    (tmp_path / "train.parquet").rmdir()
+    (tmp_path / "train.parquet").symlink_to(tmp_path / "moved.parquet")
+    with pytest.raises(UserError, match=r"train.parquet is a link to nothing"):
+        bring(tmp_path)
+    assert numerai.body_bytes() == 0
+
+
 @pytest.mark.parametrize("damage", ["truncated", "a byte changed", "deleted", "emptied", "replaced"])
 def test_a_damaged_local_file_is_fetched_again(numerai: NumeraiServer, tmp_path: Path, damage: str) -> None:
     path = bring(tmp_path).path

@@ -22,7 +22,7 @@ from signal_miner.numerai.download.progress import DownloadProgress
 from signal_miner.numerai.download.transfer import Transfer, run_transfer
 from signal_miner.numerai.remote import RemoteObject
 from signal_miner.numerai.signed_links import quiet_urllib3
-from signal_miner.utils.files import sha256_of
+from signal_miner.utils.files import file_exists, sha256_of
 from signal_miner.utils.redaction import reason_of_system
 from signal_miner.utils.validation import shown
 
@@ -150,6 +150,7 @@ def _bring(client: numerapi.NumerAPI, manifest: Manifest, name: str, progress: D
     path = manifest.directory / name
     part = path.with_name(f"{path.name}.part")
     label = f"{manifest.version}/{name}"
+    file_exists(path)  # what is in its place and no file is refused now, not after gigabytes
     path.parent.mkdir(parents=True, exist_ok=True)
     progress.begin(label)
     record = _good_record(manifest, name)
