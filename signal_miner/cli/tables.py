@@ -108,8 +108,8 @@ def print_ensemble(summary: EnsembleSummary, benchmark: TrackedTrial, console: C
 
     def table(left_out: Container[str]) -> Table:
         shown = texts[[head for head in texts if head not in left_out]]
-        title = f"{summary.tracked.name.capitalize()}, chosen on validation (test is shown, never chosen by)"
-        title = f"{title}; members {ensemble.members[0].checkpoint.text}"
+        cut = ensemble.members[0].checkpoint.text
+        title = f"{summary.tracked.name.capitalize()}, chosen on validation alone; members {cut}"
         made = _table(title, "")
         for head in shown:
             made.add_column(str(head), justify="right", no_wrap=True)
