@@ -6,10 +6,12 @@ import csv
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from signal_miner.data.checks import LARGEST_EXACT
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.redaction import reason_of, reason_of_system
@@ -92,14 +94,24 @@ def _header(path: Path) -> list[str]:
 
 def _convert(path: Path, partial: Path, names: list[str], feature_type: pa.DataType) -> None:
     types = {name: pa.string() for name in _TEXT if name in names}
-    types |= {name: feature_type for name in names if name.startswith("feature")}
+    features = [name for name in names if name.startswith("feature")]
+    types |= dict.fromkeys(features, feature_type)
     types |= {name: pa.float32() for name in names if name.startswith("target")}
     options = pa.csv.ConvertOptions(column_types=types, include_columns=list(types), null_values=_MISSING)
     header = pa.csv.ReadOptions(column_names=names, skip_rows=1)
     reader = pa.csv.open_csv(path, read_options=header, convert_options=options)
     with pq.ParquetWriter(partial, reader.schema) as writer:
         for batch in reader:
+            for name in features if feature_type == pa.float32() else ():
+                _check_exact(path, name, batch.column(name))
             writer.write_batch(batch)
+
+
+def _check_exact(path: Path, name: str, values: pa.Array) -> None:
+    """Refuse large integers, which single precision merges."""
+    found = values.to_numpy(zero_copy_only=False)
+    if np.any(np.abs(found[np.isfinite(found)]) >= LARGEST_EXACT):
+        raise UserError(f"{path}: {shown(name)} holds values of 2^53 and more, which are rounded; scale or rank them")
 
 
 def _first_mistake(path: Path, names: list[str]) -> str:
