@@ -23,6 +23,8 @@ class Tuning:
         Such nodes have less than one in so many of the counted rows.
     copy_bytes : int
         Most bytes of the copy; where all rows would take more, it is made in parts, anew in each pass.
+    leaves_of_parts : int
+        Trees with fewer leaves are faster without a copy than with one in parts.
     batch_of_parts : int
         The `batch` of trees whose copy is made in parts.
     """
@@ -30,7 +32,8 @@ class Tuning:
     batch: int = 1
     listed_leaves: int = 24
     list_share: int = 6
-    copy_bytes: int = 256 * 1024**2
+    copy_bytes: int = 1024**3
+    leaves_of_parts: int = 400
     batch_of_parts: int = 24
 
     def copied_words(self, n_words: int, n_thresholds: int, leaves: int) -> int:
@@ -38,9 +41,10 @@ class Tuning:
 
         `n_words` are those of a plane, of 64 rows each; `n_thresholds` the tree's planes.
         """
-        if leaves < self.listed_leaves:
-            return 0
         of_word = 64 * -(-n_thresholds // PLANES_A_WORD)
+        fits = 8 * of_word * n_words <= self.copy_bytes
+        if leaves < (self.listed_leaves if fits else max(self.listed_leaves, self.leaves_of_parts)):
+            return 0
         return of_word * max(1, min(n_words, self.copy_bytes // (8 * of_word)))
 
     def batch_for(self, n_words: int, n_thresholds: int, leaves: int) -> int:

@@ -186,6 +186,7 @@ def test_the_model_text_predicts_what_was_predicted_in_training(seed, params):
         st.sampled_from([2, 20, 100]),
         st.integers(1, 12),
         st.sampled_from([0, 2_000, 10**6]),
+        st.sampled_from([2, 30]),
         st.integers(1, 40),
     ),
 )
