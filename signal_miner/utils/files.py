@@ -58,7 +58,7 @@ def sha256_of(path: Path) -> str:
 def temporary_directory(parent: Path | None = None) -> Iterator[Path]:
     """Yield a directory that is deleted after use; those that killed processes left are deleted, too.
 
-    A lock beside it, which the system frees when its process ends in whatever way, tells the ones from the others.
+    A lock beside it, which the system frees however its process ends, shows which are in use.
 
     Parameters
     ----------
