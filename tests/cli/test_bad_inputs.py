@@ -14,6 +14,7 @@ CATALOGUE = catalogue()
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # as where pytest does not show them
 @pytest.mark.parametrize("bad", CATALOGUE, ids=lambda bad: bad.name)
 def test_a_bad_input_is_refused_in_one_line(
     bad: BadInput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

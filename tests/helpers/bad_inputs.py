@@ -241,7 +241,7 @@ def _files() -> Iterator[BadInput]:
     yield _changed("step", "train_era_step|train", **{"folds.train_era_step": "1000"})
     yield _changed("memory", "memory", memory_gb="0.0001")
     yield _changed("store-scheme", "nosuch", tracking_uri='"nosuch://x"')
-    yield _changed("store-folder", "missing", tracking_uri='"sqlite:////missing/folder/x.db"')
+    yield _changed("store-folder", "data.parquet", tracking_uri='"sqlite:///data.parquet/folder/x.db"')
     yield _changed("store-file", "bad.toml", tracking_uri='"sqlite:///bad.toml"')
     yield _changed("storage-scheme", "nosuch", study_storage='"nosuch://x"')
     yield _changed("storage-file", "bad.toml", study_storage='"bad.toml"')
