@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from signal_miner.data.sources import open_source
+from signal_miner.engine.binning import BinnedFolds
 from signal_miner.engine.memory_plan import MemoryPlan, plan_memory
 from signal_miner.errors import Stopped
 from signal_miner.experiment.files import load_experiment
@@ -60,14 +61,14 @@ def study(side_by_side, tmp_path):
 
 def test_blocks_give_the_same_study_and_hold_at_most_one_dataset(side_by_side, study, monkeypatch):
     held = []
-    real = training.BinnedFolds.get
+    real = BinnedFolds.get
 
     def get(self, fold, max_bin, target):
         data = real(self, fold, max_bin, target)
         held.append(len({key[:3] for key in self._held}))
         return data
 
-    monkeypatch.setattr(training.BinnedFolds, "get", get)
+    monkeypatch.setattr(BinnedFolds, "get", get)
     mined(study)
     assert held
     assert max(held) == 1

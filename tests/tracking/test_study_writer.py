@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import pytest
 from signal_miner.engine.metrics import RunMetrics
 from signal_miner.errors import StoreError, UserError
 from signal_miner.tracking.records import StudyRecord
-from signal_miner.tracking.store import store_errors
+from signal_miner.tracking.store import open_client, store_errors
 from signal_miner.tracking.studies import Studies
 from signal_miner.tracking.study_writer import Tracker
 from signal_miner.tracking.tags import CLAIM, KIND, NOTE
@@ -138,3 +141,19 @@ def test_the_run_that_mlflow_starts_is_named_after_the_study_and_links_to_it(
     assert f"/runs/{run_id}?workflowType=machine_learning)" in found.data.tags[NOTE]
     monkeypatch.setenv("MLFLOW_RUN_ID", "of another store")
     tracker.link_launcher(run_id)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills as POSIX does")
+def test_a_store_whose_writer_was_killed_within_a_transaction_is_opened(empty_store: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copy(empty_store, tmp_path / "mlflow.db"))
+    program = f"""
+import os, sqlite3
+store = sqlite3.connect({str(path)!r}, isolation_level=None)
+store.execute("PRAGMA cache_size = 1")
+store.execute("BEGIN")
+store.executemany("INSERT INTO experiments (name) VALUES (?)", [(f"{{n}}" * 200,) for n in range(3000)])
+os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", program], check=False)
+    assert (tmp_path / "mlflow.db-journal").stat().st_size  # to be rolled back
+    assert [experiment.name for experiment in open_client(f"sqlite:///{path}").search_experiments()] == ["Default"]
