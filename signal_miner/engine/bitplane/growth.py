@@ -8,16 +8,15 @@ import numpy as np
 from numba import float64, int64, uint64
 from numpy.typing import NDArray
 
+from signal_miner.engine.bitplane.compilation import compiled, inner
 from signal_miner.engine.bitplane.kernels import (
     BLOCK,
     GROUP,
     RESIDUAL_BITS,
     choose,
-    compiled,
     count_masks,
     count_rows,
     drawn,
-    inner,
     lowest,
     mixed,
     popcount,

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import float64, int8, int64, njit, types, uint64
+from numba import float64, int8, int64, types, uint64
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from signal_miner.engine.bitplane.compilation import compiled, inner
 from signal_miner.engine.bitplane.tuning import PLANES_A_WORD
 
 RESIDUAL_BITS = 4
@@ -38,14 +39,6 @@ _JOIN = 32  # words: a gap in the training rows as short as this is counted over
 
 generated: Any = intrinsic
 """numba's decorator; its type has the first argument that a call leaves out."""
-
-_OPTIONS: dict[str, Any] = {"boundscheck": False, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
-
-compiled = njit(cache=True, **_OPTIONS)
-"""Compile on first use, once for a machine: what Python calls."""
-
-inner = njit(**_OPTIONS)
-"""Compile as a part of what calls it. Integers are passed as ``int64(...)``: each literal would be compiled for."""
 
 
 @generated

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numba
+import pytest
+
+from signal_miner.engine.bitplane import compilation
+from signal_miner.engine.bitplane.kernels import round_residuals
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the package's sources, in a workspace of its own."""
+    package = tmp_path / "package"
+    package.mkdir()
+    for source in Path(compilation.__file__).parent.glob("*.py"):
+        (package / source.name).write_bytes(source.read_bytes())
+    monkeypatch.setattr(compilation, "__file__", str(package / "compilation.py"))
+    monkeypatch.chdir(tmp_path)
+    return package
+
+
+def where() -> Path:
+    return compilation.code_directory.__wrapped__()
+
+
+def test_a_change_of_any_source_has_all_kernels_compiled_anew(package: Path) -> None:
+    first = where()
+    assert first.parent == package / "__pycache__"
+    assert where() == first
+    with (package / "kernels.py").open("a") as file:
+        file.write("# changed\n")
+    assert where() != first
+
+
+def test_code_goes_to_the_workspace_where_the_sources_may_only_be_read(package: Path, tmp_path: Path) -> None:
+    (package / "__pycache__").write_text("not a folder")
+    assert where().parent == tmp_path / "data" / "compiled"
+    (tmp_path / "data" / "compiled").rmdir()
+    (tmp_path / "data" / "compiled").write_text("nor is this")
+    assert where().is_absolute()
+
+
+def test_other_users_of_numba_keep_their_folder() -> None:
+    assert str(compilation.code_directory()) != numba.config.CACHE_DIR
+    assert Path(round_residuals.stats.cache_path).is_relative_to(compilation.code_directory())
