@@ -142,6 +142,7 @@ def _report(study: str, tracking_uri: str | None, status_writer: StatusWriter, c
     try:
         console.print("Making the report …")
         from signal_miner.report.build import make_report
+        from signal_miner.report.sentences import SKILL_OR_LUCK
 
         made = make_report(study, tracking_uri)
     except UserError as error:
@@ -153,6 +154,6 @@ def _report(study: str, tracking_uri: str | None, status_writer: StatusWriter, c
     finally:
         status_writer.listen(None)
     console.print()
-    console.print("Skill or luck:")
+    console.print(f"{SKILL_OR_LUCK}:")
     report.print_lines(made.lines[1:], console)  # the first is in the leaderboard
     return {"The report": made.address}

@@ -28,13 +28,14 @@ def run(options: Options, console: Console) -> int:
     """Make the report, and return the exit code."""
     from signal_miner.report.build import make_report
     from signal_miner.report.page import PAGE
+    from signal_miner.report.sentences import SKILL_OR_LUCK
 
     if options.directory is not None:
         _create(options.directory)
     summary = make_report(
         options.study, options.tracking_uri, options.directory, lambda: console.print("Making the report …")
     )
-    console.print(f"Skill or luck, study {summary.study.name}:")
+    console.print(f"{SKILL_OR_LUCK}, study {summary.study.name}:")
     print_lines(summary.lines, console)
     if options.directory is not None:
         console.print(f"The page and its figures: {options.directory / PAGE}", soft_wrap=True)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from signal_miner.data.eras import recorded_era_numbers
 from signal_miner.engine.metrics import mean_score, score_summary
+from signal_miner.scoring.beats_benchmark import scores_above, wins
 from signal_miner.scoring.sharpe_ratio import effective_observations
 from signal_miner.tracking.tags import (
     HOLDOUT_DIGEST,
@@ -170,11 +171,11 @@ class HoldoutScores:
         better = [
             head
             for name, head in (("corr", "CORR"), ("sharpe", "Sharpe"))
-            if not self.undefined_eras and own[name] > other[name]
+            if scores_above(own[name], other[name], self.undefined_eras)
         ]
         verdict = "it beats the benchmark in " + " and ".join(better) if better else "it does not beat the benchmark"
         verdict += " alone" if len(better) == 1 else ""
-        verdict += ", but its own CORR is not above 0" if better and own["corr"] <= 0 else ""
+        verdict += ", but its own CORR is not above 0" if better and not wins(True, own["corr"]) else ""
         above = int((self.corr > self.benchmark).sum())
         missing = f"; no CORR in {self.undefined_eras} eras" if self.undefined_eras else ""
         independent = effective_observations(self.corr, overlap_eras)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -24,17 +24,17 @@ FEWEST_ERAS = 4
 
 
 class Reason(Enum):
-    """Why a version became champion, or did not."""
+    """Why a version became champion, or did not; `report.sentences.promotion_reason` words it."""
 
-    CHOSEN = "the user's choice of promote"
-    BELOW_BENCHMARK = "it does not beat the study's benchmark"
-    NOT_POSITIVE = "its score is not positive"
-    FIRST = "there was no champion"
-    SCALED_TREES = "its numbers of trees were never validated"
-    SAME_ENSEMBLE = "the champion is the same ensemble"
-    OTHER_DATA = "the champion was mined on other data or scored on another target"
-    UNREADABLE = "the champion's scores cannot be read"
-    COMPARED = "both were compared"
+    CHOSEN = auto()
+    BELOW_BENCHMARK = auto()
+    NOT_POSITIVE = auto()
+    FIRST = auto()
+    SCALED_TREES = auto()
+    SAME_ENSEMBLE = auto()
+    OTHER_DATA = auto()
+    UNREADABLE = auto()
+    COMPARED = auto()
 
 
 @dataclass(frozen=True)

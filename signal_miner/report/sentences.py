@@ -237,6 +237,9 @@ def deflation_sentence(found: Deflation) -> str:
     return f"The study tried {tries}, worth about {found.effective_trials:,.0f} independent ones: {luck}{reached}."
 
 
+SKILL_OR_LUCK = "Skill or luck"
+"""The title above a study's conclusions."""
+
 _HEADLINES = {
     Verdict.SKILL: "{name} looks like skill",
     Verdict.UNCLEAR: "It is unclear whether {name} is skill or luck",

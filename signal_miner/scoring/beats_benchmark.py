@@ -46,9 +46,15 @@ def is_above(
     corr: ArrayLike, sharpe: ArrayLike, benchmark_corr: ArrayLike, benchmark_sharpe: ArrayLike, undefined: ArrayLike
 ) -> NDArray[np.bool_]:
     """Return the same from scores of whole sections, which broadcast; `undefined` is what `undefined_eras` counts."""
-    above: NDArray[np.bool_] = (
-        np.greater(corr, benchmark_corr) & np.greater(sharpe, benchmark_sharpe) & np.equal(undefined, 0)
+    above: NDArray[np.bool_] = scores_above(corr, benchmark_corr, undefined) & scores_above(
+        sharpe, benchmark_sharpe, undefined
     )
+    return above
+
+
+def scores_above(score: ArrayLike, benchmark: ArrayLike, undefined: ArrayLike) -> NDArray[np.bool_]:
+    """Return whether one of the scores is above the benchmark's; never where eras are undefined."""
+    above: NDArray[np.bool_] = np.greater(score, benchmark) & np.equal(undefined, 0)
     return above
 
 

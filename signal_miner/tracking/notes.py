@@ -6,19 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 
 from signal_miner.engine.metrics import RunMetrics
+from signal_miner.scoring.columns import Column
 from signal_miner.scoring.study_scores import TEST, VALIDATION
 from signal_miner.tracking.records import wins
 from signal_miner.utils.formatting import number_text
 
 _GAP = "&emsp;"  # MLflow draws table cells side by side, and strips blanks, even wide ones, from their ends
 _COMPARED = ("sharpe", "corr")  # scores whose difference to the benchmark's is a metric, too
-_COLUMNS = (
-    ("Sharpe", "sharpe", 2),
-    ("CORR", "corr", 4),
-    ("drawdown", "max_drawdown", 2),
-    ("BMC", "bmc", 4),
-    ("corr. with benchmark", "benchmark_corr", 2),
-)
+_COLUMNS = tuple(Column.of(score) for score in ("sharpe", "corr", "max_drawdown", "bmc", "benchmark_corr"))
 
 
 def scores_note(metrics: RunMetrics, links: Mapping[str, str] | None = None, *, is_benchmark: bool = False) -> str:
@@ -32,16 +27,17 @@ def scores_note(metrics: RunMetrics, links: Mapping[str, str] | None = None, *, 
         Pages in MLflow's UI, as of `tracking.ui`, by what they show.
     """
     heads, rows = [""], [[VALIDATION], [TEST]]
-    for head, score, digits in _COLUMNS:
+    for column in _COLUMNS:
+        score = column.metric
         own = [metrics.values.get(f"{section}/{score}", math.nan) for section in (VALIDATION, TEST)]
-        columns = [(head, own)]
+        columns = [(column.head.replace("\n", " "), own)]
         if not is_benchmark and score in _COMPARED:
             over = [metrics.values.get(f"{section}/{score}_over_benchmark", math.nan) for section in (VALIDATION, TEST)]
             columns.append(("benchmark's", [value - more for value, more in zip(own, over, strict=True)]))
         for name, values in columns:
             heads.append(name)
             for row, value in zip(rows, values, strict=True):
-                row.append(number_text(value, digits))
+                row.append(number_text(value, column.digits))
     first = "The benchmark, with which all trials are compared." if is_benchmark else _beaten(metrics)
     if metrics.checkpoints:
         heads.append("best trees")
