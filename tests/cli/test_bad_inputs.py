@@ -27,7 +27,7 @@ def test_a_bad_input_is_refused_in_one_line(
     line = capfd.readouterr().err
     assert line.startswith("signal-miner: ")
     assert line.count("\n") == 1, "more than one line"
-    assert len(line) < 600, "a line that nobody reads"
+    assert len(line) < 600, "too long for a line"
     assert "Traceback" not in line
     assert re.search(bad.says, line), f"{line!r} does not say {bad.says!r}"
     assert not any(ord(letter) < 32 for letter in line.rstrip("\n")), "control characters"

@@ -1,7 +1,7 @@
 """How kernels are compiled, and where their code is kept between runs.
 
 numba keeps a function's code until the function's own file changes. It does not see that a function which was compiled
-into it has changed in another file, and would go on with the code of before. So the code is kept in a folder that is
+into it has changed in another file, and would run the old code. So the code is kept in a folder that is
 named after all sources of this package.
 """
 

@@ -1,7 +1,7 @@
 """Starts a process that outlives this one: no child of ours, in a session of its own.
 
 A notebook's kernel ends its children when it is restarted, and a Ctrl-C reaches the whole process group. So an
-intermediate process starts the miner, prints its process number, and ends; the miner is then nobody's child.
+intermediate process starts the miner, prints its process number, and ends; the miner then has no parent.
 """
 
 from __future__ import annotations
