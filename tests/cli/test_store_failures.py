@@ -21,6 +21,9 @@ COMMANDS = {
     "ensemble": ("ensemble", "--select", "top", "--members", "2"),
 }
 
+FORGIVEN = {"delete_tag", "get_experiment", "set_experiment_tag"}
+"""Requests after which all results are stored: the claim that others see has ended, and the look of the charts."""
+
 
 class FailingStore:
     """Counts the outermost requests of every client; from the request `fails_at` on, all fail."""
@@ -61,8 +64,10 @@ def test_a_store_that_drops_the_connection_is_one_line(
         monkeypatch.chdir(copy_study(tiny_study, tmp_path / f"failing at {place}"))
         store.requests, store.fails_at = [], place
         capfd.readouterr()
-        assert main(COMMANDS[name]) == 2, requests[place]
+        forgiven = FORGIVEN.issuperset(requests[place:])
+        assert main(COMMANDS[name]) == (0 if forgiven else 2), requests[place]
         shown = capfd.readouterr()
-        assert shown.err.startswith("signal-miner: ")
-        assert shown.err.count("\n") == 1
         assert "s3cret" not in shown.out + shown.err
+        if not forgiven:
+            assert shown.err.startswith("signal-miner: ")
+            assert shown.err.count("\n") == 1
