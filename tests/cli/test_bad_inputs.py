@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from signal_miner.__main__ import main
-from tests.helpers.bad_inputs import BadInput, catalogue
+from tests.helpers.bad_inputs import MINE, BadInput, catalogue
+from tests.helpers.mining import put_store
 
 CATALOGUE = catalogue()
 
@@ -23,6 +24,8 @@ def test_a_bad_input_is_refused_in_one_line(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     bad.prepare(tmp_path)
+    if bad.arguments == MINE:
+        put_store(tmp_path)  # which takes MLflow two seconds
     assert main(list(bad.arguments)) == 2
     line = capfd.readouterr().err
     assert line.startswith("signal-miner: ")
