@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signal_miner.data.folds import Fold
+from signal_miner.errors import Stopped
 from signal_miner.utils.validation import Value
 
 
@@ -29,6 +30,14 @@ class Booster(Protocol):
 
     def model_text(self) -> str:
         """Return the model as LightGBM's text."""
+
+
+def add_trees(add_one: Callable[[], object], trees: int, should_stop: Callable[[], bool]) -> None:
+    """Add trees one by one; raise `Stopped` if `should_stop`, called before each, returned true."""
+    for _ in range(trees):
+        if should_stop():
+            raise Stopped
+        add_one()
 
 
 class FoldData(Protocol):

@@ -8,7 +8,7 @@ import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
 
-from signal_miner.errors import Stopped
+from signal_miner.engine.boosters import add_trees
 from signal_miner.experiment.parameters import booster_params
 from signal_miner.utils.validation import Value
 
@@ -37,10 +37,7 @@ class LightGBMBooster:
         Stopped
             If `should_stop`, called before each tree, returned true.
         """
-        for _ in range(trees):
-            if should_stop():
-                raise Stopped
-            self._booster.update()
+        add_trees(self._booster.update, trees, should_stop)
 
     def predictions(self) -> NDArray[np.float32]:
         """Return the predictions of the validation rows, rounded as they are tracked, shape (n_rows,)."""

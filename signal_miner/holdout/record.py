@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from signal_miner.data.eras import recorded_era_numbers
 from signal_miner.engine.metrics import mean_score, score_summary
-from signal_miner.scoring.beats_benchmark import scores_above, wins
+from signal_miner.scoring.beats_benchmark import is_positive, scores_above
 from signal_miner.scoring.sharpe_ratio import effective_observations
 from signal_miner.tracking.tags import (
     HOLDOUT_DIGEST,
@@ -175,7 +175,7 @@ class HoldoutScores:
         ]
         verdict = "it beats the benchmark in " + " and ".join(better) if better else "it does not beat the benchmark"
         verdict += " alone" if len(better) == 1 else ""
-        verdict += ", but its own CORR is not above 0" if better and not wins(True, own["corr"]) else ""
+        verdict += ", but its own CORR is not above 0" if better and not is_positive(own["corr"]) else ""
         above = int((self.corr > self.benchmark).sum())
         missing = f"; no CORR in {self.undefined_eras} eras" if self.undefined_eras else ""
         independent = effective_observations(self.corr, overlap_eras)

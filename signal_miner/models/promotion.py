@@ -12,7 +12,7 @@ import pandas as pd
 
 from signal_miner.errors import UserError
 from signal_miner.models.options import ALWAYS, IF_BETTER, SCALED, RegistrationOptions
-from signal_miner.scoring.beats_benchmark import is_above
+from signal_miner.scoring.beats_benchmark import is_above, is_positive
 from signal_miner.scoring.series import sharpe
 from signal_miner.utils.redaction import reason_of
 
@@ -76,7 +76,7 @@ class SectionScores:
     @property
     def positive(self) -> bool:
         """Whether CORR, and with it Sharpe, is positive."""
-        return self.corr > 0
+        return bool(is_positive(self.corr))
 
     @classmethod
     def of(cls, section: str, metrics: Mapping[str, float], benchmark: Mapping[str, float]) -> SectionScores:

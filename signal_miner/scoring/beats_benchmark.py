@@ -63,8 +63,14 @@ def wins(beats: ArrayLike, corr: ArrayLike) -> NDArray[np.bool_]:
 
     Where the benchmark loses, a model that loses less beats it, which is no reason to take it.
     """
-    won: NDArray[np.bool_] = np.asarray(beats, dtype=bool) & np.greater(corr, 0)
+    won: NDArray[np.bool_] = np.asarray(beats, dtype=bool) & is_positive(corr)
     return won
+
+
+def is_positive(corr: ArrayLike) -> NDArray[np.bool_]:
+    """Return whether a mean CORR, and with it the Sharpe, is above 0."""
+    positive: NDArray[np.bool_] = np.greater(corr, 0)
+    return positive
 
 
 def _columns(era_scores: ArrayLike) -> NDArray[np.float64]:

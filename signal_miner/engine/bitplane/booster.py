@@ -13,7 +13,7 @@ from signal_miner.engine.bitplane.kernels import BAG, draw_bag, residuals, round
 from signal_miner.engine.bitplane.model_text import FinishedTree, constant_tree, model_text
 from signal_miner.engine.bitplane.parameters import TreeParameters
 from signal_miner.engine.bitplane.tuning import DEFAULT_TUNING, Tuning
-from signal_miner.errors import Stopped
+from signal_miner.engine.boosters import add_trees
 from signal_miner.utils.validation import Value
 
 _LARGEST_ROUNDED = 7
@@ -71,10 +71,7 @@ class Booster:
         Stopped
             If `should_stop`, called before each tree, returned true.
         """
-        for _ in range(trees):
-            if should_stop():
-                raise Stopped
-            self._grow_one()
+        add_trees(self._grow_one, trees, should_stop)
 
     def predictions(self) -> NDArray[np.float32]:
         """Return predictions of the validation rows, shape (n_rows,)."""
