@@ -12,7 +12,9 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u206
 
 _LONGEST_CHOICE = 100  # characters of a name that is suggested
 
-_OUT_OF_MEMORY = (
+OUT_OF_MEMORY = "memory ran out; set jobs=1 or free memory, then rerun the command to resume"
+
+_MEMORY_ERRORS = (
     "bad allocation",
     "bad_alloc",
     "out of memory",
@@ -71,7 +73,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     while cause is not None:
         if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno == errno.ENOMEM):
             return True
-        if any(words in str(cause) for words in _OUT_OF_MEMORY):
+        if any(words in str(cause) for words in _MEMORY_ERRORS):
             return True
         cause = cause.__cause__ or cause.__context__
     return False

@@ -23,6 +23,11 @@ settings.register_profile("steady", deadline=None)  # other processes may hold t
 settings.load_profile("steady")
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Use all cores for the whole suite alone: workers take longer to start than most files take to run."""
+    return None if config.args == config.getini("testpaths") else 0
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is marked ``docs`` unless `-m` names it: ``not slow``, or nothing, does not ask for it."""
     if re.search(r"\bdocs\b", config.getoption("markexpr")):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from signal_miner.errors import Stopped, UserError, is_out_of_memory, one_line, printable
+from signal_miner.errors import OUT_OF_MEMORY, Stopped, UserError, is_out_of_memory, one_line, printable
 from signal_miner.utils.console import AnyTextConsole, encodable
 from signal_miner.utils.redaction import reason_of, without_passwords
 
@@ -47,7 +47,7 @@ def run_reporting_errors(work: Callable[[Console], int], *, to_log: bool = False
         message, code = "interrupted; rerun the command to resume", INTERRUPTED
     except Exception as error:  # noqa: BLE001 (the last kind is a mistake of ours, whose traceback may show passwords)
         if is_out_of_memory(error):
-            message, code = "memory ran out; set jobs=1 or free memory, then rerun the command to resume", USER_ERROR
+            message, code = OUT_OF_MEMORY, USER_ERROR
         elif isinstance(error, OSError):  # a full disk, missing permissions
             message, code = f"{error or type(error).__name__}; fix this and rerun the command to resume", USER_ERROR
         else:

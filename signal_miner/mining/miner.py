@@ -14,7 +14,7 @@ from signal_miner.data.folds import Fold
 from signal_miner.engine.metrics import trial_metrics
 from signal_miner.engine.trial import DRAWN, TrialResult, rescore
 from signal_miner.engine.validation_rows import fold_rows
-from signal_miner.errors import StoreError, UserError
+from signal_miner.errors import OUT_OF_MEMORY, StoreError, UserError, is_out_of_memory
 from signal_miner.experiment.engines import engine_text
 from signal_miner.experiment.plan import BENCHMARK, Plan
 from signal_miner.mining.observer import BenchmarkStep, Observer
@@ -154,11 +154,8 @@ class Miner:
         # MLflow does not have, and it would never be trained again.
         draw = outcome.draw
         params = dict(draw.params) | self._fixed
-        if outcome.fatal:
-            raise UserError(
-                f"mining stopped at trial {draw.number}: {_last_line(outcome.error)}; "
-                "fix this and rerun the command to resume"
-            )
+        if outcome.fatal is not None:
+            raise _fatal_error(outcome, f"trial {draw.number}") from outcome.fatal
         if outcome.result is None:
             trial = self._tracker.log_failure(draw.number, params, outcome.error or "", outcome.started)
             if not self.last_error:
@@ -193,8 +190,9 @@ class Miner:
         outcome = self._training.benchmark(Draw(-1, self._plan.benchmark), self._benchmark_steps(trees))
         params = dict(self._plan.benchmark) | self._fixed
         if outcome.error is not None:
-            if not outcome.fatal:
-                self._tracker.log_failure(None, params, outcome.error, outcome.started)
+            if outcome.fatal is not None:
+                raise _fatal_error(outcome, "the benchmark") from outcome.fatal
+            self._tracker.log_failure(None, params, outcome.error, outcome.started)
             raise UserError(f"the benchmark failed: {_last_line(outcome.error)}; fix [benchmark] or the data")
         if outcome.result is None:
             return
@@ -252,6 +250,14 @@ class Miner:
     def _key(self, params: Mapping[str, object]) -> tuple[str, ...]:
         """Return a configuration as MLflow keeps it."""
         return tuple(str(params[axis.name]) for axis in self._plan.grid.axes)
+
+
+def _fatal_error(outcome: Outcome, trial: str) -> UserError:
+    if outcome.fatal is not None and is_out_of_memory(outcome.fatal):
+        return UserError(f"mining stopped at {trial}: {OUT_OF_MEMORY}")
+    return UserError(
+        f"mining stopped at {trial}: {_last_line(outcome.error)}; fix this and rerun the command to resume"
+    )
 
 
 def _last_line(error: str | None) -> str:

@@ -54,7 +54,7 @@ class Outcome:
     started: float
     result: TrialResult | None = None
     error: str | None = None
-    fatal: bool = False
+    fatal: Exception | None = None
 
 
 @dataclass(eq=False)
@@ -268,7 +268,7 @@ def attempt(draw: Draw, train: Callable[[], TrialResult | None], started: float 
         return Outcome(draw, began)
     except Exception as error:  # noqa: BLE001 - reported as the trial's error, or as the mining's
         _LOG.debug("trial %d failed", draw.number, exc_info=True)
-        fatal = isinstance(error, OSError | UserError) or is_out_of_memory(error)
+        fatal = error if isinstance(error, OSError | UserError) or is_out_of_memory(error) else None
         return Outcome(draw, began, error="".join(traceback.format_exception(error)).strip(), fatal=fatal)
 
 

@@ -54,6 +54,9 @@ LEADERS: tuple[tuple[str, Any], ...] = (
 WIDTH = 5.2
 """Inches; text of 10 points on it is still legible where a phone shows it 340 pixels wide."""
 
+_NOTEBOOK_WIDTH = 10.4
+"""Inches: the width of a notebook's cell on a usual screen; Jupyter shrinks a wider picture to its cell."""
+
 _EVERYWHERE = "ink"  # the colour of each figure's title
 _RESOLUTION = 200  # dots an inch, twice what the page's own size asks for
 _PIXELS_AN_INCH = 100  # of a page, and of a notebook
@@ -120,7 +123,12 @@ class ReportFigure(Figure):
     """A figure that a notebook shows in the report's style, whether or not pyplot was ever imported."""
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
-        return png(self), {"width": round(self.get_figwidth() * _PIXELS_AN_INCH)}
+        width = self.get_figwidth()
+        self.set_figwidth(_NOTEBOOK_WIDTH)  # the layout is computed again; text keeps its size
+        try:
+            return png(self), {"width": round(_NOTEBOOK_WIDTH * _PIXELS_AN_INCH)}
+        finally:
+            self.set_figwidth(width)
 
 
 def new_figure(height: float, title: str, width: float = WIDTH) -> Figure:
