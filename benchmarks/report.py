@@ -23,7 +23,7 @@ from signal_miner.data.folds import Fold
 from signal_miner.engine.metrics import trial_metrics
 from signal_miner.engine.trial import FoldResult, TrialResult, best_checkpoint
 from signal_miner.engine.validation_rows import FoldRows
-from signal_miner.experiment.plan import BENCHMARK
+from signal_miner.experiment.schema import BENCHMARK
 from signal_miner.scoring.scorer import EraScores
 from signal_miner.tracking.artifacts import write_artifacts
 from signal_miner.tracking.records import StudyRecord

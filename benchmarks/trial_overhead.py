@@ -21,8 +21,8 @@ from signal_miner.engine.binning import BinnedFolds
 from signal_miner.engine.metrics import trial_metrics
 from signal_miner.engine.trial import run_trial, train_fold
 from signal_miner.engine.validation_rows import fold_rows, fold_scorers
-from signal_miner.experiment.plan import BENCHMARK, make_plan
-from signal_miner.experiment.schema import parse_experiment
+from signal_miner.experiment.plan import make_plan
+from signal_miner.experiment.schema import BENCHMARK, parse_experiment
 from signal_miner.mining.search import Search
 from signal_miner.tracking.artifacts import write_artifacts
 from signal_miner.tracking.study_writer import Tracker

@@ -308,7 +308,9 @@ def shape_of(plan: Plan) -> StudyShape:
     """
     dataset, axes = plan.dataset, {axis.name: axis.values for axis in plan.grid.axes}
     eras, starts, counts = np.unique(dataset.eras, return_index=True, return_counts=True)
-    benchmark_target = str(plan.benchmark["target"])
+    # Where no benchmark is trained, some configuration of the grid stands for it, which needs no more than others.
+    benchmark = {axis.name: axis.values[0] for axis in plan.grid.axes} if plan.benchmark_predictions else plan.benchmark
+    benchmark_target = str(benchmark["target"])
     newest = max(fold.train_eras[-1] for folds in plan.folds.values() for fold in folds)
     trained = slice(0, int(np.searchsorted(dataset.eras, newest, side="right")))
     n_trained = int(np.searchsorted(eras, newest, side="right"))
@@ -316,7 +318,7 @@ def shape_of(plan: Plan) -> StudyShape:
     for target in dict.fromkeys([benchmark_target, *plan.targets]):
         known = np.logical_and.reduceat(np.isfinite(dataset.read_target(target, trained)), starts[:n_trained])
         unknown[target] = frozenset(eras[:n_trained][~known].tolist())
-    benchmark_max_bin = max_bin_of(plan.benchmark)
+    benchmark_max_bin = max_bin_of(benchmark)
     max_bins = tuple(int(value) for value in axes.get("max_bin", (max_bin_of({}),)))
     planes = plan.experiment.engine == BITPLANE
     levels = None  # where their number changes no size
@@ -338,7 +340,7 @@ def shape_of(plan: Plan) -> StudyShape:
         max_bins=max_bins,
         benchmark_max_bin=benchmark_max_bin,
         trial=BoosterShape.of(axes),
-        benchmark=BoosterShape.of({name: (value,) for name, value in plan.benchmark.items()}),
+        benchmark=BoosterShape.of({name: (value,) for name, value in benchmark.items()}),
     )
 
 

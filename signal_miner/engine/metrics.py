@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signal_miner.engine.trial import BEST, DRAWN, FoldResult, TrialResult
-from signal_miner.experiment.plan import BENCHMARK
-from signal_miner.scoring.beats_benchmark import beats_benchmark, undefined_eras
+from signal_miner.experiment.schema import BENCHMARK
+from signal_miner.scoring.beats_benchmark import beats_benchmark, in_common, undefined_eras
 from signal_miner.scoring.series import max_drawdown, mean, sharpe
 from signal_miner.scoring.study_scores import TEST, VALIDATION, WHOLE
 
@@ -88,6 +88,7 @@ def score_metrics(
     -----
     ``corr`` and the like are means over the eras in which they are defined. CORR is undefined in an era whose
     predictions are all equal; ``<section>/undefined_eras`` counts such eras in which the benchmark's is defined.
+    Comparisons are over the eras in which the benchmark's is; ``<section>/eras_without_benchmark`` counts the others.
     """
     values: dict[str, float] = {}
     beats = {}
@@ -95,12 +96,15 @@ def score_metrics(
         corr = _eras(part, column)
         reference = np.concatenate([benchmark_scores[each.fold.number] for each in part])
         mine, other = score_summary(corr), score_summary(reference)
+        compared = score_summary(in_common(corr, reference))
         values |= {f"{name}/{key}": value for key, value in mine.items()}
         values[f"{name}/bmc"], values[f"{name}/benchmark_corr"] = _against(BENCHMARK, part, column)
-        values[f"{name}/sharpe_over_benchmark"] = mine["sharpe"] - other["sharpe"]
-        values[f"{name}/corr_over_benchmark"] = mine["corr"] - other["corr"]
+        values[f"{name}/sharpe_over_benchmark"] = compared["sharpe"] - other["sharpe"]
+        values[f"{name}/corr_over_benchmark"] = compared["corr"] - other["corr"]
         if undefined := int(undefined_eras(corr, reference)):
             values[f"{name}/undefined_eras"] = undefined
+        if left_out := int((np.isnan(reference) & ~np.isnan(corr)).sum()):
+            values[f"{name}/eras_without_benchmark"] = left_out
         if name in (VALIDATION, TEST):
             beats[name] = bool(beats_benchmark(corr, reference))
         if name in (VALIDATION, TEST, WHOLE):

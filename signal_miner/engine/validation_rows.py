@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from signal_miner.experiment.plan import Plan
 from signal_miner.scoring.scorer import Scorer
@@ -23,15 +25,21 @@ def fold_rows(plan: Plan) -> dict[int, FoldRows]:
     return rows
 
 
-def fold_scorers(plan: Plan) -> dict[int, Scorer]:
-    """Return scorers against the scoring target and Numerai's benchmarks, by fold number."""
+def fold_scorers(plan: Plan, known: Mapping[int, NDArray[np.bool_]] | None = None) -> dict[int, Scorer]:
+    """Return scorers against the scoring target and Numerai's benchmarks, by fold number.
+
+    `known` masks the rows of each fold that are scored, shape (n_rows,); all where it is not given.
+    """
     dataset = plan.dataset
     scorers = {}
     for fold in plan.scored_folds:
         span = dataset.span_of(fold.validation_eras)
+        target = dataset.read_scoring_target(span)
+        if known is not None:
+            target = np.where(known[fold.number], target, np.nan)
         scorers[fold.number] = Scorer(
             dataset.eras[span],
-            dataset.read_scoring_target(span),
+            target,
             dataset.read_benchmarks(plan.numerai_benchmarks, span),
         )
     return scorers

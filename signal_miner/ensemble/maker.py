@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from signal_miner.engine.available_memory import available_bytes
+from signal_miner.engine.benchmark_run import score_benchmark
 from signal_miner.engine.metrics import score_metrics
 from signal_miner.engine.trial import FoldResult
 from signal_miner.engine.validation_rows import fold_rows, fold_scorers
@@ -20,7 +21,8 @@ from signal_miner.ensemble.runs import EnsembleRuns, TrackedEnsemble, members_no
 from signal_miner.ensemble.selection import grow, ranked_trials, scores_of, weights_of
 from signal_miner.ensemble.sources import Source
 from signal_miner.errors import UserError, did_you_mean
-from signal_miner.experiment.plan import BENCHMARK, Plan
+from signal_miner.experiment.plan import Plan
+from signal_miner.experiment.schema import BENCHMARK
 from signal_miner.scoring.blending import gaussianised, mean_correlations, neutralized, uniform_ranks
 from signal_miner.scoring.scorer import Scorer
 from signal_miner.scoring.series import sharpe
@@ -61,6 +63,8 @@ def make_neutralization(to: str, proportion: float, plan: Plan) -> Neutralizatio
     known = [FEATURES, OWN_BENCHMARK, *plan.dataset.benchmark_columns]
     if to and to not in known:
         raise UserError(f"neutralize = {to!r} is not one of the study's neutralizers{did_you_mean(to, known)}")
+    if to == OWN_BENCHMARK and plan.benchmark_predictions:
+        to = plan.benchmark_predictions  # as live data have it too
     if to in plan.dataset.benchmark_columns:
         for era in (*plan.scored_folds[-1].validation_eras[-_NEWEST_ERAS:], int(plan.dataset.eras[-1])):
             if np.isnan(plan.dataset.read_benchmarks([to], plan.dataset.span_of([era]))[to]).all():
@@ -91,12 +95,9 @@ class EnsembleMaker:
         self._console = console
         self._rows = fold_rows(self._plan)
         benchmark = self._read(self._study.benchmark, Checkpoint.DRAWN)
-        plain = fold_scorers(self._plan)
+        scored = score_benchmark(self._plan, fold_scorers(self._plan), benchmark)
         self._benchmark = benchmark
-        self._benchmark_scores = {number: plain[number].corr(benchmark[number])[:, 0] for number in plain}
-        self._scorers = {
-            number: scorer.with_benchmark(BENCHMARK, benchmark[number]) for number, scorer in plain.items()
-        }
+        self._benchmark_scores, self._scorers = scored.corr, scored.scorers
 
     def make(self, rule: SelectionRule, neutralization: Neutralization | None) -> EnsembleSummary:
         """Select members, blend them, score the blend and track it.

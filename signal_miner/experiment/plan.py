@@ -12,18 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from signal_miner.data.dataset import Dataset
+from signal_miner.data.dataset import BENCHMARK_FILES, Dataset
 from signal_miner.data.folds import MONTHLY_PURGE_ERAS, Fold, WalkForward, purge_for, usual_step
 from signal_miner.data.sources import DATA_DIRECTORY, open_source
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.experiment.engines import engine_version
 from signal_miner.experiment.grid import Axis, Grid
-from signal_miner.experiment.schema import KEYS, Experiment, experiment_table, parse_experiment
+from signal_miner.experiment.schema import (
+    BENCHMARK,
+    KEYS,
+    PREDICTIONS_KEY,
+    Experiment,
+    experiment_table,
+    parse_experiment,
+)
 from signal_miner.utils.next_command import option_text
 from signal_miner.utils.validation import Value, shown
-
-BENCHMARK = "benchmark"
-"""Name of our own benchmark run among a scorer's benchmarks."""
 
 STUDY_FORMAT = 2
 """Raised whenever the same configuration would train or score differently."""
@@ -45,7 +49,7 @@ class Plan:
     grid : Grid
         With ``target`` as its last axis.
     benchmark : mapping of str to value
-        The benchmark configuration with its ``target``.
+        The benchmark configuration with its ``target``, or the column of `benchmark_predictions`.
     folds, purge_eras : mapping of str to tuple of Fold, or to int
         By training target. The validation eras are the same for all.
     """
@@ -64,9 +68,26 @@ class Plan:
     warnings: tuple[str, ...]
 
     @property
+    def benchmark_predictions(self) -> str | None:
+        """Column of Numerai's benchmark predictions that is the benchmark run; None where a benchmark is trained."""
+        column = self.benchmark.get(PREDICTIONS_KEY)
+        return None if column is None else str(column)
+
+    @property
+    def benchmark_target(self) -> str:
+        """The benchmark's training target; the scoring target where nothing is trained."""
+        return str(self.benchmark.get("target", self.experiment.scoring_target))
+
+    @property
+    def trained_targets(self) -> tuple[str, ...]:
+        """All targets that are trained on, the benchmark's last."""
+        own = () if self.benchmark_predictions else (self.benchmark_target,)
+        return tuple(dict.fromkeys((*self.targets, *own)))
+
+    @property
     def scored_folds(self) -> tuple[Fold, ...]:
         """Folds of the benchmark's target; their validation eras hold for every target."""
-        return self.folds[str(self.benchmark["target"])]
+        return self.folds[self.benchmark_target]
 
     def span(self, eras: Sequence[int]) -> str:
         """Return the labels of the first and the last of these era numbers, ``0053–0104``."""
@@ -99,6 +120,7 @@ def make_plan(experiment: Experiment, dataset: Dataset) -> Plan:
             raise UserError(
                 f"benchmark column {name!r} cannot name a metric; rename it, or list others in numerai_benchmarks"
             )
+    _check_benchmark_columns(experiment, dataset)
     purges, warnings = _purges(experiment, dataset, (*targets, benchmark_target))
     if dataset.sparse_eras:
         first, *others = dataset.sparse_eras
@@ -121,7 +143,9 @@ def make_plan(experiment: Experiment, dataset: Dataset) -> Plan:
     axes = tuple(Axis(name, values) for name, values in experiment.axes.items())
     grid = Grid((*axes, Axis("target", tuple(targets))), experiment.constraint)
     grid.check_feasible()
-    benchmark = dict(experiment.benchmark) | {"target": benchmark_target}
+    benchmark = dict(experiment.benchmark)
+    if PREDICTIONS_KEY not in benchmark:
+        benchmark["target"] = benchmark_target
     identity = {
         "format": STUDY_FORMAT,
         experiment.engine: engine_version(experiment.engine),
@@ -138,6 +162,8 @@ def make_plan(experiment: Experiment, dataset: Dataset) -> Plan:
     }
     if settings.train_era_step != 1:  # left out where it changes nothing, so that studies older than it resume
         identity["train_era_step"] = settings.train_era_step
+    if experiment.contribution_to != BENCHMARK:
+        identity["contribution_to"] = experiment.contribution_to
     config_hash = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     return Plan(
         experiment=experiment,
@@ -153,6 +179,20 @@ def make_plan(experiment: Experiment, dataset: Dataset) -> Plan:
         numerai_benchmarks=tuple(benchmarks),
         warnings=tuple(warnings),
     )
+
+
+def _check_benchmark_columns(experiment: Experiment, dataset: Dataset) -> None:
+    """Refuse a column of Numerai's benchmark predictions that the data do not have."""
+    columns = dataset.benchmark_columns
+    for key, name, others, instead in (
+        (f"benchmark.{PREDICTIONS_KEY}", experiment.benchmark.get(PREDICTIONS_KEY), (), "train a benchmark instead"),
+        ("contribution_to", experiment.contribution_to, (BENCHMARK,), f"use {BENCHMARK!r}"),
+    ):
+        if name is None or name in (*others, *columns):
+            continue
+        files = " and ".join(BENCHMARK_FILES)
+        repair = did_you_mean(str(name), columns) if columns else f", which has none; add {files}, or {instead}"
+        raise UserError(f"{key} = {shown(name)} is not in the benchmark predictions of {dataset.name}{repair}")
 
 
 def _purges(experiment: Experiment, dataset: Dataset, targets: tuple[str, ...]) -> tuple[dict[str, int], list[str]]:

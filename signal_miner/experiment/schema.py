@@ -28,6 +28,12 @@ ALL_TARGETS = "all"
 TABLES = ("folds", "grid", "benchmark")
 """Keys of an experiment that hold tables."""
 
+PREDICTIONS_KEY = "predictions"
+"""Key of ``[benchmark]``, in place of a configuration: a column of Numerai's benchmark predictions."""
+
+BENCHMARK = "benchmark"
+"""The benchmark run, as the model that a contribution is taken against; also its name among a scorer's benchmarks."""
+
 _LONGEST_NAME = 100
 
 
@@ -158,6 +164,13 @@ def _grid(key: str, value: Any) -> dict[str, tuple[Value, ...]]:
 def _benchmark(key: str, value: Any) -> dict[str, Value]:
     if not isinstance(value, Mapping) or not value:
         raise UserError(f"[{key}] is missing; add it with the configuration that every trial is compared with")
+    if PREDICTIONS_KEY in value:
+        column = _text(f"{key}.{PREDICTIONS_KEY}", value[PREDICTIONS_KEY])
+        if others := [name for name in value if name != PREDICTIONS_KEY]:
+            raise UserError(
+                f"{key}.{PREDICTIONS_KEY} = {shown(column)} is not trained here; leave out {', '.join(others)}"
+            )
+        return {PREDICTIONS_KEY: column}
 
     def parameter(name: str) -> tuple[str, Value]:
         return name, check_value(name, value[name], key)
@@ -243,7 +256,9 @@ class Experiment(KeptWithoutPasswords):
     axes : mapping of str to tuple of value
         The grid without its targets.
     benchmark : mapping of str to value
-        The benchmark configuration, trained first.
+        The benchmark configuration, trained first; or `PREDICTIONS_KEY` alone, of which nothing is trained.
+    contribution_to : str
+        What BMC is a contribution to: `BENCHMARK`, or a column of Numerai's benchmark predictions.
     numerai_benchmarks : tuple of str or None
         Columns of Numerai's benchmark predictions to compare with; None for all that the data has.
     study_storage : str
@@ -271,6 +286,7 @@ class Experiment(KeptWithoutPasswords):
     folds: FoldSettings = field(default=FoldSettings(), metadata=_by(_folds))
     axes: Mapping[str, tuple[Value, ...]] = field(metadata=_by(_grid, "grid"))
     benchmark: Mapping[str, Value] = field(metadata=_by(_benchmark))
+    contribution_to: str = field(default=BENCHMARK, metadata=_by(_text))
     numerai_benchmarks: tuple[str, ...] | None = field(default=None, metadata=_by(_names))
     study_storage: str = field(default=STUDY_STORAGE, metadata=_by(_text))
     tracking_uri: str | None = field(default=None, metadata=_by(_text))
@@ -366,6 +382,8 @@ def without_none(table: Mapping[str, Any]) -> dict[str, Any]:
 
 def tables_of(key: str) -> tuple[str, ...]:
     """Return the tables that a key belongs in, rather than at the top of the file."""
+    if key == PREDICTIONS_KEY:
+        return ("benchmark",)
     return ("grid", "benchmark") if key in RULES else ("folds",) if key in _FOLD_KEYS else ()
 
 
@@ -382,7 +400,8 @@ def _check_key(key: str, value: Any) -> None:
 
 def _check_key_of_table(table: str, key: str) -> None:
     if table != "folds":
-        check_name(key, table)
+        if (table, key) != ("benchmark", PREDICTIONS_KEY):
+            check_name(key, table)
     elif key not in _FOLD_KEYS:
         raise UserError(f"unknown key {shown('folds.' + key)}{did_you_mean(key, _FOLD_KEYS)}")
 

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from signal_miner.data.folds import overlap_eras
+from signal_miner.engine.benchmark_run import numerai_predictions, score_benchmark
 from signal_miner.engine.validation_rows import FoldRows, fold_rows, fold_scorers
 from signal_miner.errors import Stopped, UserError
-from signal_miner.experiment.plan import BENCHMARK, Plan
+from signal_miner.experiment.plan import Plan
+from signal_miner.experiment.schema import BENCHMARK
 from signal_miner.experiment.study_files import sole_process
 from signal_miner.holdout.model import EvaluatedModel, blended, holdout_plan
 from signal_miner.holdout.record import TWICE, HoldoutScores, Opening, earlier_opening_text
@@ -174,6 +176,8 @@ class Holdout:
             if predictions:
                 console.print(f"{len(predictions)} of {len(configurations)} models were trained before")
             opening = self.opening() or self._claim
+            if plan.benchmark_predictions:
+                predictions[BENCHMARK_KIND] = numerai_predictions(fold_plan)[1]
             if stop.is_set():
                 raise Stopped
             with TreesProgress(console, "Training on the eras before", sum(each.trees for each in missing)) as progress:
@@ -189,7 +193,7 @@ class Holdout:
             return self._evaluate(fold_plan, rows, opening, predictions, earlier, stop)
 
     def _configurations(self, plan: Plan) -> list[Configuration]:
-        """Return what is to be trained, the benchmark last; raise where it is not what the study tracked."""
+        """Return what is to be trained, the benchmark last if it is; raise where it is not what the study tracked."""
         tracked = {trial.run_id: trial for trial in self._study.trials}
         members = self._model.ensemble.members
         for member in members:
@@ -204,7 +208,7 @@ class Holdout:
         column = neutralization.numerai_column if neutralization else None
         if column is not None and column not in plan.dataset.benchmark_columns:
             raise UserError(f"{self._model.name} is neutralised to {column!r}, which is not in {plan.dataset.name}")
-        return configurations_of(plan, members, with_benchmark=True)
+        return configurations_of(plan, members, with_benchmark=plan.benchmark_predictions is None)
 
     def _kept(self, fold_plan: Plan, files: Mapping[str, str]) -> dict[str, NDArray[np.floating[Any]]]:
         span_of = fold_plan.dataset.span_of(fold_plan.holdout_eras)
@@ -228,14 +232,14 @@ class Holdout:
     ) -> HoldoutResult:
         benchmark = predictions[BENCHMARK_KIND]
         blend = blended(self._model.ensemble, fold_plan, predictions)
-        (scorer,) = fold_scorers(fold_plan).values()
-        own = scorer.with_benchmark(BENCHMARK, benchmark).score(blend)
+        scored = score_benchmark(fold_plan, fold_scorers(fold_plan), {1: benchmark})
+        own = scored.scorers[1].score(blend)
         scores = HoldoutScores(
             self._labels,
             own.corr[:, 0],
             own.bmc[BENCHMARK][:, 0],
             own.benchmark_corr[BENCHMARK][:, 0],
-            scorer.corr(benchmark)[:, 0],
+            scored.corr[1],
         )
         result = "; ".join([scores.result(_overlap_eras(fold_plan)), *earlier])
         if stop.is_set():

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from signal_miner.data.eras import recorded_era_numbers
 from signal_miner.engine.metrics import mean_score, score_summary
-from signal_miner.scoring.beats_benchmark import is_positive, scores_above
+from signal_miner.scoring.beats_benchmark import in_common, is_positive, scores_above
 from signal_miner.scoring.sharpe_ratio import effective_observations
 from signal_miner.tracking.tags import (
     HOLDOUT_DIGEST,
@@ -151,10 +151,15 @@ class HoldoutScores:
         return score_summary(self.benchmark)
 
     @property
+    def _compared(self) -> dict[str, float]:
+        """The model's scores in the eras in which the benchmark has one."""
+        return score_summary(in_common(self.corr, self.benchmark))
+
+    @property
     def metrics(self) -> dict[str, float]:
         """What is logged: metric name, such as ``holdout/sharpe``, to value. What is not defined is left out."""
-        own, other = self.model_scores, self.benchmark_scores
-        over = {f"{name}_over_benchmark": own[name] - other[name] for name in ("sharpe", "corr")}
+        own, other, compared = self.model_scores, self.benchmark_scores, self._compared
+        over = {f"{name}_over_benchmark": compared[name] - other[name] for name in ("sharpe", "corr")}
         values = {f"holdout/{name}": value for name, value in (own | over).items() if math.isfinite(value)}
         return values | ({"holdout/undefined_eras": float(self.undefined_eras)} if self.undefined_eras else {})
 
@@ -166,12 +171,12 @@ class HoldoutScores:
         overlap_eras : int, default 0
             Eras after an era whose targets share returns with its own.
         """
-        own, other = self.model_scores, self.benchmark_scores
+        own, other, compared = self.model_scores, self.benchmark_scores, self._compared
         count = len(self.era_labels)
         better = [
             head
             for name, head in (("corr", "CORR"), ("sharpe", "Sharpe"))
-            if scores_above(own[name], other[name], self.undefined_eras)
+            if scores_above(compared[name], other[name], self.undefined_eras)
         ]
         verdict = "it beats the benchmark in " + " and ".join(better) if better else "it does not beat the benchmark"
         verdict += " alone" if len(better) == 1 else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,18 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signal_miner.data.folds import Fold
-from signal_miner.engine.metrics import trial_metrics
+from signal_miner.engine.benchmark_run import BenchmarkScores, numerai_predictions, score_benchmark, uncovered_eras
+from signal_miner.engine.metrics import score_metrics, trial_metrics
 from signal_miner.engine.trial import DRAWN, TrialResult, rescore
 from signal_miner.engine.validation_rows import fold_rows
 from signal_miner.errors import OUT_OF_MEMORY, StoreError, UserError, is_out_of_memory
 from signal_miner.experiment.engines import engine_text
-from signal_miner.experiment.plan import BENCHMARK, Plan
+from signal_miner.experiment.plan import Plan
 from signal_miner.mining.observer import BenchmarkStep, Observer
 from signal_miner.mining.search import Draw, Search
 from signal_miner.mining.status import TrialCounts
 from signal_miner.mining.training import OnCheckpoint, Outcome, Training
 from signal_miner.scoring.series import sharpe
-from signal_miner.tracking.artifacts import PREDICTIONS, read_predictions, write_artifacts
+from signal_miner.tracking.artifacts import (
+    PREDICTIONS,
+    read_predictions,
+    write_artifacts,
+    write_ensemble_artifacts,
+)
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.tracking.study_writer import Tracker
 from signal_miner.utils.files import temporary_directory
@@ -186,6 +193,9 @@ class Miner:
         """Train the benchmark, or read its predictions back; leave it None if a stop was requested."""
         if self._read_benchmark():
             return
+        if self._plan.benchmark_predictions:
+            self._take_benchmark()
+            return
         trees = int(self._plan.benchmark["n_estimators"])
         outcome = self._training.benchmark(Draw(-1, self._plan.benchmark), self._benchmark_steps(trees))
         params = dict(self._plan.benchmark) | self._fixed
@@ -197,13 +207,26 @@ class Miner:
         if outcome.result is None:
             return
         self._compare_with({part.fold.number: part.predictions[:, DRAWN] for part in outcome.result.folds})
-        if not all(np.isfinite(sharpe(scores)) for scores in self._benchmark_scores.values()):
-            raise UserError(
-                "the benchmark has no Sharpe in some fold: its predictions, or the scoring target, are constant in "
-                "each era; fix [benchmark] or the data"
-            )
         self.benchmark = self._track(None, params, rescore(outcome.result, self._training.scorers), outcome.started)
         self._training.settled(outcome.draw)
+
+    def _take_benchmark(self) -> None:
+        """Take predictions of Numerai's as the benchmark run."""
+        plan, started = self._plan, time.time()
+        predictions = numerai_predictions(plan)
+        folds = self._compare_with(predictions).folds(plan, predictions)
+        for fold in plan.scored_folds:
+            if missing := uncovered_eras(plan, fold.number, predictions[fold.number]):
+                eras = f"{len(missing)} of {len(fold.validation_eras)} eras"
+                self._observer(
+                    f"{plan.benchmark_predictions} has no predictions in {eras} of fold {fold.number}, "
+                    f"{plan.span(missing)}; they are left out of comparisons with the benchmark"
+                )
+        metrics = score_metrics(folds, self._benchmark_scores)
+        params = dict(plan.benchmark)
+        with temporary_directory() as directory:
+            write_ensemble_artifacts(directory, folds, self._rows)
+            self.benchmark = self._tracker.log_trial(None, params, metrics, directory, started)
 
     def _benchmark_steps(self, trees: int) -> OnCheckpoint:
         """Return what reports each checkpoint of the benchmark; the first step is reported here."""
@@ -237,15 +260,23 @@ class Miner:
         self.benchmark = tracked
         return True
 
-    def _compare_with(self, predictions: Mapping[int, NDArray[np.floating[Any]]]) -> None:
-        """Score everything from now on against the benchmark's predictions, by fold number."""
-        scorers = self._training.scorers
-        self._benchmark_scores = {
-            number: scorers[number].corr(columns)[:, 0] for number, columns in predictions.items()
-        }
-        self._training.scorers = {
-            number: scorer.with_benchmark(BENCHMARK, predictions[number]) for number, scorer in scorers.items()
-        }
+    def _compare_with(self, predictions: Mapping[int, NDArray[np.floating[Any]]]) -> BenchmarkScores:
+        """Score everything from now on against the benchmark's predictions, by fold number.
+
+        Raises
+        ------
+        UserError
+            If the benchmark has no Sharpe in a fold.
+        """
+        scored = score_benchmark(self._plan, self._training.scorers, predictions)
+        self._benchmark_scores = scored.corr
+        if not all(np.isfinite(sharpe(scores)) for scores in self._benchmark_scores.values()):
+            raise UserError(
+                "the benchmark has no Sharpe in some fold: its predictions, or the scoring target, are constant in "
+                "each era; fix [benchmark] or the data"
+            )
+        self._training.scorers = scored.scorers
+        return scored
 
     def _key(self, params: Mapping[str, object]) -> tuple[str, ...]:
         """Return a configuration as MLflow keeps it."""

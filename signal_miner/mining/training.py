@@ -284,8 +284,7 @@ def make_training(
 ) -> Training:
     """Return the training that a memory plan asks for; `on_features` is the one of `fold_source`."""
     experiment = plan.experiment
-    targets = tuple(dict.fromkeys([*plan.targets, str(plan.benchmark["target"])]))
-    source = fold_source(plan, memory, targets, should_stop, on_features)
+    source = fold_source(plan, memory, plan.trained_targets, should_stop, on_features)
     scorers = fold_scorers(plan)
     if memory.together:
         return SideBySide(plan, source, memory.jobs, should_stop, scorers)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from signal_miner.experiment.plan import Plan
+from signal_miner.experiment.schema import BENCHMARK
 from signal_miner.models.promotion import FEWEST_ERAS, Comparison, Promotion, Reason, SectionScores
 from signal_miner.overfitting.cross_validation import FEW_SPLITS
 from signal_miner.overfitting.records import (
@@ -45,7 +46,7 @@ FEW_EFFECTIVE_ERAS = 10
 
 
 def describe_plan(plan: Plan) -> tuple[str, ...]:
-    """Return the lines that `mine` prints before it starts: study, data, each fold, the holdout."""
+    """Return the lines that `mine` prints before it starts: study, data, each fold, holdout, benchmark."""
     dataset, experiment = plan.dataset, plan.experiment
     eras = np.unique(dataset.eras)
     plural = "s" * (len(plan.targets) > 1)
@@ -54,7 +55,7 @@ def describe_plan(plan: Plan) -> tuple[str, ...]:
     targets = f"{len(plan.targets)} training target{plural}, scored on {experiment.scoring_target}"
     lines = [f"Study {plan.study}: {study}", f"Data {dataset.name}: {rows}, {targets}"]
     folds = plan.scored_folds
-    purge = plan.purge_eras[str(plan.benchmark["target"])]
+    purge = plan.purge_eras[plan.benchmark_target]
     step = experiment.folds.train_era_step
     thinning = f", 1 era in {step}" if step > 1 else ""
     for fold in folds:
@@ -66,7 +67,19 @@ def describe_plan(plan: Plan) -> tuple[str, ...]:
         before = max(plan.purge_eras.values())
         gap = f"a purge of {before} era{'s' * (before != 1)} before it"
         lines.append(f"Holdout: {plan.span(plan.holdout_eras)}, not touched, with {gap}")
-    return tuple(lines)
+    return (*lines, _benchmark_line(plan))
+
+
+def _benchmark_line(plan: Plan) -> str:
+    """Return what the trials are compared with, and what that takes before the first of them."""
+    column = plan.benchmark_predictions
+    if column is None:
+        trees, count = int(plan.benchmark["n_estimators"]), len(plan.scored_folds)
+        line = f"Benchmark: {trees:,} trees in each of {count} folds, trained before the first trial"
+    else:
+        line = f"Benchmark: Numerai's predictions {column}, so that nothing is trained before the first trial"
+    against = plan.experiment.contribution_to
+    return line if against in (BENCHMARK, column) else f"{line}; BMC is the contribution to {against}"
 
 
 def memory_lines(memory: MemoryPlan) -> tuple[str, ...]:

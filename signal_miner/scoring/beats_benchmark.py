@@ -26,7 +26,7 @@ def beats_benchmark(corr: ArrayLike, benchmark: ArrayLike) -> NDArray[np.bool_]:
     corr : array_like of float, shape (n_eras,) or (n_eras, n_models)
         CORR of one model or several; NaN in an era whose predictions were all equal, see `undefined_eras`.
     benchmark : array_like of float, shape (n_eras,)
-        The benchmark's CORR of the same eras.
+        The benchmark's CORR of the same eras; those in which it has none do not count.
 
     Returns
     -------
@@ -35,11 +35,17 @@ def beats_benchmark(corr: ArrayLike, benchmark: ArrayLike) -> NDArray[np.bool_]:
     """
     # The benchmark is a column of the same array: sums are rounded by their layout, and a model that scores exactly
     # what the benchmark does must not beat it.
-    columns = np.hstack([_columns(corr), _columns(benchmark)])
+    columns = np.hstack([in_common(_columns(corr), benchmark), _columns(benchmark)])
     means, ratios = mean(columns), sharpe(columns)
     undefined = undefined_eras(columns[:, :-1], benchmark)
     beats: NDArray[np.bool_] = is_above(means[:-1], ratios[:-1], means[-1], ratios[-1], undefined)
     return beats if np.ndim(corr) > 1 else beats[0]
+
+
+def in_common(corr: ArrayLike, benchmark: ArrayLike) -> NDArray[np.float64]:
+    """Return models' scores, shape (n_eras,) or (n_eras, n_models), NaN in eras in which the benchmark has none."""
+    scores, known = np.asarray(corr, dtype=np.float64), ~np.isnan(np.asarray(benchmark, dtype=np.float64))
+    return np.where(known if scores.ndim == 1 else known[:, np.newaxis], scores, np.nan)
 
 
 def is_above(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from signal_miner.engine.trial import BEST, DRAWN, FoldResult, TrialResult
 from signal_miner.engine.validation_rows import FoldRows
-from signal_miner.experiment.plan import BENCHMARK
+from signal_miner.experiment.schema import BENCHMARK
 
 PREDICTIONS = "predictions.parquet"
 """Index ``id``; ``era``, ``fold``, ``prediction``; of a trial float32, and beside it ``best_prediction`` (at the best
@@ -45,7 +45,7 @@ def write_artifacts(directory: Path, result: TrialResult, rows: Mapping[int, Fol
 
 
 def write_ensemble_artifacts(directory: Path, folds: Sequence[FoldResult], rows: Mapping[int, FoldRows]) -> None:
-    """Write the predictions and era scores of an ensemble, as a trial's without what a best checkpoint has."""
+    """Write predictions and era scores of a model of one column, as a trial's without what a best checkpoint has."""
     _write_predictions(directory, folds, rows, {"prediction": DRAWN})
     _write_frames(directory / ERA_SCORES, [_era_scores(part, rows, best=False) for part in folds])
 

@@ -27,11 +27,14 @@ def scores_note(metrics: RunMetrics, links: Mapping[str, str] | None = None, *, 
         Pages in MLflow's UI, as of `tracking.ui`, by what they show.
     """
     heads, rows = [""], [[VALIDATION], [TEST]]
+    # Over other eras than the model, the benchmark's scores do not follow from the differences.
+    left_out = any(f"{section}/eras_without_benchmark" in metrics.values for section in (VALIDATION, TEST))
+    compared = not is_benchmark and not left_out
     for column in _COLUMNS:
         score = column.metric
         own = [metrics.values.get(f"{section}/{score}", math.nan) for section in (VALIDATION, TEST)]
         columns = [(column.head.replace("\n", " "), own)]
-        if not is_benchmark and score in _COMPARED:
+        if compared and score in _COMPARED:
             over = [metrics.values.get(f"{section}/{score}_over_benchmark", math.nan) for section in (VALIDATION, TEST)]
             columns.append(("benchmark's", [value - more for value, more in zip(own, over, strict=True)]))
         for name, values in columns:

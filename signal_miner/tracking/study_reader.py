@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from signal_miner.data.eras import recorded_era_numbers
 from signal_miner.data.folds import PURGE_ERAS, overlap_eras
 from signal_miner.errors import StoreError, UserError
+from signal_miner.experiment.schema import PREDICTIONS_KEY
 from signal_miner.scoring.blending import gaussianised, mean_correlations
 from signal_miner.scoring.study_scores import Correlations, StudyScores
 from signal_miner.tracking.artifacts import CURVE_SCORES, ERA_SCORES, PREDICTIONS
@@ -135,16 +136,20 @@ class StudyReader(RunStore):
         own = directory / trial.run_id
         own.mkdir()
         scores = self._table(trial, ERA_SCORES, own, ["era", "fold", *_SCORES])
-        curve = self._table(trial, CURVE_SCORES, own)
-        names = [name for name in curve.column_names if name.isdigit()]
-        if len(curve) != len(scores) or not names or not len(scores):
-            raise _damaged(trial, CURVE_SCORES, "it is not whole")
+        curve, names = pa.table({}), list[str]()
+        if PREDICTIONS_KEY not in trial.params:  # what was not trained here has no learning curve
+            curve = self._table(trial, CURVE_SCORES, own)
+            names = [name for name in curve.column_names if name.isdigit()]
+            if len(curve) != len(scores) or not names:
+                raise _damaged(trial, CURVE_SCORES, "it is not whole")
+        if not len(scores):
+            raise _damaged(trial, ERA_SCORES, "it is not whole")
         try:
             recorded_era_numbers(scores.column("era").to_pylist())
             return _TrialScores(
                 eras=scores.select(["era", "fold"]).cast(_ERAS),
                 scores=_matrix(scores, _SCORES),
-                curve=_matrix(curve, names),
+                curve=_matrix(curve, names) if names else np.empty((len(scores), 0)),
                 trees=tuple(int(name) for name in names),
             )
         except (UserError, ValueError, TypeError) as error:

@@ -123,6 +123,8 @@ KINDS = {
     "name": "text",
     "data": "text",
     "feature_set": "text",
+    "contribution_to": "text",
+    "benchmark.predictions": "text",
     "scoring_target": "text",
     "study_storage": "text",
     "tracking_uri": "text",
@@ -235,6 +237,10 @@ def _files() -> Iterator[BadInput]:
     yield _changed("scoring-unknown", "did you mean 'target'", scoring_target='"targett"')
     yield _changed("benchmark-target", "target", **{"benchmark.target": '"targett"'})
     yield _changed("numerai-benchmark", "v1_lgbm", numerai_benchmarks='["v1_lgbm"]')
+    yield _changed("benchmark-column", "benchmark.predictions.*v1_lgbm", tuple(
+        key for key in sound_table() if key.startswith("benchmark.")
+    ), **{"benchmark.predictions": '"v1_lgbm"'})  # fmt: skip
+    yield _changed("contribution", "contribution_to.*v1_lgbm", contribution_to='"v1_lgbm"')
     yield _changed("purge", "purge|train", **{"folds.embargo_eras": "30"})
     yield _changed("holdout", "holdout", **{"folds.holdout_eras": "39"})
     yield _changed("folds", "folds", **{"folds.count": "41"})
