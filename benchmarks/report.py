@@ -58,7 +58,7 @@ def write(directory: Path, given: argparse.Namespace) -> None:
     tracker.begin_study(run_id, _record(folds, given.trials))
     generator = np.random.default_rng(0)
     shared = {fold.number: SHARED * generator.standard_normal((half, 1)) for fold in folds}
-    corr = {}
+    reference = {}
     for number in range(-1, given.trials):
         skill = SPREAD * generator.standard_normal()
         parts = []
@@ -74,9 +74,9 @@ def write(directory: Path, given: argparse.Namespace) -> None:
             predictions = generator.standard_normal((half * given.rows, 2)).astype(np.float32)
             near = np.clip(0.6 + 20 * skill + 0.05 * generator.standard_normal((half, 2)), -1, 1)
             scores = EraScores(np.array(fold.validation_eras), both, {BENCHMARK: both / 2}, {BENCHMARK: near})
-            results.append(FoldResult(fold, predictions, scores, curve))
+            results.append(FoldResult(fold, predictions, scores, curve, curve / 2))
             if number < 0:
-                corr[fold.number] = both[:, 0]
+                reference[fold.number] = scores
         params = {
             "n_estimators": 2000,
             "learning_rate": float(generator.choice([0.01, 0.02, 0.05, 0.1])),
@@ -89,7 +89,7 @@ def write(directory: Path, given: argparse.Namespace) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             write_artifacts(Path(scratch), result, rows)
             tracker.log_trial(
-                None if number < 0 else number, params, trial_metrics(result, corr), Path(scratch), time.time()
+                None if number < 0 else number, params, trial_metrics(result, reference), Path(scratch), time.time()
             )
     tracker.end_study(run_id, "FINISHED", {"trials/finished": given.trials}, "Synthetic.")
 

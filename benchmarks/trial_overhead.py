@@ -67,7 +67,7 @@ def measure(given: argparse.Namespace, console: Console) -> None:
         part.fold.number: scorers[part.fold.number].with_benchmark(BENCHMARK, part.predictions[:, 0])
         for part in reference.folds
     }
-    corr = {part.fold.number: part.scores.corr[:, 0] for part in reference.folds}
+    benchmark = {part.fold.number: scorers[part.fold.number].score(part.predictions) for part in reference.folds}
     search = Search(plan.study, plan.grid, 0, "studies")
     tracker = Tracker("overhead", plan.study, plan.config_hash, "sqlite:///mlflow.db")
     seconds: dict[str, list[float]] = {"training": [], "scoring": [], "study": [], "tracking": []}
@@ -80,14 +80,14 @@ def measure(given: argparse.Namespace, console: Console) -> None:
 
         def score() -> None:
             for fold, predictions in zip(folds, trained.result, strict=True):  # noqa: B023
-                scorers[fold.number].corr(predictions)
+                scorers[fold.number].score(predictions, (BENCHMARK,))
                 scorers[fold.number].score(predictions[:, [-1, 0]])
 
         scoring = measured(score)
         result = run_trial(binned, folds, scorers, draw.params, 0)
 
         def track() -> None:
-            metrics = trial_metrics(result, corr)  # noqa: B023
+            metrics = trial_metrics(result, benchmark)  # noqa: B023
             with tempfile.TemporaryDirectory() as directory:
                 write_artifacts(Path(directory), result, rows)  # noqa: B023
                 tracker.log_trial(draw.number, draw.params, metrics, Path(directory), time.time())  # noqa: B023

@@ -14,6 +14,7 @@ from signal_miner.ensemble.build import COLUMNS, as_shown, ensemble_frame
 from signal_miner.ensemble.maker import EnsembleSummary
 from signal_miner.report.sentences import below_benchmark_sentence, leaderboard_sentence
 from signal_miner.scoring.columns import Column, least_important_first
+from signal_miner.scoring.objective import Objective
 from signal_miner.tracking.ranking import Leaderboard
 from signal_miner.tracking.records import FIXED_PARAMS, TrackedTrial
 from signal_miner.utils.console import fitting, for_a_table
@@ -22,18 +23,27 @@ if TYPE_CHECKING:
     from signal_miner.holdout.evaluation import HoldoutResult
     from signal_miner.holdout.model import EvaluatedModel
 
-_LEADERBOARD = (
-    Column.of("validation/corr", priority=7),
-    Column.of("validation/sharpe"),
-    Column.of("validation/max_drawdown", priority=3),
-    Column.of("validation/bmc", priority=6),
-    Column.of("validation/benchmark_corr", priority=5),
-    Column.of("test/corr", priority=4, group="test"),
-    Column.of("test/sharpe", priority=9, group="test"),
-    Column("trees", "n_estimators", 0, priority=2),
-    Column("best\ntrees", "best/trees", 0, priority=1),
-    Column("beats\nbenchmark", "beats_benchmark", 0, priority=8),
-)
+_VALIDATION = {"corr": 7, "sharpe": 7, "max_drawdown": 3, "bmc": 6, "benchmark_corr": 5}
+_PAID = {"payout": 10, "payout_sharpe": 4, "corr": 7, "sharpe": 3, "bmc": 6, "benchmark_corr": 5}
+"""Scores in validation by their priority; the objective's own is always shown."""
+
+
+def _leaderboard_columns(objective: Objective) -> tuple[Column, ...]:
+    scores = _VALIDATION if objective.compared is Objective.CORR else _PAID
+    compared = objective.compared
+    tested = [objective] if objective is compared else [compared, objective]
+    return (
+        *(
+            Column.of(f"validation/{score}", priority=None if score == objective else priority)
+            for score, priority in scores.items()
+        ),
+        *(Column.of(f"test/{score}", 9 if score is objective else 4, "test") for score in tested),
+        Column("trees", "n_estimators", 0, priority=2),
+        Column("best\ntrees", "best/trees", 0, priority=1),
+        Column("beats\nbenchmark", "beats_benchmark", 0, priority=8),
+    )
+
+
 _HOLDOUT = (
     Column.of("corr", priority=6),
     Column.of("sharpe"),
@@ -51,12 +61,16 @@ _HOLDOUT_BENCHMARK = (
 def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> None:
     """Print the first places and the benchmark's; fewer columns where the terminal is narrow."""
     console = for_a_table(console)
+    every = _leaderboard_columns(board.objective)
     benchmark = next(place for place in board.places if place.trial.number is None)
     shown = [*board.places[:top], *([] if benchmark.rank <= top else [benchmark])]
 
     def table(left_out: Container[str]) -> Table:
-        columns = [column for column in _LEADERBOARD if column.head not in left_out]
-        made = _table("Leaderboard by validation Sharpe of trials as drawn (test is shown, never ranked by)", "", "run")
+        columns = [column for column in every if column.head not in left_out]
+        label = board.objective.label
+        made = _table(
+            f"Leaderboard by validation {label} of trials as drawn (test is shown, never ranked by)", "", "run"
+        )
         for column in columns:
             is_text = column.metric == "beats_benchmark"
             made.add_column(column.head, justify="left" if is_text else "right", no_wrap=True)
@@ -68,7 +82,7 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
             made.add_row(str(place.rank), trial.name, *cells, style="bold yellow" if is_benchmark else None)
         return made
 
-    console.print(fitting(table, least_important_first(_LEADERBOARD), console))
+    console.print(fitting(table, least_important_first(every), console))
     console.print(leaderboard_sentence(board), highlight=False)
     first = next((place.trial for place in board.places if place.trial.number is not None), None)
     if first is not None:
@@ -122,7 +136,7 @@ def print_ensemble(summary: EnsembleSummary, benchmark: TrackedTrial, console: C
         return made
 
     console.print(fitting(table, least_important_first(COLUMNS), console))
-    print_if_below(summary.tracked.metrics, benchmark.metrics, console)
+    print_if_below(summary.tracked.metrics, benchmark, console)
     if len(summary.members) > 1:
         between = summary.correlations[~np.eye(len(summary.members), dtype=bool)]
         console.print(
@@ -133,9 +147,9 @@ def print_ensemble(summary: EnsembleSummary, benchmark: TrackedTrial, console: C
         console.print(f"Neutralised to {ensemble.neutralization.to}, proportion {ensemble.neutralization.proportion:g}")
 
 
-def print_if_below(metrics: Mapping[str, float], benchmark: Mapping[str, float], console: Console) -> None:
+def print_if_below(metrics: Mapping[str, float], benchmark: TrackedTrial, console: Console) -> None:
     """Print a line where a model is below the benchmark in test."""
-    if below := below_benchmark_sentence(metrics, benchmark):
+    if below := below_benchmark_sentence(metrics, benchmark.metrics, benchmark.objective):
         console.print(below, highlight=False)
 
 

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from signal_miner.engine.trial import BEST, DRAWN, FoldResult, TrialResult
 from signal_miner.experiment.schema import BENCHMARK
-from signal_miner.scoring.beats_benchmark import beats_benchmark, in_common, undefined_eras
+from signal_miner.scoring.beats_benchmark import beats_benchmark, in_common, least_lead, undefined_eras
+from signal_miner.scoring.objective import DEFAULT_SCORING, Objective, Scoring
+from signal_miner.scoring.scorer import EraScores
 from signal_miner.scoring.series import max_drawdown, mean, sharpe
 from signal_miner.scoring.study_scores import TEST, VALIDATION, WHOLE
 
@@ -27,15 +29,18 @@ class RunMetrics:
     beats_benchmark : mapping of str to bool
         For ``validation`` and ``test``.
     curves : mapping of str to tuple of float
-        A trial's ``validation/corr_curve`` and ``test/corr_curve``: mean CORR at each checkpoint.
+        A trial's ``validation/corr_curve`` and ``test/corr_curve``: mean CORR at each checkpoint; ``…/payout_curve``.
     checkpoints : tuple of int
         Numbers of trees of the curves' points.
+    scoring : Scoring
+        Its objective decides `beats_benchmark`.
     """
 
     values: Mapping[str, float]
     beats_benchmark: Mapping[str, bool]
     curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     checkpoints: tuple[int, ...] = ()
+    scoring: Scoring = DEFAULT_SCORING
 
 
 def sections(folds: Sequence[FoldResult]) -> dict[str, tuple[FoldResult, ...]]:
@@ -44,24 +49,32 @@ def sections(folds: Sequence[FoldResult]) -> dict[str, tuple[FoldResult, ...]]:
     return parts | {f"fold_{part.fold.number}": (part,) for part in folds}
 
 
-def trial_metrics(result: TrialResult, benchmark_scores: Mapping[int, NDArray[np.float64]]) -> RunMetrics:
+def trial_metrics(
+    result: TrialResult, benchmark_scores: Mapping[int, EraScores], scoring: Scoring = DEFAULT_SCORING
+) -> RunMetrics:
     """Return a trial's metrics: at the drawn number of trees by section, and as ``best/…`` at the best checkpoint.
 
     Arguments are those of `score_metrics`.
     """
-    scored = score_metrics(result.folds, benchmark_scores)
+    scored = score_metrics(result.folds, benchmark_scores, scoring)
     parts = sections(result.folds)
     best: dict[str, float] = {"best/trees": result.checkpoints[result.best]}
     for name in (VALIDATION, TEST):
         summary = score_summary(_eras(parts[name], BEST))
         best |= {f"best/{name}_corr": summary["corr"], f"best/{name}_sharpe": summary["sharpe"]}
+        paid = payout_summary(scoring.payout.of(_eras(parts[name], BEST), _bmc_eras(parts[name], BEST)))
+        best |= {f"best/{name}_payout": paid["payout"], f"best/{name}_payout_sharpe": paid["payout_sharpe"]}
         bmc, benchmark_corr = _against(BENCHMARK, parts[name], BEST)
         best |= {f"best/{name}_bmc": bmc, f"best/{name}_benchmark_corr": benchmark_corr}
     best["train_seconds"] = result.train_seconds
-    curves = {
-        f"{name}/corr_curve": tuple(_mean_columns(np.concatenate([part.curve for part in parts[name]])))
-        for name in (VALIDATION, TEST)
-    }
+    curves = {}
+    for name in (VALIDATION, TEST):
+        corr = np.concatenate([part.curve for part in parts[name]])
+        curves[f"{name}/corr_curve"] = tuple(_mean_columns(corr))
+        bmc_curves = [part.bmc_curve for part in parts[name] if part.bmc_curve is not None]
+        if len(bmc_curves) == len(parts[name]):
+            paid_curve = scoring.payout.of(corr, np.concatenate(bmc_curves))
+            curves[f"{name}/payout_curve"] = tuple(_mean_columns(paid_curve))
     return replace(
         scored,
         values={**scored.values, **_defined(best)},
@@ -71,7 +84,10 @@ def trial_metrics(result: TrialResult, benchmark_scores: Mapping[int, NDArray[np
 
 
 def score_metrics(
-    folds: Sequence[FoldResult], benchmark_scores: Mapping[int, NDArray[np.float64]], column: int = DRAWN
+    folds: Sequence[FoldResult],
+    benchmark_scores: Mapping[int, EraScores],
+    scoring: Scoring = DEFAULT_SCORING,
+    column: int = DRAWN,
 ) -> RunMetrics:
     """Return the metrics of scored folds, section by section.
 
@@ -79,8 +95,8 @@ def score_metrics(
     ----------
     folds : sequence of FoldResult
         Earliest first, scored against `BENCHMARK` and, if the data has them, Numerai's benchmarks.
-    benchmark_scores : mapping of int to ndarray of float64, shape (n_eras,)
-        The benchmark run's CORR of each validation era, by fold number.
+    benchmark_scores : mapping of int to EraScores
+        The benchmark run's, of its one column, by fold number.
     column : int, default `DRAWN`
         Of the predictions.
 
@@ -94,7 +110,8 @@ def score_metrics(
     beats = {}
     for name, part in sections(folds).items():
         corr = _eras(part, column)
-        reference = np.concatenate([benchmark_scores[each.fold.number] for each in part])
+        reference = np.concatenate([benchmark_scores[each.fold.number].corr[:, 0] for each in part])
+        reference_bmc = np.concatenate([benchmark_scores[each.fold.number].bmc[BENCHMARK][:, 0] for each in part])
         mine, other = score_summary(corr), score_summary(reference)
         compared = score_summary(in_common(corr, reference))
         values |= {f"{name}/{key}": value for key, value in mine.items()}
@@ -105,11 +122,16 @@ def score_metrics(
             values[f"{name}/undefined_eras"] = undefined
         if left_out := int((np.isnan(reference) & ~np.isnan(corr)).sum()):
             values[f"{name}/eras_without_benchmark"] = left_out
+        paid = scoring.payout.of(corr, _bmc_eras(part, column))
+        benchmark_paid = scoring.payout.of(reference, reference_bmc)
+        values |= {f"{name}/{key}": value for key, value in payout_metrics(paid, benchmark_paid).items()}
         if name in (VALIDATION, TEST):
-            beats[name] = bool(beats_benchmark(corr, reference))
+            rule = scoring.objective.compared
+            own, others = (corr, reference) if rule is Objective.CORR else (paid, benchmark_paid)
+            beats[name] = bool(beats_benchmark(own, others, rule))
         if name in (VALIDATION, TEST, WHOLE):
             values |= _against_numerai(name, part, column)
-    return RunMetrics(_defined(values), beats)
+    return RunMetrics(_defined(values), beats, scoring=scoring)
 
 
 def _defined(values: Mapping[str, float]) -> dict[str, float]:
@@ -134,6 +156,10 @@ def _against(benchmark: str, folds: Sequence[FoldResult], column: int) -> tuple[
     )
 
 
+def _bmc_eras(folds: Sequence[FoldResult], column: int) -> NDArray[np.float64]:
+    return np.concatenate([part.scores.bmc[BENCHMARK][:, column] for part in folds])
+
+
 def _eras(folds: Sequence[FoldResult], column: int) -> NDArray[np.float64]:
     return np.concatenate([part.scores.corr[:, column] for part in folds])
 
@@ -141,6 +167,26 @@ def _eras(folds: Sequence[FoldResult], column: int) -> NDArray[np.float64]:
 def score_summary(corr: NDArray[np.float64]) -> dict[str, float]:
     """Return ``corr``, ``sharpe`` and ``max_drawdown`` of eras' CORR, shape (n_eras,); NaN where undefined."""
     return {"corr": mean_score(corr), "sharpe": float(sharpe(corr)), "max_drawdown": float(max_drawdown(corr))}
+
+
+def payout_summary(payouts: NDArray[np.float64]) -> dict[str, float]:
+    """Return ``payout``, ``payout_sharpe`` and ``payout_drawdown`` of eras' payouts, shape (n_eras,)."""
+    return {
+        "payout": mean_score(payouts),
+        "payout_sharpe": float(sharpe(payouts)),
+        "payout_drawdown": float(max_drawdown(payouts)),
+    }
+
+
+def payout_metrics(payouts: NDArray[np.float64], benchmark: NDArray[np.float64]) -> dict[str, float]:
+    """Return a section's metrics of payouts: `payout_summary`, and how far they are above the benchmark's.
+
+    ``payout_lead`` is `least_lead`, which has to be above 0 to beat the benchmark.
+    """
+    return payout_summary(payouts) | {
+        "payout_over_benchmark": mean_score(payouts - benchmark),
+        "payout_lead": float(least_lead(payouts, benchmark)),
+    }
 
 
 def mean_score(scores: NDArray[np.float64]) -> float:

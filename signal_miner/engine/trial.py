@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from signal_miner.data.folds import Fold
 from signal_miner.engine.boosters import FoldData, FoldSource
 from signal_miner.experiment.parameters import max_bin_of
+from signal_miner.experiment.schema import BENCHMARK
 from signal_miner.scoring.best_checkpoint import best_checkpoint
+from signal_miner.scoring.objective import DEFAULT_SCORING, Scoring
 from signal_miner.scoring.scorer import EraScores, Scorer
 from signal_miner.utils.validation import Value
 
@@ -37,12 +39,15 @@ class FoldResult:
         Of these columns.
     curve : ndarray of float64, shape (n_eras, n_checkpoints)
         CORR of each era at each checkpoint.
+    bmc_curve : ndarray of float64, shape (n_eras, n_checkpoints), or None
+        BMC; None of the benchmark, which there is nothing to compare with while it is trained.
     """
 
     fold: Fold
     predictions: NDArray[np.floating[Any]]
     scores: EraScores
     curve: NDArray[np.float64]
+    bmc_curve: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +61,7 @@ class TrialResult:
     checkpoints : tuple of int
         Numbers of trees at which the curve was read; the last is the drawn one.
     best : int
-        Index of the checkpoint with the highest validation Sharpe.
+        Index of the checkpoint that is best in validation.
     folds : tuple of FoldResult
         Earliest first; the last is test, all before it are validation.
     train_seconds : float
@@ -128,6 +133,7 @@ def run_trial(
     seed: int,
     should_stop: Callable[[], bool] = lambda: False,
     on_checkpoint: Callable[[Fold, int], None] = lambda _fold, _trees: None,
+    scoring: Scoring = DEFAULT_SCORING,
 ) -> TrialResult:
     """Train a configuration on every fold and score it.
 
@@ -145,7 +151,7 @@ def run_trial(
     Stopped
         If `should_stop`, called before each tree, returned true.
     """
-    assembly = TrialAssembly(params, folds)
+    assembly = TrialAssembly(params, folds, scoring)
     for fold in folds:
         data = source.get(fold, max_bin_of(params), str(params["target"]))
         started = time.perf_counter()
@@ -166,16 +172,20 @@ class FoldCurve:
         CORR of each era at each checkpoint.
     seconds : float
         Wall-clock time of training.
+    bmc_curve : ndarray of float64, shape (n_eras, n_checkpoints), or None
+        As of `FoldResult`.
     """
 
     predictions: NDArray[np.float32]
     curve: NDArray[np.float64]
     seconds: float
+    bmc_curve: NDArray[np.float64] | None = None
 
     @classmethod
     def of(cls, predictions: NDArray[np.float32], scorer: Scorer, seconds: float) -> FoldCurve:
         """Score the predictions of a fold at every checkpoint."""
-        return cls(predictions, scorer.corr(predictions), seconds)
+        scores = scorer.score(predictions, (BENCHMARK,))
+        return cls(predictions, scores.corr, seconds, scores.bmc.get(BENCHMARK))
 
 
 class TrialAssembly:
@@ -185,9 +195,10 @@ class TrialAssembly:
     predictions are held.
     """
 
-    def __init__(self, params: Mapping[str, Value], folds: Sequence[Fold]) -> None:
+    def __init__(self, params: Mapping[str, Value], folds: Sequence[Fold], scoring: Scoring) -> None:
         self.params = dict(params)
         self.folds = tuple(folds)
+        self._scoring = scoring
         self._points = checkpoints(int(params["n_estimators"]))
         self._parts: list[FoldCurve] = []
         self._best: int | None = None
@@ -204,15 +215,22 @@ class TrialAssembly:
             return
         self._parts.append(part)
         if len(self._parts) == len(self.folds) - 1:  # the best checkpoint is chosen on validation alone
-            self._best = best_checkpoint(np.concatenate([each.curve for each in self._parts]))
+            self._best = self._best_checkpoint()
             self._parts = [_drawn_and_best(each, self._best) for each in self._parts]
+
+    def _best_checkpoint(self) -> int:
+        corr = np.concatenate([each.curve for each in self._parts])
+        bmc = [each.bmc_curve for each in self._parts if each.bmc_curve is not None]
+        if len(bmc) < len(self._parts):  # the benchmark: by Sharpe
+            return best_checkpoint(corr)
+        return best_checkpoint(self._scoring.era_scores(corr, np.concatenate(bmc)), self._scoring.objective)
 
     def result(self, scorers: Mapping[int, Scorer]) -> TrialResult:
         """Return the finished trial; `scorers` are by fold number."""
         if self._best is None or self.next_fold is not None:
             raise ValueError("the trial has folds that were not added")
         results = tuple(
-            FoldResult(fold, part.predictions, scorers[fold.number].score(part.predictions), part.curve)
+            FoldResult(fold, part.predictions, scorers[fold.number].score(part.predictions), part.curve, part.bmc_curve)
             for fold, part in zip(self.folds, self._parts, strict=True)
         )
         seconds = sum(part.seconds for part in self._parts)

@@ -97,7 +97,7 @@ class EnsembleMaker:
         benchmark = self._read(self._study.benchmark, Checkpoint.DRAWN)
         scored = score_benchmark(self._plan, fold_scorers(self._plan), benchmark)
         self._benchmark = benchmark
-        self._benchmark_scores, self._scorers = scored.corr, scored.scorers
+        self._benchmark_scores, self._scorers = scored.scores, scored.scorers
 
     def make(self, rule: SelectionRule, neutralization: Neutralization | None) -> EnsembleSummary:
         """Select members, blend them, score the blend and track it.
@@ -131,7 +131,7 @@ class EnsembleMaker:
             FoldResult(fold, blend, self._scorers[fold.number].score(blend), np.empty((len(fold.validation_eras), 0)))
             for fold, blend in zip(self._plan.scored_folds, blends, strict=True)
         )
-        metrics = score_metrics(folds, self._benchmark_scores)
+        metrics = score_metrics(folds, self._benchmark_scores, self._plan.scoring)
         closest = float(np.max(correlations[~np.eye(len(trials), dtype=bool)])) if len(trials) > 1 else np.nan
         if np.isfinite(closest):
             metrics = replace(metrics, values={**metrics.values, "members/highest_correlation": closest})

@@ -33,6 +33,7 @@ from signal_miner.tracking.tags import (
     RUN_COLOR,
     STUDY,
     beats_benchmark_tags,
+    scoring_tags,
 )
 from signal_miner.tracking.ui import run_page, runs_page, view_name
 from signal_miner.utils.files import temporary_directory
@@ -97,6 +98,7 @@ class EnsembleRuns(ArtifactCache):
             KIND: ENSEMBLE_KIND,
             RUN_COLOR: run_color(ENSEMBLE_KIND, {}),
             ORDER: order(ENSEMBLE_KIND, None),
+            **scoring_tags(metrics.scoring),
             MEMBERS: ",".join(member.run_id for member in ensemble.members),
             NOTE: f"{scores_note(metrics, links)}\n\nMembers:\n\n{members_note}",
         }

@@ -26,6 +26,8 @@ from signal_miner.experiment.schema import (
     experiment_table,
     parse_experiment,
 )
+from signal_miner.scoring.objective import Scoring
+from signal_miner.scoring.payout import DEFAULT_PAYOUT, Payout
 from signal_miner.utils.next_command import option_text
 from signal_miner.utils.validation import Value, shown
 
@@ -65,7 +67,13 @@ class Plan:
     purge_eras: Mapping[str, int]
     holdout_eras: tuple[int, ...]
     numerai_benchmarks: tuple[str, ...]
+    payout: Payout
     warnings: tuple[str, ...]
+
+    @property
+    def scoring(self) -> Scoring:
+        """How its models are scored."""
+        return Scoring(self.experiment.objective, self.payout)
 
     @property
     def benchmark_predictions(self) -> str | None:
@@ -177,6 +185,7 @@ def make_plan(experiment: Experiment, dataset: Dataset) -> Plan:
         purge_eras=purges,
         holdout_eras=WalkForward(settings.count, 0, settings.holdout_eras).holdout(eras),
         numerai_benchmarks=tuple(benchmarks),
+        payout=experiment.payout or DEFAULT_PAYOUT,
         warnings=tuple(warnings),
     )
 
@@ -248,6 +257,7 @@ def plan_record(plan: Plan, content: str | None = None) -> dict[str, object]:
         "grid": {axis.name: axis.values for axis in plan.grid.axes},
         "benchmark": dict(plan.benchmark),
         "numerai_benchmarks": plan.numerai_benchmarks,
+        "payout": asdict(plan.payout),
     }
     settings: dict[str, object] = {}
     for key, value in experiment_table(experiment).items():

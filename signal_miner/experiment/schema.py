@@ -17,6 +17,8 @@ from signal_miner.experiment.constraint import Constraint, parse_constraint
 from signal_miner.experiment.engines import BITPLANE, ENGINES, LIGHTGBM
 from signal_miner.experiment.parameters import RULES, check_name, check_value, parse_axis
 from signal_miner.experiment.study_files import STUDY_STORAGE
+from signal_miner.scoring.objective import Objective
+from signal_miner.scoring.payout import Payout
 from signal_miner.utils.redaction import KeptWithoutPasswords, without_passwords
 from signal_miner.utils.validation import LARGEST_INTEGER, Rule, Value, shown
 
@@ -25,7 +27,7 @@ T = TypeVar("T")
 ALL_TARGETS = "all"
 """Value of ``targets`` that trains on every target of the data."""
 
-TABLES = ("folds", "grid", "benchmark")
+TABLES = ("folds", "grid", "benchmark", "payout")
 """Keys of an experiment that hold tables."""
 
 PREDICTIONS_KEY = "predictions"
@@ -33,6 +35,10 @@ PREDICTIONS_KEY = "predictions"
 
 BENCHMARK = "benchmark"
 """The benchmark run, as the model that a contribution is taken against; also its name among a scorer's benchmarks."""
+
+PAYOUT_KEYS = tuple(each.name for each in fields(Payout))
+
+LARGEST_MULTIPLIER = 1000.0
 
 _LONGEST_NAME = 100
 
@@ -122,6 +128,32 @@ def _engine(key: str, value: Any) -> str:
     if value not in ENGINES:
         raise UserError(f"{key} = {shown(value)} is not one of {', '.join(ENGINES)}{nearest(str(value), ENGINES)}")
     return str(value)
+
+
+def _objective(key: str, value: Any) -> Objective:
+    known = [str(each) for each in Objective]
+    if value not in known:
+        raise UserError(f"{key} = {shown(value)} is not one of {', '.join(known)}{nearest(str(value), known)}")
+    return Objective(value)
+
+
+def _payout(key: str, value: Any) -> Payout:
+    if not isinstance(value, Mapping):
+        raise UserError(
+            f"{key} = {shown(value)} is not a table; write [{key}] and below it corr = 3, mmc = 15, clip = 1"
+        )
+    for name in PAYOUT_KEYS:
+        if name not in value:
+            raise UserError(f"{key}.{name} is missing; give all of {', '.join(PAYOUT_KEYS)}, or leave [{key}] out")
+    payout = Payout(**dict(_all_of(partial(_multiplier, key, name, value[name]) for name in PAYOUT_KEYS)))
+    if payout.corr == payout.mmc == 0:
+        raise UserError(f"{key}.corr and {key}.mmc are both 0, which pays nothing; set one above 0")
+    return payout
+
+
+def _multiplier(table: str, name: str, value: Any) -> tuple[str, float]:
+    checked: float = Rule(float, 0, LARGEST_MULTIPLIER, open_low=name == "clip").checked(f"{table}.{name}", value)
+    return name, checked
 
 
 def _jobs(key: str, value: Any) -> int:
@@ -259,6 +291,10 @@ class Experiment(KeptWithoutPasswords):
         The benchmark configuration, trained first; or `PREDICTIONS_KEY` alone, of which nothing is trained.
     contribution_to : str
         What BMC is a contribution to: `BENCHMARK`, or a column of Numerai's benchmark predictions.
+    objective : Objective
+        The score that ranks models, chooses checkpoints and grows ensembles; it changes nothing that is trained.
+    payout : Payout or None
+        Multipliers of CORR and MMC; None for those in the data's directory, or else the defaults.
     numerai_benchmarks : tuple of str or None
         Columns of Numerai's benchmark predictions to compare with; None for all that the data has.
     study_storage : str
@@ -287,6 +323,8 @@ class Experiment(KeptWithoutPasswords):
     axes: Mapping[str, tuple[Value, ...]] = field(metadata=_by(_grid, "grid"))
     benchmark: Mapping[str, Value] = field(metadata=_by(_benchmark))
     contribution_to: str = field(default=BENCHMARK, metadata=_by(_text))
+    objective: Objective = field(default=Objective.SHARPE, metadata=_by(_objective))
+    payout: Payout | None = field(default=None, metadata=_by(_payout))
     numerai_benchmarks: tuple[str, ...] | None = field(default=None, metadata=_by(_names))
     study_storage: str = field(default=STUDY_STORAGE, metadata=_by(_text))
     tracking_uri: str | None = field(default=None, metadata=_by(_text))
@@ -306,7 +344,7 @@ def _declared(kind: type) -> dict[str, Any]:
 KEYS = tuple(_declared(Experiment))
 """Keys of an experiment file, in the order of ``plan.json``."""
 
-_FOLD_KEYS = tuple(_declared(FoldSettings))
+_TABLE_KEYS = {"folds": tuple(_declared(FoldSettings)), "payout": PAYOUT_KEYS}
 
 
 def parse_experiment(table: Mapping[str, Any], text: str = "", *, recorded: bool = False) -> Experiment:
@@ -384,7 +422,7 @@ def tables_of(key: str) -> tuple[str, ...]:
     """Return the tables that a key belongs in, rather than at the top of the file."""
     if key == PREDICTIONS_KEY:
         return ("benchmark",)
-    return ("grid", "benchmark") if key in RULES else ("folds",) if key in _FOLD_KEYS else ()
+    return ("grid", "benchmark") if key in RULES else tuple(table for table, keys in _TABLE_KEYS.items() if key in keys)
 
 
 def _check_key(key: str, value: Any) -> None:
@@ -399,11 +437,12 @@ def _check_key(key: str, value: Any) -> None:
 
 
 def _check_key_of_table(table: str, key: str) -> None:
-    if table != "folds":
+    keys = _TABLE_KEYS.get(table)
+    if keys is None:
         if (table, key) != ("benchmark", PREDICTIONS_KEY):
             check_name(key, table)
-    elif key not in _FOLD_KEYS:
-        raise UserError(f"unknown key {shown('folds.' + key)}{did_you_mean(key, _FOLD_KEYS)}")
+    elif key not in keys:
+        raise UserError(f"unknown key {shown(f'{table}.{key}')}{did_you_mean(key, keys)}")
 
 
 def _checked(kind: type, table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -425,8 +464,10 @@ def _plain(value: Any) -> Any:
     match value:
         case Constraint():
             return value.expression
-        case FoldSettings():
+        case FoldSettings() | Payout():
             return asdict(value)
+        case Objective():
+            return str(value)
         case Mapping():
             return {key: _plain(each) for key, each in value.items()}
         case tuple():

@@ -41,7 +41,14 @@ class FoldResultStore:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as file:
-                np.savez(file, predictions=part.predictions, curve=part.curve, seconds=np.float64(part.seconds))
+                bmc = np.empty(0) if part.bmc_curve is None else part.bmc_curve
+                np.savez(
+                    file,
+                    predictions=part.predictions,
+                    curve=part.curve,
+                    seconds=np.float64(part.seconds),
+                    bmc_curve=bmc,
+                )
             partial.replace(path)
         except OSError as error:
             if not self._failed:
@@ -55,7 +62,9 @@ class FoldResultStore:
         try:
             with np.load(self._path(draw, fold)) as file:
                 predictions = np.asfortranarray(file["predictions"])
-                return FoldCurve(predictions, file["curve"], float(file["seconds"]))
+                bmc = file["bmc_curve"]
+                seconds = float(file["seconds"])
+                return FoldCurve(predictions, file["curve"], seconds, bmc if bmc.size else None)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
 

@@ -23,6 +23,7 @@ from signal_miner.mining.observer import BenchmarkStep, Observer
 from signal_miner.mining.search import Draw, Search
 from signal_miner.mining.status import TrialCounts
 from signal_miner.mining.training import OnCheckpoint, Outcome, Training
+from signal_miner.scoring.scorer import EraScores
 from signal_miner.scoring.series import sharpe
 from signal_miner.tracking.artifacts import (
     PREDICTIONS,
@@ -86,11 +87,11 @@ class Miner:
         self._search = search
         self._stop = stop
         self._observer = observer
-        self._counts = TrialCounts(plan.experiment.trials)
+        self._counts = TrialCounts(plan.experiment.trials, objective=plan.experiment.objective)
         self._counting = threading.Lock()  # draws are asked for in joblib's threads
         self._fixed = {"seed": plan.experiment.seed, "engine": engine_text(plan.experiment.engine)}
         self._rows = fold_rows(plan)
-        self._benchmark_scores: Mapping[int, NDArray[np.float64]] = {}
+        self._benchmark_scores: Mapping[int, EraScores] = {}
 
     def run(self) -> None:
         """Train the benchmark and the trials, until the experiment's number is reached or a stop is asked for.
@@ -104,8 +105,9 @@ class Miner:
         self._train_benchmark()
         if self.benchmark is None:
             return
-        varying = [axis.name for axis in self._plan.grid.axes if len(axis.values) > 1]
-        self.view = self._tracker.save_view(self.benchmark.metrics, varying)
+        plan = self._plan
+        varying = [axis.name for axis in plan.grid.axes if len(axis.values) > 1]
+        self.view = self._tracker.save_view(self.benchmark.metrics, varying, plan.experiment.objective)
         tracked = {self._key(trial.params): trial for trial in self.trials}
         drawn = sorted([*self._search.finished(), *self._search.interrupted()], key=lambda draw: draw.number)
         before, pending = [], []
@@ -117,7 +119,7 @@ class Miner:
                 self._tell(draw.number, trial)
                 before.append(trial)
         left = max(0, self._plan.experiment.trials - len(before))
-        self._counts = TrialCounts.at_start(len(before) + left, before)
+        self._counts = TrialCounts.at_start(len(before) + left, before, plan.experiment.objective)
         self._observer(self._counts)
         try:
             for outcome in self._training.outcomes(self._draws(pending, left, tracked)):
@@ -177,14 +179,14 @@ class Miner:
 
     def _tell(self, number: int, trial: TrackedTrial) -> None:
         if trial.finished:
-            self._search.tell(number, trial.metrics.get("validation/sharpe", -math.inf))
+            self._search.tell(number, trial.metrics.get(self._plan.experiment.objective.metric, -math.inf))
         else:
             self._search.tell_failed(number)
 
     def _track(
         self, number: int | None, params: Mapping[str, object], result: TrialResult, started: float
     ) -> TrackedTrial:
-        metrics = trial_metrics(result, self._benchmark_scores)
+        metrics = trial_metrics(result, self._benchmark_scores, self._plan.scoring)
         with temporary_directory() as directory:
             write_artifacts(directory, result, self._rows)
             return self._tracker.log_trial(number, params, metrics, directory, started)
@@ -222,7 +224,7 @@ class Miner:
                     f"{plan.benchmark_predictions} has no predictions in {eras} of fold {fold.number}, "
                     f"{plan.span(missing)}; they are left out of comparisons with the benchmark"
                 )
-        metrics = score_metrics(folds, self._benchmark_scores)
+        metrics = score_metrics(folds, self._benchmark_scores, plan.scoring)
         params = dict(plan.benchmark)
         with temporary_directory() as directory:
             write_ensemble_artifacts(directory, folds, self._rows)
@@ -269,13 +271,12 @@ class Miner:
             If the benchmark has no Sharpe in a fold.
         """
         scored = score_benchmark(self._plan, self._training.scorers, predictions)
-        self._benchmark_scores = scored.corr
-        if not all(np.isfinite(sharpe(scores)) for scores in self._benchmark_scores.values()):
+        if not all(np.isfinite(sharpe(corr)) for corr in scored.corr.values()):
             raise UserError(
                 "the benchmark has no Sharpe in some fold: its predictions, or the scoring target, are constant in "
                 "each era; fix [benchmark] or the data"
             )
-        self._training.scorers = scored.scorers
+        self._benchmark_scores, self._training.scorers = scored.scores, scored.scorers
         return scored
 
     def _key(self, params: Mapping[str, object]) -> tuple[str, ...]:

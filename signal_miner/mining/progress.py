@@ -41,7 +41,7 @@ class BenchmarkBar(ProgressDisplay):
 
 
 class TrialsBar(ProgressDisplay):
-    """Shows done and total, rate, time left, the best validation Sharpe and how many trials beat the benchmark."""
+    """Shows done and total, rate, time left, the best score in validation and how many trials beat the benchmark."""
 
     def __init__(self, console: Console, counts: TrialCounts) -> None:
         label, done, left = TextColumn("Mining"), MofNCompleteColumn(), TimeRemainingColumn()
@@ -137,8 +137,10 @@ def time_text(left: timedelta | None) -> str:
 
 def best_text(counts: TrialCounts, *, short: bool = False) -> str:
     """Return what the best trial is, how many beat the benchmark, and how many failed."""
-    best, beating = "no Sharpe yet", f"{counts.beating} beat{'' if short else ' the benchmark'}"
-    if counts.best_sharpe is not None:
-        best = f"best{'' if short else ' validation'} Sharpe {counts.best_sharpe:.2f}"
+    objective, beating = counts.objective, f"{counts.beating} beat{'' if short else ' the benchmark'}"
+    best = f"no {objective.label} yet"
+    if counts.best_score is not None:
+        score = f"{counts.best_score:.{objective.digits}f}"
+        best = f"best{'' if short else ' validation'} {objective.label} {score}"
         best += "" if short else f" ({counts.best})"
     return f"{best} · {beating}{f' · {counts.failed} failed' if counts.failed else ''}"

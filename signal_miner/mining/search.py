@@ -181,7 +181,7 @@ class Search:
         return Draw(len(self._optuna_numbers) - 1, params)
 
     def tell(self, number: int, value: float) -> None:
-        """Finish a draw with its validation Sharpe; minus infinity where it has none."""
+        """Finish a draw with its score in validation; minus infinity where it has none."""
         with _storage_errors():
             self._study.tell(self._optuna_numbers[number], value, skip_if_finished=True)
 

@@ -23,6 +23,7 @@ from signal_miner.mining.search import Search
 from signal_miner.mining.status import STOPPED, TrialCounts
 from signal_miner.mining.status_writer import StatusWriter
 from signal_miner.mining.training import make_training
+from signal_miner.scoring.objective import Objective
 from signal_miner.tracking.ranking import Leaderboard, make_leaderboard
 from signal_miner.tracking.records import StudyRecord
 from signal_miner.tracking.store import short_timeouts
@@ -107,7 +108,10 @@ def mine(
         closing.callback(status_writer.release)
         search = Search(study, plan.grid, experiment.seed, storage)
         tracker = Tracker(experiment.name, study, plan.config_hash, experiment.tracking_uri)
-        status_writer.update(tracking_uri=tracker.tracking_uri, trial_counts=TrialCounts(experiment.trials))
+        status_writer.update(
+            tracking_uri=tracker.tracking_uri,
+            trial_counts=TrialCounts(experiment.trials, objective=experiment.objective),
+        )
         progress = MiningProgress(console)
         observer = observers(progress, status_writer.observe)
         training = make_training(plan, memory, stop.is_set, lambda *features: observer(FeaturesBinned(*features)))
@@ -147,12 +151,12 @@ def mine(
                     # The first error is the one to report.
                     with suppress(UserError) if status == "FAILED" or stop.interrupted else nullcontext():
                         tracker.delete_cut_off()
-                        _end_study(tracker, run_id, status, miner, study_note)
+                        _end_study(tracker, run_id, status, miner, experiment.objective, study_note)
         if not miner.complete:
             status_writer.update(state=STOPPED)
     if miner.benchmark is None:
         raise Stopped
-    board = make_leaderboard(miner.trials, miner.benchmark)
+    board = make_leaderboard(miner.trials, miner.benchmark, plan.experiment.objective)
     return MiningSummary(
         plan.study,
         run_id,
@@ -200,7 +204,12 @@ def _record(plan: Plan) -> StudyRecord:
 
 
 def _end_study(
-    tracker: Tracker, run_id: str, status: str, miner: Miner, study_note: Callable[[Leaderboard | None], str]
+    tracker: Tracker,
+    run_id: str,
+    status: str,
+    miner: Miner,
+    objective: Objective,
+    study_note: Callable[[Leaderboard | None], str],
 ) -> None:
     finished = [trial for trial in miner.trials if trial.finished]
     metrics = {
@@ -208,5 +217,5 @@ def _end_study(
         "trials/failed": float(len(miner.trials) - len(finished)),
         "trials/beat_benchmark_in_validation": float(sum(trial.beats_benchmark["validation"] for trial in finished)),
     }
-    board = make_leaderboard(miner.trials, miner.benchmark) if miner.benchmark else None
+    board = make_leaderboard(miner.trials, miner.benchmark, objective) if miner.benchmark else None
     tracker.end_study(run_id, status, metrics, study_note(board))

@@ -20,6 +20,7 @@ from typing import Any
 
 import psutil
 
+from signal_miner.scoring.objective import Objective
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.utils.files import write_whole
 from signal_miner.utils.validation import parsed_json
@@ -56,11 +57,13 @@ class TrialCounts:
     since : float
         When this process started its first trial.
     failed, beating : int
-        Trials that failed, and that beat the benchmark in validation (CORR and Sharpe).
+        Trials that failed, and that beat the benchmark in validation.
     best : str
-        Name of the trial with the highest validation Sharpe; empty while there is none.
-    best_sharpe : float or None
-        Its validation Sharpe.
+        Name of the trial that is best in validation; empty while there is none.
+    best_score : float or None
+        Its score there.
+    objective : Objective
+        Which score that is.
     """
 
     total: int
@@ -70,29 +73,32 @@ class TrialCounts:
     failed: int = 0
     beating: int = 0
     best: str = ""
-    best_sharpe: float | None = None
+    best_score: float | None = None
+    objective: Objective = Objective.SHARPE
 
     @classmethod
-    def at_start(cls, total: int, trials: Iterable[TrackedTrial]) -> TrialCounts:
+    def at_start(
+        cls, total: int, trials: Iterable[TrackedTrial], objective: Objective = Objective.SHARPE
+    ) -> TrialCounts:
         """Return the counts before the first trial of a process, with the trials of earlier ones."""
-        counts = cls(total)
+        counts = cls(total, objective=objective)
         for trial in trials:
             counts = counts.after(trial)
         return replace(counts, done_before=counts.done, since=time.time())
 
     def after(self, trial: TrackedTrial) -> TrialCounts:
         """Return the counts with one more trial, finished or failed."""
-        sharpe = trial.metrics.get("validation/sharpe", math.nan)
-        # A Sharpe of some eras alone cannot be set beside those of all.
-        comparable = math.isfinite(sharpe) and not trial.metrics.get("validation/undefined_eras")
-        better = comparable and (self.best_sharpe is None or sharpe > self.best_sharpe)
+        score = trial.metrics.get(self.objective.metric, math.nan)
+        # A score of some eras alone cannot be set beside those of all.
+        comparable = math.isfinite(score) and not trial.metrics.get("validation/undefined_eras")
+        better = comparable and (self.best_score is None or score > self.best_score)
         return replace(
             self,
             done=self.done + 1,
             failed=self.failed + (not trial.finished),
             beating=self.beating + trial.beats_benchmark["validation"],
             best=trial.name if better else self.best,
-            best_sharpe=sharpe if better else self.best_sharpe,
+            best_score=score if better else self.best_score,
         )
 
     def rate(self, now: float) -> float | None:
@@ -227,12 +233,18 @@ def read_status(directory: Path, study: str) -> MinerStatus | None:
 
 def _parsed(table: dict[str, Any]) -> MinerStatus:
     """Return the status in a table; raise where it is not one."""
-    process, counts = Process(**table.pop("process")), TrialCounts(**table.pop(_FILE_KEYS["trial_counts"]))
+    process, counts = Process(**table.pop("process")), _counts(table.pop(_FILE_KEYS["trial_counts"]))
     status = MinerStatus(**table, process=process, trial_counts=counts)
     numbers = [status.started, status.updated, process.created, counts.since, counts.total, counts.done]
     if status.state not in STATES or process.pid < 1 or not all(map(math.isfinite, numbers)):
         raise ValueError("not a status")
     return status
+
+
+def _counts(table: dict[str, Any]) -> TrialCounts:
+    if "best_sharpe" in table:  # written before there were other objectives
+        table["best_score"] = table.pop("best_sharpe")
+    return TrialCounts(**table | {"objective": Objective(table.get("objective", Objective.SHARPE))})
 
 
 def all_statuses(directory: Path) -> tuple[MinerStatus, ...]:

@@ -140,7 +140,7 @@ class SideBySide(Training):
                 on_checkpoint(fold, trees)
 
         def train() -> TrialResult:
-            assembly = TrialAssembly(draw.params, self._folds(draw))
+            assembly = TrialAssembly(draw.params, self._folds(draw), self.plan.scoring)
             folds = joblib.Parallel(n_jobs=self.jobs, backend="threading", batch_size=1)(
                 joblib.delayed(self._train_fold)(draw.params, fold, report) for fold in assembly.folds
             )
@@ -153,11 +153,20 @@ class SideBySide(Training):
     def _train(self, draw: Draw) -> Outcome:
         if not self._await_slot():
             return Outcome(draw, time.time())
-        seed = self.plan.experiment.seed
-        return attempt(
-            draw,
-            lambda: run_trial(self.source, self._folds(draw), self.scorers, draw.params, seed, self.should_stop),
-        )
+        plan, folds = self.plan, self._folds(draw)
+
+        def train() -> TrialResult:
+            return run_trial(
+                self.source,
+                folds,
+                self.scorers,
+                draw.params,
+                plan.experiment.seed,
+                self.should_stop,
+                scoring=plan.scoring,
+            )
+
+        return attempt(draw, train)
 
 
 @dataclass
@@ -229,7 +238,7 @@ class InBlocks(Training):
         self.kept.remove(draw)
 
     def _entry(self, draw: Draw) -> _Entry:
-        assembly = TrialAssembly(draw.params, self._folds(draw))
+        assembly = TrialAssembly(draw.params, self._folds(draw), self.plan.scoring)
         while (fold := assembly.next_fold) is not None and fold is not assembly.folds[-1]:
             part = self.kept.load(draw, fold)
             if part is None:

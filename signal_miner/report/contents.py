@@ -8,7 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from signal_miner.overfitting.records import ModelEvaluation, StudyEvaluation
+from signal_miner.scoring.objective import Objective
 from signal_miner.scoring.study_scores import Correlations, StudyScores
+from signal_miner.tracking.ranking import Leaderboard, make_leaderboard
 from signal_miner.tracking.records import TrackedTrial
 
 
@@ -25,7 +27,7 @@ class ReportContents:
     plan : mapping of str to object
         As `signal_miner.experiment.plan.plan_record` writes it.
     trials : tuple of TrackedTrial
-        The finished trials in the order of `scores.names`: best first, by validation Sharpe.
+        The finished trials in the order of `scores.names`: best first.
     correlations : Correlations or None
         Of the leaders and the benchmark; None where their predictions are not at hand.
     holdout : str or None
@@ -53,6 +55,16 @@ class ReportContents:
             raise ValueError("trials and scores are not of the same models in the same order")
         if not self.trials or not self.evaluation.leaders:
             raise ValueError("a report needs at least one finished trial with a verdict")
+
+    @property
+    def objective(self) -> Objective:
+        """What the study's models are ranked by."""
+        return self.scores.objective
+
+    @property
+    def leaderboard(self) -> Leaderboard:
+        """The trials and the benchmark in the order of the objective."""
+        return make_leaderboard(self.trials, self.benchmark, self.objective)
 
     @property
     def chosen(self) -> ModelEvaluation:

@@ -31,6 +31,7 @@ from signal_miner.overfitting.records import (
 )
 from signal_miner.overfitting.superiority import SIGNIFICANT
 from signal_miner.overfitting.verdict import LUCK_LEVEL, SKILL_LEVEL
+from signal_miner.scoring.objective import Objective
 from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
 from signal_miner.tracking.ranking import Leaderboard, Shortfall, below_benchmark, losses
 from signal_miner.tracking.records import trial_name
@@ -117,17 +118,24 @@ def leaderboard_sentence(board: Leaderboard) -> str:
 
 def against_benchmark_text(board: Leaderboard) -> str:
     """Return how many trials beat the benchmark in validation, and how many of them in test too."""
+    rule = beating_rule(board.objective)
     if not board.beating:
-        return "none beats the benchmark in validation (CORR and Sharpe)."
+        return f"none beats the benchmark in validation ({rule})."
     beat = f"{len(board.beating)} beat{'s' * (len(board.beating) == 1)} the benchmark in validation"
-    losing = f" {benchmark_loss_sentence(board.benchmark_losses)}" if board.benchmark_losses else ""
-    return f"{beat} (CORR and Sharpe), of which {len(board.held)} held in test.{losing}"
+    losing = f" {benchmark_loss_sentence(board.benchmark_losses, board.objective)}" if board.benchmark_losses else ""
+    return f"{beat} ({rule}), of which {len(board.held)} held in test.{losing}"
 
 
-def benchmark_loss_sentence(losses: Mapping[str, float]) -> str:
-    """Return that the benchmark itself does not gain, from its CORR in the sections in which it is not above 0."""
-    where = " and ".join(f"{number_text(corr, 4)} in {section}" for section, corr in losses.items())
-    return f"The benchmark's own CORR is {where}, not above 0, so beating it means little there."
+def beating_rule(objective: Objective) -> str:
+    """Return what a model has to be better in than the benchmark to beat it."""
+    return "CORR and Sharpe" if objective.compared is Objective.CORR else "a higher payout in each half of the eras"
+
+
+def benchmark_loss_sentence(losses: Mapping[str, float], objective: Objective) -> str:
+    """Return that the benchmark itself does not gain, from its scores in the sections in which they are not above 0."""
+    compared = objective.compared
+    where = " and ".join(f"{number_text(score, compared.digits)} in {section}" for section, score in losses.items())
+    return f"The benchmark's own {compared.label} is {where}, not above 0, so beating it means little there."
 
 
 def study_note(board: Leaderboard | None) -> str:
@@ -137,21 +145,22 @@ def study_note(board: Leaderboard | None) -> str:
 
 def shortfall_text(shortfall: Shortfall) -> str:
     """Return by what a model is below the benchmark, such as ``Sharpe 0.41 against 0.67``, in digits that differ."""
-    name, least = {"sharpe": ("Sharpe", 2), "corr": ("CORR", 4)}[shortfall.metric]
+    name, least = shortfall.metric.label, shortfall.metric.digits
     own, other = shortfall.model, shortfall.benchmark
     pairs = ((number_text(own, digits), number_text(other, digits)) for digits in range(least, 10))
     first, second = next((pair for pair in pairs if len(set(pair)) == 2), (f"{own}", f"{other}"))
     return f"{name} {first} against {second}"
 
 
-def below_benchmark_sentence(metrics: Mapping[str, float], benchmark: Mapping[str, float]) -> str:
+def below_benchmark_sentence(metrics: Mapping[str, float], benchmark: Mapping[str, float], objective: Objective) -> str:
     """Return that a model is below the benchmark in test, or below 0, from the tracked metrics; empty if neither."""
-    shortfall = below_benchmark(metrics, benchmark)
+    shortfall = below_benchmark(metrics, benchmark, objective)
     if shortfall:
         return f"Below the benchmark in test: {shortfall_text(shortfall)}"
-    if TEST in losses(metrics):
-        return f"Its CORR in test is {number_text(losses(metrics)[TEST], 4)}, not above 0"
-    return ""
+    compared, score = objective.compared, losses(metrics, objective).get(TEST)
+    return (
+        "" if score is None else f"Its {compared.label} in test is {number_text(score, compared.digits)}, not above 0"
+    )
 
 
 def interval_text(estimate: Estimate, digits: int = 2) -> str:

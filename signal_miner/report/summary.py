@@ -21,7 +21,7 @@ from signal_miner.report.sentences import (
     verdict_text,
 )
 from signal_miner.scoring.study_scores import TEST, VALIDATION
-from signal_miner.tracking.ranking import below_benchmark, losses, make_leaderboard
+from signal_miner.tracking.ranking import below_benchmark, losses
 from signal_miner.tracking.tags import BENCHMARK_KIND
 from signal_miner.utils.formatting import UNKNOWN, number_text, percent_text
 
@@ -51,7 +51,7 @@ def summary_lines(contents: ReportContents) -> tuple[str, ...]:
 def _trials(contents: ReportContents) -> str:
     n_trials = len(contents.trials)
     finished = f"{n_trials} trial{'s' * (n_trials != 1)} finished{others_text(contents)}"
-    return f"{finished}; {against_benchmark_text(make_leaderboard(contents.trials, contents.benchmark))}"
+    return f"{finished}; {against_benchmark_text(contents.leaderboard)}"
 
 
 def others_text(contents: ReportContents) -> str:
@@ -61,7 +61,7 @@ def others_text(contents: ReportContents) -> str:
 
 
 def _below(contents: ReportContents) -> str:
-    below = below_benchmark(contents.chosen_trial.metrics, contents.benchmark.metrics)
+    below = below_benchmark(contents.chosen_trial.metrics, contents.benchmark.metrics, contents.objective)
     return f"in test it is below the benchmark ({shortfall_text(below)})" if below else ""
 
 
@@ -132,15 +132,15 @@ def relation_facts(contents: ReportContents) -> dict[str, str]:
         "Rank correlation": interval_text(relation.rank_correlation),
         "Slope": number_text(relation.slope),
         "Trials": f"{relation.n_trials:,}",
-        "Benchmark": against_benchmark_text(make_leaderboard(contents.trials, contents.benchmark)),
+        "Benchmark": against_benchmark_text(contents.leaderboard),
     }
 
 
 def page_notes(contents: ReportContents) -> tuple[str, ...]:
     """Return what limits the conclusions, one sentence each: a benchmark that loses, too few eras and the like."""
     notes = evaluation_notes(contents.scores, contents.evaluation)
-    benchmark = losses(contents.benchmark.metrics)
-    return (benchmark_loss_sentence(benchmark), *notes) if benchmark else notes
+    benchmark = losses(contents.benchmark.metrics, contents.objective)
+    return (benchmark_loss_sentence(benchmark, contents.objective), *notes) if benchmark else notes
 
 
 def closest_leader(contents: ReportContents) -> tuple[str, float] | None:

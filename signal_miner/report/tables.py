@@ -10,7 +10,7 @@ from signal_miner.report.contents import ReportContents
 from signal_miner.report.sentences import deflation_sentence, overfitting_sentence, superiority_sentence
 from signal_miner.scoring.columns import Column
 from signal_miner.scoring.study_scores import TEST, VALIDATION, WHOLE
-from signal_miner.tracking.ranking import RankedTrial, make_leaderboard
+from signal_miner.tracking.ranking import RankedTrial
 from signal_miner.utils.formatting import UNKNOWN, number_text, percent_text, probability_text
 
 SECTIONS = (VALIDATION, TEST, WHOLE)
@@ -57,8 +57,8 @@ class Finding:
 
 
 def leaderboard_rows(contents: ReportContents, top: int = 15) -> tuple[Row, ...]:
-    """Return the first trials by validation Sharpe, with the benchmark in its place or, if it is further down, last."""
-    board = make_leaderboard(contents.trials, contents.benchmark)
+    """Return the first trials, with the benchmark in its place or, if it is further down, last."""
+    board = contents.leaderboard
     verdicts = {leader.number: leader for leader in contents.evaluation.leaders}
     trials = [place for place in board.places if place.trial.number is not None][:top]
     benchmark = next(place for place in board.places if place.trial.number is None)

@@ -11,8 +11,21 @@ _SCORES = {
     "sharpe": ("Sharpe", 2),
     "max_drawdown": ("max. drawdown", 2),
     "bmc": ("BMC", 4),
+    "payout": ("payout", 3),
+    "payout_sharpe": ("payout Sharpe", 2),
+    "payout_drawdown": ("payout drawdown", 2),
     "benchmark_corr": ("corr. with benchmark", 2),
 }
+
+
+def score_head(score: str) -> str:
+    """Return the heading of a score such as ``corr``."""
+    return _SCORES[score][0]
+
+
+def score_digits(score: str) -> int:
+    """Return the decimals that a score is shown with."""
+    return _SCORES[score][1]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ that is left for a prediction is to sort it and to take dot products.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -152,9 +152,13 @@ class Scorer:
         """
         return self._evaluate(predictions, {}).corr
 
-    def score(self, predictions: NDArray[np.floating[Any]]) -> EraScores:
-        """Return CORR, and BMC and correlation for every benchmark; arguments and errors as for `corr`."""
-        return self._evaluate(predictions, self._benchmarks)
+    def score(self, predictions: NDArray[np.floating[Any]], only: Collection[str] | None = None) -> EraScores:
+        """Return CORR, and BMC and correlation for every benchmark, or for those of `only` that there are.
+
+        Predictions and errors are those of `corr`.
+        """
+        chosen = {name: each for name, each in self._benchmarks.items() if only is None or name in only}
+        return self._evaluate(predictions, chosen)
 
     def _evaluate(
         self, predictions: NDArray[np.floating[Any]], benchmarks: Mapping[str, BenchmarkWeights]

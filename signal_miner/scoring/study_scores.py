@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from signal_miner.scoring.objective import Objective
+
 VALIDATION, TEST, WHOLE = "validation", "test", "whole"
 """Parts of the eras: all folds but the last, the last, and both together."""
 
@@ -30,7 +32,7 @@ class StudyScores:
         Eras after an era whose scoring targets still share returns with its own: 11 of a 60-day target where eras
         are a week apart, 3 of a 20-day one.
     names : tuple of str
-        Of the finished trials, best first: by validation Sharpe.
+        Of the finished trials, best first by the objective in validation.
     numbers : tuple of int
         Of these trials in the study.
     failed : int
@@ -45,6 +47,8 @@ class StudyScores:
         Place of a candidate's trial in `names`, and its number of trees.
     unfinished : int, default 0
         Trials that were drawn and have neither finished nor failed: in training, stopped, or deleted since.
+    objective : Objective, default `Objective.SHARPE`
+        What trials are ranked by.
     """
 
     study: str
@@ -63,6 +67,7 @@ class StudyScores:
     candidate_trial: NDArray[np.int64]
     candidate_trees: NDArray[np.int64]
     unfinished: int = 0
+    objective: Objective = Objective.SHARPE
 
     @property
     def tries(self) -> int:

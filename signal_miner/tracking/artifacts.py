@@ -25,7 +25,8 @@ ERA_SCORES = "era_scores.parquet"
 benchmarks, and ``best_corr``, ``best_bmc``, ``best_benchmark_corr`` at the best checkpoint."""
 
 CURVE_SCORES = "curve_scores.parquet"
-"""A row an era: ``era``, ``fold``, and CORR at each checkpoint in a column named by its number of trees."""
+"""A row an era: ``era``, ``fold``, CORR at each checkpoint in a column named by its number of trees such as ``50``, and
+BMC in ``bmc_50``; runs made before, and a trained benchmark, lack BMC."""
 
 
 def write_artifacts(directory: Path, result: TrialResult, rows: Mapping[int, FoldRows]) -> None:
@@ -101,5 +102,7 @@ def _era_scores(part: FoldResult, rows: Mapping[int, FoldRows], *, best: bool) -
 
 def _curve_scores(part: FoldResult, rows: Mapping[int, FoldRows], checkpoints: Sequence[int]) -> pd.DataFrame:
     frame = pd.DataFrame({"era": rows[part.fold.number].era_labels, "fold": np.int8(part.fold.number)})
-    curve = pd.DataFrame(part.curve, columns=[str(trees) for trees in checkpoints])
-    return pd.concat([frame, curve], axis=1)
+    curves = [pd.DataFrame(part.curve, columns=[str(trees) for trees in checkpoints])]
+    if part.bmc_curve is not None:
+        curves.append(pd.DataFrame(part.bmc_curve, columns=[f"bmc_{trees}" for trees in checkpoints]))
+    return pd.concat([frame, *curves], axis=1)

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from signal_miner.scoring.objective import Objective
 from signal_miner.tracking.ranking import losses
 from signal_miner.tracking.tags import BENCHMARK_KIND, ENSEMBLE_KIND, KIND, ORDER, SHARED_VIEW, STUDY, STUDY_KIND
 from signal_miner.tracking.ui import runs_page, view_name
@@ -32,8 +33,16 @@ COLORS = {
 }
 
 _MAIN = "Trials against the benchmark"
-_PARAMETERS = "Parameters (colour: validation Sharpe)"
-_CURVES = "Learning curves: mean CORR by trees"
+_PARAMETERS = "Parameters"
+_CURVES = "Learning curves"
+_BESIDE = {
+    Objective.PAYOUT: Objective.CORR,
+    Objective.PAYOUT_SHARPE: Objective.PAYOUT,
+    Objective.SHARPE: Objective.CORR,
+    Objective.CORR: Objective.SHARPE,
+    Objective.BMC: Objective.PAYOUT,
+}
+"""The second score that is charted, by objective."""
 _PACKED = "deflate;"
 _NAMESPACE = uuid.UUID("7f0e3d5e-2f6c-5d0a-9a1f-5b1f0f5c7f10")
 
@@ -64,18 +73,18 @@ def run_color(kind: str, wins: Mapping[str, bool]) -> str:
     return COLORS["both" if wins.get("test") else "validation"]
 
 
-def order(kind: str, validation_sharpe: float | None) -> str:
+def order(kind: str, score: float | None) -> str:
     """Return a run's place in text order.
 
-    ``0`` for the benchmark, then ``0 ensemble``, then ``1 `` and a number that falls with Sharpe.
+    ``0`` for the benchmark, then ``0 ensemble``, then ``1 `` and a number that falls with the objective in validation.
     """
     if kind == BENCHMARK_KIND:
         return "0"
     if kind == ENSEMBLE_KIND:
         return "0 ensemble"
-    if validation_sharpe is None or not math.isfinite(validation_sharpe):
+    if score is None or not math.isfinite(score):
         return "2"
-    return f"1 {5000 - min(max(validation_sharpe, -4000.0), 4000.0):011.6f}"
+    return f"1 {5000 - min(max(score, -4000.0), 4000.0):011.6f}"
 
 
 def shared_view(
@@ -83,6 +92,7 @@ def shared_view(
     study: str,
     benchmark: Mapping[str, float],
     grid_params: Sequence[str],
+    objective: Objective = Objective.SHARPE,
     folded: Iterable[str] = (),
     made: float | None = None,
 ) -> SharedView:
@@ -94,13 +104,15 @@ def shared_view(
         The benchmark's metrics: sections of charts that MLflow makes of them itself are folded away.
     grid_params : sequence of str
         Parameters that vary between trials: axes of the parallel coordinates, and columns.
+    objective : Objective, default `Objective.SHARPE`
+        What trials are ranked by.
     folded : iterable of str, optional
         Further sections to fold away: groups of metrics that reports, ensembles and the like have added.
     made : float, optional
         Seconds since the epoch; now if not given.
     """
     ident = view_name(study)
-    state = _state(study, benchmark, list(grid_params), folded)
+    state = _state(study, benchmark, list(grid_params), objective, folded)
     stamp = int((time.time() if made is None else made) * 1000)
     value = _json({"name": f"{_MAIN}: {study}", "createdAt": stamp, "updatedAt": stamp, "state": _packed(state)})
     if len(value) > LONGEST_TAG:
@@ -139,28 +151,36 @@ def _unpacked(value: str) -> dict[str, Any] | None:
         return None
 
 
-def _state(study: str, benchmark: Mapping[str, float], grid_params: list[str], folded: Iterable[str]) -> dict[str, Any]:
+def _state(
+    study: str,
+    benchmark: Mapping[str, float],
+    grid_params: list[str],
+    objective: Objective,
+    folded: Iterable[str],
+) -> dict[str, Any]:
     main, parameters, curves = _id(_MAIN), _id(_PARAMETERS), _id(_CURVES)
+    compared, beside = objective.compared, _BESIDE[objective]
+    drawdown = "max_drawdown" if compared is Objective.CORR else "payout_drawdown"
     charts = [
-        _bar(main, "Validation Sharpe", "validation/sharpe"),
-        _bar(main, "Test Sharpe", "test/sharpe"),
-        _scatter(main, "Sharpe", "validation/sharpe", "test/sharpe"),
-        _scatter(main, "CORR", "validation/corr", "test/corr"),
-        _scatter(main, "Drawdown and CORR", "validation/max_drawdown", "validation/corr"),
+        _bar(main, f"Validation {objective.label}", f"validation/{objective}"),
+        _bar(main, f"Test {objective.label}", f"test/{objective}"),
+        _scatter(main, _heading(objective), f"validation/{objective}", f"test/{objective}"),
+        _scatter(main, _heading(beside), f"validation/{beside}", f"test/{beside}"),
+        _scatter(main, f"Drawdown and {compared.label}", f"validation/{drawdown}", f"validation/{compared}"),
         _scatter(main, "Correlation with the benchmark and BMC", "validation/benchmark_corr", "validation/bmc"),
-        _parallel(parameters, "Parameters", grid_params, ["test/sharpe", "validation/sharpe"]),
-        _line(curves, "Validation", "validation/corr_curve"),
-        _line(curves, "Test", "test/corr_curve"),
+        _parallel(parameters, "Parameters", grid_params, [f"test/{objective}", f"validation/{objective}"]),
+        _line(curves, "Validation", f"validation/{compared}_curve"),
+        _line(curves, "Test", f"test/{compared}_curve"),
     ]
     generated = sorted({*sections_of(benchmark), *folded})
     sections = [
-        _section(_MAIN, True, title=_title(benchmark), columns=3),
-        _section(_PARAMETERS, True, columns=1),
-        _section(_CURVES, True, columns=2),
+        _section(_MAIN, True, title=_title(benchmark, objective), columns=3),
+        _section(_PARAMETERS, True, title=f"Parameters (colour: validation {objective.label})", columns=1),
+        _section(_CURVES, True, title=f"Learning curves: mean {compared.label} by trees", columns=2),
     ]
     sections += [_section(name, False) for name in generated]
-    names = [f"validation/{name}" for name in ("sharpe", "corr", "max_drawdown", "bmc", "benchmark_corr")]
-    names += ["test/sharpe", "test/corr"]
+    scores = list(dict.fromkeys([objective, beside, "sharpe", "corr", drawdown, "bmc", "benchmark_corr"]))
+    names = [f"validation/{name}" for name in scores] + [f"test/{objective}", f"test/{beside}"]
     columns = [f"metrics.`{name}`" for name in names] + [f"params.`{name}`" for name in grid_params]
     return {
         "searchFilter": f"tags.`{STUDY}` = '{study}' and tags.`{KIND}` != '{STUDY_KIND}'",
@@ -189,10 +209,14 @@ def sections_of(metric_names: Iterable[str]) -> set[str]:
     return {name.rpartition("/")[0] or "Model metrics" for name in metric_names}
 
 
-def _title(benchmark: Mapping[str, float]) -> str:
+def _title(benchmark: Mapping[str, float], objective: Objective) -> str:
     """Return the charts' title, which warns of a benchmark that loses itself."""
-    where = " and ".join(f"{corr:.4f} in {section}" for section, corr in losses(benchmark).items())
-    return f"{_MAIN}, whose CORR is {where}: beating it means little" if where else _MAIN
+    where = " and ".join(f"{score:.4f} in {section}" for section, score in losses(benchmark, objective).items())
+    return f"{_MAIN}, whose {objective.compared.label} is {where}: beating it means little" if where else _MAIN
+
+
+def _heading(objective: Objective) -> str:
+    return objective.label[:1].upper() + objective.label[1:]
 
 
 def _section(name: str, display: bool, title: str = "", **layout: int) -> dict[str, Any]:

@@ -12,12 +12,12 @@ from signal_miner.tracking.records import TrackedTrial
 from signal_miner.tracking.studies import Studies, StudyReference, TrackedStudy, referenced
 from signal_miner.tracking.study_reader import finished_trials
 
-_SCORES = ("corr", "sharpe", "max_drawdown", "bmc", "benchmark_corr")
-_DIFFERENCES = ("corr", "sharpe")
+_SCORES = ("corr", "sharpe", "max_drawdown", "bmc", "benchmark_corr", "payout", "payout_sharpe", "payout_drawdown")
+_DIFFERENCES = ("corr", "sharpe", "payout")
 
 
 def leaderboard(study: str | StudyReference | None = None, tracking_uri: str | None = None) -> pd.DataFrame:
-    """Return the finished trials of a study and its benchmark, by validation Sharpe.
+    """Return the finished trials of a study and its benchmark, by its objective in validation.
 
     Parameters
     ----------
@@ -31,8 +31,8 @@ def leaderboard(study: str | StudyReference | None = None, tracking_uri: str | N
     pandas.DataFrame
         A row a model, indexed by its name (``trial 0007``, ``benchmark``), best first: ``validation/corr`` and the
         other scores of ``validation``, ``test`` and ``whole``, which contains both; ``best/trees``,
-        ``beats_benchmark/validation``, ``beats_benchmark/test``, ``held`` (beats it in both, with a CORR above 0 in
-        both), ``run_id``, and the parameters.
+        ``beats_benchmark/validation``, ``beats_benchmark/test``, ``held`` (beats it in both, with a CORR, or payout,
+        above 0 in both), ``run_id``, and the parameters. Studies mined before payouts were tracked have none.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def leaderboard(study: str | StudyReference | None = None, tracking_uri: str | N
         If there is no such study.
     """
     found, _ = find_study(study, tracking_uri)
-    models = ranked([*finished_trials(found), found.benchmark])
+    models = ranked([*finished_trials(found), found.benchmark], found.objective)
     names = [f"{section}/{score}" for section in (VALIDATION, TEST, WHOLE) for score in _SCORES]
     frame = _metrics(models, [*names, "best/trees"])
     frame["run_id"] = [model.run_id for model in models]
@@ -65,9 +65,10 @@ def compare_to_benchmark(study: str | StudyReference | None = None, tracking_uri
     -------
     pandas.DataFrame
         A row a trial, best in validation first: ``validation/corr_over_benchmark``,
-        ``validation/sharpe_over_benchmark``, the same of ``test``; ``validation/bmc``, ``validation/benchmark_corr``;
-        ``beats_benchmark/validation`` and ``beats_benchmark/test`` (CORR and Sharpe); ``held`` (both, with a CORR above
-        0 in both).
+        ``validation/sharpe_over_benchmark``, ``validation/payout_over_benchmark``, the same of ``test``;
+        ``validation/bmc``, ``validation/benchmark_corr``; ``beats_benchmark/validation`` and ``beats_benchmark/test``
+        (CORR and Sharpe, or under an objective of payouts these); ``held`` (both, with a CORR, or payout, above 0 in
+        both).
 
     Raises
     ------

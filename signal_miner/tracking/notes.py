@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 
 from signal_miner.engine.metrics import RunMetrics
 from signal_miner.scoring.columns import Column
+from signal_miner.scoring.objective import Objective
 from signal_miner.scoring.study_scores import TEST, VALIDATION
 from signal_miner.tracking.records import wins
 from signal_miner.utils.formatting import number_text
 
 _GAP = "&emsp;"  # MLflow draws table cells side by side, and strips blanks, even wide ones, from their ends
-_COMPARED = ("sharpe", "corr")  # scores whose difference to the benchmark's is a metric, too
+_COMPARED = ("payout", "sharpe", "corr")  # scores whose difference to the benchmark's is a metric, too
 _COLUMNS = tuple(Column.of(score) for score in ("sharpe", "corr", "max_drawdown", "bmc", "benchmark_corr"))
+_PAID = tuple(Column.of(score) for score in ("payout", "payout_sharpe"))
 
 
 def scores_note(metrics: RunMetrics, links: Mapping[str, str] | None = None, *, is_benchmark: bool = False) -> str:
@@ -30,7 +32,8 @@ def scores_note(metrics: RunMetrics, links: Mapping[str, str] | None = None, *, 
     # Over other eras than the model, the benchmark's scores do not follow from the differences.
     left_out = any(f"{section}/eras_without_benchmark" in metrics.values for section in (VALIDATION, TEST))
     compared = not is_benchmark and not left_out
-    for column in _COLUMNS:
+    paying = metrics.scoring.objective.compared is Objective.PAYOUT
+    for column in (*_PAID, *_COLUMNS) if paying else _COLUMNS:
         score = column.metric
         own = [metrics.values.get(f"{section}/{score}", math.nan) for section in (VALIDATION, TEST)]
         columns = [(column.head.replace("\n", " "), own)]
@@ -64,6 +67,8 @@ def links_text(links: Mapping[str, str]) -> str:
 
 def _beaten(metrics: RunMetrics) -> str:
     beaten = [section for section, beats in metrics.beats_benchmark.items() if beats]
-    losing = [section for section in beaten if not wins(metrics.values, metrics.beats_benchmark)[section]]
+    won = wins(metrics.values, metrics.beats_benchmark, metrics.scoring.objective)
+    losing = [section for section in beaten if not won[section]]
     text = f"Beats the benchmark in {' and '.join(beaten)}" if beaten else "Does not beat the benchmark"
-    return f"{text}, but its CORR is not above 0 in {' and '.join(losing)}." if losing else f"{text}."
+    score = metrics.scoring.objective.compared.label
+    return f"{text}, but its {score} is not above 0 in {' and '.join(losing)}." if losing else f"{text}."

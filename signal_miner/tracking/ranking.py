@@ -1,4 +1,4 @@
-"""The leaderboard of a study: trials by validation Sharpe, with the benchmark in its place."""
+"""The leaderboard of a study: trials by its objective in validation, with the benchmark in its place."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from signal_miner.scoring.objective import Objective
 from signal_miner.scoring.study_scores import TEST, VALIDATION
 from signal_miner.tracking.records import TrackedTrial
 
@@ -17,7 +18,7 @@ class RankedTrial:
     Attributes
     ----------
     rank : int
-        1 for the highest validation Sharpe.
+        1 for the best in validation.
     trial : TrackedTrial
     """
 
@@ -35,10 +36,13 @@ class Leaderboard:
         All of them, best first.
     failed : int
         Trials that failed.
+    objective : Objective
+        What they are ranked by.
     """
 
     places: tuple[RankedTrial, ...]
     failed: int
+    objective: Objective
 
     @property
     def beating(self) -> tuple[RankedTrial, ...]:
@@ -47,14 +51,14 @@ class Leaderboard:
 
     @property
     def held(self) -> tuple[RankedTrial, ...]:
-        """Trials that beat the benchmark in validation and in test, with a CORR above 0 in both."""
+        """Trials that beat the benchmark in validation and in test, with a CORR, or payout, above 0 in both."""
         return tuple(place for place in self.beating if place.trial.held)
 
     @property
     def benchmark_losses(self) -> Mapping[str, float]:
-        """The benchmark's CORR in those of validation and test in which it is not above 0: beating it means little."""
+        """The benchmark's CORR, or payout, where it is not above 0 in validation or test: beating it means little."""
         benchmark = next(place.trial for place in self.places if place.trial.number is None)
-        return losses(benchmark.metrics)
+        return losses(benchmark.metrics, self.objective)
 
     @property
     def finished(self) -> int:
@@ -62,45 +66,48 @@ class Leaderboard:
         return sum(place.trial.number is not None for place in self.places)
 
 
-def losses(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Return a model's mean CORR in those of validation and test in which it is not above 0."""
-    known = {section: metrics[f"{section}/corr"] for section in (VALIDATION, TEST) if f"{section}/corr" in metrics}
-    return {section: corr for section, corr in known.items() if corr <= 0}
+def losses(metrics: Mapping[str, float], objective: Objective) -> dict[str, float]:
+    """Return what a model is compared in, mean CORR or payout, in validation and test where it is not above 0."""
+    scores = {section: metrics.get(f"{section}/{objective.compared}", math.nan) for section in (VALIDATION, TEST)}
+    return {section: score for section, score in scores.items() if score <= 0}
 
 
 @dataclass(frozen=True)
 class Shortfall:
-    """A score in test that is below the benchmark's: ``sharpe``, or ``corr`` where Sharpe is not below."""
+    """A score in test that is below the benchmark's: payout; or Sharpe, or CORR where Sharpe is not below."""
 
-    metric: str
+    metric: Objective
     model: float
     benchmark: float
 
 
-def ranked(trials: Iterable[TrackedTrial]) -> list[TrackedTrial]:
-    """Return trials by validation Sharpe, the highest first; those without one, or not whole in validation, last.
+def ranked(trials: Iterable[TrackedTrial], objective: Objective) -> list[TrackedTrial]:
+    """Return trials by an objective, the best first; those without a score, or not whole in validation, last.
 
-    A trial whose CORR is not defined in some eras has its Sharpe from the others alone, and cannot be set beside whole
+    A trial whose CORR is not defined in some eras has its score from the others alone, and cannot be set beside whole
     ones.
     """
 
     def score(trial: TrackedTrial) -> tuple[bool, float, int]:
-        value = trial.metrics.get("validation/sharpe", -math.inf)
+        value = trial.metrics.get(objective.metric, -math.inf)
         return not trial.metrics.get("validation/undefined_eras"), value, -(trial.number or 0)
 
     return sorted(trials, key=score, reverse=True)
 
 
-def make_leaderboard(trials: Sequence[TrackedTrial], benchmark: TrackedTrial) -> Leaderboard:
-    """Rank trials and the benchmark by validation Sharpe."""
+def make_leaderboard(trials: Sequence[TrackedTrial], benchmark: TrackedTrial, objective: Objective) -> Leaderboard:
+    """Rank trials and the benchmark by an objective."""
     finished = [benchmark, *(trial for trial in trials if trial.finished)]
-    places = tuple(RankedTrial(rank, trial) for rank, trial in enumerate(ranked(finished), start=1))
-    return Leaderboard(places, failed=sum(not trial.finished for trial in trials))
+    places = tuple(RankedTrial(rank, trial) for rank, trial in enumerate(ranked(finished, objective), start=1))
+    return Leaderboard(places, failed=sum(not trial.finished for trial in trials), objective=objective)
 
 
-def below_benchmark(metrics: Mapping[str, float], benchmark: Mapping[str, float]) -> Shortfall | None:
+def below_benchmark(
+    metrics: Mapping[str, float], benchmark: Mapping[str, float], objective: Objective
+) -> Shortfall | None:
     """Return by what a model is below the benchmark in test, from the tracked metrics of both; None if it is not."""
-    for metric in ("sharpe", "corr"):
+    paying = objective.compared is Objective.PAYOUT
+    for metric in (Objective.PAYOUT,) if paying else (Objective.SHARPE, Objective.CORR):
         own, other = (scores.get(f"test/{metric}", math.nan) for scores in (metrics, benchmark))
         if own < other:
             return Shortfall(metric, own, other)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from signal_miner.scoring import beats_benchmark as rule
+from signal_miner.scoring.objective import Objective
 from signal_miner.scoring.study_scores import TEST, VALIDATION
 from signal_miner.tracking.tags import BENCHMARK_KIND
 
@@ -48,6 +49,8 @@ class TrackedTrial:
         For ``validation`` and ``test``.
     artifact_uri : str
         Location of its artifacts; empty if unknown.
+    objective : Objective
+        That `beats_benchmark` was decided by.
     """
 
     run_id: str
@@ -58,6 +61,7 @@ class TrackedTrial:
     metrics: Mapping[str, float]
     beats_benchmark: Mapping[str, bool]
     artifact_uri: str = ""
+    objective: Objective = Objective.SHARPE
 
     @property
     def name(self) -> str:
@@ -66,8 +70,8 @@ class TrackedTrial:
 
     @property
     def wins(self) -> Mapping[str, bool]:
-        """Whether it beats the benchmark with a CORR above 0, in ``validation`` and in ``test``: see `wins`."""
-        return wins(self.metrics, self.beats_benchmark)
+        """Whether it beats the benchmark with a score above 0, in ``validation`` and in ``test``: see `wins`."""
+        return wins(self.metrics, self.beats_benchmark, self.objective)
 
     @property
     def held(self) -> bool:
@@ -124,10 +128,10 @@ class StudyRecord:
     data_profile: Mapping[str, Any]
 
 
-def wins(metrics: Mapping[str, float], beats_benchmark: Mapping[str, bool]) -> dict[str, bool]:
+def wins(metrics: Mapping[str, float], beats_benchmark: Mapping[str, bool], objective: Objective) -> dict[str, bool]:
     """Return in which sections a model wins, by its tracked metrics; see `beats_benchmark.wins`."""
     return {
-        part: bool(rule.wins(beats_benchmark.get(part, False), metrics.get(f"{part}/corr", 0.0)))
+        part: bool(rule.wins(beats_benchmark.get(part, False), metrics.get(f"{part}/{objective.compared}", 0.0)))
         for part in (VALIDATION, TEST)
     }
 

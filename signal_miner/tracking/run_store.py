@@ -19,11 +19,21 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 from signal_miner.engine.metrics import RunMetrics
 from signal_miner.errors import StoreError, UserError
+from signal_miner.scoring.objective import Objective
 from signal_miner.tracking.comparison_view import sections_of, with_folded
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.tracking.relocation import as_written, beside, here, local_path, relocate
 from signal_miner.tracking.store import LONGEST_VALUE, WEB_PAGE, Store, store_errors
-from signal_miner.tracking.tags import BENCHMARK_KIND, KIND, NUMBER, SHARED_VIEW, STUDY, TRIAL_KIND, beats_benchmark_of
+from signal_miner.tracking.tags import (
+    BENCHMARK_KIND,
+    KIND,
+    NUMBER,
+    OBJECTIVE,
+    SHARED_VIEW,
+    STUDY,
+    TRIAL_KIND,
+    beats_benchmark_of,
+)
 from signal_miner.tracking.ui import view_name
 from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.redaction import without_passwords
@@ -264,4 +274,5 @@ def _tracked(run: Run) -> TrackedTrial:
         metrics=dict(run.data.metrics),
         beats_benchmark=beats_benchmark_of(tags),
         artifact_uri=run.info.artifact_uri,
+        objective=Objective(tags.get(OBJECTIVE, Objective.SHARPE)),
     )

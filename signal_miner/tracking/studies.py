@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from mlflow.entities import Run
 
 from signal_miner.errors import StoreError, UserError, did_you_mean
+from signal_miner.scoring.objective import Objective
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.tracking.run_store import PLAN, RunStore, reports_store_errors
 from signal_miner.tracking.tags import CONFIG_HASH, KIND, STUDY, STUDY_KIND, TRIAL_KIND
@@ -40,6 +41,11 @@ class TrackedStudy:
     trials: tuple[TrackedTrial, ...]
     benchmark: TrackedTrial
     tags: Mapping[str, str]
+
+    @property
+    def objective(self) -> Objective:
+        """What its models are ranked by; Sharpe for studies that were mined before there was a choice."""
+        return Objective(self.plan["experiment"].get("objective", Objective.SHARPE))
 
 
 class StudyReference(Protocol):

@@ -96,6 +96,7 @@ class StudyReader(RunStore):
             candidates=candidates,
             candidate_trial=np.repeat(np.arange(len(parts)), widths),
             candidate_trees=np.array([trees for part in parts for trees in part.trees], dtype=np.int64),
+            objective=study.objective,
             **columns,
         )
 
@@ -179,7 +180,7 @@ class StudyReader(RunStore):
 
 def finished_trials(study: TrackedStudy) -> tuple[TrackedTrial, ...]:
     """Return a study's finished trials, best first."""
-    return tuple(ranked(trial for trial in study.trials if trial.finished))
+    return tuple(ranked((trial for trial in study.trials if trial.finished), study.objective))
 
 
 def _scoring_horizon(study: TrackedStudy) -> int:

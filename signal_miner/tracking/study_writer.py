@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 from signal_miner.engine.metrics import RunMetrics
 from signal_miner.errors import UserError
 from signal_miner.experiment.plan import other_values
+from signal_miner.scoring.objective import Objective
 from signal_miner.tracking.comparison_view import folded_sections, order, run_color, shared_view
 from signal_miner.tracking.notes import links_text, scores_note
 from signal_miner.tracking.records import StudyRecord, TrackedTrial, trial_name, wins
@@ -46,6 +47,7 @@ from signal_miner.tracking.tags import (
     STUDY_KIND,
     TRIAL_KIND,
     beats_benchmark_tags,
+    scoring_tags,
 )
 from signal_miner.tracking.ui import REPORT_PAGE, run_page, runs_page, view_name
 
@@ -224,9 +226,10 @@ class Tracker(RunStore):
             Time at which training started, seconds since the epoch.
         """
         kind = _kind(number)
-        tags = beats_benchmark_tags(metrics.beats_benchmark)
+        objective = metrics.scoring.objective
+        tags = scoring_tags(metrics.scoring) | beats_benchmark_tags(metrics.beats_benchmark)
         tags |= _appearance(
-            kind, wins(metrics.values, metrics.beats_benchmark), metrics.values.get("validation/sharpe")
+            kind, wins(metrics.values, metrics.beats_benchmark, objective), metrics.values.get(objective.metric)
         )
         note = scores_note(metrics, self._links, is_benchmark=number is None)
         run_id = self._create_trial(number, tags | {NOTE: note}, started)
@@ -234,7 +237,9 @@ class Tracker(RunStore):
         self._write(run_id, texts, metrics)
         self._log_directory(run_id, artifacts)
         self._client.set_terminated(run_id, FINISHED)
-        return TrackedTrial(run_id, kind, number, FINISHED, texts, metrics.values, metrics.beats_benchmark)
+        return TrackedTrial(
+            run_id, kind, number, FINISHED, texts, metrics.values, metrics.beats_benchmark, objective=objective
+        )
 
     @reports_store_errors
     def log_failure(self, number: int | None, params: Mapping[str, Any], error: str, started: float) -> TrackedTrial:
@@ -249,14 +254,16 @@ class Tracker(RunStore):
         return TrackedTrial(run_id, kind, number, FAILED, texts, {}, {"validation": False, "test": False})
 
     @reports_store_errors
-    def save_view(self, benchmark: Mapping[str, float], grid_params: Sequence[str]) -> str:
+    def save_view(self, benchmark: Mapping[str, float], grid_params: Sequence[str], objective: Objective) -> str:
         """Save the view that compares the study's trials with its benchmark, and return its address in the UI.
 
         The address follows the server's. Metrics are the benchmark's, parameters those that vary between trials.
         """
         try:
             saved = self._client.get_experiment(self._experiment_id).tags.get(SHARED_VIEW + view_name(self._study), "")
-            view = shared_view(self._experiment_id, self._study, benchmark, grid_params, folded_sections(saved))
+            view = shared_view(
+                self._experiment_id, self._study, benchmark, grid_params, objective, folded_sections(saved)
+            )
             self._client.set_experiment_tag(self._experiment_id, view.key, view.value)
         except (ValueError, MlflowException):  # a server with shorter tags: show the plain runs
             return runs_page(self._experiment_id)
@@ -304,5 +311,5 @@ def _kind(number: int | None) -> str:
     return BENCHMARK_KIND if number is None else TRIAL_KIND
 
 
-def _appearance(kind: str, wins: Mapping[str, bool], sharpe: float | None) -> dict[str, str]:
-    return {RUN_COLOR: run_color(kind, wins), ORDER: order(kind, sharpe)}
+def _appearance(kind: str, wins: Mapping[str, bool], score: float | None) -> dict[str, str]:
+    return {RUN_COLOR: run_color(kind, wins), ORDER: order(kind, score)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from signal_miner.scoring.objective import Scoring
 from signal_miner.scoring.study_scores import TEST, VALIDATION
 
 NOTE = "mlflow.note.content"
@@ -37,10 +38,14 @@ ERROR = "signal_miner.error"
 """End of the traceback of a trial that failed."""
 
 ORDER = "signal_miner.order"
-"""What the saved view sorts by: the benchmark first, then trials by validation Sharpe.
+"""What the saved view sorts by: the benchmark first, then trials by the study's objective.
 
 The UI loads 100 runs; sorted by the metric alone, a study in which 100 trials are better would hide its benchmark.
 """
+
+OBJECTIVE, PAYOUT = "signal_miner.objective", "signal_miner.payout"
+"""By what it is decided whether a run beats the benchmark, and how its payouts are computed. Runs made before lack
+both; their objective is ``sharpe``."""
 
 VERDICT = "signal_miner.verdict"
 """What the report believes of a leader, and of a study's chosen model: ``skill``, ``unclear`` or ``luck``."""
@@ -100,6 +105,12 @@ UPLOADED_FILE = "signal_miner.uploaded_file"
 """The file's name at Numerai; set before the submission is created, to recognise one that was interrupted."""
 
 SUBMISSION_ID = "signal_miner.submission_id"
+
+
+def scoring_tags(scoring: Scoring) -> dict[str, str]:
+    """Return the tags that say by what a run was scored."""
+    return {OBJECTIVE: str(scoring.objective), PAYOUT: str(scoring.payout)}
+
 
 _BEATS_BENCHMARK = "beats_benchmark."  # then the section; ``true`` or ``false``
 

@@ -15,6 +15,7 @@ from signal_miner.cli.tables import print_ensemble, print_holdout, print_leaderb
 from signal_miner.ensemble.maker import EnsembleSummary
 from signal_miner.ensemble.members import Ensemble, Member
 from signal_miner.ensemble.runs import TrackedEnsemble
+from signal_miner.scoring.objective import Objective
 from signal_miner.tracking.ranking import make_leaderboard
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.utils.formatting import number_text
@@ -32,7 +33,7 @@ def best(trial: TrackedTrial) -> TrackedTrial:
 
 
 def leaderboard(console: Console) -> None:
-    print_leaderboard(make_leaderboard(CONTENTS.trials, BENCHMARK), console)
+    print_leaderboard(make_leaderboard(CONTENTS.trials, BENCHMARK, Objective.SHARPE), console)
 
 
 def ensemble(console: Console) -> None:
@@ -91,7 +92,9 @@ def test_a_gap_stands_before_a_benchmark_further_down() -> None:
     eleventh = CONTENTS.trials[9].metrics["validation/sharpe"] - 1e-9
     near = replace(BENCHMARK, metrics={**BENCHMARK.metrics, "validation/sharpe": eleventh})
     shown = io.StringIO()
-    print_leaderboard(make_leaderboard(CONTENTS.trials, near), Console(file=shown, force_terminal=True, width=80))
+    print_leaderboard(
+        make_leaderboard(CONTENTS.trials, near, Objective.SHARPE), Console(file=shown, force_terminal=True, width=80)
+    )
     assert "…" not in shown.getvalue()
 
 

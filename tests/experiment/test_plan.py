@@ -34,7 +34,11 @@ def test_a_record_restores_the_plan_and_its_own_bytes(plan):
     restored = restore_plan(json.loads(record))
     assert json.dumps(plan_record(restored)) == record
     assert (restored.study, restored.config_hash) == (plan.study, plan.config_hash)
-    resolved = {"benchmark": dict(plan.benchmark), "numerai_benchmarks": ["tiny_lgbm_ender20"]}
+    resolved = {
+        "benchmark": dict(plan.benchmark),
+        "numerai_benchmarks": ["tiny_lgbm_ender20"],
+        "payout": {"corr": 3.0, "mmc": 15.0, "clip": 1.0},
+    }
     local = {"study_storage": "studies"}  # a record holds no paths of one machine but the data's
     assert experiment_table(restored.experiment) == experiment_table(plan.experiment) | resolved | local
 

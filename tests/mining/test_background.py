@@ -62,7 +62,7 @@ def test_a_miner_is_started_found_stopped_and_resumed(study: Path, capsys: pytes
     assert progress.best.startswith("trial 0")
     board = miner.leaderboard()
     assert len(board) >= 4
-    assert board["validation/sharpe"].max() >= (progress.best_sharpe or 0) - 1e-12
+    assert board["validation/sharpe"].max() >= (progress.best_score or 0) - 1e-12
     with pytest.warns(UserWarning, match="is being mined already, up to 400 trials; call start_mining again once"):
         signal_miner.start_mining(signal_miner.load_experiment(study, trials=500))
 

@@ -55,7 +55,7 @@ def frame(bar: object, console: Console) -> str:
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 140])
 def test_a_bar_is_whole_at_any_width(width: int) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=width)
-    counts = TrialCounts(80, done=61, beating=10, best="trial 0058", best_sharpe=1.04)
+    counts = TrialCounts(80, done=61, beating=10, best="trial 0058", best_score=1.04)
     mining = TrialsBar(console, counts)
     mining.show(counts.after(TrackedTrial("r", "trial", 61, "FAILED", {}, {}, {"validation": False, "test": False})))
     training, trees = BenchmarkBar(console), TreesProgress(console, "Refitting", 12000)

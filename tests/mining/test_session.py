@@ -51,6 +51,21 @@ def summary(corr: pd.Series) -> dict[str, float]:
     }
 
 
+def paid(scores: pd.DataFrame) -> pd.Series:
+    return (3 * scores["corr"] + 15 * scores["bmc"]).clip(-1, 1)
+
+
+def payouts(scores: pd.DataFrame, reference: pd.DataFrame) -> dict[str, float]:
+    own, over = summary(paid(scores)), paid(scores) - paid(reference)
+    return {
+        "payout": own["corr"],
+        "payout_sharpe": own["sharpe"],
+        "payout_drawdown": own["max_drawdown"],
+        "payout_over_benchmark": over.mean(),
+        "payout_lead": min(half.mean() for half in np.array_split(over, 2)),
+    }
+
+
 def sections(scores: pd.DataFrame, reference: pd.DataFrame) -> dict[str, float]:
     """Return a run's metrics from scores of each era, by `fold` and `numerai_tools`."""
     folds = sorted(scores["fold"].unique())
@@ -58,7 +73,9 @@ def sections(scores: pd.DataFrame, reference: pd.DataFrame) -> dict[str, float]:
     values = {}
     for name, numbers in parts.items():
         mine = scores[scores["fold"].isin(numbers)]
-        own, theirs = summary(mine["corr"]), summary(reference[reference["fold"].isin(numbers)]["corr"])
+        other = reference[reference["fold"].isin(numbers)]
+        own, theirs = summary(mine["corr"]), summary(other["corr"])
+        values |= {f"{name}/{key}": value for key, value in payouts(mine, other).items()}
         values |= {f"{name}/{key}": value for key, value in own.items()}
         values |= {f"{name}/bmc": mine["bmc"].mean(), f"{name}/benchmark_corr": mine["benchmark_corr"].mean()}
         values[f"{name}/sharpe_over_benchmark"] = own["sharpe"] - theirs["sharpe"]
@@ -88,14 +105,16 @@ def assert_metrics_are_numerais(directory, dataset, most=None):
         assert predictions.index.equals(benchmark.index)
         expected = sections(scores(predictions["prediction"], benchmark["prediction"]), reference)
         best = sections(scores(predictions["best_prediction"], benchmark["prediction"]), reference)
-        for section, score in product(("validation", "test"), ("corr", "sharpe", "bmc", "benchmark_corr")):
+        at_best = ("corr", "sharpe", "bmc", "benchmark_corr", "payout", "payout_sharpe")
+        for section, score in product(("validation", "test"), at_best):
             expected[f"best/{section}_{score}"] = best[f"{section}/{score}"]
         for column, values in numerai.items():
             against = sections(scores(predictions["prediction"], values), reference)
             for part in ("validation", "test", "whole"):
                 expected |= {f"{column}/{part}_{key}": against[f"{part}/{key}"] for key in ("bmc", "benchmark_corr")}
         known = {name: value for name, value in expected.items() if np.isfinite(value)}
-        others = {"best/trees", "train_seconds", "validation/corr_curve", "test/corr_curve"}
+        curves = {f"{part}/{name}_curve" for part in ("validation", "test") for name in ("corr", "payout")}
+        others = {"best/trees", "train_seconds", *curves}
         assert {name for name in metrics if not name.endswith("/undefined_eras")} - known.keys() <= others
         for name, value in known.items():
             assert metrics[name] == pytest.approx(value, abs=1e-9), f"{run.info.run_name} {name}"

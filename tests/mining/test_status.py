@@ -54,7 +54,7 @@ def test_counts_of_trials_name_the_best() -> None:
     assert counts.time_left(counts.since + 5) is None
     for each in (trial(2, 0.9, beats=True), trial(3, 2.0, undefined=3.0), trial(4, float("nan")), trial(5, 0.7)):
         counts = counts.after(each)
-    assert (counts.best, counts.best_sharpe, counts.beating) == ("trial 0002", 0.9, 1)
+    assert (counts.best, counts.best_score, counts.beating) == ("trial 0002", 0.9, 1)
     assert counts.rate(counts.since + 8) == pytest.approx(0.5)  # four of this process in eight seconds
     assert counts.time_left(counts.since + 8) == timedelta(seconds=8)
 

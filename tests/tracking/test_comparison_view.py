@@ -49,7 +49,9 @@ def test_charts_of_later_metrics_are_folded_away_without_empty_sections():
     changed = with_folded(view.value, {"luck", "validation"})
     assert folded_sections(changed) == ("Model metrics", "validation", "luck")
     assert unpack(changed)["compareRunCharts"] == unpack(view.value)["compareRunCharts"]
-    resumed = shared_view("1", "a-study-00000000", {"validation/corr": 0.01}, ["max_depth"], folded_sections(changed))
+    resumed = shared_view(
+        "1", "a-study-00000000", {"validation/corr": 0.01}, ["max_depth"], folded=folded_sections(changed)
+    )
     assert set(folded_sections(resumed.value)) == {"Model metrics", "validation", "luck"}
 
 

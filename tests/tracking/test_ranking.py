@@ -12,6 +12,7 @@ from rich.console import Console
 
 from signal_miner.cli.tables import print_leaderboard
 from signal_miner.report.sentences import below_benchmark_sentence, leaderboard_sentence, shortfall_text
+from signal_miner.scoring.objective import Objective
 from signal_miner.tracking.comparison_view import COLORS, run_color
 from signal_miner.tracking.ranking import Shortfall, below_benchmark, make_leaderboard
 from signal_miner.tracking.records import TrackedTrial
@@ -51,7 +52,7 @@ LOSERS = [
 
 
 def test_a_trial_that_loses_less_than_the_benchmark_has_not_held() -> None:
-    board = make_leaderboard(LOSERS, model(None, -0.0171, -0.02))
+    board = make_leaderboard(LOSERS, model(None, -0.0171, -0.02), Objective.SHARPE)
     assert [place.trial.number for place in board.held] == [2]
     assert leaderboard_sentence(board) == (
         "3 trials finished; 3 beat the benchmark in validation (CORR and Sharpe), of which 1 held in test. "
@@ -68,7 +69,7 @@ def test_a_trial_that_loses_less_than_the_benchmark_has_not_held() -> None:
 
 
 def test_a_benchmark_that_gains_is_not_commented_on() -> None:
-    board = make_leaderboard(LOSERS, model(None, 0.001, 0.002))
+    board = make_leaderboard(LOSERS, model(None, 0.001, 0.002), Objective.SHARPE)
     assert board.benchmark_losses == {}
     assert leaderboard_sentence(board).endswith("of which 1 held in test.")
 
@@ -82,14 +83,15 @@ def test_a_benchmark_that_gains_is_not_commented_on() -> None:
     ],
 )
 def test_a_model_that_disappoints_in_test(own: float, benchmark: float, sentence: str) -> None:
-    assert below_benchmark_sentence(model(1, 0.1, own).metrics, model(None, 0.1, benchmark).metrics) == sentence
+    models = model(1, 0.1, own).metrics, model(None, 0.1, benchmark).metrics
+    assert below_benchmark_sentence(*models, Objective.SHARPE) == sentence
 
 
 @given(st.floats(-5, 5), st.floats(-5, 5))
 def test_digits_are_as_many_as_it_takes_to_differ(own: float, other: float) -> None:
-    shortfall = below_benchmark({"test/sharpe": own}, {"test/sharpe": other})
+    shortfall = below_benchmark({"test/sharpe": own}, {"test/sharpe": other}, Objective.SHARPE)
     assert (shortfall is not None) == (own < other)
     if shortfall is not None:
         first, second = re.fullmatch(r"Sharpe (\S+) against (\S+)", shortfall_text(shortfall)).groups()
         assert first != second
-    assert shortfall_text(Shortfall("corr", 0.01, 0.02)) == "CORR 0.0100 against 0.0200"
+    assert shortfall_text(Shortfall(Objective.CORR, 0.01, 0.02)) == "CORR 0.0100 against 0.0200"

@@ -61,18 +61,23 @@ class Progress(MinerStatus):
 
     @property
     def beating(self) -> int:
-        """Trials that beat the benchmark in validation (CORR and Sharpe)."""
+        """Trials that beat the benchmark in validation."""
         return self.trial_counts.beating
 
     @property
     def best(self) -> str:
-        """Name of the trial with the highest validation Sharpe; empty while there is none."""
+        """Name of the trial that is best in validation; empty while there is none."""
         return self.trial_counts.best
 
     @property
-    def best_sharpe(self) -> float | None:
-        """Its validation Sharpe."""
-        return self.trial_counts.best_sharpe
+    def best_score(self) -> float | None:
+        """Its score there, by `objective`."""
+        return self.trial_counts.best_score
+
+    @property
+    def objective(self) -> str:
+        """What the study looks for, such as ``payout``."""
+        return str(self.trial_counts.objective)
 
     @property
     def rate(self) -> float | None:
