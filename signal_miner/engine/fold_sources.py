@@ -35,7 +35,14 @@ def fold_source(
         from signal_miner.engine.bitplane.folds import PlaneFolds  # numba takes a second to import
 
         held = FOLDS_HELD * memory.jobs
-        return PlaneFolds(plan.dataset, held, should_stop, group_bytes=memory.group_bytes, on_features=on_features)
+        return PlaneFolds(
+            plan.dataset,
+            held,
+            should_stop,
+            limit_bytes=int(plan.experiment.cache_gb * 1e9),
+            group_bytes=memory.group_bytes,
+            on_features=on_features,
+        )
     return BinnedFolds(
         plan.dataset,
         targets,

@@ -282,7 +282,8 @@ class Experiment(KeptWithoutPasswords):
     memory_gb : float or None
         Memory for the miner in GB of 10^9 bytes; None for what the machine has free, less a margin.
     cache_gb : float
-        Limit of the disk cache of binned datasets in GB; 0 for none.
+        Limit of the disk cache of binned datasets in GB, 0 for none; and of all stores of bit planes, but for the one
+        that is trained on.
     constraint : Constraint or None
     folds : FoldSettings
     axes : mapping of str to tuple of value

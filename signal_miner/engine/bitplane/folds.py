@@ -46,8 +46,8 @@ class PlaneFolds:
     should_stop : callable, optional
         Called before each group of columns while the store is built; the build stops with `Stopped` where it returns
         true.
-    group_bytes : int, optional
-        Bytes of features that are read at a time.
+    limit_bytes, group_bytes : int, optional
+        See `open_store`.
     on_features : callable, optional
         Called while the store is built: 0, as it serves every fold, features stored so far, and features in all.
     """
@@ -58,12 +58,14 @@ class PlaneFolds:
         held: int,
         should_stop: Callable[[], bool] = lambda: False,
         *,
+        limit_bytes: int | None = None,
         group_bytes: int = GROUP_BYTES,
         on_features: Callable[[int, int, int], None] = lambda _fold, _done, _total: None,
     ) -> None:
         self._dataset = dataset
         self._most = held
         self._should_stop = should_stop
+        self._limit_bytes = limit_bytes
         self._group_bytes = group_bytes
         self._on_features = on_features
         self._store: PlaneStore | None = None
@@ -88,6 +90,7 @@ class PlaneFolds:
         if self._store is None:
             self._store = open_store(
                 self._dataset,
+                limit_bytes=self._limit_bytes,
                 group_bytes=self._group_bytes,
                 should_stop=self._should_stop,
                 on_features=lambda done, total: self._on_features(0, done, total),

@@ -45,9 +45,6 @@ from signal_miner.utils.validation import shown
 PLANES_DIRECTORY = DATA_DIRECTORY / "planes"
 """Where stores are kept between runs, below the working directory."""
 
-LIMIT_BYTES = 20 * 10**9
-"""Of all stores in a directory; beyond it, the least recently used are removed."""
-
 OTHER_ENGINE = 'engine = "lightgbm"'
 """The setting that trains on features which this engine refuses."""
 
@@ -148,7 +145,7 @@ def open_store(
     dataset: Dataset,
     directory: Path = PLANES_DIRECTORY,
     *,
-    limit_bytes: int = LIMIT_BYTES,
+    limit_bytes: int | None = None,
     group_bytes: int = GROUP_BYTES,
     should_stop: Callable[[], bool] = lambda: False,
     on_features: Callable[[int, int], None] = lambda _done, _total: None,
@@ -164,8 +161,9 @@ def open_store(
     directory : Path, optional
         Created when the first store is built.
     limit_bytes : int, optional
-        Where a new store would exceed it together with those of other data, these are removed, the least recently used
-        first. One that is removed while it is mapped lives until it no longer is.
+        Of all stores in the directory; no limit if not given. Where a new store would exceed it together with those of
+        other data, these are removed, the least recently used first. One that is removed while it is mapped lives
+        until it no longer is.
     group_bytes : int, optional
         Bytes of features that are read at a time.
     should_stop : callable, optional
@@ -291,7 +289,7 @@ def _remove_unusable(path: Path) -> None:
             unusable.unlink()
 
 
-def _make_room(directory: Path, size: int, to_write: int, limit_bytes: int) -> None:
+def _make_room(directory: Path, size: int, to_write: int, limit_bytes: int | None) -> None:
     """Remove stores, the least recently used first, until one of `size` bytes fits, of which some are not written yet.
 
     Raises
@@ -299,8 +297,9 @@ def _make_room(directory: Path, size: int, to_write: int, limit_bytes: int) -> N
     UserError
         If it does not fit even then.
     """
+    limit = float("inf") if limit_bytes is None else limit_bytes
     others = sorted(directory.glob(f"*{SUFFIX}"), key=_last_used)
-    while others and (sum(map(_size, others)) + size > limit_bytes or to_write > _free(directory)):
+    while others and (sum(map(_size, others)) + size > limit or to_write > _free(directory)):
         with suppress(OSError):
             others.pop(0).unlink()
     free = _free(directory)

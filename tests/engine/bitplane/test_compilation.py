@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numba
@@ -45,3 +48,31 @@ def test_code_goes_to_the_workspace_where_the_sources_may_only_be_read(package: 
 def test_other_users_of_numba_keep_their_folder() -> None:
     assert str(compilation.code_directory()) != numba.config.CACHE_DIR
     assert Path(round_residuals.stats.cache_path).is_relative_to(compilation.code_directory())
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from signal_miner.engine.bitplane import compilation
+
+compilation.code_directory = lambda: Path(sys.argv[1])
+from signal_miner.engine.bitplane.kernels import stream
+
+value = stream(1, 2, 3)
+print(value, sum(stream.stats.cache_hits.values()), sum(stream.stats.cache_misses.values()))
+"""
+
+
+def run_on(processor: str, directory: Path) -> tuple[str, ...]:
+    """Run a kernel as a machine with some processor would, by the code that is kept in a directory."""
+    environment = os.environ | ({"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": ""} if processor else {})
+    command = [sys.executable, "-c", SCRIPT, str(directory)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=True)
+    return tuple(done.stdout.split())
+
+
+@pytest.mark.slow
+def test_a_processor_without_code_of_its_own_compiles_it_and_leaves_that_of_others(tmp_path: Path) -> None:
+    own, other, again = (run_on(processor, tmp_path) for processor in ("", "generic", ""))
+    assert own[0] == other[0] == again[0]
+    assert [each[1:] for each in (own, other, again)] == [("0", "1"), ("0", "1"), ("1", "0")]
