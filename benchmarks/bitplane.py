@@ -218,7 +218,7 @@ def _add(table: Table, shape: str, took: dict[str, Trained]) -> None:
             name,
             f"{1e3 * own.seconds:.1f}",
             f"{1e3 * plain.seconds:.1f}",
-            f"{plain.seconds / own.seconds:.1f} x",
+            f"{plain.seconds / own.seconds:.2g} x",
             f"{own.correlation:.4f} and {plain.correlation:.4f}",
         )
 

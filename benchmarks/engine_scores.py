@@ -5,7 +5,7 @@ from each, their trees capped, and trains each for the test fold by LightGBM and
 prints, for CORR and Sharpe ratio of the test eras, the mean difference between the engines (means of both seeds) with
 its 95% interval beside those between the seeds, and the rank correlation between the engines (mean of the four pairs)
 beside those between the seeds. Data are the demo's and an invented market of 500,000 rows x 740 features, or those that
-are named: ``demo``, ``market``, or a directory in Numerai's layout. On ``market`` all are trained on the one target.
+are named: ``demo``, ``market``, or a directory in Numerai's layout.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from scipy.stats import spearmanr, t
 from benchmarks.common import ratio_table, run_in_scratch, write_large
 from signal_miner.engine.fold_sources import fold_source
 from signal_miner.engine.memory_plan import plan_memory
-from signal_miner.engine.trial import max_bin_of
 from signal_miner.engine.validation_rows import fold_scorers
 from signal_miner.experiment.engines import BITPLANE, LIGHTGBM
 from signal_miner.experiment.files import load_experiment
 from signal_miner.experiment.grid import Draws
+from signal_miner.experiment.parameters import max_bin_of
 from signal_miner.experiment.plan import Plan, make_plan, open_data
 from signal_miner.scoring.series import mean, sharpe
 
@@ -66,10 +66,10 @@ def _ranked(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
 def plans_over(grid: str, data: str, given: argparse.Namespace) -> dict[str, Plan]:
     """Return the plan of a grid over some data by each engine."""
     changes: dict[str, Any] = {"data": data, "numerai_benchmarks": []}
-    if given.on_market:
-        changes |= {"targets": ["target"], "horizon_days": 60}
-    elif data != "demo":
+    if data != "demo":
         changes |= {"horizon_days": given.horizon_days, "folds": {"embargo_eras": given.embargo_eras}}
+    if given.targets:
+        changes |= {"targets": given.targets}
     experiments = {engine: load_experiment(grid, engine=engine, **changes) for engine in (LIGHTGBM, BITPLANE)}
     return {engine: make_plan(experiment, open_data(experiment)) for engine, experiment in experiments.items()}
 
@@ -114,8 +114,7 @@ def measure(given: argparse.Namespace, console: Console) -> None:
     )
     table = ratio_table(f"{given.configurations} configurations, at most {given.most_trees} trees", "", *columns)
     for named in given.data:
-        given.on_market = named == "market"
-        data = str(write_large(Path("market"), given).resolve()) if given.on_market else named
+        data = str(write_large(Path("market"), given).resolve()) if named == "market" else named
         runs: list[list[NDArray[np.float64]]] = [[] for _ in RUNS]
         for number, grid in enumerate(GRIDS):
             plans = plans_over(grid, data, given)
@@ -138,6 +137,7 @@ def main() -> None:
     parser.add_argument("data", nargs="*", default=["demo", "market"], help="demo, market, or a directory")
     parser.add_argument("--configurations", type=int, default=60)
     parser.add_argument("--most-trees", type=int, default=200)
+    parser.add_argument("--targets", nargs="+", help="to train on; default: all")
     parser.add_argument("--horizon-days", type=int, help="of a directory's targets, if their names do not say it")
     parser.add_argument("--embargo-eras", type=int, help="of a directory, if its eras are not a week apart")
     parser.add_argument("--rows", type=int, default=500_000, help="of the market")

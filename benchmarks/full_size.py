@@ -1,9 +1,11 @@
 """All of Numerai: `mine` on data of v5.3's shape, 6.8 million rows x 3,555 features, and what it took.
 
-``python -m benchmarks.full_size write DIRECTORY`` invents the data era by era (about 9 GB on disk): features are drawn
+``python -m benchmarks.full_size write DIRECTORY`` invents the data era by era (about 8 GB on disk): features are drawn
 independently, the target is a weak sum of some of them. ``python -m benchmarks.full_size mine DIRECTORY`` then runs
 ``python -m signal_miner mine`` on them, the benchmark and two trials of few trees, and prints what it printed, with the
-seconds and the memory of the process at each line, and the most it held. Both take ``--features`` and ``--rows``.
+seconds and the memory of the process at each line, and the most it held. ``python -m benchmarks.full_size train
+DIRECTORY``, after it, trains one configuration on each fold by one thread and says what `LONG` trees would take. All
+take ``--features`` and ``--rows``, the latter two ``--engine``.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,16 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.common import measured, peak_bytes
+from signal_miner.engine.fold_sources import fold_source
+from signal_miner.engine.memory_plan import plan_memory
+from signal_miner.engine.trial import train_fold
+from signal_miner.experiment.engines import ENGINES, LIGHTGBM
+from signal_miner.experiment.files import load_experiment
+from signal_miner.experiment.parameters import max_bin_of
+from signal_miner.experiment.plan import make_plan, open_data
+
+LONG = 2_000
 TRAIN_ERAS, ERAS, ROWS, FEATURES = 574, 1221, 6_782_302, 3_555
 ERAS_A_ROW_GROUP = 10
 SIGNAL_FEATURES, SIGNAL = 40, 0.02
@@ -36,6 +49,7 @@ horizon_days = 60
 trials = 2
 seed = 0
 jobs = 2
+engine = "{engine}"
 memory_gb = {memory_gb}
 cache_gb = {cache_gb}
 
@@ -92,25 +106,42 @@ def _era(era: int, n_rows: int, names: list[str], kind: str) -> pa.Table:
     return pa.table(columns | {"target": pa.array(target)})
 
 
-def mine(directory: Path, given: argparse.Namespace) -> None:
-    """Mine the data in its own process and print its time and memory."""
+def experiment_file(directory: Path, given: argparse.Namespace) -> Path:
+    """Write the experiment into the folder to work in, and return it."""
     work = Path(given.work).resolve()
     work.mkdir(parents=True, exist_ok=True)
     experiment = work / "full_size.toml"
-    experiment.write_text(
-        EXPERIMENT.format(
-            data=directory.resolve().as_posix(),
-            feature_set=given.feature_set,
-            memory_gb=given.memory_gb,
-            cache_gb=given.cache_gb,
-            trees=given.trees,
-        )
-    )
+    own = {name: getattr(given, name) for name in ("feature_set", "engine", "memory_gb", "cache_gb", "trees")}
+    experiment.write_text(EXPERIMENT.format(data=directory.resolve().as_posix(), **own))
+    return experiment
+
+
+def train(directory: Path, given: argparse.Namespace) -> None:
+    """Train the benchmark's configuration on each fold, and print its CPU seconds and those of `LONG` trees."""
+    experiment = load_experiment(experiment_file(directory, given))
+    os.chdir(given.work)
+    plan = make_plan(experiment, open_data(experiment))
+    source = fold_source(plan, plan_memory(plan, 1), plan.targets, lambda: False)
+    total = 0.0
+    for fold in plan.scored_folds:
+        data = source.get(fold, max_bin_of(plan.benchmark), "target")
+        train_fold(data, {**plan.benchmark, "n_estimators": 2}, plan.experiment.seed)  # compiles, and reads the planes
+        done = measured(partial(train_fold, data, plan.benchmark, plan.experiment.seed))
+        total += done.cpu_seconds
+        took = f"{given.trees} trees in {done.cpu_seconds:.1f} CPU s, {done.wall_seconds:.0f} s"
+        print(f"fold {fold.number}, {len(fold.train_eras)} eras: {took}")
+        print(f"peak {peak_bytes() / 1e9:.2f} GB", flush=True)
+    print(f"{LONG:,} trees on all folds, extrapolated: {total * LONG / given.trees / 60:.0f} CPU min")
+
+
+def mine(directory: Path, given: argparse.Namespace) -> None:
+    """Mine the data in its own process and print its time and memory."""
+    experiment = experiment_file(directory, given)
     command = [sys.executable, "-u", "-m", "signal_miner", "mine", "--experiment", str(experiment)]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     started = time.monotonic()
     process = subprocess.Popen(
-        command, cwd=work, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=experiment.parent, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     peak = _Peak(process.pid)
     for line in process.stdout or ():
@@ -151,17 +182,18 @@ class _Peak(threading.Thread):
 def main() -> None:
     """Write the data, or mine them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=("write", "mine"))
+    parser.add_argument("step", choices=("write", "mine", "train"))
     parser.add_argument("directory", type=Path)
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--features", type=int, default=FEATURES)
     parser.add_argument("--feature-set", default="all")
+    parser.add_argument("--engine", choices=ENGINES, default=LIGHTGBM)
     parser.add_argument("--trees", type=int, default=20)
     parser.add_argument("--memory-gb", type=float, default=20.0)
     parser.add_argument("--cache-gb", type=float, default=40.0)
     parser.add_argument("--work", default="full_size")
     given = parser.parse_args()
-    (write if given.step == "write" else mine)(given.directory, given)
+    {"write": write, "mine": mine, "train": train}[given.step](given.directory, given)
 
 
 if __name__ == "__main__":
