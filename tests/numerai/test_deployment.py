@@ -163,7 +163,7 @@ def test_mistakes_are_told_before_anything_is_uploaded(
         deploy(DeployOptions("miner"), model, make_console()[0])
     with pytest.raises(UserError, match="was mined on data='demo'"):
         deploy(DeployOptions(NAME), make_model(tmp_path, data="demo"), make_console()[0])
-    with pytest.raises(UserError, match=r"version='newest' is not a version of Numerai's data"):
+    with pytest.raises(UserError, match=r"version = 'newest' is not a version of Numerai's data"):
         deploy(DeployOptions(NAME, data_version="newest"), model, make_console()[0])
 
     def refuse(_given: object) -> None:

@@ -91,7 +91,7 @@ def download_version(
         is damaged at its source, a full or read-only disk, a directory with another version.
     """
     directory = Path(directory)
-    _check_version(version)
+    check_version(version)
     client = anonymous_client()
     names = _choose(version, files, _listing(client))
     with _disk_errors(directory), quiet_urllib3(), DownloadProgress(show=show_progress) as progress:
@@ -107,7 +107,8 @@ def download_version(
             return tuple(_bring(client, manifest, name, progress) for name in names)
 
 
-def _check_version(version: str) -> None:
+def check_version(version: str) -> None:
+    """Raise UserError unless a text is written as a version of Numerai's data."""
     if not is_data_version(version):
         near = f"; did you mean 'v{version}'?" if is_data_version(f"v{version}") else "; use one such as v5.3"
         raise UserError(f"version = {shown(version)} is not a version of Numerai's data{near}")

@@ -16,7 +16,7 @@ from signal_miner.data.parquet_rows import open_parquet
 from signal_miner.data.sources import is_data_version
 from signal_miner.errors import UserError
 from signal_miner.models.registry import RegisteredModel
-from signal_miner.numerai.download.versions import download_version
+from signal_miner.numerai.download.versions import check_version, download_version
 from signal_miner.utils.files import sha256_of
 from signal_miner.utils.next_command import option_text
 from signal_miner.utils.redaction import reason_of
@@ -35,11 +35,11 @@ class LiveFiles:
 
 def data_version(wanted: str | None, model: RegisteredModel) -> str:
     """Return the version of Numerai's data for a model: `wanted`, by default the one it was mined on."""
-    version = wanted or model.needs.data
-    if is_data_version(version):
-        return version
     if wanted:
-        raise UserError(f"version={wanted!r} is not a version of Numerai's data; write one such as v5.3")
+        check_version(wanted)
+        return wanted
+    if is_data_version(model.needs.data):
+        return model.needs.data
     raise UserError(
         f"{model.name} version {model.version} was mined on data={model.needs.data!r}, which is no version of "
         f"Numerai's data; where its features are Numerai's, give their version with {option_text('version', 'v5.3')}; "
