@@ -38,13 +38,15 @@ class Options(StoreOptions):
     engine: str | None = option("lightgbm or bitplane, instead of the file's", None)
     horizon_days: int | None = option("horizon of targets whose names do not say it: 20 or 60", None)
     embargo_eras: int | None = option("purge in eras, instead of what the horizons ask for", None)
+    objective: str | None = option("payout, payout_sharpe, sharpe, corr or bmc, instead of the file's", None)
     scoring_target: str | None = option("target that every model is scored on, instead of the file's", None)
     report: bool = option("whether the report is made at the end (true)", True)
 
     def changes(self) -> Mapping[str, Any]:
         """Return the settings that replace the file's."""
         names = (
-            "name", "data", "trials", "jobs", "seed", "engine", "horizon_days", "scoring_target", "tracking_uri",
+            "name", "data", "trials", "jobs", "seed", "engine", "horizon_days", "objective", "scoring_target",
+            "tracking_uri",
         )  # fmt: skip
         given = {name: value for name in names if (value := getattr(self, name)) is not None}
         return given if self.embargo_eras is None else given | {"folds": {"embargo_eras": self.embargo_eras}}

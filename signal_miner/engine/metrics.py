@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from signal_miner.engine.trial import BEST, DRAWN, FoldResult, TrialResult
 from signal_miner.experiment.schema import BENCHMARK
 from signal_miner.scoring.beats_benchmark import beats_benchmark, in_common, least_lead, undefined_eras
-from signal_miner.scoring.objective import DEFAULT_SCORING, Objective, Scoring
+from signal_miner.scoring.objective import DEFAULT_SCORING, Scoring
+from signal_miner.scoring.payout import Payout
 from signal_miner.scoring.scorer import EraScores
 from signal_miner.scoring.series import max_drawdown, mean, sharpe
 from signal_miner.scoring.study_scores import TEST, VALIDATION, WHOLE
@@ -43,6 +44,18 @@ class RunMetrics:
     scoring: Scoring = DEFAULT_SCORING
 
 
+@dataclass(frozen=True, eq=False)
+class ModelEras:
+    """CORR and BMC of a model's eras, each of shape (n_eras,)."""
+
+    corr: NDArray[np.float64]
+    bmc: NDArray[np.float64]
+
+    def of(self, rows: NDArray[np.bool_]) -> ModelEras:
+        """Return some of the eras."""
+        return ModelEras(self.corr[rows], self.bmc[rows])
+
+
 def sections(folds: Sequence[FoldResult]) -> dict[str, tuple[FoldResult, ...]]:
     """Return the folds of each section that is scored, by its name."""
     parts = {VALIDATION: tuple(folds[:-1]), TEST: tuple(folds[-1:]), WHOLE: tuple(folds)}
@@ -62,8 +75,7 @@ def trial_metrics(
     for name in (VALIDATION, TEST):
         summary = score_summary(_eras(parts[name], BEST))
         best |= {f"best/{name}_corr": summary["corr"], f"best/{name}_sharpe": summary["sharpe"]}
-        paid = payout_summary(scoring.payout.of(_eras(parts[name], BEST), _bmc_eras(parts[name], BEST)))
-        best |= {f"best/{name}_payout": paid["payout"], f"best/{name}_payout_sharpe": paid["payout_sharpe"]}
+        best |= _best_payouts(name, ModelEras(_eras(parts[name], BEST), _bmc_eras(parts[name], BEST)), scoring.payout)
         bmc, benchmark_corr = _against(BENCHMARK, parts[name], BEST)
         best |= {f"best/{name}_bmc": bmc, f"best/{name}_benchmark_corr": benchmark_corr}
     best["train_seconds"] = result.train_seconds
@@ -122,13 +134,10 @@ def score_metrics(
             values[f"{name}/undefined_eras"] = undefined
         if left_out := int((np.isnan(reference) & ~np.isnan(corr)).sum()):
             values[f"{name}/eras_without_benchmark"] = left_out
-        paid = scoring.payout.of(corr, _bmc_eras(part, column))
-        benchmark_paid = scoring.payout.of(reference, reference_bmc)
-        values |= {f"{name}/{key}": value for key, value in payout_metrics(paid, benchmark_paid).items()}
+        own, other_eras = ModelEras(corr, _bmc_eras(part, column)), ModelEras(reference, reference_bmc)
+        values |= {f"{name}/{key}": value for key, value in payout_metrics(own, other_eras, scoring.payout).items()}
         if name in (VALIDATION, TEST):
-            rule = scoring.objective.compared
-            own, others = (corr, reference) if rule is Objective.CORR else (paid, benchmark_paid)
-            beats[name] = bool(beats_benchmark(own, others, rule))
+            beats[name] = _beats(own, other_eras, scoring)
         if name in (VALIDATION, TEST, WHOLE):
             values |= _against_numerai(name, part, column)
     return RunMetrics(_defined(values), beats, scoring=scoring)
@@ -178,15 +187,61 @@ def payout_summary(payouts: NDArray[np.float64]) -> dict[str, float]:
     }
 
 
-def payout_metrics(payouts: NDArray[np.float64], benchmark: NDArray[np.float64]) -> dict[str, float]:
+def payout_metrics(model: ModelEras, benchmark: ModelEras, payout: Payout) -> dict[str, float]:
     """Return a section's metrics of payouts: `payout_summary`, and how far they are above the benchmark's.
 
     ``payout_lead`` is `least_lead`, which has to be above 0 to beat the benchmark.
     """
-    return payout_summary(payouts) | {
-        "payout_over_benchmark": mean_score(payouts - benchmark),
-        "payout_lead": float(least_lead(payouts, benchmark)),
+    own, other = (payout.of(each.corr, each.bmc) for each in (model, benchmark))
+    return payout_summary(own) | {
+        "payout_over_benchmark": mean_score(own - other),
+        "payout_lead": float(least_lead(own, other)),
     }
+
+
+def rescored(
+    values: Mapping[str, float],
+    folds: NDArray[np.int64],
+    model: ModelEras,
+    benchmark: ModelEras,
+    scoring: Scoring,
+    best: ModelEras | None = None,
+) -> RunMetrics:
+    """Return a run's metrics under another scoring, from the tracked scores of its eras.
+
+    Parameters
+    ----------
+    values : mapping of str to float
+        As tracked: what does not depend on the scoring stays.
+    folds : ndarray of int64, shape (n_eras,)
+        Number of the fold of each era.
+    best : ModelEras or None
+        At the best checkpoint, which stays the one that it was, as no other's predictions are tracked.
+    """
+    last = folds.max()
+    parts = {VALIDATION: folds < last, TEST: folds == last, WHOLE: folds > 0}
+    parts |= {f"fold_{number}": folds == number for number in np.unique(folds)}
+    changed: dict[str, float] = {}
+    beats = {}
+    for name, rows in parts.items():
+        own, other = model.of(rows), benchmark.of(rows)
+        changed |= {f"{name}/{key}": value for key, value in payout_metrics(own, other, scoring.payout).items()}
+        if name in (VALIDATION, TEST):
+            beats[name] = _beats(own, other, scoring)
+            if best is not None:
+                changed |= _best_payouts(name, best.of(rows), scoring.payout)
+    return RunMetrics({**values, **_defined(changed)}, beats, scoring=scoring)
+
+
+def _beats(model: ModelEras, benchmark: ModelEras, scoring: Scoring) -> bool:
+    compared = scoring.objective.compared
+    own, other = (scoring.era_scores(each.corr, each.bmc, compared) for each in (model, benchmark))
+    return bool(beats_benchmark(own, other, compared))
+
+
+def _best_payouts(section: str, best: ModelEras, payout: Payout) -> dict[str, float]:
+    paid = payout_summary(payout.of(best.corr, best.bmc))
+    return {f"best/{section}_{key}": paid[key] for key in ("payout", "payout_sharpe")}
 
 
 def mean_score(scores: NDArray[np.float64]) -> float:

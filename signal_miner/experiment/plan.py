@@ -14,6 +14,7 @@ import numpy as np
 
 from signal_miner.data.dataset import BENCHMARK_FILES, Dataset
 from signal_miner.data.folds import MONTHLY_PURGE_ERAS, Fold, WalkForward, purge_for, usual_step
+from signal_miner.data.payout_file import DEFAULT, PublishedPayout, read_payout
 from signal_miner.data.sources import DATA_DIRECTORY, open_source
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.experiment.engines import engine_version
@@ -27,7 +28,7 @@ from signal_miner.experiment.schema import (
     parse_experiment,
 )
 from signal_miner.scoring.objective import Scoring
-from signal_miner.scoring.payout import DEFAULT_PAYOUT, Payout
+from signal_miner.scoring.payout import Payout
 from signal_miner.utils.next_command import option_text
 from signal_miner.utils.validation import Value, shown
 
@@ -54,6 +55,8 @@ class Plan:
         The benchmark configuration with its ``target``, or the column of `benchmark_predictions`.
     folds, purge_eras : mapping of str to tuple of Fold, or to int
         By training target. The validation eras are the same for all.
+    published_payout : PublishedPayout or None
+        Where `payout` is from; None where the experiment sets it.
     """
 
     experiment: Experiment
@@ -68,6 +71,7 @@ class Plan:
     holdout_eras: tuple[int, ...]
     numerai_benchmarks: tuple[str, ...]
     payout: Payout
+    published_payout: PublishedPayout | None
     warnings: tuple[str, ...]
 
     @property
@@ -148,6 +152,9 @@ def make_plan(experiment: Experiment, dataset: Dataset) -> Plan:
             train_era_step=settings.train_era_step,
         )
         folds[name] = splitter.folds(eras)
+    published = DEFAULT
+    if experiment.payout is None:
+        published = read_payout(dataset.files[0].parent) or DEFAULT
     axes = tuple(Axis(name, values) for name, values in experiment.axes.items())
     grid = Grid((*axes, Axis("target", tuple(targets))), experiment.constraint)
     grid.check_feasible()
@@ -185,7 +192,8 @@ def make_plan(experiment: Experiment, dataset: Dataset) -> Plan:
         purge_eras=purges,
         holdout_eras=WalkForward(settings.count, 0, settings.holdout_eras).holdout(eras),
         numerai_benchmarks=tuple(benchmarks),
-        payout=experiment.payout or DEFAULT_PAYOUT,
+        payout=experiment.payout or published.payout,
+        published_payout=None if experiment.payout else published,
         warnings=tuple(warnings),
     )
 

@@ -146,7 +146,7 @@ def _payout(key: str, value: Any) -> Payout:
         if name not in value:
             raise UserError(f"{key}.{name} is missing; give all of {', '.join(PAYOUT_KEYS)}, or leave [{key}] out")
     payout = Payout(**dict(_all_of(partial(_multiplier, key, name, value[name]) for name in PAYOUT_KEYS)))
-    if payout.corr == payout.mmc == 0:
+    if not payout.pays:
         raise UserError(f"{key}.corr and {key}.mmc are both 0, which pays nothing; set one above 0")
     return payout
 

@@ -106,6 +106,7 @@ class Miner:
         if self.benchmark is None:
             return
         plan = self._plan
+        self._rank_anew()
         varying = [axis.name for axis in plan.grid.axes if len(axis.values) > 1]
         self.view = self._tracker.save_view(self.benchmark.metrics, varying, plan.experiment.objective)
         tracked = {self._key(trial.params): trial for trial in self.trials}
@@ -129,6 +130,23 @@ class Miner:
             self._stop.set()  # or the trials in training would keep the process alive to their end
             raise
         self.complete = self.exhausted or len(self._search.finished()) >= self._plan.experiment.trials
+
+    def _rank_anew(self) -> None:
+        """Score what was tracked under another objective, or before there were payouts, by the experiment's."""
+        scoring, benchmark = self._plan.scoring, self.benchmark
+        if benchmark is None:
+            raise ValueError("there is no benchmark to compare with")
+        others = [
+            place for place, trial in enumerate(self.trials) if trial.finished and not trial.is_scored_by(scoring)
+        ]
+        if not others and benchmark.is_scored_by(scoring):
+            return
+        if others:
+            self._observer(f"Ranking {len(others)} trials anew by {scoring.objective.label} …")
+        eras = self._tracker.era_scores(benchmark)
+        for place in others:
+            self.trials[place] = self._tracker.rank_anew(self.trials[place], benchmark, scoring, eras)
+        self.benchmark = self._tracker.rank_anew(benchmark, benchmark, scoring, eras)
 
     def _draws(
         self, pending: Sequence[Draw], count: int, tracked: Mapping[tuple[str, ...], TrackedTrial]

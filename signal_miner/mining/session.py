@@ -187,6 +187,7 @@ def _record(plan: Plan) -> StudyRecord:
             "holdout_eras": len(plan.holdout_eras),
             "configurations_in_grid": plan.grid.size,
             "seed": experiment.seed,
+            "payout": str(plan.payout),
             **spans,
         },
         experiment_file=without_passwords(experiment.text),
@@ -200,6 +201,7 @@ def _record(plan: Plan) -> StudyRecord:
             "num_eras": len(np.unique(dataset.eras)),
             "num_features": len(dataset.features),
         },
+        scoring=plan.scoring,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 ROUND = "query($tournament: Int!) { rounds(tournament: $tournament number: 0) { number openTime closeStakingTime } }"
 PAYOUT = """query($tournament: Int!) { rounds(tournament: $tournament number: 0) {
-    number roundScoreConfigs { displayName isPayout defaultMultiplier } } }"""
+    number roundScoreConfigs { displayName isPayout defaultMultiplier clipThreshold } } }"""
 MODELS = "query { account { models { id name tournament } } }"
 SUBMISSIONS = "query($modelId: String) { submissions(modelId: $modelId) { id filename insertedAt } }"
 SUBMISSION_LINK = """query($filename: String! $tournament: Int! $modelId: String) {

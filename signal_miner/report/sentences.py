@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from signal_miner.data.payout_file import DEFAULT, PAYOUT_FILE
 from signal_miner.experiment.plan import Plan
 from signal_miner.experiment.schema import BENCHMARK
 from signal_miner.models.promotion import FEWEST_ERAS, Comparison, Promotion, Reason, SectionScores
@@ -54,7 +55,7 @@ def describe_plan(plan: Plan) -> tuple[str, ...]:
     study = f"{experiment.trials} trials of {plan.grid.size:,} configurations, seed {experiment.seed}"
     rows = f"{len(dataset):,} rows, eras {plan.span(eras.tolist())}, {len(dataset.features)} features"
     targets = f"{len(plan.targets)} training target{plural}, scored on {experiment.scoring_target}"
-    lines = [f"Study {plan.study}: {study}", f"Data {dataset.name}: {rows}, {targets}"]
+    lines = [f"Study {plan.study}: {study}", f"Data {dataset.name}: {rows}, {targets}", objective_line(plan)]
     folds = plan.scored_folds
     purge = plan.purge_eras[plan.benchmark_target]
     step = experiment.folds.train_era_step
@@ -81,6 +82,18 @@ def _benchmark_line(plan: Plan) -> str:
         line = f"Benchmark: Numerai's predictions {column}, so that nothing is trained before the first trial"
     against = plan.experiment.contribution_to
     return line if against in (BENCHMARK, column) else f"{line}; BMC is the contribution to {against}"
+
+
+def objective_line(plan: Plan) -> str:
+    """Return what a study looks for, and by which multipliers it computes payouts."""
+    published, objective = plan.published_payout, plan.experiment.objective
+    if published is None:
+        source = "as [payout] says"
+    elif published is DEFAULT:
+        source = f"Numerai's from round {published.round} of {published.date}, as the data have no {PAYOUT_FILE}"
+    else:
+        source = f"Numerai's of round {published.round}, read on {published.date}"
+    return f"Objective: {objective.label} in validation; payout: {plan.payout}, with BMC for MMC ({source})"
 
 
 def memory_lines(memory: MemoryPlan) -> tuple[str, ...]:

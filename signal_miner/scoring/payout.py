@@ -27,6 +27,12 @@ class Payout:
     mmc: float
     clip: float
 
+    @property
+    def pays(self) -> bool:
+        """Whether these are multipliers that anything can be ranked by: finite, not negative, and not all 0."""
+        finite = bool(np.isfinite([self.corr, self.mmc, self.clip]).all())
+        return finite and min(self.corr, self.mmc) >= 0 < self.clip and self.corr + self.mmc > 0
+
     def of(self, corr: ArrayLike, bmc: ArrayLike) -> NDArray[np.float64]:
         """Return the payout of each era as a share of the stake; arguments broadcast, NaN where one of them is."""
         paid: NDArray[np.float64] = np.clip(
@@ -37,7 +43,7 @@ class Payout:
         return paid
 
     def __str__(self) -> str:
-        return f"{self.corr:g} × CORR + {self.mmc:g} × BMC, clipped to ±{self.clip:g}"
+        return f"{self.corr:g} × CORR + {self.mmc:g} × MMC, clipped to ±{self.clip:g}"
 
 
 DEFAULT_PAYOUT = Payout(corr=3.0, mmc=15.0, clip=1.0)

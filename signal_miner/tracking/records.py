@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from signal_miner.scoring import beats_benchmark as rule
-from signal_miner.scoring.objective import Objective
+from signal_miner.scoring.objective import DEFAULT_SCORING, Objective, Scoring
 from signal_miner.scoring.study_scores import TEST, VALIDATION
 from signal_miner.tracking.tags import BENCHMARK_KIND
 
@@ -51,6 +51,8 @@ class TrackedTrial:
         Location of its artifacts; empty if unknown.
     objective : Objective
         That `beats_benchmark` was decided by.
+    payout : str
+        How its payouts were computed, as `Payout` is written; empty where it has none.
     """
 
     run_id: str
@@ -62,6 +64,12 @@ class TrackedTrial:
     beats_benchmark: Mapping[str, bool]
     artifact_uri: str = ""
     objective: Objective = Objective.SHARPE
+    payout: str = ""
+
+    def is_scored_by(self, scoring: Scoring) -> bool:
+        """Return whether its tracked scores are those of a scoring."""
+        needs_none = not self.payout and scoring.objective.compared is Objective.CORR
+        return self.objective is scoring.objective and (needs_none or self.payout == str(scoring.payout))
 
     @property
     def name(self) -> str:
@@ -114,6 +122,8 @@ class StudyRecord:
         Digest of the data's values: a study is resumed on the same values only.
     data_profile : mapping of str to object
         Numbers of rows, eras and features.
+    scoring : Scoring
+        By what its models are ranked, and the multipliers of payouts, which stay those that it began with.
     """
 
     study: str
@@ -126,6 +136,7 @@ class StudyRecord:
     data_content: str
     data_source: str
     data_profile: Mapping[str, Any]
+    scoring: Scoring = DEFAULT_SCORING
 
 
 def wins(metrics: Mapping[str, float], beats_benchmark: Mapping[str, bool], objective: Objective) -> dict[str, bool]:

@@ -29,6 +29,7 @@ from signal_miner.tracking.tags import (
     KIND,
     NUMBER,
     OBJECTIVE,
+    PAYOUT,
     SHARED_VIEW,
     STUDY,
     TRIAL_KIND,
@@ -275,4 +276,5 @@ def _tracked(run: Run) -> TrackedTrial:
         beats_benchmark=beats_benchmark_of(tags),
         artifact_uri=run.info.artifact_uri,
         objective=Objective(tags.get(OBJECTIVE, Objective.SHARPE)),
+        payout=tags.get(PAYOUT, ""),
     )

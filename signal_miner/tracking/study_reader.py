@@ -101,6 +101,21 @@ class StudyReader(RunStore):
         )
 
     @reports_store_errors
+    def era_scores(self, trial: TrackedTrial) -> pa.Table:
+        """Return ``era_scores.parquet`` of a finished trial or benchmark.
+
+        Raises
+        ------
+        UserError
+            If it is missing, damaged, or lacks ``fold``, ``corr`` or ``bmc``.
+        """
+        with temporary_directory() as directory:
+            table = self._table(trial, ERA_SCORES, directory)
+        if missing := [name for name in ("era", "fold", "corr", "bmc") if name not in table.column_names]:
+            raise _damaged(trial, ERA_SCORES, f"column {missing[0]!r} is missing")
+        return table
+
+    @reports_store_errors
     def correlations(self, study: TrackedStudy, leaders: int) -> Correlations:
         """Return the mean correlation, over validation eras, of the ranks of the first trials and the benchmark.
 

@@ -6,30 +6,33 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import DatasetInput, InputTag, Run
 from mlflow.exceptions import MlflowException
 
-from signal_miner.engine.metrics import RunMetrics
+from signal_miner.engine.metrics import ModelEras, RunMetrics, rescored
 from signal_miner.errors import UserError
 from signal_miner.experiment.plan import other_values
-from signal_miner.scoring.objective import Objective
+from signal_miner.scoring.objective import Objective, Scoring
 from signal_miner.tracking.comparison_view import folded_sections, order, run_color, shared_view
 from signal_miner.tracking.notes import links_text, scores_note
-from signal_miner.tracking.records import StudyRecord, TrackedTrial, trial_name, wins
+from signal_miner.tracking.records import Checkpoint, StudyRecord, TrackedTrial, trial_name, wins
 from signal_miner.tracking.run_store import (
     EXPERIMENT_FILE,
     FAILED,
     FINISHED,
     PLAN,
     RUNNING,
-    RunStore,
     reports_store_errors,
 )
 from signal_miner.tracking.store import LONGEST_VALUE
+from signal_miner.tracking.study_reader import StudyReader
 from signal_miner.tracking.tags import (
     BENCHMARK_KIND,
     CLAIM,
@@ -41,6 +44,7 @@ from signal_miner.tracking.tags import (
     NOTE,
     NUMBER,
     ORDER,
+    PAYOUT,
     RUN_COLOR,
     SHARED_VIEW,
     STUDY,
@@ -52,7 +56,7 @@ from signal_miner.tracking.tags import (
 from signal_miner.tracking.ui import REPORT_PAGE, run_page, runs_page, view_name
 
 
-class Tracker(RunStore):
+class Tracker(StudyReader):
     """Writes one study to MLflow, with explicit run ids and no active run.
 
     Parameters
@@ -136,10 +140,11 @@ class Tracker(RunStore):
             self._require_artifacts(f"study {self._study}", benchmark.artifact_uri)
         if run.data.tags.get(DATA_CONTENT, record.data_content) != record.data_content:
             raise UserError(other_values(str(record.params["data"]), record.study))
+        _refuse_other_payout(record, run.data.tags.get(PAYOUT))
         self._links["Report of the study"] = run_page(self._experiment_id, run_id, REPORT_PAGE)
         # All of it each time: the process that made the run may have been killed before it had written the rest.
         self._write(run_id, {name: value for name, value in record.params.items() if name not in run.data.params}, {})
-        self._set_tags(run_id, {DATA_CONTENT: record.data_content})
+        self._set_tags(run_id, {DATA_CONTENT: record.data_content} | scoring_tags(record.scoring))
         plan = json.dumps(dict(record.plan), indent=2, default=str)
         self._log_texts(run_id, {EXPERIMENT_FILE: record.experiment_file, PLAN: plan})
         dataset = DatasetEntity(
@@ -226,19 +231,21 @@ class Tracker(RunStore):
             Time at which training started, seconds since the epoch.
         """
         kind = _kind(number)
-        objective = metrics.scoring.objective
-        tags = scoring_tags(metrics.scoring) | beats_benchmark_tags(metrics.beats_benchmark)
-        tags |= _appearance(
-            kind, wins(metrics.values, metrics.beats_benchmark, objective), metrics.values.get(objective.metric)
-        )
-        note = scores_note(metrics, self._links, is_benchmark=number is None)
-        run_id = self._create_trial(number, tags | {NOTE: note}, started)
+        run_id = self._create_trial(number, self._scored_tags(number, metrics), started)
         texts = {key: str(value) for key, value in params.items()}
         self._write(run_id, texts, metrics)
         self._log_directory(run_id, artifacts)
         self._client.set_terminated(run_id, FINISHED)
         return TrackedTrial(
-            run_id, kind, number, FINISHED, texts, metrics.values, metrics.beats_benchmark, objective=objective
+            run_id,
+            kind,
+            number,
+            FINISHED,
+            texts,
+            metrics.values,
+            metrics.beats_benchmark,
+            objective=metrics.scoring.objective,
+            payout=str(metrics.scoring.payout),
         )
 
     @reports_store_errors
@@ -252,6 +259,44 @@ class Tracker(RunStore):
         self._write(run_id, texts, {})
         self._client.set_terminated(run_id, FAILED)
         return TrackedTrial(run_id, kind, number, FAILED, texts, {}, {"validation": False, "test": False})
+
+    @reports_store_errors
+    def rank_anew(
+        self, trial: TrackedTrial, benchmark: TrackedTrial, scoring: Scoring, eras: pa.Table | None = None
+    ) -> TrackedTrial:
+        """Score a finished run by another objective, from the tracked scores of its eras, and write it so.
+
+        Parameters
+        ----------
+        benchmark : TrackedTrial
+            What it is compared with; the run itself where it is the benchmark.
+        eras : pyarrow.Table, optional
+            Of `era_scores` of the benchmark, so as not to read it for each trial.
+        """
+        own, other = self.era_scores(trial), self.era_scores(benchmark) if eras is None else eras
+        best = model_eras(own, "best_") if "best_corr" in own.column_names else None
+        folds = own.column("fold").to_numpy().astype(np.int64)
+        metrics = rescored(trial.metrics, folds, model_eras(own), model_eras(other), scoring, best)
+        drawn = trial.trees_at(Checkpoint.DRAWN)
+        metrics = replace(metrics, checkpoints=() if drawn is None else (drawn,))
+        new = {name: value for name, value in metrics.values.items() if trial.metrics.get(name) != value}
+        self._write(trial.run_id, {}, new)
+        self._set_tags(trial.run_id, self._scored_tags(trial.number, metrics))  # last: they say that it is done
+        return replace(
+            trial,
+            metrics=metrics.values,
+            beats_benchmark=metrics.beats_benchmark,
+            objective=scoring.objective,
+            payout=str(scoring.payout),
+        )
+
+    def _scored_tags(self, number: int | None, metrics: RunMetrics) -> dict[str, str]:
+        """Return the tags of a finished run that follow from its scores."""
+        kind, objective = _kind(number), metrics.scoring.objective
+        won = wins(metrics.values, metrics.beats_benchmark, objective)
+        tags = _appearance(kind, won, metrics.values.get(objective.metric))
+        tags |= beats_benchmark_tags(metrics.beats_benchmark) | scoring_tags(metrics.scoring)
+        return tags | {NOTE: scores_note(metrics, self._links, is_benchmark=number is None)}
 
     @reports_store_errors
     def save_view(self, benchmark: Mapping[str, float], grid_params: Sequence[str], objective: Objective) -> str:
@@ -307,9 +352,25 @@ class Tracker(RunStore):
         return self._create(self._experiment_id, name, own | dict(tags), started)
 
 
+def _refuse_other_payout(record: StudyRecord, tracked: str | None) -> None:
+    """Refuse to go on with other multipliers than those that a study began with."""
+    if tracked in (None, str(record.scoring.payout)):
+        return
+    raise UserError(
+        f"study {record.study} began with payouts of {tracked}, and they are {record.scoring.payout} now; set the "
+        "multipliers that it began with under [payout], or give the experiment another name"
+    )
+
+
 def _kind(number: int | None) -> str:
     return BENCHMARK_KIND if number is None else TRIAL_KIND
 
 
 def _appearance(kind: str, wins: Mapping[str, bool], score: float | None) -> dict[str, str]:
     return {RUN_COLOR: run_color(kind, wins), ORDER: order(kind, score)}
+
+
+def model_eras(table: pa.Table, prefix: str = "") -> ModelEras:
+    """Return CORR and BMC from ``era_scores.parquet``; with ``best_`` those at the best checkpoint."""
+    corr, bmc = (table.column(f"{prefix}{name}").to_numpy().astype(np.float64) for name in ("corr", "bmc"))
+    return ModelEras(corr, bmc)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numerai_tools import scoring as oracle
 
-from signal_miner.engine.metrics import payout_metrics
+from signal_miner.engine.metrics import ModelEras, payout_metrics
 from signal_miner.scoring.beats_benchmark import beats_benchmark, least_lead
 from signal_miner.scoring.best_checkpoint import best_checkpoint
 from signal_miner.scoring.objective import Objective, Scoring
@@ -60,7 +60,8 @@ def test_payouts_equal_those_of_numerais_own_scores(market) -> None:
     np.testing.assert_allclose(paid[:, 1], np.clip(3 * scores.corr[:, 1], -1, 1), atol=1e-9)
     path = pd.Series(paid[:, 0]).cumsum()
     drawdown = (path.cummax() - path).max()
-    metrics = payout_metrics(paid[:, 0], paid[:, 1])
+    models = [ModelEras(scores.corr[:, place], scores.bmc["benchmark"][:, place]) for place in (0, 1)]
+    metrics = payout_metrics(*models, DEFAULT_PAYOUT)
     assert metrics["payout"] == pytest.approx(paid[:, 0].mean())
     assert metrics["payout_sharpe"] == pytest.approx(oracle.sharpe_ratio(pd.Series(paid[:, 0])), abs=1e-9)
     assert metrics["payout_drawdown"] == pytest.approx(drawdown, abs=1e-9)
