@@ -152,9 +152,8 @@ def make_plan(experiment: Experiment, dataset: Dataset) -> Plan:
             train_era_step=settings.train_era_step,
         )
         folds[name] = splitter.folds(eras)
-    published = DEFAULT
-    if experiment.payout is None:
-        published = read_payout(dataset.files[0].parent) or DEFAULT
+    beside = {file.parent for file in dataset.files} if experiment.payout is None else ()
+    published = next(filter(None, map(read_payout, sorted(beside))), DEFAULT)
     axes = tuple(Axis(name, values) for name, values in experiment.axes.items())
     grid = Grid((*axes, Axis("target", tuple(targets))), experiment.constraint)
     grid.check_feasible()

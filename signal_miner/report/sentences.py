@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from signal_miner.data.payout_file import DEFAULT, PAYOUT_FILE
+from signal_miner.data.payout_file import DEFAULT
 from signal_miner.experiment.plan import Plan
 from signal_miner.experiment.schema import BENCHMARK
 from signal_miner.models.promotion import FEWEST_ERAS, Comparison, Promotion, Reason, SectionScores
@@ -86,14 +86,14 @@ def _benchmark_line(plan: Plan) -> str:
 
 def objective_line(plan: Plan) -> str:
     """Return what a study looks for, and by which multipliers it computes payouts."""
-    published, objective = plan.published_payout, plan.experiment.objective
+    published = plan.published_payout
     if published is None:
         source = "as [payout] says"
     elif published is DEFAULT:
-        source = f"Numerai's from round {published.round} of {published.date}, as the data have no {PAYOUT_FILE}"
+        source = f"default: Numerai's of round {published.round}, {published.date}"
     else:
         source = f"Numerai's of round {published.round}, read on {published.date}"
-    return f"Objective: {objective.label} in validation; payout: {plan.payout}, with BMC for MMC ({source})"
+    return f"Objective: {plan.experiment.objective.label}; payout: {plan.payout}, BMC for MMC ({source})"
 
 
 def memory_lines(memory: MemoryPlan) -> tuple[str, ...]:

@@ -245,7 +245,7 @@ def test_thinning_is_part_of_a_study_only_where_it_thins(tmp_path):
     assert plan().study == plan(train_era_step=1).study != plan(train_era_step=2).study
     assert plan_record(plan(train_era_step=2))["experiment"]["folds"]["train_era_step"] == 2
     assert plan().config_hash == a_plan(tmp_path, 10, 10, memory_gb=3, cache_gb=0).config_hash
-    assert "train 0001–0018, purge" in describe_plan(plan())[2]
+    assert "train 0001–0018, purge" in describe_plan(plan())[3]
     assert "train 0002–0018, 1 era in 4, purge" in describe_plan(plan(train_era_step=4))[2]
     assert shape_of(plan(train_era_step=4)).datasets[0].train_rows == 50
 
