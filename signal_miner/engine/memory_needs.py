@@ -17,7 +17,7 @@ from signal_miner.engine.column_groups import LIGHTGBM_SAMPLE_ROWS, SAMPLE_BYTES
 from signal_miner.engine.dataset_size import PACKED_BINS, copy_bytes, dataset_bytes
 from signal_miner.engine.trial import CHECKPOINTS
 from signal_miner.experiment.engines import BITPLANE
-from signal_miner.experiment.parameters import max_bin_of
+from signal_miner.experiment.parameters import POOLED, max_bin_of
 from signal_miner.experiment.plan import Plan
 from signal_miner.utils.validation import Value
 
@@ -61,6 +61,8 @@ class BoosterShape:
     leaves: int  # at most, of a tree
     leaf_rows: int  # training rows in a leaf, at least
     draws_rows: bool  # bagging or GOSS
+    feature_share: float  # at most, of the features that a tree samples
+    era_block: int | None  # at least, of splits judged by era; None where there are none
 
     @classmethod
     def of(cls, axes: Mapping[str, tuple[Value, ...]]) -> BoosterShape:
@@ -68,11 +70,14 @@ class BoosterShape:
         leaves = max(int(value) for value in axes.get("num_leaves", (31,)))
         depth = max(int(value) for value in axes.get("max_depth", (-1,)))
         unlimited = any(int(value) <= 0 for value in axes.get("max_depth", (-1,)))
+        by_era = not set(axes.get("split_criterion", ())) <= {POOLED}
         return cls(
             trees=max(int(value) for value in axes["n_estimators"]),
             leaves=leaves if unlimited else min(leaves, 2 ** min(depth, 30)),
             leaf_rows=max(1, min(int(value) for value in axes.get("min_child_samples", (20,)))),
             draws_rows="subsample" in axes or "goss" in axes.get("data_sample_strategy", ()),
+            feature_share=max(float(value) for value in axes.get("colsample_bytree", (1.0,))),
+            era_block=min(int(value) for value in axes.get("era_block", (1,))) if by_era else None,
         )
 
 
@@ -287,7 +292,15 @@ class PlaneShape(StudyShape):
         Arrays by row begin with the first training row and end with the last validation row, the purge included.
         """
         folds = FOLDS_HELD * memory.fold_bytes(self._n_rows, need.validation_rows)
-        return folds + memory.booster_bytes(self._n_rows, self.n_features * (self._levels - 1), booster.leaves)
+        per_feature = self._levels - 1
+        own = memory.booster_bytes(self._n_rows, self.n_features * per_feature, booster.leaves)
+        if booster.era_block is not None:
+            eras = np.array(self.folds[need.target][need.fold - 1].train_eras)
+            n_environments = len(np.unique((eras - eras[0]) // booster.era_block))
+            sampled = max(int(self.n_features * booster.feature_share + 0.5), min(2, self.n_features))
+            by_era = memory.era_booster_bytes(self._n_rows, sampled * per_feature, booster.leaves, n_environments)
+            own = max(own, by_era)
+        return folds + own
 
     @property
     def _n_rows(self) -> int:

@@ -9,7 +9,7 @@ from itertools import count, takewhile
 from signal_miner.data.folds import thinned
 from signal_miner.engine.available_memory import available_bytes as free_bytes
 from signal_miner.engine.dataset_size import PACKED_BINS
-from signal_miner.engine.memory_needs import StudyShape, shape_of
+from signal_miner.engine.memory_needs import BoosterShape, StudyShape, shape_of
 from signal_miner.errors import UserError
 from signal_miner.experiment.plan import Plan
 from signal_miner.utils.formatting import bytes_text, gigabytes_rounded_up
@@ -150,6 +150,7 @@ def _what_fits(plan: Plan, shape: StudyShape, budget: int) -> Iterator[str]:
             yield f"folds.train_era_step = {k}"
             break
     if not shape.grouped:
+        yield from _what_fits_by_era(shape, budget)
         return
     most = PACKED_BINS - 1
     packed = replace(
@@ -159,6 +160,33 @@ def _what_fits(plan: Plan, shape: StudyShape, budget: int) -> Iterator[str]:
     )
     if max(*shape.max_bins, shape.benchmark_max_bin) > most and _least(packed) <= budget:
         yield f"max_bin of at most {most}"
+
+
+def _what_fits_by_era(shape: StudyShape, budget: int) -> Iterator[str]:
+    """Yield larger blocks of eras, or fewer leaves, that make histograms of every environment fit."""
+    blocks = [booster.era_block for booster in (shape.trial, shape.benchmark) if booster.era_block is not None]
+    if not blocks:
+        return
+    n_eras = max(len(fold.train_eras) for folds in shape.folds.values() for fold in folds)
+
+    def limited(booster: BoosterShape, era_block: int, leaves: int) -> BoosterShape:
+        block = None if booster.era_block is None else max(booster.era_block, era_block)
+        return replace(booster, era_block=block, leaves=min(booster.leaves, leaves))
+
+    def fits(era_block: int, leaves: int) -> bool:
+        trial, benchmark = (limited(booster, era_block, leaves) for booster in (shape.trial, shape.benchmark))
+        return _least(replace(shape, trial=trial, benchmark=benchmark)) <= budget
+
+    most = max(shape.trial.leaves, shape.benchmark.leaves)
+    block = min(blocks)
+    for k in (block * 2**power for power in range(1, n_eras.bit_length() + 1)):
+        if fits(k, most):
+            yield f"era_block = {k}"
+            break
+    for leaves in (most >> power for power in range(1, most.bit_length() - 1)):
+        if fits(block, leaves):
+            yield f"num_leaves = {leaves}"
+            break
 
 
 def _least(shape: StudyShape) -> int:

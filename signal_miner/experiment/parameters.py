@@ -13,6 +13,9 @@ from signal_miner.utils.validation import LARGEST_AXIS, LARGEST_INTEGER, Rule, V
 _LARGEST_NUMBER = 1e30
 _DEFAULT_MAX_BIN = 255  # LightGBM's own
 
+POOLED, ERA, DIRECTIONAL = "pooled", "era", "directional"
+"""Values of ``split_criterion``."""
+
 RULES: dict[str, Rule] = {
     "colsample_bytree": Rule(float, 0, 1, open_low=True),
     "colsample_bynode": Rule(float, 0, 1, open_low=True),
@@ -33,12 +36,20 @@ RULES: dict[str, Rule] = {
     "extra_trees": Rule(bool),
     "data_sample_strategy": Rule(str, choices=("bagging", "goss")),
     "device_type": Rule(str, choices=("cpu", "gpu", "cuda")),
+    "split_criterion": Rule(str, choices=(POOLED, ERA, DIRECTIONAL)),
+    "era_block": Rule(int, 1, LARGEST_INTEGER),
+    "boltzmann_alpha": Rule(float, -_LARGEST_NUMBER, _LARGEST_NUMBER),
+    "min_direction_agreement": Rule(float, 0, 1),
+    "allow_degenerate_splits": Rule(bool),
     "target": Rule(str),
 }
-"""Parameters of a grid and a benchmark, by LightGBM's scikit-learn names, and ``target``."""
+"""Parameters of a grid and a benchmark, by LightGBM's scikit-learn names; splits judged by era; and ``target``."""
 
-_NOT_BOOSTED = {"target", "n_estimators", "max_bin"}
-"""Of these, the label, the number of updates and the dataset's bins; `booster_params` passes on all others."""
+ERA_PARAMETERS = ("era_block", "boltzmann_alpha", "min_direction_agreement", "allow_degenerate_splits")
+"""Of these, what has a meaning only for splits judged by era, which one engine makes."""
+
+_NOT_BOOSTED = {"target", "n_estimators", "max_bin", "split_criterion", *ERA_PARAMETERS}
+"""What is not LightGBM's, the number of updates and the dataset's bins; `booster_params` passes on all others."""
 
 _ALIASES = {
     "feature_fraction": "colsample_bytree",

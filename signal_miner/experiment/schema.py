@@ -15,7 +15,15 @@ from typing import Any, TypeVar
 from signal_miner.errors import UserError, did_you_mean, nearest
 from signal_miner.experiment.constraint import Constraint, parse_constraint
 from signal_miner.experiment.engines import BITPLANE, ENGINES, LIGHTGBM
-from signal_miner.experiment.parameters import RULES, check_name, check_value, parse_axis
+from signal_miner.experiment.parameters import (
+    DIRECTIONAL,
+    ERA_PARAMETERS,
+    POOLED,
+    RULES,
+    check_name,
+    check_value,
+    parse_axis,
+)
 from signal_miner.experiment.study_files import STUDY_STORAGE
 from signal_miner.scoring.objective import Objective
 from signal_miner.scoring.payout import Payout
@@ -387,21 +395,40 @@ def parse_experiment(table: Mapping[str, Any], text: str = "", *, recorded: bool
             "grid.data_sample_strategy holds 'goss', which goes with subsample = 1 only, as LightGBM refuses both; "
             "leave one out, or write it into the constraint: \"data_sample_strategy == 'bagging' or subsample == 1\""
         )
-    if settings.get("engine") == BITPLANE:
-        for where, parameters in (("grid", settings["axes"]), ("benchmark", settings["benchmark"])):
-            _check_bitplane(where, parameters)
+    benchmark = {name: (value,) for name, value in settings["benchmark"].items()}
+    for where, axes in (("grid", settings["axes"]), ("benchmark", benchmark)):
+        _check_engine(settings.get("engine", LIGHTGBM), where, axes)
+        _check_eras(where, axes)
     return Experiment(**settings, text=text)
 
 
-def _check_bitplane(where: str, parameters: Mapping[str, Any]) -> None:
-    """Refuse what only LightGBM does."""
-    for name, only in (("data_sample_strategy", "bagging"), ("device_type", "cpu")):
-        values = parameters.get(name, ())
-        for value in values if isinstance(values, tuple) else (values,):
+_ONLY = {
+    BITPLANE: {"data_sample_strategy": "bagging", "device_type": "cpu"},
+    LIGHTGBM: {"split_criterion": POOLED},
+}
+"""By engine, the only value of parameters that have others in the other engine."""
+
+
+def _check_engine(engine: str, where: str, axes: Mapping[str, tuple[Value, ...]]) -> None:
+    """Refuse what only the other engine does."""
+    (other,) = set(ENGINES) - {engine}
+    for name, only in _ONLY[engine].items():
+        for value in axes.get(name, ()):
             if value != only:
                 raise UserError(
-                    f"{where}.{name} = {value!r} is not possible with engine = {BITPLANE!r}; leave it out, or set "
-                    f"engine = {LIGHTGBM!r}"
+                    f"{where}.{name} = {value!r} is not possible with engine = {engine!r}; leave it out, or set "
+                    f"engine = {other!r}"
+                )
+
+
+def _check_eras(where: str, axes: Mapping[str, tuple[Value, ...]]) -> None:
+    """Refuse parameters of splits judged by era where there are none."""
+    if set(axes.get("split_criterion", ())) <= {POOLED}:
+        for name in ERA_PARAMETERS:
+            if name in axes:
+                raise UserError(
+                    f"{where}.{name} does nothing without splits judged by era; add split_criterion = {DIRECTIONAL!r} "
+                    f"with engine = {BITPLANE!r}, or leave it out"
                 )
 
 

@@ -276,9 +276,9 @@ def test_fewer_levels_than_bins_are_counted_as_they_are_packed(tmp_path):
 
 
 def test_the_largest_booster_of_a_grid():
-    assert BoosterShape.of({"n_estimators": (10, 20)}) == BoosterShape(20, 31, 20, draws_rows=False)
+    assert BoosterShape.of({"n_estimators": (10, 20)}) == BoosterShape(20, 31, 20, False, 1.0, None)
     axes = {"n_estimators": (10,), "num_leaves": (7, 1023), "max_depth": (3, 5), "subsample": (0.5,)}
-    assert BoosterShape.of(axes | {"min_child_samples": (0, 50)}) == BoosterShape(10, 32, 1, draws_rows=True)
+    assert BoosterShape.of(axes | {"min_child_samples": (0, 50)}) == BoosterShape(10, 32, 1, True, 1.0, None)
     assert BoosterShape.of(axes | {"max_depth": (-1, 5)}).leaves == 1023
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from signal_miner.errors import UserError
 from signal_miner.experiment.files import load_experiment, make_experiment
-from signal_miner.experiment.parameters import RULES
+from signal_miner.experiment.parameters import ERA_PARAMETERS, RULES
 from signal_miner.experiment.plan import open_data
 from signal_miner.experiment.schema import Experiment, experiment_table, parse_experiment
 from signal_miner.mining.background.handoff import MiningJob
@@ -86,7 +86,9 @@ def axis_of(name: str) -> st.SearchStrategy[Any]:
 
 @st.composite
 def tables(draw: st.DrawFn) -> dict[str, Any]:
-    names = sorted(RULES.keys() - {"target", "subsample"})
+    by_era = draw(st.booleans())
+    of_others = {"data_sample_strategy", "device_type"} if by_era else {"split_criterion", *ERA_PARAMETERS}
+    names = sorted(RULES.keys() - {"target", "subsample"} - of_others)
     axes = draw(st.permutations(["n_estimators", *draw(st.sets(st.sampled_from(names), max_size=5))]))
     table: dict[str, Any] = {
         "name": draw(st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9_ .-]{0,8}[a-z]\Z")),
@@ -94,6 +96,10 @@ def tables(draw: st.DrawFn) -> dict[str, Any]:
         "grid": {name: draw(axis_of(name)) for name in axes},
         "benchmark": {"n_estimators": 5} | {name: draw(values_of(name)) for name in [*axes, "target"]},
     }
+    if by_era:
+        table["engine"] = "bitplane"
+        table["grid"] |= {"split_criterion": ["pooled", "era"]}
+        table["benchmark"] |= {"split_criterion": "directional"}
     texts = st.text("abc_ .:/", min_size=1).filter(lambda text: bool(text.strip()))
     named = st.one_of(st.just("all"), texts, st.lists(texts, min_size=1, unique=True))
     optional = {

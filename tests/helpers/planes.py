@@ -27,8 +27,9 @@ def store_of(matrix: np.ndarray) -> PlaneStore:
     )
 
 
-def fold_of(matrix, target, train=slice(None), validation=slice(0, 0), columns=None) -> PlaneFold:
-    """Return a fold over the rows of a matrix."""
+def fold_of(matrix, target, train=slice(None), validation=slice(0, 0), columns=None, eras=None) -> PlaneFold:
+    """Return a fold over the rows of a matrix; `eras` are the numbers of its rows' eras, by default one."""
     store = store_of(matrix)
     chosen = np.arange(matrix.shape[1]) if columns is None else np.asarray(columns)
-    return PlaneFold(store, chosen, target.astype(np.float32), store.mask(train), store.mask(validation))
+    masks = store.mask(train), store.mask(validation)
+    return PlaneFold(store, chosen, target.astype(np.float32), *masks, eras)

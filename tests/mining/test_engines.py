@@ -110,6 +110,22 @@ def _plan(engine: str):
             {"engine": "bitplane", "benchmark": {"n_estimators": 5, "device_type": "gpu"}},
             r"benchmark.device_type = 'gpu' is not possible with engine = 'bitplane'",
         ),
+        (
+            {"grid": {"n_estimators": [5], "split_criterion": ["pooled", "era"]}},
+            r"grid.split_criterion = 'era' is not possible with engine = 'lightgbm'; .* engine = 'bitplane'",
+        ),
+        (
+            {"engine": "bitplane", "grid": {"n_estimators": [5], "era_block": [4]}},
+            r"grid.era_block does nothing without splits judged by era; add split_criterion = 'directional' .*",
+        ),
+        (
+            {"engine": "bitplane", "benchmark": {"n_estimators": 5, "boltzmann_alpha": -1.0}},
+            r"benchmark.boltzmann_alpha does nothing without splits judged by era",
+        ),
+        (
+            {"engine": "bitplane", "grid": {"n_estimators": [5], "split_criterion": ["directionl"]}},
+            r"grid.split_criterion = 'directionl' is not one of pooled, era, directional",
+        ),
     ],
 )
 def test_what_an_engine_does_not_do_is_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from signal_miner.engine.bitplane.era_growth import grow_era_tree
 from signal_miner.engine.bitplane.fold import PlaneFold
 from signal_miner.engine.bitplane.growth import Columns, Rows, Tree, grow_tree, refit, some_columns
 from signal_miner.engine.bitplane.kernels import BAG, draw_bag, residuals, round_residuals, stream
@@ -44,6 +45,7 @@ class Booster:
         self._fold = fold
         self._parameters = TreeParameters.of(params)
         self._rules = self._parameters.rules()
+        self._criterion = self._parameters.criterion()
         self._columns = fold.thresholds(self._parameters.max_bin, seed)
         self._tuning = tuning
         n_words, n_rows = len(fold.trained), 64 * len(fold.trained)
@@ -98,24 +100,36 @@ class Booster:
             self._residual, self._bag, fold.first, scale, self._key(_ROUNDING, number), self._rounded, self._values
         )
         rows = Rows(fold.first, fold.routed, fold.spans, self._rounded, self._values, scale)
+        key = self._key(_NODES, number)
+        tree = self._pooled(rows, columns, key) if self._criterion is None else self._by_era(rows, columns, key)
+        if len(tree.gains):
+            self._trees.append(self._finished(tree, columns))
+
+    def _pooled(self, rows: Rows, columns: Columns, key: np.uint64) -> Tree:
         sizes = len(self._bag), len(columns.ids), self._rules.num_leaves
         room = self._tuning.copied_words(*sizes)
         if len(self._bits) < room:
             self._bits = np.empty(room, np.uint64)
-        tree = grow_tree(
-            fold.planes,
+        tree: Tree = grow_tree(
+            self._fold.planes,
             rows,
             columns,
             self._rules,
-            self._key(_NODES, number),
+            key,
             room > 0,
             self._bits[:room],
             self._tuning.batch_for(*sizes),
             self._tuning.list_share,
             self._leaf,
         )
-        if len(tree.gains):
-            self._trees.append(self._finished(tree, columns))
+        return tree
+
+    def _by_era(self, rows: Rows, columns: Columns, key: np.uint64) -> Tree:
+        environments = self._fold.environments(self._parameters.era_block)
+        tree: Tree = grow_era_tree(
+            self._fold.planes, rows, environments, columns, self._rules, self._criterion, key, self._leaf
+        )
+        return tree
 
     def _finished(self, tree: Tree, columns: Columns) -> FinishedTree:
         rate = float(self._parameters.learning_rate)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from signal_miner.engine.bitplane.environments import Environments, environments_of
 from signal_miner.engine.bitplane.growth import Columns
 from signal_miner.engine.bitplane.kernels import spans_of
 from signal_miner.engine.bitplane.level_groups import kept_thresholds, sampled_rows
@@ -27,6 +29,8 @@ class PlaneFold:
         Of all rows of the store; rows where it is NaN are not trained on.
     train, validation : ndarray of uint64, shape (n_words,)
         Masks of rows, see `PlaneStore.mask`.
+    eras : ndarray of int, shape (n_rows,), optional
+        Era number of each row of the store, ascending; by default all rows are of one era.
     """
 
     store: PlaneStore
@@ -34,7 +38,9 @@ class PlaneFold:
     target: NDArray[np.float32]
     train: NDArray[np.uint64]
     validation: NDArray[np.uint64]
+    eras: NDArray[np.integer[Any]] | None = field(default=None, repr=False)
     _thresholds: dict[tuple[int, int], Columns] = field(default_factory=dict, init=False, repr=False)
+    _environments: dict[int, Environments] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def planes(self) -> NDArray[np.uint64]:
@@ -108,6 +114,14 @@ class PlaneFold:
         if (max_bin, seed) not in self._thresholds:
             self._thresholds[max_bin, seed] = self._kept(max_bin, self._level_counts(seed))
         return self._thresholds[max_bin, seed]
+
+    def environments(self, era_block: int) -> Environments:
+        """Return where the training rows of each block of so many eras are."""
+        if era_block not in self._environments:
+            rows = 64 * self.first + _positions(self.trained)
+            eras = np.zeros(len(rows), np.int64) if self.eras is None else self.eras[rows].astype(np.int64)
+            self._environments[era_block] = environments_of(rows, eras, era_block, self.planes.shape[1])
+        return self._environments[era_block]
 
     def _kept(self, max_bin: int, level_counts: NDArray[np.int64]) -> Columns:
         ids, starts, features = list[int](), [0], list[int]()

@@ -106,5 +106,6 @@ class PlaneFolds:
             target=dataset.read_target(target),
             train=mask(fold.train_eras),
             validation=mask(fold.validation_eras),
+            eras=dataset.eras,
         )
         return PlaneFoldData(made)

@@ -125,7 +125,7 @@ def output(gradient, hessian, count, parent, rules):
 
 
 @inner
-def _leaf_gain(gradient, hessian, count, parent, rules):
+def leaf_gain(gradient, hessian, count, parent, rules):
     """Return what a node's value gains over 0 (LightGBM's GetLeafGain)."""
     shrunk = _shrunk(gradient, rules.reg_alpha)
     if rules.max_delta_step <= 0.0 and rules.path_smooth <= 0.0:
@@ -142,7 +142,7 @@ def _best_split(sums, counts, total, count, value, key, columns, rules, scale, s
     """
     gradient = -total * scale
     hessian = count + 2.0 * EPSILON
-    least = _leaf_gain(gradient, hessian, count, value, rules) + rules.min_split_gain
+    least = leaf_gain(gradient, hessian, count, value, rules) + rules.min_split_gain
     n_columns = columns.features.shape[0]
     by_node = rules.colsample_bynode < 1.0
     if by_node:
@@ -176,7 +176,7 @@ def _best_split(sums, counts, total, count, value, key, columns, rules, scale, s
                     right_gradient * right_gradient / (right_hessian + rules.reg_lambda)
                 )
             else:
-                gain = _leaf_gain(left_gradient, left_hessian, left, value, rules) + _leaf_gain(
+                gain = leaf_gain(left_gradient, left_hessian, left, value, rules) + leaf_gain(
                     right_gradient, right_hessian, right, value, rules
                 )
             if gain > least:
@@ -198,7 +198,8 @@ def _before(x, y, gain, feature, leaf):
 
 
 @inner
-def _push(heap, size, x, gain, feature, leaf):
+def push(heap, size, x, gain, feature, leaf):
+    """Add a node to a heap of `size` nodes."""
     at = size
     while at > 0:
         up = (at - 1) >> 1
@@ -210,7 +211,8 @@ def _push(heap, size, x, gain, feature, leaf):
 
 
 @inner
-def _pop(heap, size, gain, feature, leaf):
+def pop(heap, size, gain, feature, leaf):
+    """Take the node that is split first from a heap of `size` nodes."""
     top, x = heap[0], heap[size - 1]
     at = 0
     while True:
@@ -228,12 +230,12 @@ def _pop(heap, size, gain, feature, leaf):
 
 
 @inner
-def _add_children(x, n_splits, heap, size, child, at, gain, feature, leaf):
+def add_children(x, n_splits, heap, size, child, at, gain, feature, leaf):
     """Push the children of a split node that can be split, numbered as leaves; return the new size of the heap."""
     leaf[child[x, 0]], leaf[child[x, 1]] = leaf[x], n_splits + 1
     for side in range(2):
         if at[child[x, side]] >= 0:
-            _push(heap, size, child[x, side], gain, feature, leaf)
+            push(heap, size, child[x, side], gain, feature, leaf)
             size += 1
     return size
 
@@ -244,13 +246,13 @@ def _look_ahead(heap, size, n_splits, most_splits, picked, ahead, child, at, gai
     ahead[:size] = heap[:size]
     n_picked = int64(0)
     while size and n_splits < most_splits and n_picked < picked.shape[0]:
-        x = _pop(ahead, size, gain, feature, leaf)
+        x = pop(ahead, size, gain, feature, leaf)
         size -= 1
         if child[x, 0] < 0:
             picked[n_picked] = x
             n_picked += 1
         else:
-            size = _add_children(x, n_splits, ahead, size, child, at, gain, feature, leaf)
+            size = add_children(x, n_splits, ahead, size, child, at, gain, feature, leaf)
         n_splits += 1
     return n_picked
 
@@ -434,8 +436,8 @@ def grow_tree(planes, rows, columns, rules, key, listed, bits, batch, list_share
     while True:
         # best-first growth, as far as nodes are split already
         while size and n_splits < rules.num_leaves - 1 and child[heap[0], 0] >= 0:
-            x = _pop(heap, size, gain, feature, leaf)
-            size = _add_children(x, n_splits, heap, size - 1, child, at, gain, feature, leaf)
+            x = pop(heap, size, gain, feature, leaf)
+            size = add_children(x, n_splits, heap, size - 1, child, at, gain, feature, leaf)
             order[n_splits] = x
             n_splits += 1
         if not size or n_splits == rules.num_leaves - 1:

@@ -75,7 +75,7 @@ def signs(_typing_context: Any, _bytes: Any, _bit: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         vector = ir.VectorType(ir.IntType(8), GROUP)
-        at = builder.bitcast(_data(context, builder, signature, args, 0), vector.as_pointer())
+        at = builder.bitcast(data_of(context, builder, signature, args, 0), vector.as_pointer())
         loaded = builder.load(at, align=1, typ=vector)
         chosen = builder.and_(loaded, _splat(builder, args[1], GROUP))
         return builder.bitcast(builder.icmp_signed("!=", chosen, ir.Constant(vector, None)), ir.IntType(64))
@@ -89,7 +89,7 @@ def exchange(_typing_context: Any, _tile: Any, _low: Any, _high: Any, _shift: An
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         vector = ir.VectorType(ir.IntType(64), 8)
-        tile = _data(context, builder, signature, args, 0)
+        tile = data_of(context, builder, signature, args, 0)
         places = [
             builder.bitcast(builder.gep(tile, [args[k]], source_etype=ir.IntType(64)), vector.as_pointer())
             for k in (1, 2)
@@ -129,7 +129,7 @@ def add_rows(
         byte, half, full = (ir.VectorType(ir.IntType(bits), GROUP) for bits in (8, 16, 32))
         mask = ir.VectorType(ir.IntType(1), GROUP)
         bits, rows, values, sums, counts = (
-            _data(context, builder, signature, args, place) for place in (0, 4, 5, 8, 9)
+            data_of(context, builder, signature, args, place) for place in (0, 4, 5, 8, 9)
         )
         stride, group, base, begin, end = (args[place] for place in (1, 2, 3, 6, 7))
         partial, total, count = (cgutils.alloca_once(builder, kind) for kind in (byte, half, byte))
@@ -177,7 +177,8 @@ def add_rows(
     return signature, generate
 
 
-def _data(context: Any, builder: Any, signature: Any, args: Any, place: int) -> Any:
+def data_of(context: Any, builder: Any, signature: Any, args: Any, place: int) -> Any:
+    """Return where the data of an array among the arguments begin."""
     return context.make_array(signature.args[place])(context, builder, args[place]).data
 
 

@@ -62,3 +62,15 @@ def booster_bytes(n_rows: int, n_thresholds: int, leaves: int, tuning: Tuning = 
     counts = (nodes // 2 + 2 * batch) * (n_thresholds + 64) * _COUNT_BYTES
     passes = nodes * _NODE_BYTES + batch * _BLOCK_BYTES
     return _ROW_BYTES * n_rows + rows + counts + passes
+
+
+def era_booster_bytes(n_rows: int, n_thresholds: int, leaves: int, n_environments: int) -> int:
+    """Return the bytes of a booster that judges splits by era, as `booster_bytes`.
+
+    Sums and counts of every environment are kept for each leaf that can still be split: 8 bytes an environment and
+    threshold. Gains of a node's splits in each environment take as much as those of one leaf.
+    """
+    n_words = words_of(n_rows)
+    histograms = leaves * n_environments * (n_thresholds + 8) * 8
+    rows = _ROW_BYTES * n_rows + leaves * 8 * n_words
+    return rows + histograms + 2 * leaves * _NODE_BYTES + 72 * n_thresholds + _BLOCK_BYTES

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from signal_miner.engine.bitplane.era_growth import EraCriterion
 from signal_miner.engine.bitplane.growth import Rules
-from signal_miner.experiment.parameters import max_bin_of
+from signal_miner.experiment.parameters import DIRECTIONAL, POOLED, max_bin_of
 from signal_miner.utils.validation import Value
 
 
 @dataclass(frozen=True)
 class TreeParameters:
-    """A configuration's parameters, by LightGBM's scikit-learn names."""
+    """A configuration's parameters, by LightGBM's scikit-learn names, and those of splits judged by era."""
 
     num_leaves: int = 31
     max_depth: int = -1
@@ -30,6 +31,11 @@ class TreeParameters:
     max_delta_step: float = 0.0
     path_smooth: float = 0.0
     extra_trees: bool = False
+    split_criterion: str = POOLED
+    era_block: int = 1
+    boltzmann_alpha: float = 0.0
+    min_direction_agreement: float = 0.0
+    allow_degenerate_splits: bool = False
 
     @classmethod
     def of(cls, params: Mapping[str, Value]) -> TreeParameters:
@@ -53,4 +59,15 @@ class TreeParameters:
             path_smooth=float(self.path_smooth),
             colsample_bynode=float(self.colsample_bynode),
             extra_trees=bool(self.extra_trees),
+        )
+
+    def criterion(self) -> EraCriterion | None:
+        """Return how splits are judged by era; None where they are judged over all rows."""
+        if self.split_criterion == POOLED:
+            return None
+        return EraCriterion(
+            directional=self.split_criterion == DIRECTIONAL,
+            boltzmann_alpha=float(self.boltzmann_alpha),
+            min_direction_agreement=float(self.min_direction_agreement),
+            allow_degenerate_splits=bool(self.allow_degenerate_splits),
         )

@@ -14,7 +14,8 @@ from signal_miner.data.parquet_rows import Rows
 MOST_LEVELS = 16
 """A feature may have this many distinct values."""
 
-_BLOCK = 8  # a plane is padded to whole cache lines, which are vectors of 512 bits
+VECTOR = 8
+"""Words of a cache line and of a vector of 512 bits: a plane is padded to whole ones."""
 _ALL = ~np.uint64(0)
 
 
@@ -28,7 +29,7 @@ class MissingValues(NotLevels):
 
 def words_of(n_rows: int) -> int:
     """Return the number of words of a plane: the least multiple of 8 that has a bit for each row."""
-    return -(-n_rows // (64 * _BLOCK)) * _BLOCK
+    return -(-n_rows // (64 * VECTOR)) * VECTOR
 
 
 def planes_bytes(n_rows: int, level_counts: Iterable[int]) -> int:
