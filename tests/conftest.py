@@ -29,10 +29,9 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked ``docs`` unless `-m` names it: ``not slow``, or nothing, does not ask for it."""
-    if re.search(r"\bdocs\b", config.getoption("markexpr")):
-        return
-    left_out = [item for item in items if item.get_closest_marker("docs")]
+    """Leave out what is marked ``docs`` or ``cluster`` unless `-m` names it: ``not slow``, or nothing, does not."""
+    unasked = [mark for mark in ("docs", "cluster") if not re.search(rf"\b{mark}\b", config.getoption("markexpr"))]
+    left_out = [item for item in items if any(map(item.get_closest_marker, unasked))]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
 

@@ -40,6 +40,7 @@ class Options(StoreOptions):
     embargo_eras: int | None = option("purge in eras, instead of what the horizons ask for", None)
     objective: str | None = option("payout, payout_sharpe, sharpe, corr or bmc, instead of the file's", None)
     scoring_target: str | None = option("target that every model is scored on, instead of the file's", None)
+    scheduler: str | None = option("Dask scheduler whose workers train, such as tcp://10.0.0.1:8786", None)
     report: bool = option("whether the report is made at the end (true)", True)
 
     def changes(self) -> Mapping[str, Any]:
@@ -49,7 +50,11 @@ class Options(StoreOptions):
             "tracking_uri",
         )  # fmt: skip
         given = {name: value for name in names if (value := getattr(self, name)) is not None}
-        return given if self.embargo_eras is None else given | {"folds": {"embargo_eras": self.embargo_eras}}
+        if self.embargo_eras is not None:
+            given["folds"] = {"embargo_eras": self.embargo_eras}
+        if self.scheduler is not None:
+            given["cluster"] = {"scheduler": self.scheduler, "workers": None}
+        return given
 
 
 def run(options: Options, console: Console) -> int:
@@ -92,8 +97,9 @@ def mine_experiment(
     _refuse_second(experiment.study_storage, plan.study, status_writer)
     for line in describe_plan(plan):
         console.print(line)
-    memory = plan_memory(plan, joblib.cpu_count())
-    for line in memory_lines(memory):
+    # On a cluster each worker plans with the memory that it has.
+    memory = None if experiment.cluster else plan_memory(plan, joblib.cpu_count())
+    for line in memory_lines(memory) if memory else ():
         console.print(line)
     for warning in plan.warnings:
         console.print(f"Warning: {warning}", style="yellow")

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from signal_miner.experiment.study_files import STUDY_STORAGE, study_directory
 from signal_miner.utils.option import option
+from signal_miner.utils.redaction import without_passwords
+
+if TYPE_CHECKING:
+    from signal_miner.mining.status import MinerStatus
 
 EXAMPLE = "signal-miner status --study demo"
 _ENDED_SHOWN = 5
@@ -24,18 +29,33 @@ class MinerOptions:
 Options = MinerOptions
 
 
-def run(options: Options, console: Console) -> int:
-    """Print a line for each miner, and return the exit code."""
-    from signal_miner.mining.background.miner_handle import find_statuses
-    from signal_miner.mining.background.progress import progress_of
+def statuses_of(storage: str) -> tuple[MinerStatus, ...]:
+    """Return the newest status of each study of a storage."""
     from signal_miner.mining.status import all_statuses
 
-    directory = study_directory(options.study_storage)
-    if not options.study and not all_statuses(directory):
+    if "://" not in storage:
+        return all_statuses(study_directory(storage))
+    from signal_miner.mining.shared_status import known_statuses  # Optuna takes a second to import
+
+    return known_statuses(storage)
+
+
+def place_of(storage: str) -> str:
+    """Return how a message names the place of a study's files."""
+    return without_passwords(storage) if "://" in storage else str(study_directory(storage))
+
+
+def run(options: Options, console: Console) -> int:
+    """Print a line for each miner, and return the exit code."""
+    from signal_miner.mining.background.miner_handle import chosen_statuses
+    from signal_miner.mining.background.progress import progress_of
+
+    known = statuses_of(options.study_storage)
+    if not options.study and not known:
         console.print("No study has been mined here yet; a miner that has just started appears within seconds.")
         return 0
     ended = 0
-    for status in find_statuses(directory, options.study):
+    for status in chosen_statuses(known, options.study, place_of(options.study_storage)):
         ended += not status.alive
         if ended > _ENDED_SHOWN and not options.study:
             break

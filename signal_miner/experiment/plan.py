@@ -251,7 +251,12 @@ def _purges(experiment: Experiment, dataset: Dataset, targets: tuple[str, ...]) 
     return dict.fromkeys(needed, embargo), warnings
 
 
-_NOT_RECORDED = {"targets", "study_storage", "tracking_uri"}  # an axis of the recorded grid; this machine's places
+_NOT_RECORDED = {
+    "targets",
+    "study_storage",
+    "tracking_uri",
+    "cluster",
+}  # an axis of the recorded grid; this machine's places
 
 
 def plan_record(plan: Plan, content: str | None = None) -> dict[str, object]:

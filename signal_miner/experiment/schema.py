@@ -35,7 +35,7 @@ T = TypeVar("T")
 ALL_TARGETS = "all"
 """Value of ``targets`` that trains on every target of the data."""
 
-TABLES = ("folds", "grid", "benchmark", "payout")
+TABLES = ("folds", "cluster", "grid", "benchmark", "payout")
 """Keys of an experiment that hold tables."""
 
 PREDICTIONS_KEY = "predictions"
@@ -182,6 +182,37 @@ def _folds(key: str, value: Any) -> FoldSettings:
     return FoldSettings(**_checked(FoldSettings, value, f"{key}."))
 
 
+def _cluster(key: str, value: Any) -> ClusterSettings:
+    if not isinstance(value, Mapping):
+        raise UserError(f"{key} = {shown(value)} is not a table; write [{key}] and below it workers = 2")
+    settings = ClusterSettings(**_checked(ClusterSettings, value, f"{key}."))
+    if settings.scheduler is not None and settings.workers is not None:
+        raise UserError(
+            f"{key}.workers = {settings.workers} starts workers on this machine, and {key}.scheduler names a cluster "
+            "that has its own; leave one out"
+        )
+    return settings
+
+
+def _scheduler(key: str, value: Any) -> str:
+    address = _place(key, value)
+    if not re.fullmatch(r"(tcp|tls|ws|wss|ucx)://\S+", address):
+        raise UserError(
+            f"{key} = {shown(address)} is not the address of a Dask scheduler; write one such as tcp://10.0.0.1:8786"
+        )
+    return address
+
+
+def _place(key: str, value: Any) -> str:
+    address = _text(key, value)
+    if without_passwords(address) != address:  # workers are sent it, and others see what they are sent
+        raise UserError(
+            f"{key} = {shown(without_passwords(address))} contains a password, which every user of the cluster could "
+            "read; leave it out, and set what the file system reads in each worker's environment"
+        )
+    return address
+
+
 def _grid(key: str, value: Any) -> dict[str, tuple[Value, ...]]:
     if not isinstance(value, Mapping) or not value:
         raise UserError(
@@ -266,6 +297,33 @@ class FoldSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClusterSettings:
+    """The ``[cluster]`` table: where trials are trained, which changes nothing in what they score.
+
+    Attributes
+    ----------
+    scheduler : str or None
+        Address of a Dask scheduler whose workers train.
+    workers : int or None
+        Processes to start on this machine instead.
+    data : str or None
+        Where workers find the data: a path, or an address that fsspec can read; None for where this machine has them,
+        else what the experiment names, in a worker's own working directory.
+    exchange : str or None
+        Directory, or an fsspec address, that this process and all workers reach and through which predictions
+        come back; None to send them through the scheduler's connections.
+    """
+
+    scheduler: str | None = field(default=None, metadata=_by(_scheduler))
+    workers: int | None = field(default=None, metadata=_by(_integer(1, 1024)))
+    data: str | None = field(default=None, metadata=_by(_place))
+    exchange: str | None = field(default=None, metadata=_by(_place))
+
+    def __bool__(self) -> bool:
+        return self.scheduler is not None or self.workers is not None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment(KeptWithoutPasswords):
     """One experiment. Neither its repr nor a pickle of it holds a store's password.
 
@@ -306,6 +364,8 @@ class Experiment(KeptWithoutPasswords):
         Multipliers of CORR and MMC; None for those in the data's directory, or else the defaults.
     numerai_benchmarks : tuple of str or None
         Columns of Numerai's benchmark predictions to compare with; None for all that the data has.
+    cluster : ClusterSettings
+        False where trials are trained in this process.
     study_storage : str
         Directory of the study's journal, or an Optuna storage URL.
     tracking_uri : str or None
@@ -335,6 +395,7 @@ class Experiment(KeptWithoutPasswords):
     objective: Objective = field(default=Objective.SHARPE, metadata=_by(_objective))
     payout: Payout | None = field(default=None, metadata=_by(_payout))
     numerai_benchmarks: tuple[str, ...] | None = field(default=None, metadata=_by(_names))
+    cluster: ClusterSettings = field(default=ClusterSettings(), metadata=_by(_cluster))
     study_storage: str = field(default=STUDY_STORAGE, metadata=_by(_text))
     tracking_uri: str | None = field(default=None, metadata=_by(_text))
     text: str = field(repr=False, default="")
@@ -353,7 +414,11 @@ def _declared(kind: type) -> dict[str, Any]:
 KEYS = tuple(_declared(Experiment))
 """Keys of an experiment file, in the order of ``plan.json``."""
 
-_TABLE_KEYS = {"folds": tuple(_declared(FoldSettings)), "payout": PAYOUT_KEYS}
+_TABLE_KEYS = {
+    "folds": tuple(_declared(FoldSettings)),
+    "cluster": tuple(_declared(ClusterSettings)),
+    "payout": PAYOUT_KEYS,
+}
 
 
 def parse_experiment(table: Mapping[str, Any], text: str = "", *, recorded: bool = False) -> Experiment:
@@ -450,6 +515,8 @@ def tables_of(key: str) -> tuple[str, ...]:
     """Return the tables that a key belongs in, rather than at the top of the file."""
     if key == PREDICTIONS_KEY:
         return ("benchmark",)
+    if key in KEYS:
+        return ()
     return ("grid", "benchmark") if key in RULES else tuple(table for table, keys in _TABLE_KEYS.items() if key in keys)
 
 
@@ -492,7 +559,7 @@ def _plain(value: Any) -> Any:
     match value:
         case Constraint():
             return value.expression
-        case FoldSettings() | Payout():
+        case FoldSettings() | ClusterSettings() | Payout():
             return asdict(value)
         case Objective():
             return str(value)

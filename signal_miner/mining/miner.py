@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from signal_miner.data.folds import Fold
-from signal_miner.engine.benchmark_run import BenchmarkScores, numerai_predictions, score_benchmark, uncovered_eras
+from signal_miner.engine.benchmark_run import BenchmarkScores, numerai_predictions, uncovered_eras
 from signal_miner.engine.metrics import score_metrics, trial_metrics
 from signal_miner.engine.trial import DRAWN, TrialResult, rescore
 from signal_miner.engine.validation_rows import fold_rows
@@ -23,6 +23,7 @@ from signal_miner.mining.observer import BenchmarkStep, Observer
 from signal_miner.mining.search import Draw, Search
 from signal_miner.mining.status import TrialCounts
 from signal_miner.mining.training import OnCheckpoint, Outcome, Training
+from signal_miner.mining.waiting import WaitingTrial, WaitingTrials
 from signal_miner.scoring.scorer import EraScores
 from signal_miner.scoring.series import sharpe
 from signal_miner.tracking.artifacts import (
@@ -31,7 +32,8 @@ from signal_miner.tracking.artifacts import (
     write_artifacts,
     write_ensemble_artifacts,
 )
-from signal_miner.tracking.records import TrackedTrial
+from signal_miner.tracking.records import TrackedTrial, trial_name
+from signal_miner.tracking.store import short_timeouts
 from signal_miner.tracking.study_writer import Tracker
 from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.interruption import StopRequest
@@ -44,11 +46,13 @@ class Miner:
     ----------
     plan : Plan
     training : Training
-        Its scorers are replaced by those against the benchmark, as soon as there is one.
+        It scores against the benchmark, as soon as there is one.
     tracker : Tracker
     search : Search
     stop : StopRequest
     observer : Observer
+    waiting : WaitingTrials, optional
+        Where finished trials wait while the tracking store does not answer; without it that ends the mining.
 
     Attributes
     ----------
@@ -74,6 +78,7 @@ class Miner:
         search: Search,
         stop: StopRequest,
         observer: Observer,
+        waiting: WaitingTrials | None = None,
     ) -> None:
         self.trials: list[TrackedTrial] = []
         self.benchmark: TrackedTrial | None = None
@@ -87,6 +92,8 @@ class Miner:
         self._search = search
         self._stop = stop
         self._observer = observer
+        self._waiting = waiting
+        self._next_look = 0.0  # for the store that does not answer
         self._counts = TrialCounts(plan.experiment.trials, objective=plan.experiment.objective)
         self._counting = threading.Lock()  # draws are asked for in joblib's threads
         self._fixed = {"seed": plan.experiment.seed, "engine": engine_text(plan.experiment.engine)}
@@ -101,6 +108,8 @@ class Miner:
         UserError
             If the benchmark fails, or something that is no fault of a configuration: memory, data or a store.
         """
+        for late in self._waiting or ():
+            self._track_late(late, {trial.number: trial for trial in self._tracker.trials()})
         self.trials = list(self._tracker.trials())
         self._train_benchmark()
         if self.benchmark is None:
@@ -124,8 +133,10 @@ class Miner:
         self._observer(self._counts)
         try:
             for outcome in self._training.outcomes(self._draws(pending, left, tracked)):
+                self._track_waiting()
                 if outcome.result is not None or outcome.error is not None:
-                    self._count(self._finish(outcome))
+                    self._finish(outcome)
+            self._await_store()
         except BaseException:
             self._stop.set()  # or the trials in training would keep the process alive to their end
             raise
@@ -174,8 +185,8 @@ class Miner:
             self._counts = self._counts.after(trial)
             self._observer(self._counts)
 
-    def _finish(self, outcome: Outcome) -> TrackedTrial:
-        """Track a trial, then report it to the study."""
+    def _finish(self, outcome: Outcome) -> None:
+        """Track a trial, then report it to the study; let it wait where the store does not answer."""
         # In this order a kill in between loses nothing: the study still has the draw as running, and the next process
         # finds its trial tracked and only reports it. The other way round, the study would count a trial that
         # MLflow does not have, and it would never be trained again.
@@ -184,16 +195,21 @@ class Miner:
         if outcome.fatal is not None:
             raise _fatal_error(outcome, f"trial {draw.number}") from outcome.fatal
         if outcome.result is None:
-            trial = self._tracker.log_failure(draw.number, params, outcome.error or "", outcome.started)
+            trial = self._track_failure(draw.number, params, outcome.error or "", outcome.started)
             if not self.last_error:
-                self._observer(f"{trial.name} failed: {_last_line(outcome.error)}")
+                self._observer(f"{trial_name(draw.number)} failed: {_last_line(outcome.error)}")
             self.last_error = _last_line(outcome.error)
         else:
             trial = self._track(draw.number, params, outcome.result, outcome.started)
-        self._tell(draw.number, trial)
+        if trial is not None:
+            self._tell(draw.number, trial)
         self._training.settled(draw)
+        if trial is not None:
+            self._add(trial)
+
+    def _add(self, trial: TrackedTrial) -> None:
         self.trials.append(trial)
-        return trial
+        self._count(trial)
 
     def _tell(self, number: int, trial: TrackedTrial) -> None:
         if trial.finished:
@@ -203,11 +219,95 @@ class Miner:
 
     def _track(
         self, number: int | None, params: Mapping[str, object], result: TrialResult, started: float
-    ) -> TrackedTrial:
+    ) -> TrackedTrial | None:
+        """Track a trial or the benchmark; return None where the trial has to wait for the store."""
         metrics = trial_metrics(result, self._benchmark_scores, self._plan.scoring)
         with temporary_directory() as directory:
             write_artifacts(directory, result, self._rows)
-            return self._tracker.log_trial(number, params, metrics, directory, started)
+            return self._or_wait(
+                lambda: self._tracker.log_trial(number, params, metrics, directory, started),
+                lambda waiting, number: waiting.add(number, params, metrics, "", started, directory),
+                number,
+            )
+
+    def _track_failure(
+        self, number: int | None, params: Mapping[str, object], error: str, started: float
+    ) -> TrackedTrial | None:
+        return self._or_wait(
+            lambda: self._tracker.log_failure(number, params, error, started),
+            lambda waiting, number: waiting.add(number, params, None, error, started, None),
+            number,
+        )
+
+    def _or_wait(
+        self, track: Callable[[], TrackedTrial], wait: Callable[[WaitingTrials, int], None], number: int | None
+    ) -> TrackedTrial | None:
+        """Track a trial, or keep it on disk where the store does not answer."""
+        if self._waiting is None or number is None:
+            return track()
+        if not len(self._waiting):
+            try:
+                self._tracker.require_answer()
+                with short_timeouts(_SECONDS_TO_TRACK):
+                    return track()
+            except StoreError as error:
+                if error.answered:
+                    raise
+                self._observer(f"{error}. Finished trials wait in {self._waiting.directory} until then.")
+        wait(self._waiting, number)
+        return None
+
+    def _track_waiting(self) -> None:
+        """Track what waits, if the store answers again; look every few seconds."""
+        if self._waiting is None or not len(self._waiting) or time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + _SECONDS_BETWEEN_LOOKS
+        try:
+            self._tracker.require_answer()
+            with short_timeouts(_SECONDS_TO_TRACK):
+                tracked = {trial.number: trial for trial in self._tracker.trials()}
+                for late in self._waiting:
+                    trial = self._track_late(late, tracked)
+                    self._tell(late.number, trial)
+                    self._add(trial)
+        except StoreError as error:
+            if error.answered:
+                raise
+            return
+        self._observer("The tracking store answers again; the trials that waited are tracked.")
+
+    def _track_late(self, late: WaitingTrial, tracked: Mapping[int | None, TrackedTrial]) -> TrackedTrial:
+        """Track a trial that waited, unless it was tracked though the answer was lost."""
+        trial = tracked.get(late.number)
+        if trial is None and late.metrics is None:
+            trial = self._tracker.log_failure(late.number, late.params, late.error, late.started)
+        elif trial is None and late.metrics is not None:
+            trial = self._tracker.log_trial(late.number, late.params, late.metrics, late.artifacts, late.started)
+        if trial is None:
+            raise ValueError("a trial that waited is neither finished nor failed")
+        if self._waiting is not None:
+            self._waiting.remove(late)
+        return trial
+
+    def _await_store(self) -> None:
+        """Wait for a store that does not answer, once nothing is left to train.
+
+        Raises
+        ------
+        StoreError
+            If it does not come back.
+        """
+        if self._waiting is None:
+            return
+        end = time.monotonic() + _LONGEST_WAIT
+        while len(self._waiting) and not self._stop.is_set():
+            self._track_waiting()
+            if len(self._waiting) and time.monotonic() > end:
+                raise StoreError(
+                    f"{len(self._waiting)} finished trials wait in {self._waiting.directory}, as the tracking store "
+                    "does not answer; once it does, rerun the command to track them"
+                )
+            time.sleep(_SECONDS_BETWEEN_CHECKS if len(self._waiting) else 0)
 
     def _train_benchmark(self) -> None:
         """Train the benchmark, or read its predictions back; leave it None if a stop was requested."""
@@ -222,7 +322,7 @@ class Miner:
         if outcome.error is not None:
             if outcome.fatal is not None:
                 raise _fatal_error(outcome, "the benchmark") from outcome.fatal
-            self._tracker.log_failure(None, params, outcome.error, outcome.started)
+            self._track_failure(None, params, outcome.error, outcome.started)
             raise UserError(f"the benchmark failed: {_last_line(outcome.error)}; fix [benchmark] or the data")
         if outcome.result is None:
             return
@@ -288,18 +388,25 @@ class Miner:
         UserError
             If the benchmark has no Sharpe in a fold.
         """
-        scored = score_benchmark(self._plan, self._training.scorers, predictions)
+        scored = self._training.compare_with(predictions)
         if not all(np.isfinite(sharpe(corr)) for corr in scored.corr.values()):
             raise UserError(
                 "the benchmark has no Sharpe in some fold: its predictions, or the scoring target, are constant in "
                 "each era; fix [benchmark] or the data"
             )
-        self._benchmark_scores, self._training.scorers = scored.scores, scored.scorers
+        self._benchmark_scores = scored.scores
         return scored
 
     def _key(self, params: Mapping[str, object]) -> tuple[str, ...]:
         """Return a configuration as MLflow keeps it."""
         return tuple(str(params[axis.name]) for axis in self._plan.grid.axes)
+
+
+_SECONDS_BETWEEN_LOOKS = 5.0
+_SECONDS_TO_TRACK = 60
+_SECONDS_BETWEEN_CHECKS = 0.5
+_LONGEST_WAIT = 600.0
+"""Seconds that a store may be gone once all is trained."""
 
 
 def _fatal_error(outcome: Outcome, trial: str) -> UserError:

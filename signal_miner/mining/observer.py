@@ -44,7 +44,18 @@ class FeaturesBinned:
         return f"fold {self.fold}: {self.done:,} of {self.total:,} features binned"
 
 
-Event = BenchmarkStep | FeaturesBinned | TrialCounts | str
+@dataclass(frozen=True)
+class ClusterWorkers:
+    """So many workers of a cluster are ready, and take so many trials at a time."""
+
+    ready: int
+    slots: int
+
+    def __str__(self) -> str:
+        return f"{self.ready} worker{'s' * (self.ready != 1)}, {self.slots} trial{'s' * (self.slots != 1)} at a time"
+
+
+Event = BenchmarkStep | FeaturesBinned | ClusterWorkers | TrialCounts | str
 """A text is worth a line of its own."""
 
 Observer = Callable[[Event], None]

@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-from signal_miner.mining.observer import BenchmarkStep, Event, FeaturesBinned
+from signal_miner.mining.observer import BenchmarkStep, ClusterWorkers, Event, FeaturesBinned
 from signal_miner.mining.status import TrialCounts
 from signal_miner.utils.console import ProgressDisplay
 
@@ -68,10 +68,12 @@ class TrialsBar(ProgressDisplay):
             short=best_text(counts, short=True),
         )
 
-    def show(self, counts: TrialCounts) -> None:
-        """Show the counts after a trial."""
+    def show(self, counts: TrialCounts, workers: int | None = None) -> None:
+        """Show the counts after a trial, and how many workers of a cluster train."""
         now = time.time()
         rate, best = rate_text(counts.rate(now)), best_text(counts)
+        if workers is not None:
+            rate += f" on {workers} worker{'s' * (workers != 1)}"
         self._bar.update(self._task, completed=counts.done, rate=rate, best=best, short=best_text(counts, short=True))
         so_far = f"{counts.done}/{counts.total} trials · {rate} · {time_text(counts.time_left(now))} · {best}"
         self._line(so_far, last=counts.done == counts.total)
@@ -89,6 +91,8 @@ class MiningProgress:
         self._console = console
         self._lock = threading.Lock()
         self._shown: ProgressDisplay | None = None
+        self._workers: int | None = None  # of a cluster
+        self._counts: TrialCounts | None = None
 
     def __call__(self, event: Event) -> None:
         """Show what happened; safe to call from several threads."""
@@ -99,10 +103,16 @@ class MiningProgress:
                     if not isinstance(shown, BenchmarkBar):
                         shown = self._show(BenchmarkBar(self._console))
                     shown.show(event)
-                case TrialCounts() if isinstance(shown, TrialsBar):
-                    shown.show(event)
                 case TrialCounts():
-                    self._show(TrialsBar(self._console, event))
+                    self._counts = event
+                    if isinstance(shown, TrialsBar):
+                        shown.show(event, self._workers)
+                    else:
+                        self._show(TrialsBar(self._console, event))
+                case ClusterWorkers():
+                    self._workers = event.ready
+                    if isinstance(shown, TrialsBar) and self._counts is not None:
+                        shown.show(self._counts, self._workers)
                 case FeaturesBinned() if shown is not None:
                     shown.show_binning(str(event))
                 case str():

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
@@ -24,6 +25,8 @@ from signal_miner.utils.redaction import reason_of, without_passwords
 from signal_miner.utils.store_address import sqlite_path
 from signal_miner.utils.validation import Value, shown
 
+T = TypeVar("T")
+
 CATEGORICAL_CHOICES = 16
 """An axis with more values is stored by index: a trial in the store repeats all choices of its categories."""
 
@@ -33,6 +36,11 @@ INDEX_SUFFIX = "_index"
 PARAMS_ATTRIBUTE = "params"
 """User attribute with a trial's parameters, where some are stored by index."""
 
+PATIENCE = 180.0
+"""Seconds that a database may be gone, such as for a restart, before that ends the mining."""
+
+_SECONDS_BETWEEN_ATTEMPTS = 1.0
+_STATUS, _STOP = "signal_miner.status", "signal_miner.stop"
 _CLAIM = "signal_miner.claim."
 """Beginning of the study's user attributes by which processes claim the right to mine it."""
 
@@ -69,6 +77,10 @@ class GridSampler(RandomSampler):
         self._grid = grid
         self._draws = Draws(grid, seed)
         self._drawn: set[tuple[int, ...]] = set()
+
+    def forget(self) -> None:
+        """Forget all cells, before they are read again."""
+        self._drawn.clear()
 
     def remember(self, cell: tuple[int, ...]) -> None:
         """Add a cell that an earlier process drew."""
@@ -115,6 +127,7 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._grid = grid
         self._sampler = GridSampler(grid, seed)
+        self._patience = PATIENCE if "://" in storage and sqlite_path(storage) is None else 0.0
         try:
             self._study = optuna.create_study(
                 study_name=name,
@@ -137,11 +150,12 @@ class Search:
         """Read the trials of the study again, as another process may have added some."""
         # A process killed while it asked leaves a trial without its whole configuration: it counts for nothing, and
         # its draw is made again. So a draw's number is its place among the whole trials, not Optuna's number.
+        trials = self._patiently(self._trials)
+        self._sampler.forget()
         self._optuna_numbers: list[int] = []
-        with _storage_errors():
-            for trial in self._trials():
-                self._sampler.remember(_cell(trial.params, self._grid))
-                self._optuna_numbers.append(trial.number)
+        for trial in trials:
+            self._sampler.remember(_cell(trial.params, self._grid))
+            self._optuna_numbers.append(trial.number)
 
     def claims(self) -> dict[str, str]:
         """Return the claims of processes to mine the study, by token: see `mining.claim`."""
@@ -160,6 +174,16 @@ class Search:
         """Remove a claim; Optuna deletes no attribute, so it becomes empty."""
         self.write_claim(token, "")
 
+    def share_status(self, status: str) -> None:
+        """Let others who reach the storage read how far the miner is."""
+        with _storage_errors():
+            self._study.set_user_attr(_STATUS, status)
+
+    def stop_requested(self) -> str:
+        """Return the token of the miner that someone who reaches the storage asked to stop; empty if nobody did."""
+        with _storage_errors():
+            return str(self._study.user_attrs.get(_STOP, ""))
+
     def interrupted(self) -> tuple[Draw, ...]:
         """Return the draws that a dead process left running, to be run again."""
         return self._draws(TrialState.RUNNING)
@@ -170,25 +194,35 @@ class Search:
 
     def ask(self) -> Draw | None:
         """Return a configuration that was never drawn before, or None where the grid is exhausted."""
-        with _storage_errors():
+        number, attempts = len(self._optuna_numbers), 0
+
+        def ask() -> Draw | None:
+            nonlocal attempts
+            attempts += 1
+            if attempts > 1:  # the database may have got the draw, though its answer was lost
+                self.reload()
+                if len(self._optuna_numbers) > number:
+                    return Draw(number, self._grid.params(_cell(self._trials()[number].params, self._grid)))
             if self._sampler.next_cell() is None:
                 return None
             trial = self._study.ask(fixed_distributions=distributions(self._grid))
             params = self._grid.params(_cell(trial.params, self._grid))
             if any(_by_index(axis) for axis in self._grid.axes):
                 trial.set_user_attr(PARAMS_ATTRIBUTE, params)
-        self._optuna_numbers.append(trial.number)
-        return Draw(len(self._optuna_numbers) - 1, params)
+            self._optuna_numbers.append(trial.number)
+            return Draw(number, params)
+
+        return self._patiently(ask)
 
     def tell(self, number: int, value: float) -> None:
         """Finish a draw with its score in validation; minus infinity where it has none."""
-        with _storage_errors():
-            self._study.tell(self._optuna_numbers[number], value, skip_if_finished=True)
+        optuna_number = self._optuna_numbers[number]
+        self._patiently(lambda: self._study.tell(optuna_number, value, skip_if_finished=True))
 
     def tell_failed(self, number: int) -> None:
         """Finish a draw whose training raised an error."""
-        with _storage_errors():
-            self._study.tell(self._optuna_numbers[number], state=TrialState.FAIL, skip_if_finished=True)
+        optuna_number = self._optuna_numbers[number]
+        self._patiently(lambda: self._study.tell(optuna_number, state=TrialState.FAIL, skip_if_finished=True))
 
     def _refuse_another_grid(self, name: str) -> None:
         for trial in self._study.get_trials(deepcopy=False):
@@ -208,12 +242,47 @@ class Search:
         return [trial for trial in trials if len(trial.params) == len(self._grid.axes)]
 
     def _draws(self, *states: TrialState) -> tuple[Draw, ...]:
-        with _storage_errors():
-            return tuple(
-                Draw(number, self._grid.params(_cell(trial.params, self._grid)))
-                for number, trial in enumerate(self._trials())
-                if trial.state in states
-            )
+        return tuple(
+            Draw(number, self._grid.params(_cell(trial.params, self._grid)))
+            for number, trial in enumerate(self._patiently(self._trials))
+            if trial.state in states
+        )
+
+    def _patiently(self, work: Callable[[], T]) -> T:
+        """Do something in the storage; try again for a while where it is a database that is gone."""
+        end = time.monotonic() + self._patience
+        while True:
+            try:
+                with _storage_errors():
+                    return work()
+            except StorageError:
+                if time.monotonic() >= end:
+                    raise
+                time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
+
+
+def shared_statuses(storage: str) -> tuple[str, ...]:
+    """Return what the miners of a database's studies shared last, see `Search.share_status`.
+
+    Raises
+    ------
+    UserError
+        If the database cannot be opened or read.
+    """
+    with _storage_errors():
+        studies = _open_storage(storage, "").get_all_studies()
+        return tuple(str(study.user_attrs[_STATUS]) for study in studies if study.user_attrs.get(_STATUS))
+
+
+def request_shared_stop(storage: str, study: str, token: str) -> None:
+    """Ask the miner of this token, which shares its study's database, to stop."""
+    with _storage_errors():
+        opened = _open_storage(storage, study)
+        opened.set_study_user_attr(opened.get_study_id_from_name(study), _STOP, token)
+
+
+class StorageError(UserError):
+    """A study's storage that does not answer, or refuses what it is asked."""
 
 
 @contextmanager
@@ -222,7 +291,7 @@ def _storage_errors() -> Iterator[None]:
     try:
         yield
     except (OSError, StorageInternalError) as error:
-        raise UserError(
+        raise StorageError(
             f"the study's storage failed ({reason_of(error)}); fix this and rerun the command to resume"
         ) from error
 
@@ -267,7 +336,7 @@ def _open_storage(storage: str, name: str) -> BaseStorage:
                     f"study_storage = {without_passwords(storage)!r} is a database of MLflow, and a database holds "
                     "one of both; leave study_storage out, or name another database"
                 )
-            return RDBStorage(storage)
+            return RDBStorage(storage, engine_kwargs=_engine_options(storage))
         except UserError:
             raise
         except Exception as error:  # SQLAlchemy and each driver raise errors of their own
@@ -283,6 +352,11 @@ def _open_storage(storage: str, name: str) -> BaseStorage:
         raise UserError(
             f"study_storage = {without_passwords(storage)!r} cannot be written ({error.strerror}); name another"
         ) from error
+
+
+def _engine_options(storage: str) -> dict[str, object]:
+    """Return what SQLAlchemy is given: connections that a server closed meanwhile are replaced."""
+    return {} if storage.startswith("sqlite") else {"pool_pre_ping": True}
 
 
 def _is_mlflows(storage: str) -> bool:

@@ -17,12 +17,14 @@ from signal_miner.experiment.plan import Plan, plan_record
 from signal_miner.experiment.study_files import lock_message, sole_process, study_directory
 from signal_miner.mining.claim import STALE_AFTER, Claim, ClaimStore, Owner
 from signal_miner.mining.miner import Miner
-from signal_miner.mining.observer import FeaturesBinned, observers
+from signal_miner.mining.observer import observers
 from signal_miner.mining.progress import MiningProgress
 from signal_miner.mining.search import Search
+from signal_miner.mining.shared_status import SharedStatus
 from signal_miner.mining.status import STOPPED, TrialCounts
 from signal_miner.mining.status_writer import StatusWriter
 from signal_miner.mining.training import make_training
+from signal_miner.mining.waiting import WaitingTrials
 from signal_miner.scoring.objective import Objective
 from signal_miner.tracking.ranking import Leaderboard, make_leaderboard
 from signal_miner.tracking.records import StudyRecord
@@ -63,7 +65,7 @@ class MiningSummary:
 
 def mine(
     plan: Plan,
-    memory: MemoryPlan,
+    memory: MemoryPlan | None,
     console: Console,
     status_writer: StatusWriter | None = None,
     study_note: Callable[[Leaderboard | None], str] = lambda _board: "",
@@ -75,7 +77,8 @@ def mine(
     Parameters
     ----------
     plan : Plan
-    memory : MemoryPlan
+    memory : MemoryPlan or None
+        None where the experiment names a cluster, whose workers plan themselves.
     console : rich.console.Console
         Where progress is shown.
     status_writer : StatusWriter, optional
@@ -114,8 +117,11 @@ def mine(
         )
         progress = MiningProgress(console)
         observer = observers(progress, status_writer.observe)
-        training = make_training(plan, memory, stop.is_set, lambda *features: observer(FeaturesBinned(*features)))
-        miner = Miner(plan, training, tracker, search, stop, observer)
+        training = make_training(plan, memory, stop.is_set, observer)
+        late = (
+            WaitingTrials(study_directory(storage) / f"{study}.waiting", plan.scoring) if experiment.cluster else None
+        )
+        miner = Miner(plan, training, tracker, search, stop, observer, late)
 
         def waiting(owner: Owner) -> None:
             writer.update(at=f"waiting for {owner}")
@@ -124,6 +130,8 @@ def mine(
         stores: list[ClaimStore] = [tracker, search] if "://" in storage else [tracker]
         claim = Claim(study, storage, stores, status_writer.token, stop.is_set, waiting, stop.set)
         closing.enter_context(claim)
+        if "://" in storage:
+            closing.enter_context(SharedStatus(search, status_writer, stop.ask))
         search.reload()
         run_id = tracker.open_study()
         tracker.begin_study(run_id, _record(plan))
@@ -131,7 +139,7 @@ def mine(
         try:
             tracker.link_launcher(run_id)
             tracker.delete_cut_off()
-            with progress:
+            with progress, training:
                 miner.run()
             status = "FINISHED" if miner.complete else "KILLED"
         except Exception as error:

@@ -214,8 +214,12 @@ class MinerStatus:
 
 def write_status(directory: Path, status: MinerStatus) -> None:
     """Write a miner's status beside its study's lock; raise `UserError` where the disk does not take it."""
-    table = {_FILE_KEYS.get(key, key): value for key, value in asdict(status).items()}
-    write_whole(directory / f"{status.study}{_STATUS}", json.dumps(table, indent=1).encode())
+    write_whole(directory / f"{status.study}{_STATUS}", status_text(status).encode())
+
+
+def status_text(status: MinerStatus) -> str:
+    """Return a status as `parsed_status` reads it."""
+    return json.dumps({_FILE_KEYS.get(key, key): value for key, value in asdict(status).items()}, indent=1)
 
 
 def read_status(directory: Path, study: str) -> MinerStatus | None:
@@ -223,20 +227,25 @@ def read_status(directory: Path, study: str) -> MinerStatus | None:
     path = directory / f"{study}{_STATUS}"
     for _ in range(_READS):  # Windows refuses a file that is being replaced
         try:
-            return _parsed(parsed_json(path.read_text(encoding="utf-8")))
+            return parsed_status(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (OSError, ValueError):
             time.sleep(_SECONDS_BETWEEN_READS)
     return None
 
 
-def _parsed(table: dict[str, Any]) -> MinerStatus:
-    """Return the status in a table; raise where it is not one."""
-    process, counts = Process(**table.pop("process")), _counts(table.pop(_FILE_KEYS["trial_counts"]))
-    status = MinerStatus(**table, process=process, trial_counts=counts)
-    numbers = [status.started, status.updated, process.created, counts.since, counts.total, counts.done]
-    if status.state not in STATES or process.pid < 1 or not all(map(math.isfinite, numbers)):
+def parsed_status(text: str) -> MinerStatus:
+    """Return the status in a text; raise a ValueError where it is not one."""
+    table = parsed_json(text)
+    try:
+        process, counts = Process(**table.pop("process")), _counts(table.pop(_FILE_KEYS["trial_counts"]))
+        status = MinerStatus(**table, process=process, trial_counts=counts)
+        numbers = [status.started, status.updated, process.created, counts.since, counts.total, counts.done]
+        sound = status.state in STATES and process.pid >= 1 and all(map(math.isfinite, numbers))
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError("not a status") from error
+    if not sound:
         raise ValueError("not a status")
     return status
 

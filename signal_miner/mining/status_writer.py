@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from signal_miner.errors import Stopped, UserError
-from signal_miner.mining.observer import BenchmarkStep, Event, FeaturesBinned
+from signal_miner.mining.observer import BenchmarkStep, ClusterWorkers, Event, FeaturesBinned
 from signal_miner.mining.status import (
     BENCHMARK,
     FAILED,
@@ -58,6 +58,7 @@ class StatusWriter:
         self._lock = threading.Lock()
         self._writing = threading.Lock()  # separate, so that `update` never waits for the disk
         self._claimed = self._stopping = False
+        self._workers = ""  # of a cluster
         self._changed = bool(study)
         self._written = 0.0
         self._on_stop: Callable[[], None] | None = None
@@ -68,6 +69,12 @@ class StatusWriter:
     def token(self) -> str:
         """Name of this start of a miner."""
         return self._status.token
+
+    @property
+    def status(self) -> MinerStatus:
+        """The status now."""
+        with self._lock:
+            return replace(self._status, stopping=self._stopping)
 
     def claim(self, study: str, on_stop: Callable[[], None]) -> None:
         """Write a study's status from now on, as this process holds its lock; `on_stop` is called once, in a thread."""
@@ -102,7 +109,10 @@ class StatusWriter:
             case BenchmarkStep():
                 self.update(state=BENCHMARK, at=str(event))
             case TrialCounts():
-                self.update(state=MINING, trial_counts=event, at="")
+                self.update(state=MINING, trial_counts=event, at=self._workers)
+            case ClusterWorkers():
+                self._workers = str(event)
+                self.update(at=self._workers)
             case FeaturesBinned():
                 self.update(at=str(event) if event.done < event.total else "")
 
@@ -119,6 +129,13 @@ class StatusWriter:
     ) -> None:
         self._over.set()
         self._thread.join()
+        self.update(**self.ending(error))
+        self._write()
+        if is_stop_requested(self._directory, self._status):  # it came too late
+            clear_stop_request(self._directory, self._status.study)
+
+    def ending(self, error: BaseException | None) -> dict[str, Any]:
+        """Return what changes in the status as the miner ends, with an error or without."""
         if error is None:
             last = {} if self._status.ended else {"state": FINISHED}
         elif isinstance(error, KeyboardInterrupt | Stopped):
@@ -127,10 +144,7 @@ class StatusWriter:
             expected = isinstance(error, UserError | OSError)
             reason = " ".join(reason_of(error).split())
             last = {"state": FAILED, "message": reason if expected else f"{type(error).__name__}: {reason}"}
-        self.update(**last, at="")
-        self._write()
-        if is_stop_requested(self._directory, self._status):  # it came too late
-            clear_stop_request(self._directory, self._status.study)
+        return {**last, "at": ""}
 
     def _run(self) -> None:
         while not self._over.wait(_SECONDS_BETWEEN_LOOKS):

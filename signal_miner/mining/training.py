@@ -1,10 +1,11 @@
 """Trains the trials that a study draws: whole trials side by side, or in blocks where memory holds one dataset.
 
-Where all binned datasets fit, each thread takes a trial through its folds. Where they do not, a block of consecutive
-draws is trained fold by fold, and within a fold grouped by ``max_bin`` and target, so that one dataset at a time is
-held and each is made once a block. A study that is stopped has whole blocks and, of the last one, trials of groups
-whose order is drawn anew from the seed for each block: what is finished is no biased sample of what was drawn. Fold
-results of an unfinished block are kept on disk, so that they are not trained again.
+What follows is for this machine's threads; `mining.cluster_training` trains on the workers of a cluster. Where all
+binned datasets fit, each thread takes a trial through its folds. Where they do not, a block of consecutive draws is
+trained fold by fold, and within a fold grouped by ``max_bin`` and target, so that one dataset at a time is held and
+each is made once a block. A study that is stopped has whole blocks and, of the last one, trials of groups whose order
+is drawn anew from the seed for each block: what is finished is no biased sample of what was drawn. Fold results of an
+unfinished block are kept on disk, so that they are not trained again.
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from types import TracebackType
+from typing import Any, Self
 
 import joblib
 import numpy as np
+from numpy.typing import NDArray
 
 from signal_miner.data.folds import Fold
+from signal_miner.engine.benchmark_run import BenchmarkScores, score_benchmark
 from signal_miner.engine.boosters import FoldSource
 from signal_miner.engine.fold_sources import fold_source
 from signal_miner.engine.memory_needs import WAITING_FOR_EACH_JOB, block_draws
@@ -33,6 +38,7 @@ from signal_miner.experiment.parameters import max_bin_of
 from signal_miner.experiment.plan import Plan
 from signal_miner.experiment.study_files import study_directory
 from signal_miner.mining.fold_store import FoldResultStore
+from signal_miner.mining.observer import FeaturesBinned, Observer
 from signal_miner.mining.search import Draw
 from signal_miner.scoring.scorer import Scorer
 from signal_miner.utils.validation import Value
@@ -59,14 +65,11 @@ class Outcome:
 
 @dataclass(eq=False)
 class Training:
-    """Trains draws on a plan's folds; `SideBySide` and `InBlocks` decide the order.
+    """Trains draws on a plan's folds; a context manager, which lets go of what it trains with.
 
     Attributes
     ----------
     plan : Plan
-    source : FoldSource
-    jobs : int
-        Trainings at a time.
     should_stop : callable
         Asked before each tree.
     scorers : mapping of int to Scorer
@@ -74,16 +77,16 @@ class Training:
     """
 
     plan: Plan
-    source: FoldSource
-    jobs: int
     should_stop: Callable[[], bool]
     scorers: Mapping[int, Scorer]
-    _slots: threading.Semaphore = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        # Workers wait where results come faster than they are tracked: their predictions are held until then.
-        self._slots = threading.Semaphore(WAITING_FOR_EACH_JOB * self.jobs)
-        warnings.filterwarnings("ignore", message=".*tasks which were still being processed.*")
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        pass
 
     def outcomes(self, draws: Iterator[Draw]) -> Iterator[Outcome]:
         """Train draws as they arrive and yield each outcome as it completes."""
@@ -96,13 +99,40 @@ class Training:
     def settled(self, draw: Draw) -> None:
         """Release what is stored for a draw once it is tracked."""
 
+    def compare_with(self, benchmark: Mapping[int, NDArray[np.floating[Any]]]) -> BenchmarkScores:
+        """Score against the benchmark's predictions, too, from now on; they are by fold number."""
+        scored = score_benchmark(self.plan, self.scorers, benchmark)
+        self.scorers = scored.scorers
+        return scored
+
+    def _folds(self, draw: Draw) -> tuple[Fold, ...]:
+        return self.plan.folds[str(draw.params["target"])]
+
+
+@dataclass(eq=False)
+class InThreads(Training):
+    """Trains in threads of this process; `SideBySide` and `InBlocks` decide the order.
+
+    Attributes
+    ----------
+    source : FoldSource
+    jobs : int
+        Trainings at a time.
+    """
+
+    source: FoldSource
+    jobs: int
+    _slots: threading.Semaphore = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Workers wait where results come faster than they are tracked: their predictions are held until then.
+        self._slots = threading.Semaphore(WAITING_FOR_EACH_JOB * self.jobs)
+        warnings.filterwarnings("ignore", message=".*tasks which were still being processed.*")
+
     def _workers(self) -> joblib.Parallel:
         return joblib.Parallel(
             n_jobs=self.jobs, backend="threading", return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1
         )
-
-    def _folds(self, draw: Draw) -> tuple[Fold, ...]:
-        return self.plan.folds[str(draw.params["target"])]
 
     def _train_fold(
         self, params: Mapping[str, Value], fold: Fold, on_checkpoint: OnCheckpoint = lambda _fold, _trees: None
@@ -122,7 +152,7 @@ class Training:
         return True
 
 
-class SideBySide(Training):
+class SideBySide(InThreads):
     """Whole trials at a time, each through its folds in one thread: all datasets are held together."""
 
     def outcomes(self, draws: Iterator[Draw]) -> Iterator[Outcome]:
@@ -180,7 +210,7 @@ class _Entry:
 
 
 @dataclass(eq=False)
-class InBlocks(Training):
+class InBlocks(InThreads):
     """Blocks of draws, fold by fold and grouped by dataset: one dataset is held at a time.
 
     Attributes
@@ -286,16 +316,19 @@ def _dataset_of(draw: Draw) -> tuple[int, str]:
 
 
 def make_training(
-    plan: Plan,
-    memory: MemoryPlan,
-    should_stop: Callable[[], bool],
-    on_features: Callable[[int, int, int], None] = lambda _fold, _done, _total: None,
+    plan: Plan, memory: MemoryPlan | None, should_stop: Callable[[], bool], observer: Observer = lambda _event: None
 ) -> Training:
-    """Return the training that a memory plan asks for; `on_features` is the one of `fold_source`."""
+    """Return the training that a memory plan asks for; the one on a cluster where there is no plan."""
+    if memory is None:
+        from signal_miner.mining.cluster_training import on_cluster  # its packages may not be installed
+
+        return on_cluster(plan, should_stop, observer)
     experiment = plan.experiment
-    source = fold_source(plan, memory, plan.trained_targets, should_stop, on_features)
+    source = fold_source(
+        plan, memory, plan.trained_targets, should_stop, lambda *features: observer(FeaturesBinned(*features))
+    )
     scorers = fold_scorers(plan)
     if memory.together:
-        return SideBySide(plan, source, memory.jobs, should_stop, scorers)
+        return SideBySide(plan, should_stop, scorers, source, memory.jobs)
     directory = study_directory(experiment.study_storage) / f"{plan.study}.folds"
-    return InBlocks(plan, source, memory.jobs, should_stop, scorers, FoldResultStore(directory))
+    return InBlocks(plan, should_stop, scorers, source, memory.jobs, FoldResultStore(directory))

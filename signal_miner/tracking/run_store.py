@@ -23,7 +23,7 @@ from signal_miner.scoring.objective import Objective
 from signal_miner.tracking.comparison_view import sections_of, with_folded
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.tracking.relocation import as_written, beside, here, local_path, relocate
-from signal_miner.tracking.store import LONGEST_VALUE, WEB_PAGE, Store, store_errors
+from signal_miner.tracking.store import LONGEST_VALUE, WEB_PAGE, Store, require_server, short_timeouts, store_errors
 from signal_miner.tracking.tags import (
     BENCHMARK_KIND,
     KIND,
@@ -143,6 +143,13 @@ class RunStore(Store):
         with artifact_errors(name, self.tracking_uri):
             path = download_artifacts(artifact_uri=uri, dst_path=str(directory), tracking_uri=self.tracking_uri)
         return genuine(Path(path), self.tracking_uri)
+
+    @reports_store_errors
+    def require_answer(self) -> None:
+        """Raise `StoreError` where the store does not answer within seconds."""
+        require_server(self.tracking_uri)
+        with short_timeouts():
+            self._client.search_experiments(max_results=1)
 
     @reports_store_errors
     def delete(self, run_id: str) -> None:

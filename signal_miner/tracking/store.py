@@ -68,7 +68,7 @@ def open_client(tracking_uri: str | None = None, make: bool = True) -> MlflowCli
         raise UserError(f"the folder of the tracking store, {where}, is not named in Unicode; rename it") from error
     path, place = sqlite_path(uri), without_passwords(uri)
     try:
-        _require_server(uri)
+        require_server(uri)
         if path is not None and local_store.is_absent(path):
             if not make:
                 raise UserError(f"there is no tracking store {uri} yet; mine a study first, or check tracking_uri")
@@ -91,9 +91,9 @@ def open_client(tracking_uri: str | None = None, make: bool = True) -> MlflowCli
 
 
 @contextmanager
-def short_timeouts() -> Iterator[None]:
-    """Let requests to a server that hangs fail after seconds."""
-    short = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "3"}
+def short_timeouts(seconds: int = 3) -> Iterator[None]:
+    """Let requests to a server that is gone fail at once, and to one that hangs after some seconds."""
+    short = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(seconds)}
     before = {name: os.environ[name] for name in short}
     os.environ |= short
     try:
@@ -180,7 +180,7 @@ class Store:
         return str(self._client.tracking_uri)
 
 
-def _require_server(uri: str) -> None:
+def require_server(uri: str) -> None:
     """Raise `OSError` at once where no server listens: MLflow itself would try for minutes, in silence."""
     address = urlsplit(uri)
     if address.scheme in {"http", "https"} and address.hostname:

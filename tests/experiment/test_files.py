@@ -356,3 +356,27 @@ def test_what_stays_in_the_process_or_goes_to_the_miner_keeps_the_password():
     assert handed.experiment == experiment
     plain = made(tracking_uri="sqlite:///mlflow.db")
     assert pickle.loads(pickle.dumps(plain)) == plain
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"workers": 0}, r"cluster\.workers = 0 is not an integer of at least 1 and at most 1024"),
+        ({"scheduler": "10.0.0.1:8786"}, r"cluster\.scheduler = '10\.0\.0\.1:8786' is not the address of a Dask sch"),
+        ({"scheduler": "tcp://host:1", "workers": 2}, r"cluster\.workers = 2 starts workers on this machine, and cl"),
+        ({"schedular": "tcp://host:1"}, r"unknown key 'cluster\.schedular'; did you mean 'scheduler'\?"),
+        ({"data": "s3://key:secret@bucket/v5.3"}, r"cluster\.data = 's3://\*\*\*@bucket/v5\.3' contains a password"),
+        ("tcp://host:1", r"cluster = 'tcp://host:1' is not a table; write \[cluster\]"),
+    ],
+)
+def test_mistakes_of_a_cluster_are_named(table, message):
+    with pytest.raises(UserError, match=message):
+        load_experiment(cluster=table)
+
+
+def test_a_scheduler_replaces_the_workers_of_the_file_and_changes_no_study():
+    plain, own = load_experiment(), load_experiment(cluster={"workers": 2})
+    assert not plain.cluster
+    assert own.cluster.workers == 2
+    again = parse_experiment(experiment_table(own))
+    assert again.cluster == own.cluster

@@ -120,12 +120,12 @@ def mine_here(directory: Path, *arguments: str) -> subprocess.CompletedProcess[s
     return subprocess.CompletedProcess(command, code, out.getvalue(), err.getvalue())
 
 
-def client_of(directory: Path) -> MlflowClient:
-    """Return a client of the store that the command creates in its directory."""
-    return MlflowClient(f"sqlite:///{directory / 'mlflow.db'}")
+def client_of(directory: Path | str) -> MlflowClient:
+    """Return a client of the store that the command creates in its directory, or of a server."""
+    return MlflowClient(directory if isinstance(directory, str) else f"sqlite:///{directory / 'mlflow.db'}")
 
 
-def runs_of(directory: Path, kind: str = "trial") -> list[Any]:
+def runs_of(directory: Path | str, kind: str = "trial") -> list[Any]:
     """Return MLflow's runs of a kind, by name."""
     client = client_of(directory)
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
@@ -133,13 +133,16 @@ def runs_of(directory: Path, kind: str = "trial") -> list[Any]:
     return sorted(found, key=lambda run: run.info.run_name)
 
 
-def artifact(directory: Path, run: Any, name: str) -> pd.DataFrame:
+def artifact(directory: Path | str, run: Any, name: str) -> pd.DataFrame:
     """Return a run's parquet artifact."""
+    if isinstance(directory, str):
+        with tempfile.TemporaryDirectory() as place:
+            return pd.read_parquet(client_of(directory).download_artifacts(run.info.run_id, name, place))
     uri = run.info.artifact_uri.removeprefix("file://")
     return pd.read_parquet(directory / uri / name)
 
 
-def outcome(directory: Path) -> dict[tuple[tuple[str, str], ...], tuple[Any, ...]]:
+def outcome(directory: Path | str) -> dict[tuple[tuple[str, str], ...], tuple[Any, ...]]:
     """Return a study's results by configuration: metrics except times, tags, and exact predictions."""
     study = {}
     for run in runs_of(directory):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.exceptions import StorageInternalError
 
 from signal_miner.errors import UserError
 from signal_miner.experiment.constraint import parse_constraint
@@ -175,3 +176,42 @@ def test_a_storage_that_cannot_be_opened_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"study_storage = .* cannot be written"):
         Search("s", make_grid(), 3, str(tmp_path / "file" / "below"))
+
+
+@pytest.mark.parametrize("answer", ["lost before", "lost after"])
+def test_a_database_that_is_gone_for_a_moment_changes_no_draw(tmp_path, monkeypatch, answer):
+    straight = params_of(Search("s", make_grid(), 3, str(tmp_path)), 12)
+    search = Search("s", make_grid(), 3, f"sqlite:///{tmp_path / 'study.db'}")
+    monkeypatch.setattr(search, "_patience", 10.0)  # as for a database with a server
+    monkeypatch.setattr("signal_miner.mining.search._SECONDS_BETWEEN_ATTEMPTS", 0.0)
+    work, calls = search._study.ask, iter(range(100))
+
+    def ask(**options):
+        broken = next(calls) % 3 == 1
+        if broken and answer == "lost before":
+            raise StorageInternalError("the server closed the connection")
+        trial = work(**options)
+        if broken:
+            raise StorageInternalError("the server closed the connection")
+        return trial
+
+    monkeypatch.setattr(search._study, "ask", ask)
+    draws = [search.ask() for _ in range(12)]
+    assert [dict(draw.params) for draw in draws] == straight
+    assert [draw.number for draw in draws] == list(range(12))
+    for draw in draws:
+        search.tell(draw.number, 1.0)
+    assert len(Search("s", make_grid(), 3, f"sqlite:///{tmp_path / 'study.db'}").finished()) == 12
+
+
+def test_a_database_that_stays_away_ends_the_mining_in_one_line(tmp_path, monkeypatch):
+    search = Search("s", make_grid(), 3, f"sqlite:///{tmp_path / 'study.db'}")
+    monkeypatch.setattr(search, "_patience", 0.2)
+    monkeypatch.setattr("signal_miner.mining.search._SECONDS_BETWEEN_ATTEMPTS", 0.05)
+
+    def gone(**_options):
+        raise StorageInternalError("the server closed the connection")
+
+    monkeypatch.setattr(search._study, "ask", gone)
+    with pytest.raises(UserError, match=r"the study's storage failed \(the server closed.*rerun the command to resume"):
+        search.ask()

@@ -89,7 +89,7 @@ def test_the_changelog_has_the_newest_study_format():
     assert f"**Study format {number}**" in CHANGELOG
 
 
-@pytest.mark.parametrize("lock", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("lock", ["requirements.txt", "requirements-cluster.txt", "requirements-dev.txt"])
 def test_the_documented_command_refreshes_the_lock(lock):
     command = (ROOT / lock).read_text(encoding="utf-8").splitlines()[1].removeprefix("#").strip()
     assert f"\n{command}\n" in CONTRIBUTING

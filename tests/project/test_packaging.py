@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-LOCKS = ("requirements.txt", "requirements-dev.txt")
+LOCKS = ("requirements.txt", "requirements-cluster.txt", "requirements-dev.txt")
 
 
 def entries(name: str) -> list[str]:
@@ -66,7 +66,7 @@ def test_a_lock_pins_every_package_to_one_version(name: str) -> None:
         assert "*" not in specifiers[0].version, line
 
 
-@pytest.mark.parametrize("name", [*LOCKS, "requirements.in", "requirements-dev.in", "conda.yaml"])
+@pytest.mark.parametrize("name", [*LOCKS, *(lock.replace(".txt", ".in") for lock in LOCKS), "conda.yaml"])
 def test_requirements_files_contain_no_address_and_no_path(name: str) -> None:
     text = (ROOT / name).read_text()
     assert not re.search(r"://|--(extra-)?index-url|--find-links|\s@\s", text)
@@ -75,7 +75,7 @@ def test_requirements_files_contain_no_address_and_no_path(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("source", "lock"),
-    [("requirements.in", "requirements.txt"), ("requirements-dev.in", "requirements-dev.txt")],
+    [(lock.replace(".txt", ".in"), lock) for lock in LOCKS],
 )
 def test_every_direct_dependency_is_locked_within_its_bounds(source: str, lock: str) -> None:
     locked = {canonicalize_name(r.name): next(iter(r.specifier)).version for r in map(Requirement, entries(lock))}
@@ -93,7 +93,8 @@ def test_every_library_that_the_package_imports_is_a_direct_dependency() -> None
                 imported |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 imported.add(node.module.split(".")[0])
-    direct = {canonicalize_name(requirement.name) for requirement in map(Requirement, entries("requirements.in"))}
+    listed = [*entries("requirements.in"), *entries("requirements-cluster.in")]
+    direct = {canonicalize_name(requirement.name) for requirement in map(Requirement, listed)}
     providers = packages_distributions()
     undeclared = {
         name
@@ -105,7 +106,7 @@ def test_every_library_that_the_package_imports_is_a_direct_dependency() -> None
 
 @pytest.mark.parametrize("implementation", ["CPython", "PyPy"])
 @pytest.mark.parametrize(("system", "os_name"), [("linux", "posix"), ("darwin", "posix"), ("win32", "nt")])
-def test_the_development_lock_installs_the_whole_runtime_lock(implementation: str, system: str, os_name: str) -> None:
+def test_further_locks_install_the_whole_runtime_lock(implementation: str, system: str, os_name: str) -> None:
     # Compare what is installed, not the markers: a tool may need a package on more systems than mining does.
     environment = {
         "sys_platform": system,
@@ -113,8 +114,9 @@ def test_the_development_lock_installs_the_whole_runtime_lock(implementation: st
         "platform_python_implementation": implementation,
         "implementation_name": implementation.lower(),
     }
-    runtime, development = (installed(name, environment) for name in LOCKS)
-    assert {name: development.get(name) for name in runtime} == runtime
+    runtime, cluster, development = (installed(name, environment) for name in LOCKS)
+    assert {name: cluster.get(name) for name in runtime} == runtime
+    assert {name: development.get(name) for name in cluster} == cluster
 
 
 def test_conda_installs_the_runtime_lock() -> None:
@@ -127,6 +129,11 @@ def test_conda_installs_the_runtime_lock() -> None:
 def test_the_package_depends_on_what_requirements_in_lists() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     assert declared == entries("requirements.in")
+
+
+def test_the_extra_for_a_cluster_is_what_its_requirements_list() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["optional-dependencies"]["cluster"] == entries("requirements-cluster.in")
 
 
 def test_conda_has_nothing_but_python_and_pip_from_its_channel() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -261,7 +261,11 @@ def find_statuses(directory: Path, study: str | None) -> tuple[MinerStatus, ...]
     UserError
         If there is none.
     """
-    statuses = all_statuses(directory)
+    return chosen_statuses(all_statuses(directory), study, str(directory))
+
+
+def chosen_statuses(statuses: Sequence[MinerStatus], study: str | None, where: str) -> tuple[MinerStatus, ...]:
+    """Return those of a study, as `find_statuses` does, out of the statuses of a place."""
     found = studies_of(statuses, study)
     if not found:
         names = [status.study for status in statuses]
@@ -269,6 +273,6 @@ def find_statuses(directory: Path, study: str | None) -> tuple[MinerStatus, ...]
         hint = did_you_mean(study, known) if study else ""
         wanted = f"study {study!r}" if study else "any study"
         raise UserError(
-            f"no miner of {wanted} has its files in {directory}{hint or '; start one with: ' + next_command('mine')}"
+            f"no miner of {wanted} has its files in {where}{hint or '; start one with: ' + next_command('mine')}"
         )
     return tuple(sorted(found, key=lambda status: status.alive, reverse=True))

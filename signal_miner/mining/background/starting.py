@@ -78,7 +78,8 @@ def start_mining(experiment: Experiment | str | Path = "demo", *, report: bool =
             if status is not None:
                 _warn_of_another_number(status, experiment)
                 return miner
-            plan_memory(plan, joblib.cpu_count())
+            if not experiment.cluster:
+                plan_memory(plan, joblib.cpu_count())
             clear_stop_request(directory, plan.study)
             _start(experiment, plan.study, report, directory)
     except Timeout as error:

@@ -1,0 +1,1 @@
+"""Trains a study's trials on the workers of a Dask cluster."""
