@@ -1,0 +1,189 @@
+"""A cluster: two workers against one, what the process that mines carries, and many workers whose trials sleep.
+
+``python -m benchmarks.cluster workers`` mines the demo with one local worker and with two. ``parent`` asks, tracks and
+reports ready-made trials, up to ``--trials``. ``crowd`` runs a scheduler and ``--workers`` workers, all in one process,
+whose trials only sleep, and prints how busy they are. ``--study-storage`` and ``--tracking-uri`` name servers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from benchmarks.common import ratio_table, run_in_scratch
+from signal_miner.engine.benchmark_run import score_benchmark
+from signal_miner.engine.binning import BinnedFolds
+from signal_miner.engine.metrics import trial_metrics
+from signal_miner.engine.trial import DRAWN, TrialResult, run_trial
+from signal_miner.engine.validation_rows import fold_rows, fold_scorers
+from signal_miner.experiment.files import load_experiment
+from signal_miner.experiment.plan import Plan, make_plan, open_data
+from signal_miner.mining.search import Search
+from signal_miner.mining.session import mine
+from signal_miner.tracking.artifacts import write_artifacts
+from signal_miner.tracking.study_writer import Tracker
+
+_GRID = {"n_estimators": [20], "learning_rate": {"from": 0.001, "to": 0.1, "count": 12_000}, "max_depth": [3]}
+_BENCHMARK = {"n_estimators": 20, "max_depth": 3}
+
+
+def main() -> None:
+    """Run one of the benchmarks and print its table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=["workers", "parent", "crowd", "host"])
+    parser.add_argument("--trials", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--trees", type=int, default=2000)
+    parser.add_argument("--study-storage", default="studies")
+    parser.add_argument("--tracking-uri", default="sqlite:///mlflow.db")
+    parser.add_argument("--scheduler", default="")
+    if "host" in sys.argv[1:2]:
+        asyncio.run(_host(parser.parse_args()))
+        return
+    run_in_scratch(_measure, parser)
+
+
+def _measure(given: argparse.Namespace, console: Console) -> None:
+    {"workers": _workers, "parent": _parent, "crowd": _crowd}[given.part](given, console)
+
+
+def _plan(given: argparse.Namespace, **changes: Any) -> Plan:
+    settings: dict[str, Any] = {"grid": _GRID, "benchmark": _BENCHMARK, "constraint": None, "cache_gb": 0}
+    settings |= {"study_storage": given.study_storage, "tracking_uri": given.tracking_uri}
+    experiment = load_experiment("demo", **settings | changes)
+    return make_plan(experiment, open_data(experiment))
+
+
+def _workers(given: argparse.Namespace, console: Console) -> None:
+    """Mine the same trials with one worker and with two."""
+    trials = given.trials or 12
+    table = ratio_table(f"{trials} trials of {given.trees:,} trees of the demo", "workers", "s", "against one")
+    seconds: list[float] = []
+    for count in (1, 2):
+        grid = _GRID | {"n_estimators": [given.trees]}
+        plan = _plan(given, name=f"with {count}", grid=grid, trials=trials, jobs=count, cluster={"workers": count})
+        mine(replace(plan, experiment=replace(plan.experiment, trials=count)), None, Console(quiet=True))  # bins
+        started = time.monotonic()
+        mine(plan, None, Console(quiet=True))
+        seconds.append(time.monotonic() - started)
+        table.add_row(str(count), f"{seconds[-1]:.1f}", f"{seconds[0] / seconds[-1]:.2f} ×")
+    console.print(table)
+
+
+def _parent(given: argparse.Namespace, console: Console) -> None:
+    """Ask, track and report trials that are trained already."""
+    trials = given.trials or 3000
+    plan = _plan(given, name="parent")
+    result, benchmark = _reference(plan)
+    rows = fold_rows(plan)
+    search = Search(plan.study, plan.grid, 0, given.study_storage)
+    tracker = Tracker("parent", plan.study, plan.config_hash, given.tracking_uri)
+    table = ratio_table("a trial, wall clock", "trials in the study", "ask, ms", "track, ms", "report, ms", "trials/s")
+    spent = np.zeros(3)
+    marks = sorted({100, *range(1000, trials + 1, 1000), trials})
+    last = 0
+    for number in range(1, trials + 1):
+        moments = [time.perf_counter()]
+        draw = search.ask()
+        if draw is None:
+            raise RuntimeError("the grid is exhausted; ask for fewer trials")
+        moments.append(time.perf_counter())
+        metrics = trial_metrics(result, benchmark, plan.scoring)
+        with tempfile.TemporaryDirectory() as directory:
+            write_artifacts(Path(directory), result, rows)
+            tracker.log_trial(draw.number, draw.params, metrics, Path(directory), time.time())
+        moments.append(time.perf_counter())
+        search.tell(draw.number, float(number))
+        moments.append(time.perf_counter())
+        spent += np.diff(moments)
+        if number in marks:
+            each = spent / (number - last)
+            table.add_row(f"{number:,}", *(f"{1000 * value:.0f}" for value in each), f"{1 / each.sum():.1f}")
+            spent, last = np.zeros(3), number
+    console.print(table)
+
+
+def _reference(plan: Plan) -> tuple[TrialResult, Any]:
+    source = BinnedFolds(plan.dataset, plan.trained_targets, 0)
+    plain = fold_scorers(plan)
+    benchmark = run_trial(source, plan.scored_folds, plain, plan.benchmark, 0, scoring=plan.scoring)
+    predictions = {part.fold.number: part.predictions[:, DRAWN] for part in benchmark.folds}
+    scored = score_benchmark(plan, plain, predictions)
+    return run_trial(source, plan.scored_folds, scored.scorers, plan.benchmark, 0, scoring=plan.scoring), scored.scores
+
+
+def _crowd(given: argparse.Namespace, console: Console) -> None:
+    """Mine trials that sleep on many workers of one process."""
+    trials = given.trials or 5 * given.workers
+    here = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "DASK_DISTRIBUTED__ADMIN__TICK__LIMIT": "1h"}
+    port = 18_786
+    address = f"tcp://127.0.0.1:{port}"
+    log = Path("processes.log").open("w", encoding="utf-8")  # noqa: SIM115
+    commands = [
+        ["distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard", "--no-show"],
+        ["benchmarks.cluster", "host", "--scheduler", address, "--workers", str(given.workers)],
+    ]
+    commands[1] += ["--seconds", str(given.seconds)]
+    running = [subprocess.Popen([sys.executable, "-m", *words], stdout=log, stderr=log, env=here) for words in commands]
+    try:
+        plan = _plan(given, name="crowd", trials=trials, cluster={"scheduler": address})
+        mine(plan, None, Console(quiet=True))
+        spans = np.array([json.loads(line) for line in Path("spans.jsonl").read_text().splitlines()])
+    finally:
+        for process in running:
+            process.terminate()
+            process.wait()
+    # Up to the last start: then there is no further trial for a worker that becomes free.
+    first, last = spans[:, 0].min(), spans[:, 0].max()
+    inside = np.clip(spans[:, 1], first, last) - np.clip(spans[:, 0], first, last)
+    busy = inside.sum() / (given.workers * (last - first))
+    table = ratio_table(f"{trials:,} trials of {given.seconds:g} s", "workers", "busy", "trials/s")
+    table.add_row(f"{given.workers:,}", f"{busy:.1%}", f"{len(spans) / (spans[:, 1].max() - first):.1f}")
+    console.print(table)
+
+
+async def _host(given: argparse.Namespace) -> None:
+    """Run many workers in this process; what they train is trained once."""
+    from distributed import Worker
+
+    from signal_miner.cluster import worker as workers
+
+    ready: dict[bool, TrialResult] = {}
+    training, writing = threading.Lock(), threading.Lock()
+
+    def sleeping(source: Any, folds: Any, scorers: Any, params: Any, seed: int, *others: Any) -> TrialResult:
+        is_trial = "learning_rate" in params
+        with training:
+            if is_trial not in ready:
+                ready[is_trial] = run_trial(source, folds, scorers, params, seed, *others)
+        if is_trial:
+            started = time.time()
+            time.sleep(given.seconds)
+            with writing, Path("spans.jsonl").open("a", encoding="utf-8") as file:
+                file.write(f"{json.dumps([started, time.time()])}\n")
+        return replace(ready[is_trial], params=dict(params))
+
+    workers.run_trial = sleeping
+    running = [Worker(given.scheduler, nthreads=1, memory_limit=0, dashboard=False) for _ in range(given.workers)]
+    with suppress(asyncio.CancelledError):
+        await asyncio.gather(*running)
+        await asyncio.gather(*(each.finished() for each in running))
+
+
+if __name__ == "__main__":
+    main()
