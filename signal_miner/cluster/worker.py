@@ -10,12 +10,13 @@ import asyncio
 import threading
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
-from distributed import Worker, WorkerPlugin, get_worker
+from distributed import Status, Worker, WorkerPlugin, get_worker
 from distributed.worker import thread_state
 from numpy.typing import NDArray
 
@@ -90,9 +91,12 @@ class StudyPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed's types ar
         self._task = asyncio.create_task(self._prepare(worker))
 
     async def teardown(self, worker: Worker) -> None:
-        """Let go of the study, unless the plugin is only replaced."""
+        """Take no further trials: a plugin that replaces this one offers the resource once it is ready itself."""
         if self._task is not None:
             self._task.cancel()
+        if worker.status == Status.running:
+            with suppress(OSError):  # a scheduler that is gone gives no trials
+                await worker.set_resources(**{self.job.resource: 0})
 
     async def _prepare(self, worker: Worker) -> None:
         try:

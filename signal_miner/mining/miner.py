@@ -37,6 +37,7 @@ from signal_miner.tracking.store import short_timeouts
 from signal_miner.tracking.study_writer import Tracker
 from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.interruption import StopRequest
+from signal_miner.utils.redaction import without_passwords
 
 
 class Miner:
@@ -253,7 +254,11 @@ class Miner:
             except StoreError as error:
                 if error.answered:
                     raise
-                self._observer(f"{error}. Finished trials wait in {self._waiting.directory} until then.")
+                store = without_passwords(self._tracker.tracking_uri)
+                place = self._waiting.directory
+                self._observer(
+                    f"The tracking store {store} does not answer; finished trials wait in {place} until it does."
+                )
         wait(self._waiting, number)
         return None
 

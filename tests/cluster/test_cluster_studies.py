@@ -206,7 +206,7 @@ def test_a_study_survives_the_kill_of_each_of_its_processes(tmp_path, data, site
     output = site.output()
     site.ended(site.mine())
     assert miner.returncode == -signal.SIGKILL
-    for said in ("Finished trials wait in", "answers again", "does not answer; waiting", "is back"):
+    for said in ("finished trials wait in", "answers again", "does not answer; waiting", "is back"):
         assert said in output
     assert outcome(site.mlflow) == expected
     assert not list((site.directory / "studies").glob("*.waiting/*"))
