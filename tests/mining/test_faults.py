@@ -69,7 +69,7 @@ def test_a_fault_of_the_machine_ends_no_trial(plan, tmp_path, monkeypatch, error
     with monkeypatch.context() as fault:
         fault.setattr(training, "run_trial", after(3, error, training.run_trial))
         with pytest.raises(
-            UserError, match=r"mining stopped at trial \d: .*; fix this and rerun the command to resume"
+            UserError, match=r"mining stopped at trial \d: .*(fix this and|then) rerun the command to resume"
         ):
             mine(plan, plan_memory(plan, 2), Console(quiet=True))
     assert all(run.info.status == "FINISHED" for run in runs_of(tmp_path))
