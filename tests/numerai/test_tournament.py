@@ -55,6 +55,7 @@ def test_submit_and_again(registered, tournament, capsys):
     frame = live()
     publish(tournament, frame)
     arguments = ("submit", "--numerai-model", NAME, "--version", "v5.3")
+    before = {run.info.run_id for run in runs_of(registered, "submission")}
     assert command(registered, *arguments) == 0
     submitted = tournament.submitted()
     expected = load_predict(predict_file(registered))(frame, None)
@@ -62,7 +63,7 @@ def test_submit_and_again(registered, tournament, capsys):
     assert submitted.set_index("id")["prediction"].to_numpy() == pytest.approx(
         expected["prediction"].to_numpy(), abs=1e-9
     )
-    (run,) = runs_of(registered, "submission")
+    (run,) = [run for run in runs_of(registered, "submission") if run.info.run_id not in before]
     assert run.info.status == "FINISHED"
     assert run.data.tags["signal_miner.submission_id"] == tournament.submissions[0]["id"]
     assert "signal_miner.study" not in run.data.tags

@@ -106,15 +106,18 @@ def test_a_report_is_on_the_studys_run_and_its_numbers_beside_it(reported: Path)
     assert best.data.metrics[DEFLATED_SHARPE] == run.data.metrics[DEFLATED_SHARPE]
 
 
-def test_leaders_of_earlier_reports_lose_their_verdict(reported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leaders_of_earlier_reports_lose_their_verdict(
+    reported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from signal_miner.report import build as reporting
 
+    directory = copy_study(reported, tmp_path / "study")
     monkeypatch.setattr(reporting, "LEADERS", 2)
     for _ in range(2):  # the second finds what the first took away
-        assert command(reported, "report") == 0
-    evaluated = [trial for trial in runs_of(reported) if VERDICT in trial.data.tags]
+        assert command(directory, "report") == 0
+    evaluated = [trial for trial in runs_of(directory) if VERDICT in trial.data.tags]
     assert len(evaluated) == 2
-    assert all(DEFLATED_SHARPE in trial.data.metrics for trial in runs_of(reported) if trial.info.status == "FINISHED")
+    assert all(DEFLATED_SHARPE in trial.data.metrics for trial in runs_of(directory) if trial.info.status == "FINISHED")
 
 
 def test_mining_ends_with_a_report(tiny_study: Path, tmp_path: Path) -> None:
