@@ -34,14 +34,15 @@ class BenchmarkStep:
 
 @dataclass(frozen=True)
 class FeaturesBinned:
-    """So many of a fold's features are binned."""
+    """So many of a fold's features are binned or, where `fold` is 0, of all folds' stored as bit planes."""
 
     fold: int
     done: int
     total: int
 
     def __str__(self) -> str:
-        return f"fold {self.fold}: {self.done:,} of {self.total:,} features binned"
+        features = f"{self.done:,} of {self.total:,} features"
+        return f"fold {self.fold}: {features} binned" if self.fold else f"{features} stored as bit planes"
 
 
 @dataclass(frozen=True)

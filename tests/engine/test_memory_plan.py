@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from signal_miner.data.dataset import Dataset
+from signal_miner.data.feature_values import FeatureValues
 from signal_miner.data.folds import Fold
 from signal_miner.data.parquet_rows import ParquetRows
 from signal_miner.data.sources import open_source
@@ -41,6 +42,11 @@ class DataOfAShape(Dataset):
     unknown: dict[str, tuple[int, int]] = {}  # noqa: RUF012 - set anew for each
     levels: int | None = 5
     content = "0" * 16
+    nullable_features = ()
+
+    @property
+    def feature_values(self) -> Any:
+        return [FeatureValues((0, 1, 2, 3, 4), 0, 4)] * len(self.features)
 
     def read_target(self, name: str, rows: Any = slice(None)) -> Any:
         eras = self.eras[rows]
@@ -191,10 +197,10 @@ def test_what_a_refusal_names_fits(scratch, study, share):
 
 
 def test_all_of_v53_is_grouped_on_22_gb(v53):
-    plan = v53("numerai_all")
+    plan = v53("numerai_all", engine="lightgbm")
     made = plan_memory(plan, 2, available_bytes=64 * GB)
     assert (made.together, made.jobs) == (False, 2)
-    made = plan_memory(v53("numerai_all", memory_gb=22), 2, available_bytes=22 * GB)
+    made = plan_memory(v53("numerai_all", engine="lightgbm", memory_gb=22), 2, available_bytes=22 * GB)
     assert not made.together
     assert made.jobs == 2
     assert re.fullmatch(
@@ -207,21 +213,31 @@ def test_all_of_v53_is_grouped_on_22_gb(v53):
 
 
 def test_medium_and_small_on_8_gb(v53):
-    medium = plan_memory(v53("numerai_medium"), 2, available_bytes=8 * GB)
+    medium = plan_memory(v53("numerai_medium", engine="lightgbm"), 2, available_bytes=8 * GB)
     assert (medium.together, medium.jobs) == (False, 2)
-    small = plan_memory(v53("numerai_small"), 2, available_bytes=8 * GB)
+    small = plan_memory(v53("numerai_small", engine="lightgbm"), 2, available_bytes=8 * GB)
     assert (small.together, small.jobs) == (True, 2)
     assert "kept together" in memory_lines(small)[0]
 
 
 def test_all_of_v53_on_8_gb_is_refused_with_what_fits(v53):
     with pytest.raises(UserError) as caught:
-        plan_memory(v53("numerai_all"), 2, available_bytes=8 * GB)
+        plan_memory(v53("numerai_all", engine="lightgbm"), 2, available_bytes=8 * GB)
     assert re.fullmatch(
         r"6\.5 GB cannot hold one binned dataset of [\d.]+ GB and one trial, [\d.]+ GB with all that belongs to them; "
         r"what fits: feature_set = 'medium' \(780 features\), or memory_gb = [\d.]+ where there is as much",
         str(caught.value),
     )
+
+
+@pytest.mark.parametrize(
+    ("named", "gigabytes", "jobs"), [("all", 22, 2), ("all", 17, 1), ("medium", 12, 2), ("small", 8, 2)]
+)
+def test_v53_as_bit_planes(v53, named, gigabytes, jobs):
+    made = plan_memory(v53(f"numerai_{named}", memory_gb=gigabytes), 2, available_bytes=gigabytes * GB)
+    assert (made.together, made.jobs) == (True, jobs)
+    size = {"all": "12.1", "medium": "2.7", "small": "0.1"}[named]
+    assert f"one store of bit planes for every fold and target, {size} GB" in memory_lines(made)[0]
 
 
 def test_fewer_jobs_are_reported_with_the_memory_for_all(tmp_path):
@@ -246,7 +262,7 @@ def test_thinning_is_part_of_a_study_only_where_it_thins(tmp_path):
     assert plan_record(plan(train_era_step=2))["experiment"]["folds"]["train_era_step"] == 2
     assert plan().config_hash == a_plan(tmp_path, 10, 10, memory_gb=3, cache_gb=0).config_hash
     assert "train 0001–0018, purge" in describe_plan(plan())[3]
-    assert "train 0002–0018, 1 era in 4, purge" in describe_plan(plan(train_era_step=4))[2]
+    assert "train 0002–0018, 1 era in 4, purge" in describe_plan(plan(train_era_step=4))[3]
     assert shape_of(plan(train_era_step=4)).datasets[0].train_rows == 50
 
 
