@@ -182,33 +182,32 @@ def dashboard(site):
 
 def test_a_study_survives_the_kill_of_each_of_its_processes(tmp_path, data, site):
     expected = undisturbed(tmp_path / "plain", data, trials=40)
-    site.start(*preload(tmp_path, "time.sleep(1)"))
+    site.start(*preload(tmp_path, "time.sleep(3)"))
     site.write(data, trials=40)
     miner = site.mine()
     site.wait_for_finished(3)
     site.cluster.worker_of("worker0").send_signal(signal.SIGKILL)  # its nanny starts another
     site.wait_for_finished(6)
-    site.processes.kill("mlflow")
-    time.sleep(20)
-    site.database.stop()
-    time.sleep(3)
-    site.database.start()
-    assert list((site.directory / "studies").glob("*.waiting/*/trial.json"))
-    site.start_mlflow()
-    site.wait_for_finished(12)
     site.processes.kill("scheduler")
     site.processes.kill("worker0")
     site.processes.kill("worker1")
     site.cluster.start_scheduler()
     site.start_workers()
-    site.wait_for_finished(18)
+    site.wait_for_finished(10)
+    site.processes.kill("mlflow")
+    wait_for(lambda: list((site.directory / "studies").glob("*.waiting/*/trial.json")))
+    site.database.stop()
+    time.sleep(3)
+    site.database.start()
+    site.start_mlflow()
+    site.wait_for_finished(16)
     site.processes.kill("miner")
     output = site.output()
     site.ended(site.mine())
     assert miner.returncode == -signal.SIGKILL
+    assert outcome(site.mlflow) == expected
     for said in ("finished trials wait in", "answers again", "does not answer; waiting", "is back"):
         assert said in output
-    assert outcome(site.mlflow) == expected
     assert not list((site.directory / "studies").glob("*.waiting/*"))
 
 
