@@ -40,7 +40,7 @@ _SECONDS_BETWEEN_ATTEMPTS = 2.0
 _SECONDS_BETWEEN_CHECKS = 0.02
 _SECONDS_TO_CLOSE = 5.0
 _SECONDS_TO_GATHER = 30.0
-_REFUSED_SECONDS = 30.0
+_REFUSED_SECONDS = 120.0
 """How long all workers may be refused before that is an error: a restarted one may still replace them."""
 
 

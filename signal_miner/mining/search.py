@@ -1,4 +1,4 @@
-"""The Optuna study: a random sampler over the categorical grid, driven by one process at a time."""
+"""The Optuna study of a grid, driven by one process at a time, which draws from it at random."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from typing import Any, TypeVar
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.exceptions import StorageInternalError
-from optuna.samplers import RandomSampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
-from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import create_engine, inspect
 
 from signal_miner.errors import UserError
@@ -60,51 +58,6 @@ class Draw:
     params: Mapping[str, Value] = field(hash=False)
 
 
-class GridSampler(RandomSampler):
-    """Random sampler over a grid that draws no cell twice and none that the constraint forbids.
-
-    The *k*-th configuration depends on the seed and those before it alone: not on when it is asked for, by whom, or
-    how often the study was stopped.
-
-    Raises
-    ------
-    UserError
-        If the constraint leaves no cell.
-    """
-
-    def __init__(self, grid: Grid, seed: int) -> None:
-        super().__init__(seed=seed)
-        self._grid = grid
-        self._draws = Draws(grid, seed)
-        self._drawn: set[tuple[int, ...]] = set()
-
-    def forget(self) -> None:
-        """Forget all cells, before they are read again."""
-        self._drawn.clear()
-
-    def remember(self, cell: tuple[int, ...]) -> None:
-        """Add a cell that an earlier process drew."""
-        self._drawn.add(cell)
-
-    def next_cell(self) -> tuple[int, ...] | None:
-        """Return the cell that the next trial gets; None where the grid is exhausted."""
-        return self._draws.draw(len(self._drawn), self._drawn)
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return the whole grid: all dimensions are drawn together."""
-        return distributions(self._grid)
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Return the next cell, as the store keeps it."""
-        cell = self.next_cell()
-        if cell is None:
-            raise RuntimeError("the grid is exhausted; Search.ask looks before it asks")
-        self._drawn.add(cell)
-        return _stored(self._grid, cell)
-
-
 class Search:
     """A study of a grid, driven by one process and resumed by the next.
 
@@ -126,13 +79,13 @@ class Search:
     def __init__(self, name: str, grid: Grid, seed: int, storage: str) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._grid = grid
-        self._sampler = GridSampler(grid, seed)
+        self._order = Draws(grid, seed)
+        self._drawn: set[tuple[int, ...]] = set()
         self._patience = PATIENCE if "://" in storage and sqlite_path(storage) is None else 0.0
         try:
             self._study = optuna.create_study(
                 study_name=name,
                 storage=_open_storage(storage, name),
-                sampler=self._sampler,
                 direction="maximize",
                 load_if_exists=True,
             )
@@ -148,14 +101,14 @@ class Search:
 
     def reload(self) -> None:
         """Read the trials of the study again, as another process may have added some."""
-        # A process killed while it asked leaves a trial without its whole configuration: it counts for nothing, and
-        # its draw is made again. So a draw's number is its place among the whole trials, not Optuna's number.
-        trials = self._patiently(self._trials)
-        self._sampler.forget()
-        self._optuna_numbers: list[int] = []
-        for trial in trials:
-            self._sampler.remember(_cell(trial.params, self._grid))
-            self._optuna_numbers.append(trial.number)
+        # A process of an earlier version that was killed while it asked left a trial without its whole configuration:
+        # it counts for nothing, and its draw is made again. So a draw's number is its place among the whole trials, not
+        # Optuna's number.
+        trials = self._patiently(lambda: self._study.get_trials(deepcopy=False))
+        whole = [trial for trial in trials if len(trial.params) == len(self._grid.axes)]
+        self._drawn = {_cell(trial.params, self._grid) for trial in whole}
+        self._optuna_numbers = [trial.number for trial in whole]
+        self._n_trials = len(trials)
 
     def claims(self) -> dict[str, str]:
         """Return the claims of processes to mine the study, by token: see `mining.claim`."""
@@ -203,13 +156,22 @@ class Search:
                 self.reload()
                 if len(self._optuna_numbers) > number:
                     return Draw(number, self._grid.params(_cell(self._trials()[number].params, self._grid)))
-            if self._sampler.next_cell() is None:
+            cell = self._order.draw(len(self._drawn), self._drawn)
+            if cell is None:
                 return None
-            trial = self._study.ask(fixed_distributions=distributions(self._grid))
-            params = self._grid.params(_cell(trial.params, self._grid))
-            if any(_by_index(axis) for axis in self._grid.axes):
-                trial.set_user_attr(PARAMS_ATTRIBUTE, params)
-            self._optuna_numbers.append(trial.number)
+            params = self._grid.params(cell)
+            # One write for the whole trial, where `Study.ask` writes one for each parameter. Nothing is sampled: the
+            # k-th draw depends on the seed and the draws before it alone.
+            trial = create_trial(
+                state=TrialState.RUNNING,
+                params=_stored(self._grid, cell),
+                distributions=distributions(self._grid),
+                user_attrs={PARAMS_ATTRIBUTE: params} if any(map(_by_index, self._grid.axes)) else {},
+            )
+            self._study.add_trial(trial)
+            self._drawn.add(cell)
+            self._optuna_numbers.append(self._n_trials)
+            self._n_trials += 1
             return Draw(number, params)
 
         return self._patiently(ask)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -23,7 +24,6 @@ from tests.helpers.mining import (
     put_store,
     run_mining,
     runs_of,
-    start_mining,
     write_experiment,
 )
 
@@ -172,7 +172,6 @@ def test_a_whole_site_mines_what_one_machine_mines_and_shows_no_password(tmp_pat
 
 def dashboard(site):
     """Return what the pages of Dask's dashboard that list workers and tasks show."""
-    import re
     import urllib.request
 
     found = re.search(r"dashboard at:\s+(\S+)/status", site.processes.log("scheduler").read_text())
@@ -255,29 +254,33 @@ def outcome_of_finished(directory):
 
 def test_a_worker_with_other_data_or_of_another_version_is_given_no_trials(tmp_path, data):
     expected = undisturbed(tmp_path / "plain", data, trials=6)
-    directory = tmp_path / "cluster"
-    cluster_study(directory, data, "data = 'numerai'", trials=6)  # where each worker is
-    other = tmp_path / "other"
-    write_numerai_directory(other / "numerai", seed=1)
+    other = write_numerai_directory(tmp_path / "other" / "numerai", seed=1)
+    elsewhere = tmp_path / "elsewhere.py"
+    elsewhere.write_text(
+        f"from signal_miner.cluster import worker\nworker.local_data = lambda places: {str(other)!r}\n"
+    )
     newer = tmp_path / "newer"
     shutil.copytree(ROOT / "signal_miner", newer / "signal_miner", ignore=shutil.ignore_patterns("__pycache__"))
     version = newer / "signal_miner" / "__init__.py"
     version.write_text(version.read_text().replace("__version__ = ", '__version__ = "9.9.9"  # '))
+    directory = tmp_path / "cluster"
+    directory.mkdir()
     processes = Processes(directory)
     cluster = DaskCluster(processes)
-    path = directory / "tiny.toml"
-    path.write_text(path.read_text() + f'scheduler = "{cluster.address}"\n')
+    cluster_study(directory, data, f'scheduler = "{cluster.address}"', trials=6)
     try:
         cluster.start_scheduler()
         cluster.start_worker("newer", PYTHONPATH=str(newer))
-        miner = start_mining(directory)
-        lines = iter(miner.stdout.readline, "")
-        assert any("9.9.9" in line and "is given no trials" in line for line in lines)
-        cluster.start_worker("other", PYTHONPATH=str(ROOT))
-        cluster.start_worker("good")
-        rest = "".join(lines)
-        assert miner.wait(300) == 0, miner.stderr.read()
+        cluster.start_worker("other", "--preload", str(elsewhere))
+        for name in ("newer", "other"):
+            wait_for(lambda: "Registered to" in processes.log(name).read_text())  # noqa: B023
+        cluster.start_worker("good", *preload(tmp_path, "time.sleep(1)"))
+        done = run_mining(directory)
     finally:
         processes.end()
-    assert rest
+    assert done.returncode == 0, done.stderr
+    assert re.search(
+        r"is given no trials: it has signal_miner 9\.9\.9 \(\w+\), and the study is mined with", done.stdout
+    )
+    assert re.search(r"is given no trials: its data in \S+other/numerai differ from those that are mined", done.stdout)
     assert outcome(directory) == expected
