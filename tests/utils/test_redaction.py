@@ -80,7 +80,7 @@ def test_a_reason_is_one_line_whatever_the_error_says():
 
 
 def test_a_storage_that_fails_keeps_its_password(monkeypatch):
-    def refuse(address):
+    def refuse(address, **_options):
         raise RuntimeError(f"cannot reach {address}")
 
     monkeypatch.setattr("signal_miner.mining.search._is_mlflows", lambda _storage: False)  # it needs a driver
