@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -53,7 +53,7 @@ class Dataset:
     era_labels : mapping of int to str
         Era number to the label in the files.
     features, targets : tuple of str
-        The feature set's columns; all targets of the files.
+        The columns of all feature sets that it was opened with; all targets of the files.
     scoring_target : str
         Eras in which it is known in less than `LEAST_KNOWN` of the rows are left out.
     sparse_eras : tuple of str
@@ -64,6 +64,8 @@ class Dataset:
         Files with Numerai's benchmark predictions, and their columns.
     files : tuple of Path
         What the user knows the data by: the CSV file where `source` reads one that was converted.
+    feature_sets : mapping of str to tuple of str
+        The columns of each of these sets, in the order of ``features.json``.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Dataset:
     benchmark_columns: tuple[str, ...]
     sparse_eras: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
+    feature_sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.eras)
@@ -111,6 +114,10 @@ class Dataset:
         if isinstance(rows, slice):
             return rows
         raise ValueError("these eras are not neighbours")
+
+    def features_in(self, feature_set: str | None) -> tuple[str, ...]:
+        """Return the columns of one of its feature sets; all features for None."""
+        return self.features if feature_set is None else self.feature_sets[feature_set]
 
     def read_features(self, columns: Sequence[str], rows: Rows) -> pa.Table:
         """Return feature columns, as stored, of some rows; half floats as float32, which LightGBM can read.
@@ -247,7 +254,7 @@ class Dataset:
 
 def open_dataset(
     source: Path,
-    feature_set: str,
+    feature_set: str | Sequence[str],
     scoring_target: str,
     targets: Sequence[str] | None = None,
     converted_from: Path | None = None,
@@ -259,8 +266,8 @@ def open_dataset(
     source : Path
         A directory with ``train.parquet`` (and ``validation.parquet``, ``features.json`` and benchmark
         predictions where it has them), or a parquet file with ``era``, ``feature*`` and ``target*`` columns.
-    feature_set : str
-        Key of ``feature_sets`` in ``features.json``, or ``all``.
+    feature_set : str or sequence of str
+        Key of ``feature_sets`` in ``features.json``, or ``all``; or several of these.
     scoring_target : str
         Rows of eras in which it is known in less than `LEAST_KNOWN` of the rows are left out.
     targets : sequence of str, optional
@@ -276,7 +283,9 @@ def open_dataset(
     paths = _paths(source)
     schema = open_parquet(paths[0]).schema_arrow
     names = schema.names
-    features = features_of(source, feature_set, names)
+    wanted = (feature_set,) if isinstance(feature_set, str) else feature_set
+    sets = {name: features_of(source, name, names) for name in wanted}
+    features = tuple(dict.fromkeys(column for columns in sets.values() for column in columns))
     known = tuple(column for column in names if column.startswith("target"))
     for target in (scoring_target, *(targets or ())):
         if target not in known:
@@ -300,7 +309,7 @@ def open_dataset(
     if resolved.shared is not None:
         check_shared_era(paths, resolved.shared, features, by_id=id_column is not None)
     digest = hashlib.sha256(b"".join(footer_digest(path) for path in (*paths, *benchmark_paths)))
-    digest.update(json.dumps([features, scoring_target]).encode())
+    digest.update(json.dumps([features, scoring_target, *([sets] if len(sets) > 1 else [])]).encode())
     digest.update(resolved.eras.tobytes())
     digest.update(scored.tobytes())
     return Dataset(
@@ -318,6 +327,7 @@ def open_dataset(
         benchmark_columns=_benchmark_columns(benchmark_paths),
         sparse_eras=resolved.sparse,
         files=(converted_from,) if converted_from else paths,
+        feature_sets=sets,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,12 @@ class Fold:
     number: int
     train_eras: tuple[int, ...]
     validation_eras: tuple[int, ...]
+
+    def trained_on_newest(self, eras: int) -> Fold:
+        """Return the fold with the newest of its training eras alone: so many, by number; all of them for -1."""
+        if eras == -1:
+            return self
+        return replace(self, train_eras=tuple(era for era in self.train_eras if self.train_eras[-1] - era < eras))
 
 
 def thinned(train_eras: Sequence[int], step: int) -> tuple[int, ...]:

@@ -28,7 +28,7 @@ def is_data_version(text: str) -> bool:
 
 def open_source(
     data: str,
-    feature_set: str,
+    feature_set: str | Sequence[str],
     scoring_target: str,
     targets: Sequence[str] | None = None,
     directory: Path = DATA_DIRECTORY,

@@ -79,6 +79,19 @@ class BinnedFold:
         return LightGBMBooster(self.train, self.validation, params, seed)
 
 
+@dataclass(frozen=True)
+class _Bins:
+    """What a dataset's bins depend on; the fold's number is not part of the key."""
+
+    fold: Fold
+    max_bin: int
+    feature_set: str | None
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        return self.fold.train_eras, self.fold.validation_eras, self.max_bin, self.feature_set
+
+
 @dataclass(eq=False)
 class _Held:
     fold: BinnedFold
@@ -142,7 +155,7 @@ class BinnedFolds:
         self._on_features = on_features
         self._several_targets = len(targets) > 1
         self._shared = exclusive or not self._several_targets
-        # Keys: (train eras, validation eras, max_bin), and the target too where a dataset is of one target alone.
+        # Keys: those of `_Bins`, and the target too where a dataset is of one target alone.
         self._held: OrderedDict[tuple[Any, ...], _Held] = OrderedDict()
         self._bytes_in_build = 0
         # `_lock` guards the fields here and is held only briefly. A key's own lock is held during its build, so that
@@ -151,8 +164,8 @@ class BinnedFolds:
         self._build_locks: dict[tuple[Any, ...], threading.Lock] = {}
         self._lock = threading.Lock()
 
-    def get(self, fold: Fold, max_bin: int, target: str) -> BinnedFold:
-        """Return the binned fold for a training target.
+    def get(self, fold: Fold, max_bin: int, target: str, feature_set: str | None = None) -> BinnedFold:
+        """Return the binned fold for a training target, with the features of a set of the dataset's; all for None.
 
         Raises
         ------
@@ -161,13 +174,13 @@ class BinnedFolds:
         Stopped
             If `should_stop` returned true during a build.
         """
-        whole = (fold.train_eras, fold.validation_eras, max_bin)
-        with self._build_lock((*whole, target)):
-            held = self._find((*whole, target))
+        bins = _Bins(fold, max_bin, feature_set)
+        with self._build_lock((*bins.key, target)):
+            held = self._find((*bins.key, target))
             if held is None:
-                shared = self._find(whole)
+                shared = self._find(bins.key)
                 held = shared if shared is not None and shared.label == target else None
-            return held.fold if held is not None else self._for_target(fold, max_bin, target)
+            return held.fold if held is not None else self._for_target(bins, target)
 
     def release(self) -> None:
         """Drop all datasets held; those in use live until their trial ends."""
@@ -176,43 +189,43 @@ class BinnedFolds:
         forget_large_footers()
         return_free_memory()
 
-    def _for_target(self, fold: Fold, max_bin: int, target: str) -> BinnedFold:
+    def _for_target(self, bins: _Bins, target: str) -> BinnedFold:
+        fold = bins.fold
         rows = self._dataset.rows_of(fold.train_eras)
         label = self._dataset.read_target(target, rows)
         known = np.isfinite(label)
         count = int(np.count_nonzero(known))
         if not count:
             raise UserError(f"{target!r} is known in no training row of fold {fold.number}; leave it out of targets")
-        whole = (fold.train_eras, fold.validation_eras, max_bin)
         # Known in all rows, and alone on the fold while it is trained on: the fold's dataset needs only another label.
         if count == len(label) and self._shared:
-            with self._build_lock(whole):
-                held = self._find(whole) or self._hold(whole, self._load_or_build(fold, max_bin, None, None))
+            with self._build_lock(bins.key):
+                held = self._find(bins.key) or self._hold(bins.key, self._load_or_build(bins, None, None))
                 if held.label != target:
                     held.fold.train.set_label(label)
                     held.label = target
                 return held.fold
-        own = self._unlabelled(fold, max_bin, known)
+        own = self._unlabelled(bins, known)
         own.train.set_label(label[known])
-        return self._hold((*whole, target), own).fold
+        return self._hold((*bins.key, target), own).fold
 
-    def _unlabelled(self, fold: Fold, max_bin: int, known: NDArray[np.bool_]) -> BinnedFold:
+    def _unlabelled(self, bins: _Bins, known: NDArray[np.bool_]) -> BinnedFold:
         """Return a dataset of its own for a target that is known in some training rows."""
-        whole = (fold.train_eras, fold.validation_eras, max_bin)
         count = int(np.count_nonzero(known))
         # LightGBM, given these rows alone, would find other bins than those of the fold's dataset: they are found anew.
-        if count < len(known) and not self._same_bins_on_subset(count, max_bin):
-            return self._load_or_build(fold, max_bin, known, None)
+        if count < len(known) and not self._same_bins_on_subset(count, bins.max_bin):
+            return self._load_or_build(bins, known, None)
         rows = None if count == len(known) else np.flatnonzero(known)
-        copy = copy_bytes(count, len(self._dataset.features), max_bin)
-        base = self._bytes(len(known) + self._n_rows(fold.validation_eras), max_bin)
+        features = self._dataset.features_in(bins.feature_set)
+        copy = copy_bytes(count, len(features), bins.max_bin)
+        base = dataset_bytes(len(known) + self._n_rows(bins.fold.validation_eras), len(features), bins.max_bin)
         # The fold's whole dataset is worth holding beside the copy only if a further target is copied from it.
         if not self._several_targets or base + copy > self._memory_bytes:
-            return self._load_or_build(fold, max_bin, None, rows)
-        with self._build_lock(whole):
-            base_fold = (self._find(whole) or self._hold(whole, self._load_or_build(fold, max_bin, None, None))).fold
-        with self._reserved(copy, whole):
-            params = dataset_params(max_bin, self._seed)
+            return self._load_or_build(bins, None, rows)
+        with self._build_lock(bins.key):
+            base_fold = (self._find(bins.key) or self._hold(bins.key, self._load_or_build(bins, None, None))).fold
+        with self._reserved(copy, bins.key):
+            params = dataset_params(bins.max_bin, self._seed)
             return BinnedFold(*of_rows((base_fold.train, base_fold.validation), np.flatnonzero(known), params))
 
     def _same_bins_on_subset(self, n_rows: int, max_bin: int) -> bool:
@@ -227,29 +240,31 @@ class BinnedFolds:
         return self._dataset.largest_level_count()
 
     def _load_or_build(
-        self, fold: Fold, max_bin: int, known: NDArray[np.bool_] | None, rows: NDArray[np.int64] | None
+        self, bins: _Bins, known: NDArray[np.bool_] | None, rows: NDArray[np.int64] | None
     ) -> BinnedFold:
         """Load a fold from the cache or build it, labelled 0.
 
         `known` masks the training rows that are read and binned, None for all. `rows` are positions in the binned
         training rows, taken as a subset once bins are found.
         """
-        if not self._dataset.features:
+        fold, features = bins.fold, self._dataset.features_in(bins.feature_set)
+        if not features:
             raise UserError("the feature set has no features; name one that has")
-        params = dataset_params(max_bin, self._seed)
+        params = dataset_params(bins.max_bin, self._seed)
         train_rows = self._dataset.rows_of(fold.train_eras)
         if known is not None:
             train_rows = np.arange(len(self._dataset))[train_rows][known]
         validation_rows = self._dataset.rows_of(fold.validation_eras) if fold.validation_eras else None
         n_train = self._n_rows(fold.train_eras) if known is None else int(np.count_nonzero(known))
         n_train = n_train if rows is None else len(rows)
-        with self._reserved(self._bytes(n_train + self._n_rows(fold.validation_eras), max_bin)):
-            key = entry_key(self._dataset, fold, known, params) if self._cache else ""
+        n_rows = n_train + self._n_rows(fold.validation_eras)
+        with self._reserved(dataset_bytes(n_rows, len(features), bins.max_bin)):
+            key = entry_key(self._dataset, fold, known, params, bins.feature_set) if self._cache else ""
             stored = self._cache.load(key, params, rows) if self._cache else None
             if stored is not None:
                 return BinnedFold(*stored)
             read = [train_rows] if validation_rows is None else [train_rows, validation_rows]
-            groups = column_groups(self._dataset, read, self._group_bytes)
+            groups = column_groups(self._dataset, read, self._group_bytes, bins.feature_set)
             parts = binned_groups(self._dataset, groups, train_rows, validation_rows, params, self._should_stop)
             parts = self._reporting(fold, groups, parts)
             if self._cache:
@@ -267,9 +282,6 @@ class BinnedFolds:
 
     def _n_rows(self, eras: tuple[int, ...]) -> int:
         return len(self._dataset.eras[self._dataset.rows_of(eras)]) if eras else 0
-
-    def _bytes(self, n_rows: int, max_bin: int) -> int:
-        return dataset_bytes(n_rows, len(self._dataset.features), max_bin)
 
     def _build_lock(self, key: tuple[Any, ...]) -> threading.Lock:
         with self._lock:
@@ -311,5 +323,5 @@ class BinnedFolds:
         for (_, _, max_bin, *_), held in self._held.items():
             for part in (held.fold.train, held.fold.validation):
                 if part is not None:
-                    sizes[id(part)] = self._bytes(int(part.num_data()), max_bin)
+                    sizes[id(part)] = dataset_bytes(int(part.num_data()), int(part.num_feature()), max_bin)
         return sum(sizes.values())

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from signal_miner.data.folds import Fold
 from signal_miner.errors import Stopped
+from signal_miner.experiment.parameters import DatasetKey
 from signal_miner.utils.validation import Value
 
 
@@ -54,8 +55,14 @@ class FoldData(Protocol):
 class FoldSource(Protocol):
     """Makes the data of folds, and holds them for all trials; thread-safe."""
 
-    def get(self, fold: Fold, max_bin: int, target: str) -> FoldData:
-        """Return the data of a fold for configurations with this ``max_bin`` and target."""
+    def get(self, fold: Fold, max_bin: int, target: str, feature_set: str | None = None) -> FoldData:
+        """Return the data of a fold for configurations with this ``max_bin``, target and set; all features for None."""
 
     def release(self) -> None:
         """Let go of what is held, before data of another kind are asked for."""
+
+
+def fold_data(source: FoldSource, fold: Fold, params: Mapping[str, Value]) -> FoldData:
+    """Return what a configuration is trained on in a fold."""
+    key = DatasetKey.of(params)
+    return source.get(key.of_fold(fold), key.max_bin, key.target, key.feature_set)

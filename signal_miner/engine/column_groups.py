@@ -28,8 +28,10 @@ Part = tuple[lgb.Dataset, lgb.Dataset | None]
 """A column group's training rows, and its validation rows in the same bins where a fold has some."""
 
 
-def column_groups(dataset: Dataset, rows: Sequence[Rows], group_bytes: int = GROUP_BYTES) -> list[tuple[str, ...]]:
-    """Split a dataset's features into groups of about `group_bytes`, of at least one column each.
+def column_groups(
+    dataset: Dataset, rows: Sequence[Rows], group_bytes: int = GROUP_BYTES, feature_set: str | None = None
+) -> list[tuple[str, ...]]:
+    """Split the features of a set, or all, into groups of about `group_bytes`, of at least one column each.
 
     `rows` are the selections that will be read of each group, one after the other. LightGBM needs up to twice
     `group_bytes` more.
@@ -37,7 +39,8 @@ def column_groups(dataset: Dataset, rows: Sequence[Rows], group_bytes: int = GRO
     held = max(dataset.source.rows_held(each) for each in rows)
     column = held * dataset.feature_bytes + min(held, LIGHTGBM_SAMPLE_ROWS) * SAMPLE_BYTES
     width = max(1, group_bytes // max(1, column))
-    return [dataset.features[start : start + width] for start in range(0, len(dataset.features), width)]
+    features = dataset.features_in(feature_set)
+    return [features[start : start + width] for start in range(0, len(features), width)]
 
 
 def binned_groups(

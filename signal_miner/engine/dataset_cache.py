@@ -52,10 +52,17 @@ _FIRST_SECTION = 40  # after the token at the start of LightGBM's binary files
 _LOG = logging.getLogger(__name__)
 
 
-def entry_key(dataset: Dataset, fold: Fold, known: NDArray[np.bool_] | None, params: dict[str, Any]) -> str:
+def entry_key(
+    dataset: Dataset,
+    fold: Fold,
+    known: NDArray[np.bool_] | None,
+    params: dict[str, Any],
+    feature_set: str | None = None,
+) -> str:
     """Return the key of a binned fold: a SHA-256 over all that its bytes depend on, in hexadecimal digits.
 
-    `known` masks the rows of the training eras that are binned, shape (n_rows,); None for all. The fold's number is
+    `known` masks the rows of the training eras that are binned, shape (n_rows,); None for all, as are the features of
+    `feature_set`. The fold's number is
     not part of the key.
     """
     rows = None if known is None else [len(known), hashlib.sha256(np.packbits(known).tobytes()).hexdigest()]
@@ -64,7 +71,7 @@ def entry_key(dataset: Dataset, fold: Fold, known: NDArray[np.bool_] | None, par
         "lightgbm": lgb.__version__,
         "data": [dataset.digest, dataset.content],
         "rows": len(dataset),
-        "features": dataset.features,
+        "features": dataset.features_in(feature_set),
         "train_eras": fold.train_eras,
         "validation_eras": fold.validation_eras,
         "known": rows,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 
 from signal_miner.engine.binning import BinnedFolds
 from signal_miner.engine.boosters import FoldSource
@@ -11,6 +12,15 @@ from signal_miner.engine.memory_needs import FOLDS_HELD
 from signal_miner.engine.memory_plan import MemoryPlan
 from signal_miner.experiment.engines import BITPLANE
 from signal_miner.experiment.plan import Plan
+
+
+def compilation_reported(plans: Iterable[Plan], report: Callable[[], None]) -> AbstractContextManager[None]:
+    """Return a context in which `report` is called once, from any thread, before an engine of plans is compiled."""
+    if all(plan.experiment.engine != BITPLANE for plan in plans):
+        return nullcontext()
+    from signal_miner.engine.bitplane.compilation import compilation_reported as reported
+
+    return reported(report)
 
 
 def fold_source(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from signal_miner.engine.column_groups import LIGHTGBM_SAMPLE_ROWS, SAMPLE_BYTES
 from signal_miner.engine.dataset_size import PACKED_BINS, copy_bytes, dataset_bytes
 from signal_miner.engine.trial import CHECKPOINTS
 from signal_miner.experiment.engines import BITPLANE
-from signal_miner.experiment.parameters import POOLED, max_bin_of
+from signal_miner.experiment.parameters import POOLED, DatasetKey
 from signal_miner.experiment.plan import Plan
 from signal_miner.utils.validation import Value
 
@@ -83,12 +84,12 @@ class BoosterShape:
 
 @dataclass(frozen=True)
 class DatasetNeed:
-    """The memory of one binned dataset: a fold, a ``max_bin`` and a training target.
+    """The memory of one binned dataset: of a fold, and what a configuration is trained on of it.
 
     Attributes
     ----------
-    fold : int
-        Number of the fold.
+    fold : Fold
+        With the training eras that are used of it.
     train_rows, validation_rows : int
         Rows that are binned, whether or not their target is known.
     bytes : int
@@ -100,9 +101,9 @@ class DatasetNeed:
         Whether the target is known in all training rows.
     """
 
-    fold: int
-    max_bin: int
-    target: str
+    fold: Fold
+    key: DatasetKey
+    n_features: int
     train_rows: int
     validation_rows: int
     bytes: int
@@ -128,8 +129,10 @@ class StudyShape:
         By training target: eras in which it is missing in some row.
     folds : mapping of str to tuple of Fold
         By training target, the benchmark's included.
-    targets, max_bins : tuple
-        Of the grid.
+    set_sizes : mapping of str or None to int
+        Features of each feature set, by its name in `keys`.
+    keys : tuple of DatasetKey
+        What configurations are trained on, the benchmark first.
     """
 
     n_features: int
@@ -140,23 +143,22 @@ class StudyShape:
     rows_of_era: Mapping[int, int]
     unknown_eras: Mapping[str, frozenset[int]]
     folds: Mapping[str, tuple[Fold, ...]]
-    targets: tuple[str, ...]
-    benchmark_target: str
-    max_bins: tuple[int, ...]
-    benchmark_max_bin: int
+    set_sizes: Mapping[str | None, int]
+    keys: tuple[DatasetKey, ...]
     trial: BoosterShape
     benchmark: BoosterShape
 
     @cached_property
     def datasets(self) -> tuple[DatasetNeed, ...]:
-        """All datasets of the study, the benchmark's first."""
-        wanted = [(self.benchmark_max_bin, self.benchmark_target)]
-        wanted += [(max_bin, target) for max_bin in self.max_bins for target in self.targets]
-        return tuple(
-            self._need(fold, max_bin, target)
-            for max_bin, target in dict.fromkeys(wanted)
-            for fold in self.folds[target]
-        )
+        """All datasets of the study, the benchmark's first; one where the newest eras alone are all of a fold's."""
+        needs: dict[tuple[int, int, DatasetKey], DatasetNeed] = {}
+        for key in self.keys:
+            for whole in self.folds[key.target]:
+                fold = key.of_fold(whole)
+                alike = fold.number, len(fold.train_eras), replace(key, train_last_eras=-1)
+                if alike not in needs:
+                    needs[alike] = self._need(fold, key)
+        return tuple(needs.values())
 
     grouped = True
     """Whether trials can be grouped by dataset, so that one is held at a time."""
@@ -170,17 +172,16 @@ class StudyShape:
     def together_bytes(self) -> int:
         """Bytes of all datasets at once.
 
-        Targets with the same purge share a fold's dataset for each ``max_bin``; each target also needs a copy of the
-        training rows, and of the validation rows too if it is not known in all rows, as its bins may differ. A single
-        target that is known in all rows needs no copy.
+        Targets with the same purge share a fold's dataset for each ``max_bin``, feature set and number of training
+        eras; each target also needs a copy of the training rows, and of the validation rows too if it is not known in
+        all rows, as its bins may differ. A single target that is known in all rows needs no copy.
         """
-        if len({*self.targets, self.benchmark_target}) == 1:
+        if len({key.target for key in self.keys}) == 1:
             return sum(need.bytes + (0 if need.whole else need.copy_bytes) for need in self.datasets)
         shared: dict[tuple[object, ...], int] = {}
         own = 0
         for need in self.datasets:
-            train_eras = self.folds[need.target][need.fold - 1].train_eras
-            shared[need.fold, need.max_bin, train_eras] = need.bytes
+            shared[need.fold, need.key.max_bin, need.key.feature_set] = need.bytes
             own += need.copy_bytes if need.whole else max(need.bytes, need.copy_bytes)
         return own + sum(shared.values())
 
@@ -195,7 +196,7 @@ class StudyShape:
         """Return the bytes that building a dataset needs beyond its own, in groups of at least one column."""
         rows = max(max(need.train_rows, need.validation_rows) for need in self.datasets)
         column = self.feature_bytes * rows + SAMPLE_BYTES * min(rows, LIGHTGBM_SAMPLE_ROWS)
-        return BUILD_FACTOR * min(max(group_bytes, column), column * self.n_features)
+        return BUILD_FACTOR * min(max(group_bytes, column), column * max(self.set_sizes.values()))
 
     def trial_bytes(self, booster: BoosterShape) -> int:
         """Return the bytes of one trial in training, in its largest fold.
@@ -209,7 +210,8 @@ class StudyShape:
         columns = min(CHECKPOINTS, booster.trees)
         largest = 0
         for need in self.datasets:
-            earlier = sum(rows[: need.fold - 1]) * (2 if need.fold == len(rows) else columns)
+            number = need.fold.number
+            earlier = sum(rows[: number - 1]) * (2 if number == len(rows) else columns)
             predictions = _PREDICTION_BYTES * (earlier + columns * need.validation_rows)
             grown = max(1, min(booster.leaves, need.train_rows // booster.leaf_rows))
             model = booster.trees * (_TREE_BYTES + _LEAF_BYTES * grown)
@@ -219,10 +221,11 @@ class StudyShape:
     def _working_bytes(self, need: DatasetNeed, booster: BoosterShape) -> int:
         """Return the bytes of a booster's scores and histograms."""
         scores = _TRAINED_ROW_BYTES * need.train_rows + _VALIDATED_ROW_BYTES * need.validation_rows
-        histograms = booster.leaves * self.n_features * (_SPLIT_BYTES + _BIN_BYTES * self._bins(need.max_bin))
+        bins = self._bins(need.key.max_bin)
+        histograms = booster.leaves * need.n_features * (_SPLIT_BYTES + _BIN_BYTES * bins)
         if booster.draws_rows:
             scores += _SAMPLED_ROW_BYTES * need.train_rows
-            scores += need.copy_bytes // 2 if self.n_features < _SUBSET_FEATURES else 0
+            scores += need.copy_bytes // 2 if need.n_features < _SUBSET_FEATURES else 0
         return scores + histograms
 
     def waiting_bytes(self, jobs: int, together: bool) -> int:
@@ -244,7 +247,7 @@ class StudyShape:
     @cached_property
     def _validation_rows(self) -> tuple[int, ...]:
         """Rows that each fold predicts, the same for every target."""
-        return tuple(self._count(fold.validation_eras) for fold in self.folds[self.benchmark_target])
+        return tuple(self._count(fold.validation_eras) for fold in self.folds[self.keys[0].target])
 
     def _count(self, eras: tuple[int, ...]) -> int:
         return sum(self.rows_of_era[era] for era in eras)
@@ -252,18 +255,18 @@ class StudyShape:
     def _bins(self, max_bin: int) -> int:
         return max_bin if self.n_levels is None else min(max_bin, self.n_levels + 1)  # one for missing values
 
-    def _need(self, fold: Fold, max_bin: int, target: str) -> DatasetNeed:
+    def _need(self, fold: Fold, key: DatasetKey) -> DatasetNeed:
         train, validation = self._count(fold.train_eras), self._count(fold.validation_eras)
-        bins = self._bins(max_bin)
+        n_features, bins = self.set_sizes[key.feature_set], self._bins(key.max_bin)
         return DatasetNeed(
-            fold=fold.number,
-            max_bin=max_bin,
-            target=target,
+            fold=fold,
+            key=key,
+            n_features=n_features,
             train_rows=train,
             validation_rows=validation,
-            bytes=dataset_bytes(train + validation, self.n_features, bins),
-            copy_bytes=copy_bytes(train, self.n_features, bins),
-            whole=self.unknown_eras[target].isdisjoint(fold.train_eras),
+            bytes=dataset_bytes(train + validation, n_features, bins),
+            copy_bytes=copy_bytes(train, n_features, bins),
+            whole=self.unknown_eras[key.target].isdisjoint(fold.train_eras),
         )
 
 
@@ -293,11 +296,11 @@ class PlaneShape(StudyShape):
         """
         folds = FOLDS_HELD * memory.fold_bytes(self._n_rows, need.validation_rows)
         per_feature = self._levels - 1
-        own = memory.booster_bytes(self._n_rows, self.n_features * per_feature, booster.leaves)
+        own = memory.booster_bytes(self._n_rows, need.n_features * per_feature, booster.leaves)
         if booster.era_block is not None:
-            eras = np.array(self.folds[need.target][need.fold - 1].train_eras)
+            eras = np.array(need.fold.train_eras)
             n_environments = len(np.unique((eras - eras[0]) // booster.era_block))
-            sampled = max(int(self.n_features * booster.feature_share + 0.5), min(2, self.n_features))
+            sampled = max(int(need.n_features * booster.feature_share + 0.5), min(2, need.n_features))
             by_era = memory.era_booster_bytes(self._n_rows, sampled * per_feature, booster.leaves, n_environments)
             own = max(own, by_era)
         return folds + own
@@ -323,21 +326,19 @@ def shape_of(plan: Plan) -> StudyShape:
     eras, starts, counts = np.unique(dataset.eras, return_index=True, return_counts=True)
     # Where no benchmark is trained, some configuration of the grid stands for it, which needs no more than others.
     benchmark = {axis.name: axis.values[0] for axis in plan.grid.axes} if plan.benchmark_predictions else plan.benchmark
-    benchmark_target = str(benchmark["target"])
+    keys = _dataset_keys(plan, benchmark)
     newest = max(fold.train_eras[-1] for folds in plan.folds.values() for fold in folds)
     trained = slice(0, int(np.searchsorted(dataset.eras, newest, side="right")))
     n_trained = int(np.searchsorted(eras, newest, side="right"))
     unknown = {}
-    for target in dict.fromkeys([benchmark_target, *plan.targets]):
+    for target in dict.fromkeys(key.target for key in keys):
         known = np.logical_and.reduceat(np.isfinite(dataset.read_target(target, trained)), starts[:n_trained])
         unknown[target] = frozenset(eras[:n_trained][~known].tolist())
-    benchmark_max_bin = max_bin_of(benchmark)
-    max_bins = tuple(int(value) for value in axes.get("max_bin", (max_bin_of({}),)))
     planes = plan.experiment.engine == BITPLANE
     levels = None  # where their number changes no size
     if planes:
         levels = max(level_counts_in_files(dataset), default=1)
-    elif max(*max_bins, benchmark_max_bin) >= PACKED_BINS:
+    elif max(key.max_bin for key in keys) >= PACKED_BINS:
         levels = dataset.largest_level_count()
     return (PlaneShape if planes else StudyShape)(
         n_features=len(dataset.features),
@@ -348,13 +349,22 @@ def shape_of(plan: Plan) -> StudyShape:
         rows_of_era=dict(zip(eras.tolist(), counts.tolist(), strict=True)),
         unknown_eras=unknown,
         folds=plan.folds,
-        targets=plan.targets,
-        benchmark_target=benchmark_target,
-        max_bins=max_bins,
-        benchmark_max_bin=benchmark_max_bin,
+        set_sizes={key.feature_set: len(dataset.features_in(key.feature_set)) for key in keys},
+        keys=keys,
         trial=BoosterShape.of(axes),
         benchmark=BoosterShape.of({name: (value,) for name, value in benchmark.items()}),
     )
+
+
+def _dataset_keys(plan: Plan, benchmark: Mapping[str, Value]) -> tuple[DatasetKey, ...]:
+    """Return what the benchmark and then the grid's configurations are trained on, those that it forbids included."""
+    axes = {axis.name: axis.values for axis in plan.grid.axes if axis.name in DatasetKey.PARAMETERS}
+    if "train_last_eras" in axes:  # any that are all eras are alike
+        trained = [fold.train_eras for folds in plan.folds.values() for fold in folds]
+        most = max(eras[-1] - eras[0] + 1 for eras in trained)
+        axes["train_last_eras"] = tuple(dict.fromkeys(-1 if int(n) >= most else n for n in axes["train_last_eras"]))
+    drawn = (dict(zip(axes, cell, strict=True)) for cell in product(*axes.values()))
+    return tuple(dict.fromkeys(DatasetKey.of(params) for params in (benchmark, *drawn)))
 
 
 def _footer_bytes(path: Path) -> int:

@@ -36,7 +36,7 @@ class MemoryPlan:
     kept_bytes : int
         Limit for binned datasets: what they need, and what the budget leaves.
     together : bool
-        Whether all datasets of the study are held at once; else trials are grouped by fold, ``max_bin`` and target.
+        Whether all datasets of the study are held at once; else trials are grouped by fold and `DatasetKey`.
     group_bytes : int
         Raw bytes of a column group, read and binned at a time.
     available_bytes : int
@@ -135,7 +135,7 @@ def _what_fits(plan: Plan, shape: StudyShape, budget: int) -> Iterator[str]:
     """Yield single changes to the experiment that make it fit."""
     sizes = sorted(((size, name) for name, size in _feature_sets(plan).items()), reverse=True)
     for size, name in sizes:
-        if size < shape.n_features and _least(replace(shape, n_features=size)) <= budget:
+        if size < shape.n_features and _least(_with_one_set(shape, size)) <= budget:
             yield f"feature_set = {name!r} ({size} features)"
             break
     step = plan.experiment.folds.train_era_step
@@ -144,7 +144,7 @@ def _what_fits(plan: Plan, shape: StudyShape, budget: int) -> Iterator[str]:
             target: tuple(replace(fold, train_eras=thinned(fold.train_eras, k)) for fold in folds)
             for target, folds in shape.folds.items()
         }
-        if any(len(fold.train_eras) == 1 for each in folds.values() for fold in each):
+        if any(len(key.of_fold(fold).train_eras) == 1 for key in shape.keys for fold in folds[key.target]):
             break
         if _least(replace(shape, folds=folds)) <= budget:
             yield f"folds.train_era_step = {k}"
@@ -153,13 +153,15 @@ def _what_fits(plan: Plan, shape: StudyShape, budget: int) -> Iterator[str]:
         yield from _what_fits_by_era(shape, budget)
         return
     most = PACKED_BINS - 1
-    packed = replace(
-        shape,
-        max_bins=tuple(sorted({min(max_bin, most) for max_bin in shape.max_bins})),
-        benchmark_max_bin=min(shape.benchmark_max_bin, most),
-    )
-    if max(*shape.max_bins, shape.benchmark_max_bin) > most and _least(packed) <= budget:
+    packed = tuple(dict.fromkeys(replace(key, max_bin=min(key.max_bin, most)) for key in shape.keys))
+    if packed != shape.keys and _least(replace(shape, keys=packed)) <= budget:
         yield f"max_bin of at most {most}"
+
+
+def _with_one_set(shape: StudyShape, n_features: int) -> StudyShape:
+    """Return the shape of a study of a single feature set."""
+    keys = tuple(dict.fromkeys(replace(key, feature_set=None) for key in shape.keys))
+    return replace(shape, n_features=n_features, set_sizes={None: n_features}, keys=keys)
 
 
 def _what_fits_by_era(shape: StudyShape, budget: int) -> Iterator[str]:

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signal_miner.data.folds import Fold
-from signal_miner.engine.boosters import FoldData, FoldSource
-from signal_miner.experiment.parameters import max_bin_of
+from signal_miner.engine.boosters import FoldData, FoldSource, fold_data
 from signal_miner.experiment.schema import BENCHMARK
 from signal_miner.scoring.best_checkpoint import best_checkpoint
 from signal_miner.scoring.objective import DEFAULT_SCORING, Scoring
@@ -93,7 +92,7 @@ def train_fold(
     Parameters
     ----------
     data : FoldData
-        For the configuration's target and ``max_bin``.
+        What `fold_data` returns for the configuration.
     on_checkpoint : callable, optional
         Called with the number of trees.
 
@@ -153,7 +152,7 @@ def run_trial(
     """
     assembly = TrialAssembly(params, folds, scoring)
     for fold in folds:
-        data = source.get(fold, max_bin_of(params), str(params["target"]))
+        data = fold_data(source, fold, params)
         started = time.perf_counter()
         predictions = train_fold(data, params, seed, should_stop, partial(on_checkpoint, fold))
         assembly.add(FoldCurve.of(predictions, scorers[fold.number], time.perf_counter() - started))

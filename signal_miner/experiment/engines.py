@@ -7,6 +7,9 @@ from importlib.metadata import version
 LIGHTGBM, BITPLANE = "lightgbm", "bitplane"
 ENGINES = (LIGHTGBM, BITPLANE)
 
+COMPILING = "Compiling the trainer, once for this machine …"
+"""What is shown while the code of `BITPLANE` is compiled."""
+
 _BITPLANE_VERSION = "1"
 """Raised whenever the same configuration would train otherwise."""
 

@@ -103,7 +103,7 @@ def load_experiment(path: str | Path = DEFAULT, **changes: Any) -> Experiment:
         _score_benchmark_alike(table, changed, changes)
     try:
         experiment = parse_experiment(changed, text)
-        Grid(tuple(Axis(*each) for each in experiment.axes.items()), experiment.constraint).check_feasible()
+        Grid(tuple(Axis(*each) for each in experiment.searched.items()), experiment.constraint).check_feasible()
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     changed = without_none(changed)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
+from signal_miner.data.folds import Fold
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.utils.validation import LARGEST_AXIS, LARGEST_INTEGER, Rule, Value, shown
 
@@ -41,15 +43,19 @@ RULES: dict[str, Rule] = {
     "boltzmann_alpha": Rule(float, -_LARGEST_NUMBER, _LARGEST_NUMBER),
     "min_direction_agreement": Rule(float, 0, 1),
     "allow_degenerate_splits": Rule(bool),
+    "train_last_eras": Rule(int, -1, LARGEST_INTEGER),
+    "feature_set": Rule(str),
     "target": Rule(str),
 }
-"""Parameters of a grid and a benchmark, by LightGBM's scikit-learn names; splits judged by era; and ``target``."""
+"""Parameters of a grid and a benchmark: LightGBM's by scikit-learn names, splits judged by era, what is trained on."""
 
 ERA_PARAMETERS = ("era_block", "boltzmann_alpha", "min_direction_agreement", "allow_degenerate_splits")
 """Of these, what has a meaning only for splits judged by era, which one engine makes."""
 
-_NOT_BOOSTED = {"target", "n_estimators", "max_bin", "split_criterion", *ERA_PARAMETERS}
-"""What is not LightGBM's, the number of updates and the dataset's bins; `booster_params` passes on all others."""
+_NOT_BOOSTED = {
+    "target", "feature_set", "train_last_eras", "n_estimators", "max_bin", "split_criterion", *ERA_PARAMETERS,
+}  # fmt: skip
+"""What decides a dataset, the number of updates and what is not LightGBM's; `booster_params` passes on all others."""
 
 _ALIASES = {
     "feature_fraction": "colsample_bytree",
@@ -96,6 +102,8 @@ def check_value(name: str, value: Any, where: str) -> Value:
     rule = check_name(name, where)
     if rule.kind is int and isinstance(value, float) and value.is_integer():
         value = int(value)
+    if name == "train_last_eras" and value != -1 and not Rule(int, 2, LARGEST_INTEGER).admits(value):
+        raise UserError(f"{where}.train_last_eras = {shown(value)} is not an integer of at least 2, nor -1 (all eras)")
     checked: Value = rule.checked(f"{where}.{name}", value)
     if name == "max_depth" and checked == 0:
         raise UserError(f"{where}.max_depth = 0 is not a depth; use -1 for no limit, or 1 and more")
@@ -162,6 +170,37 @@ def _spaced(name: str, rule: Rule, table: Mapping[str, Any], where: str) -> list
 def max_bin_of(params: Mapping[str, Value]) -> int:
     """Return a configuration's ``max_bin``, by default LightGBM's own."""
     return int(params.get("max_bin", _DEFAULT_MAX_BIN))
+
+
+@dataclass(frozen=True, order=True)
+class DatasetKey:
+    """What of a fold a configuration is trained on: those alike in it share a dataset.
+
+    Attributes
+    ----------
+    feature_set : str or None
+        None where the study has one set alone.
+    train_last_eras : int
+        The newest eras before the purge, by number; -1 for all.
+    """
+
+    PARAMETERS: ClassVar = frozenset({"feature_set", "train_last_eras", "max_bin", "target"})
+
+    feature_set: str | None
+    train_last_eras: int
+    max_bin: int
+    target: str
+
+    @classmethod
+    def of(cls, params: Mapping[str, Value]) -> DatasetKey:
+        """Return a configuration's."""
+        named = params.get("feature_set")
+        last = int(params.get("train_last_eras", -1))
+        return cls(None if named is None else str(named), last, max_bin_of(params), str(params["target"]))
+
+    def of_fold(self, fold: Fold) -> Fold:
+        """Return a fold with the training eras that are used of it."""
+        return fold.trained_on_newest(self.train_last_eras)
 
 
 def dataset_params(max_bin: int, seed: int) -> dict[str, Any]:

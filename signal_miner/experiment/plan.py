@@ -134,6 +134,9 @@ def make_plan(experiment: Experiment, dataset: Dataset) -> Plan:
             )
     _check_benchmark_columns(experiment, dataset)
     purges, warnings = _purges(experiment, dataset, (*targets, benchmark_target))
+    for name in experiment.opened_sets if len(experiment.opened_sets) > 1 else ():
+        if name not in dataset.feature_sets:
+            raise UserError(f"feature_set = {name!r} was not opened with {dataset.name}; open it with open_data")
     if dataset.sparse_eras:
         first, *others = dataset.sparse_eras
         named = f"era {first}" + (f" and {len(others)} more" if others else "")
@@ -152,14 +155,17 @@ def make_plan(experiment: Experiment, dataset: Dataset) -> Plan:
             train_era_step=settings.train_era_step,
         )
         folds[name] = splitter.folds(eras)
+    _check_windows(experiment, folds)
     beside = {file.parent for file in dataset.files} if experiment.payout is None else ()
     published = next(filter(None, map(read_payout, sorted(beside))), DEFAULT)
-    axes = tuple(Axis(name, values) for name, values in experiment.axes.items())
+    axes = tuple(Axis(name, values) for name, values in experiment.searched.items())
     grid = Grid((*axes, Axis("target", tuple(targets))), experiment.constraint)
     grid.check_feasible()
-    benchmark = dict(experiment.benchmark)
+    benchmark = {name: value for name, value in experiment.benchmark.items() if name != "feature_set"}
     if PREDICTIONS_KEY not in benchmark:
         benchmark["target"] = benchmark_target
+        if len(experiment.opened_sets) > 1:  # as the trials have it then
+            benchmark["feature_set"] = experiment.benchmark_feature_set
     identity = {
         "format": STUDY_FORMAT,
         experiment.engine: engine_version(experiment.engine),
@@ -209,6 +215,20 @@ def _check_benchmark_columns(experiment: Experiment, dataset: Dataset) -> None:
         files = " and ".join(BENCHMARK_FILES)
         repair = did_you_mean(str(name), columns) if columns else f", which has none; add {files}, or {instead}"
         raise UserError(f"{key} = {shown(name)} is not in the benchmark predictions of {dataset.name}{repair}")
+
+
+def _check_windows(experiment: Experiment, folds: Mapping[str, tuple[Fold, ...]]) -> None:
+    """Refuse to train on the newest eras alone where that is a single one."""
+    for where, parameters in (("grid", experiment.axes), ("benchmark", experiment.benchmark)):
+        values = parameters.get("train_last_eras", -1)
+        several = values if isinstance(values, tuple) else (values,)
+        fewest = min((int(eras) for eras in several if eras != -1), default=-1)
+        for fold in (fold for each in folds.values() for fold in each):
+            if len(fold.trained_on_newest(fewest).train_eras) == 1 < len(fold.train_eras):
+                raise UserError(
+                    f"{where}.train_last_eras = {fewest} leaves fold {fold.number} 1 of {len(fold.train_eras)} eras to "
+                    "train on, as eras are counted by number; raise it"
+                )
 
 
 def _purges(experiment: Experiment, dataset: Dataset, targets: tuple[str, ...]) -> tuple[dict[str, int], list[str]]:
@@ -286,6 +306,7 @@ def plan_record(plan: Plan, content: str | None = None) -> dict[str, object]:
             **({"content": content} if content else {}),
             "files": [str(path.resolve()) for path in dataset.files],
             "features": dataset.features,
+            **({"feature_sets": dict(dataset.feature_sets)} if len(dataset.feature_sets) > 1 else {}),
             "rows": len(dataset),
         },
         "targets": {
@@ -314,7 +335,7 @@ def restore_plan(record: Mapping[str, Any], data: str | None = None) -> Plan:
     """
     try:
         table = {key: value for key, value in record["experiment"].items() if key in KEYS}
-        grid = dict(table["grid"])
+        grid = {name: values for name, values in table["grid"].items() if name != "feature_set"}
         table |= {"targets": grid.pop("target"), "grid": grid, "data": data or table["data"]}
         experiment = parse_experiment(table, recorded=True)
         location, tracked = data or _data_location(record), record["data"]["digest"]
@@ -386,4 +407,4 @@ def open_data(experiment: Experiment) -> Dataset:
             f"experiment = {shown(experiment)} is not an Experiment; "
             "pass what load_experiment or make_experiment returned"
         )
-    return open_source(experiment.data, experiment.feature_set, experiment.scoring_target, experiment.targets)
+    return open_source(experiment.data, experiment.opened_sets, experiment.scoring_target, experiment.targets)

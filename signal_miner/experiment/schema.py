@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -126,6 +126,17 @@ def _targets(key: str, value: Any) -> tuple[str, ...] | None:
     return names
 
 
+def _feature_set(key: str, value: Any) -> str | tuple[str, ...]:
+    if not isinstance(value, list):
+        return _text(key, value)
+    names = tuple(_text(key, name) for name in value)
+    if not names:
+        raise UserError(f'{key} = [] leaves nothing to train on; list one or more sets, or write "all"')
+    if len(set(names)) < len(names):
+        raise UserError(f"{key} = {shown(value)} holds a name twice; list each once")
+    return names if len(names) > 1 else names[0]
+
+
 def _horizon(key: str, value: Any) -> int:
     if value not in (20, 60) or isinstance(value, bool):
         raise UserError(f"{key} = {shown(value)} is not a horizon of Numerai's targets; use 20 or 60")
@@ -218,8 +229,11 @@ def _grid(key: str, value: Any) -> dict[str, tuple[Value, ...]]:
         raise UserError(
             f"[{key}] is missing or empty; add it with at least one parameter, such as learning_rate = [0.01]"
         )
-    if "target" in value:
-        raise UserError('grid.target is set by targets, at the top of the file: targets = ["target", …]; move it there')
+    for name, top, listed in (("target", "targets", "target"), ("feature_set", "feature_set", "small")):
+        if name in value:
+            raise UserError(
+                f'grid.{name} is set by {top}, at the top of the file: {top} = ["{listed}", …]; move it there'
+            )
 
     def axis(name: str) -> tuple[str, tuple[Value, ...]]:
         if name not in value:
@@ -333,8 +347,9 @@ class Experiment(KeptWithoutPasswords):
         Name of the MLflow experiment.
     data : str
         ``demo``, a Numerai data version such as ``v5.3``, a directory, or a parquet or CSV file.
-    feature_set : str
-        Key of ``feature_sets`` in ``features.json``; ``all`` for every feature of a single file.
+    feature_set : str or tuple of str
+        Key of ``feature_sets`` in ``features.json``; ``all`` for every feature of a single file. Several are a
+        dimension of the grid.
     targets : tuple of str or None
         Targets trained on; None for every target of the data.
     scoring_target : str
@@ -377,7 +392,7 @@ class Experiment(KeptWithoutPasswords):
     # In the order of plan.json.
     name: str = field(metadata=_by(_name))
     data: str = field(metadata=_by(_text))
-    feature_set: str = field(default="all", metadata=_by(_text))
+    feature_set: str | tuple[str, ...] = field(default="all", metadata=_by(_feature_set))
     targets: tuple[str, ...] | None = field(default=None, metadata=_by(_targets))
     scoring_target: str = field(default="target", metadata=_by(_text))
     horizon_days: int | None = field(default=None, metadata=_by(_horizon))
@@ -399,6 +414,28 @@ class Experiment(KeptWithoutPasswords):
     study_storage: str = field(default=STUDY_STORAGE, metadata=_by(_text))
     tracking_uri: str | None = field(default=None, metadata=_by(_text))
     text: str = field(repr=False, default="")
+
+    @property
+    def feature_sets(self) -> tuple[str, ...]:
+        """The sets that the trials are trained on."""
+        return (self.feature_set,) if isinstance(self.feature_set, str) else self.feature_set
+
+    @property
+    def benchmark_feature_set(self) -> str:
+        """The set that the benchmark is trained on: its own, or else the first."""
+        return str(self.benchmark.get("feature_set", self.feature_sets[0]))
+
+    @property
+    def opened_sets(self) -> tuple[str, ...]:
+        """Every feature set that the trials or the benchmark are trained on."""
+        of_benchmark = () if PREDICTIONS_KEY in self.benchmark else (self.benchmark_feature_set,)
+        return tuple(dict.fromkeys((*self.feature_sets, *of_benchmark)))
+
+    @property
+    def searched(self) -> Mapping[str, tuple[Value, ...]]:
+        """The grid without its targets; with ``feature_set`` where there is more than one."""
+        several = len(self.opened_sets) > 1
+        return {**self.axes, **({"feature_set": self.feature_sets} if several else {})}
 
     def __repr__(self) -> str:
         values = {each.name: getattr(self, each.name) for each in fields(self) if each.repr}
@@ -447,24 +484,31 @@ def parse_experiment(table: Mapping[str, Any], text: str = "", *, recorded: bool
         return {}
 
     settings = _all_of([known_keys, checked])[1]
-    constraint = None
-    if (expression := settings.get("constraint")) is not None:
-        constraint = settings["constraint"] = parse_constraint(expression, settings["axes"])
-        if "max_depth" in constraint.names and -1 in settings["axes"]["max_depth"]:
-            raise UserError(
-                f"constraint = {expression!r} cannot compare max_depth = -1 (no limit); use depths of 1 and more"
-            )
+    expression = settings.pop("constraint", None)
+    experiment = Experiment(**settings, text=text)
+    constraint = None if expression is None else _constraint(expression, experiment.searched)
     separated = constraint is not None and "data_sample_strategy" in constraint.names
-    if _bags_in_goss(settings["axes"]) and not separated and not recorded:
+    if _bags_in_goss(experiment.axes) and not separated and not recorded:
         raise UserError(
             "grid.data_sample_strategy holds 'goss', which goes with subsample = 1 only, as LightGBM refuses both; "
             "leave one out, or write it into the constraint: \"data_sample_strategy == 'bagging' or subsample == 1\""
         )
-    benchmark = {name: (value,) for name, value in settings["benchmark"].items()}
-    for where, axes in (("grid", settings["axes"]), ("benchmark", benchmark)):
-        _check_engine(settings.get("engine", LIGHTGBM), where, axes)
+    benchmark = {name: (value,) for name, value in experiment.benchmark.items()}
+    for where, axes in (("grid", experiment.axes), ("benchmark", benchmark)):
+        _check_engine(experiment.engine, where, axes)
         _check_eras(where, axes)
-    return Experiment(**settings, text=text)
+    return replace(experiment, constraint=constraint)
+
+
+def _constraint(expression: str, axes: Mapping[str, tuple[Value, ...]]) -> Constraint:
+    constraint = parse_constraint(expression, axes)
+    for name, all_of_it, repair in (
+        ("max_depth", "no limit", "use depths of 1 and more"),
+        ("train_last_eras", "all eras", "use a number that all folds have"),
+    ):
+        if name in constraint.names and -1 in axes[name]:
+            raise UserError(f"constraint = {expression!r} cannot compare {name} = -1 ({all_of_it}); {repair}")
+    return constraint
 
 
 _ONLY = {
@@ -536,6 +580,8 @@ def _check_key_of_table(table: str, key: str) -> None:
     if keys is None:
         if (table, key) != ("benchmark", PREDICTIONS_KEY):
             check_name(key, table)
+    elif key in RULES:
+        raise UserError(f"{table}.{key} is not a setting of [{table}]; move it to [grid] or [benchmark]")
     elif key not in keys:
         raise UserError(f"unknown key {shown(f'{table}.{key}')}{did_you_mean(key, keys)}")
 

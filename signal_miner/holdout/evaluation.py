@@ -15,8 +15,11 @@ from rich.console import Console
 
 from signal_miner.data.folds import overlap_eras
 from signal_miner.engine.benchmark_run import numerai_predictions, score_benchmark
+from signal_miner.engine.fold_sources import compilation_reported
 from signal_miner.engine.validation_rows import FoldRows, fold_rows, fold_scorers
 from signal_miner.errors import Stopped, UserError
+from signal_miner.experiment.engines import COMPILING
+from signal_miner.experiment.parameters import DatasetKey
 from signal_miner.experiment.plan import Plan
 from signal_miner.experiment.schema import BENCHMARK
 from signal_miner.experiment.study_files import sole_process
@@ -48,7 +51,7 @@ class HoldoutPreview:
     opening : Opening or None
         For this model, where it was not finished.
     training : tuple of (str, int)
-        Training eras as ``0001–0980``, and the purge after them in eras; several where training targets differ in it.
+        Training eras as ``0001–0980``, and the purge after them in eras; several where members differ in them.
     train_era_step : int
         One training era in so many is used.
     earlier : tuple of str
@@ -127,11 +130,11 @@ class Holdout:
     def preview(self, plan: Plan) -> HoldoutPreview:
         """Return what `open` would do."""
         configurations, fold_plan = self._configurations(plan), holdout_plan(plan)
-        targets = {str(each.params["target"]) for each in configurations}
+        keys = {DatasetKey.of(each.params) for each in configurations}
         training = {
-            (plan.span(fold.train_eras), plan.purge_eras[target])
-            for target, (fold,) in fold_plan.folds.items()
-            if target in targets
+            (plan.span(key.of_fold(fold).train_eras), plan.purge_eras[key.target])
+            for key in keys
+            for fold in fold_plan.folds[key.target]
         }
         return HoldoutPreview(
             study=self._study.name,
@@ -189,7 +192,8 @@ class Holdout:
                         self._keep(rows, files[each.name], predicted)
                         predictions[each.name] = predicted
 
-                    retraining.predict(keep)
+                    with compilation_reported([plan], lambda: console.print(COMPILING)):
+                        retraining.predict(keep)
             return self._evaluate(fold_plan, rows, opening, predictions, earlier, stop)
 
     def _configurations(self, plan: Plan) -> list[Configuration]:

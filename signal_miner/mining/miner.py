@@ -18,6 +18,7 @@ from signal_miner.engine.trial import DRAWN, TrialResult, rescore
 from signal_miner.engine.validation_rows import fold_rows
 from signal_miner.errors import OUT_OF_MEMORY, StoreError, UserError, is_out_of_memory
 from signal_miner.experiment.engines import engine_text
+from signal_miner.experiment.parameters import DatasetKey
 from signal_miner.experiment.plan import Plan
 from signal_miner.mining.observer import BenchmarkStep, Observer
 from signal_miner.mining.search import Draw, Search
@@ -355,7 +356,9 @@ class Miner:
 
     def _benchmark_steps(self, trees: int) -> OnCheckpoint:
         """Return what reports each checkpoint of the benchmark; the first step is reported here."""
-        eras = {fold.number: len(fold.train_eras) for fold in self._plan.scored_folds}  # a fold's time goes with them
+        key = DatasetKey.of(self._plan.benchmark)
+        # A fold's time goes with its eras.
+        eras = {fold.number: len(key.of_fold(fold).train_eras) for fold in self._plan.scored_folds}
         reached = dict.fromkeys(eras, 0)
 
         def report(fold: Fold, grown: int) -> None:

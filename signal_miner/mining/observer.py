@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from signal_miner.experiment.engines import COMPILING
 from signal_miner.mining.status import TrialCounts
 
 
@@ -56,7 +57,14 @@ class ClusterWorkers:
         return f"{self.ready} worker{'s' * (self.ready != 1)}, {self.slots} trial{'s' * (self.slots != 1)} at a time"
 
 
-Event = BenchmarkStep | FeaturesBinned | ClusterWorkers | TrialCounts | str
+class Compiling:
+    """The engine's code is compiled, as this machine does not have it yet."""
+
+    def __str__(self) -> str:
+        return COMPILING
+
+
+Event = BenchmarkStep | FeaturesBinned | Compiling | ClusterWorkers | TrialCounts | str
 """A text is worth a line of its own."""
 
 Observer = Callable[[Event], None]

@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-from signal_miner.mining.observer import BenchmarkStep, ClusterWorkers, Event, FeaturesBinned
+from signal_miner.mining.observer import BenchmarkStep, ClusterWorkers, Compiling, Event, FeaturesBinned
 from signal_miner.mining.status import TrialCounts
 from signal_miner.utils.console import ProgressDisplay
 
@@ -115,6 +115,8 @@ class MiningProgress:
                         shown.show(self._counts, self._workers)
                 case FeaturesBinned() if shown is not None:
                     shown.show_binning(str(event))
+                case Compiling():
+                    self._console.print(str(event))
                 case str():
                     self._console.print(event)
 

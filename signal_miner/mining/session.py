@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from signal_miner.engine.fold_sources import compilation_reported
 from signal_miner.engine.memory_plan import MemoryPlan
 from signal_miner.errors import Stopped, StoreError, UserError
 from signal_miner.experiment.plan import Plan, plan_record
 from signal_miner.experiment.study_files import lock_message, sole_process, study_directory
 from signal_miner.mining.claim import STALE_AFTER, Claim, ClaimStore, Owner
 from signal_miner.mining.miner import Miner
-from signal_miner.mining.observer import observers
+from signal_miner.mining.observer import Compiling, observers
 from signal_miner.mining.progress import MiningProgress
 from signal_miner.mining.search import Search
 from signal_miner.mining.shared_status import SharedStatus
@@ -139,7 +140,8 @@ def mine(
         try:
             tracker.link_launcher(run_id)
             tracker.delete_cut_off()
-            with progress, training:
+            compiled_here = [plan] if memory is not None else []
+            with progress, training, compilation_reported(compiled_here, lambda: observer(Compiling())):
                 miner.run()
             status = "FINISHED" if miner.complete else "KILLED"
         except Exception as error:
@@ -188,7 +190,7 @@ def _record(plan: Plan) -> StudyRecord:
         config_hash=plan.config_hash,
         params={
             "data": experiment.data,
-            "feature_set": experiment.feature_set,
+            "feature_set": ", ".join(experiment.feature_sets),
             "scoring_target": experiment.scoring_target,
             "training_targets": ", ".join(plan.targets),
             "purge_eras": ", ".join(f"{name}: {purge}" for name, purge in plan.purge_eras.items()),

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from signal_miner.errors import Stopped, UserError
-from signal_miner.mining.observer import BenchmarkStep, ClusterWorkers, Event, FeaturesBinned
+from signal_miner.mining.observer import BenchmarkStep, ClusterWorkers, Compiling, Event, FeaturesBinned
 from signal_miner.mining.status import (
     BENCHMARK,
     FAILED,
@@ -113,6 +113,8 @@ class StatusWriter:
             case ClusterWorkers():
                 self._workers = str(event)
                 self.update(at=self._workers)
+            case Compiling():
+                self.update(at=str(event))
             case FeaturesBinned():
                 self.update(at=str(event) if event.done < event.total else "")
 

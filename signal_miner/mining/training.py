@@ -2,7 +2,7 @@
 
 What follows is for this machine's threads; `mining.cluster_training` trains on the workers of a cluster. Where all
 binned datasets fit, each thread takes a trial through its folds. Where they do not, a block of consecutive draws is
-trained fold by fold, and within a fold grouped by ``max_bin`` and target, so that one dataset at a time is held and
+trained fold by fold, and within a fold grouped by `DatasetKey`, so that one dataset at a time is held and
 each is made once a block. A study that is stopped has whole blocks and, of the last one, trials of groups whose order
 is drawn anew from the seed for each block: what is finished is no biased sample of what was drawn. Fold results of an
 unfinished block are kept on disk, so that they are not trained again.
@@ -27,14 +27,14 @@ from numpy.typing import NDArray
 
 from signal_miner.data.folds import Fold
 from signal_miner.engine.benchmark_run import BenchmarkScores, score_benchmark
-from signal_miner.engine.boosters import FoldSource
+from signal_miner.engine.boosters import FoldSource, fold_data
 from signal_miner.engine.fold_sources import fold_source
 from signal_miner.engine.memory_needs import WAITING_FOR_EACH_JOB, block_draws
 from signal_miner.engine.memory_plan import MemoryPlan
 from signal_miner.engine.trial import FoldCurve, TrialAssembly, TrialResult, run_trial, train_fold
 from signal_miner.engine.validation_rows import fold_scorers
 from signal_miner.errors import Stopped, UserError, is_out_of_memory
-from signal_miner.experiment.parameters import max_bin_of
+from signal_miner.experiment.parameters import DatasetKey
 from signal_miner.experiment.plan import Plan
 from signal_miner.experiment.study_files import study_directory
 from signal_miner.mining.fold_store import FoldResultStore
@@ -137,7 +137,7 @@ class InThreads(Training):
     def _train_fold(
         self, params: Mapping[str, Value], fold: Fold, on_checkpoint: OnCheckpoint = lambda _fold, _trees: None
     ) -> FoldCurve:
-        data = self.source.get(fold, max_bin_of(params), str(params["target"]))
+        data = fold_data(self.source, fold, params)
         started = time.perf_counter()
         predictions = train_fold(
             data, params, self.plan.experiment.seed, self.should_stop, lambda trees: on_checkpoint(fold, trees)
@@ -242,15 +242,15 @@ class InBlocks(InThreads):
 
     def _block(self, block: list[Draw], generator: np.random.Generator) -> Iterator[Outcome]:
         entries = [self._entry(draw) for draw in block]
-        keys = sorted({_dataset_of(draw) for draw in block})
-        # Sorted by max_bin and then target, so that neighbours share their bins, and rotated by a random offset. A
+        keys = sorted({DatasetKey.of(draw.params) for draw in block})
+        # Sorted with the target last, so that neighbours share their bins, and rotated by a random offset. A
         # study may be stopped within a block, when only the groups that came first have finished trials. With a fixed
-        # start these would always be the same values of max_bin and target, and the leaderboard a biased sample of
+        # start these would always be the same values of these, and the leaderboard a biased sample of
         # the draws. The offset depends on the seed and the block's number alone, so a resumed study repeats it.
         keys = [keys[place] for place in np.roll(np.arange(len(keys)), int(generator.integers(len(keys))))]
         for place in range(len(self.plan.scored_folds)):
             for key in keys:
-                group = [entry for entry in entries if _dataset_of(entry.draw) == key and not entry.over]
+                group = [entry for entry in entries if DatasetKey.of(entry.draw.params) == key and not entry.over]
                 group = [entry for entry in group if entry.assembly.next_fold == entry.assembly.folds[place]]
                 if not group:
                     continue
@@ -309,10 +309,6 @@ def attempt(draw: Draw, train: Callable[[], TrialResult | None], started: float 
         _LOG.debug("trial %d failed", draw.number, exc_info=True)
         fatal = error if isinstance(error, OSError | UserError) or is_out_of_memory(error) else None
         return Outcome(draw, began, error="".join(traceback.format_exception(error)).strip(), fatal=fatal)
-
-
-def _dataset_of(draw: Draw) -> tuple[int, str]:
-    return max_bin_of(draw.params), str(draw.params["target"])
 
 
 def make_training(

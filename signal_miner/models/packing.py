@@ -14,17 +14,19 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.filesize import decimal
 
-from signal_miner.data.folds import thinned
-from signal_miner.ensemble.members import OWN_BENCHMARK, Ensemble
+from signal_miner.engine.fold_sources import compilation_reported
+from signal_miner.ensemble.members import FEATURES, OWN_BENCHMARK, Ensemble
 from signal_miner.ensemble.runs import EnsembleRuns, TrackedEnsemble
 from signal_miner.ensemble.sources import open_sources
 from signal_miner.errors import UserError
+from signal_miner.experiment.engines import COMPILING
+from signal_miner.experiment.parameters import DatasetKey
 from signal_miner.experiment.plan import Plan
 from signal_miner.models.options import SCALED, PackingOptions
 from signal_miner.models.portable import PortableModel, load_predict, write_predict
 from signal_miner.models.portable.booster_text import on_features
 from signal_miner.models.portable.hosted import HostedCheck, check_as_hosted
-from signal_miner.models.retraining import TOLERANCE, Configuration, Replica, Retraining, configurations_of
+from signal_miner.models.retraining import TOLERANCE, Configuration, Replica, Retraining, configurations_of, refit_fold
 from signal_miner.tracking.records import Checkpoint
 from signal_miner.tracking.studies import Studies, TrackedStudy
 from signal_miner.tracking.tags import BENCHMARK_KIND
@@ -106,7 +108,8 @@ def pack(
             name: replace(each, experiment=replace(each.experiment, jobs=options.jobs)) for name, each in plans.items()
         }
     packer = _Packer(tracked, study, plans, runs, stop, console)
-    replicas = packer.replicate()
+    with compilation_reported(plans.values(), lambda: console.print(COMPILING)):
+        replicas = packer.replicate()
     models = packer.refit(options.trees)
     rows, check = packer.write(models, path)
     return PackedEnsemble(
@@ -215,7 +218,7 @@ class _Packer:
         """Train every member on all resolved eras; those that an earlier call finished are taken as they are."""
         wanted = {}
         for each in self._configurations:
-            factor = _refit_factor(self._plan_of[each.name]) if trees == SCALED else 1.0
+            factor = _refit_factor(self._plan_of[each.name], each) if trees == SCALED else 1.0
             wanted[each.name] = replace(each, trees=max(1, round(each.trees * factor)))
         models = self._refitted(wanted)
         missing = [each for name, each in wanted.items() if name not in models]
@@ -263,7 +266,7 @@ class _Packer:
 
     def _portable(self, models: Mapping[str, str]) -> PortableModel:
         def on_all_features(name: str) -> str:
-            return on_features(models[name], self._plan_of[name].dataset.features, self.features)
+            return on_features(models[name], self._features_of[name], self.features)
 
         values = {
             name: each
@@ -282,14 +285,28 @@ class _Packer:
         )
 
     @cached_property
+    def _features_of(self) -> Mapping[str, tuple[str, ...]]:
+        """Features that each booster was trained on, in this order."""
+        return {
+            each.name: self._plan_of[each.name].dataset.features_in(DatasetKey.of(each.params).feature_set)
+            for each in self._configurations
+        }
+
+    @cached_property
     def features(self) -> tuple[str, ...]:
-        """Features of all studies, the ensemble's own first."""
-        return tuple(dict.fromkeys(name for plan in self._plans for name in plan.dataset.features))
+        """Features that the boosters or the neutralisation need, those of the ensemble's own study first."""
+        neutralization = self._ensemble.neutralization
+        needed = {name for features in self._features_of.values() for name in features}
+        if neutralization is not None and neutralization.to == FEATURES:
+            needed.update(self._plan.dataset.features)
+        every = dict.fromkeys(name for plan in self._plans for name in plan.dataset.features)
+        return tuple(name for name in every if name in needed)
 
     @cached_property
     def nullable_features(self) -> tuple[str, ...]:
         """Those of them that were NaN somewhere in training."""
-        return tuple(dict.fromkeys(name for plan in self._plans for name in plan.dataset.nullable_features))
+        found = dict.fromkeys(name for plan in self._plans for name in plan.dataset.nullable_features)
+        return tuple(name for name in found if name in set(self.features))
 
     def _rows_as_live(self, eras: Sequence[int]) -> pd.DataFrame:
         rows = rows_as_live(self._plan, self._column, eras)
@@ -297,7 +314,7 @@ class _Packer:
             others = rows_as_live(plan, None, eras).drop(columns="era")
             missing = [name for name in others if name not in rows]
             rows = rows.join(others[missing])
-        return rows
+        return rows[["era", *self.features, *([self._column] if self._column else [])]]
 
     @cached_property
     def _constant_features(self) -> tuple[str, ...]:
@@ -317,11 +334,11 @@ class _Packer:
         return self._runs.predictions(run_id, name, column, rows)
 
 
-def _refit_factor(plan: Plan) -> float:
-    """Return how many times the eras of the validation folds' training the refit has."""
-    trained = np.mean([len(fold.train_eras) for fold in plan.scored_folds[:-1]])
-    eras = tuple(np.unique(plan.dataset.eras).tolist())
-    return float(len(thinned(eras, plan.experiment.folds.train_era_step)) / trained)
+def _refit_factor(plan: Plan, configuration: Configuration) -> float:
+    """Return how many times the eras of the validation folds' training the refit of a configuration has."""
+    key = DatasetKey.of(configuration.params)
+    trained = np.mean([len(key.of_fold(fold).train_eras) for fold in plan.scored_folds[:-1]])
+    return float(len(key.of_fold(refit_fold(plan)).train_eras) / trained)
 
 
 def rows_as_live(plan: Plan, benchmark_column: str | None, eras: Sequence[int]) -> pd.DataFrame:

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signal_miner.data.folds import Fold, thinned
-from signal_miner.engine.boosters import Booster
+from signal_miner.engine.boosters import Booster, fold_data
 from signal_miner.engine.fold_sources import fold_source
 from signal_miner.engine.memory_plan import plan_memory
 from signal_miner.ensemble.members import Member
 from signal_miner.errors import Stopped, UserError
 from signal_miner.experiment.engines import engine_text
-from signal_miner.experiment.parameters import max_bin_of
+from signal_miner.experiment.parameters import DatasetKey
 from signal_miner.experiment.plan import Plan, tracked_configuration
 from signal_miner.tracking.tags import BENCHMARK_KIND
 from signal_miner.utils.interruption import StopRequest
@@ -169,7 +169,7 @@ class Retraining:
             on_predictions(by_name[name], predicted)
 
     def refit(self, on_model: Callable[[Configuration, str], None]) -> None:
-        """Train every configuration on all resolved eras, thinned as the folds' are.
+        """Train every configuration on all resolved eras, or on its newest, thinned as the folds' are.
 
         Parameters
         ----------
@@ -181,9 +181,7 @@ class Retraining:
         Stopped
             If a stop was asked for; what `on_model` was given is finished.
         """
-        step = self._plan.experiment.folds.train_era_step
-        eras = thinned(tuple(np.unique(self._plan.dataset.eras).tolist()), step)
-        whole = Fold(len(self._plan.scored_folds) + 1, eras, ())
+        whole = refit_fold(self._plan)
         by_name = {each.name: each for each in self._ordered}
         for name, model in self._each(lambda each: self._train(each, whole).model_text()):
             on_model(by_name[name], model)
@@ -217,7 +215,7 @@ class Retraining:
         return [list(group) for _, group in groupby(self._ordered, _dataset_of)]
 
     def _train(self, each: Configuration, fold: Fold) -> Booster:
-        data = self._source.get(fold, max_bin_of(each.params), str(each.params["target"]))
+        data = fold_data(self._source, fold, each.params)
         booster = data.start(each.params, each.seed)
         for start in range(0, each.trees, _TREES_A_STEP):
             step = min(_TREES_A_STEP, each.trees - start)
@@ -227,5 +225,11 @@ class Retraining:
         return booster
 
 
-def _dataset_of(each: Configuration) -> tuple[int, str]:
-    return max_bin_of(each.params), str(each.params["target"])
+def refit_fold(plan: Plan) -> Fold:
+    """Return the fold of a refit: all resolved eras, thinned as the study's folds are, and nothing to predict."""
+    eras = tuple(np.unique(plan.dataset.eras).tolist())
+    return Fold(len(plan.scored_folds) + 1, thinned(eras, plan.experiment.folds.train_era_step), ())
+
+
+def _dataset_of(each: Configuration) -> DatasetKey:
+    return DatasetKey.of(each.params)

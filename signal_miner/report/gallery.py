@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -102,10 +103,16 @@ def page_figures(contents: ReportContents) -> Iterator[PageFigure]:
     yield PageFigure(
         "fold_plan",
         fold_plan_figure(contents.plan),
-        "For the benchmark's target; targets of another horizon have another purge.",
+        "For the benchmark's target; targets of another horizon have another purge." + _of_these(contents.plan),
         "Bars of the eras that each fold trains on, purges and predicts.",
     )
     yield from _parameters(contents)
+
+
+def _of_these(plan: Mapping[str, Any]) -> str:
+    """Return what a caption adds where only the newest training eras are used."""
+    used = {name for table in ("grid", "benchmark") for name in plan.get("experiment", {}).get(table, {})}
+    return " Of the eras to train on, the newest train_last_eras are used." if "train_last_eras" in used else ""
 
 
 def _parameters(contents: ReportContents) -> Iterator[PageFigure]:

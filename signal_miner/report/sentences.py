@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,12 +55,17 @@ def describe_plan(plan: Plan) -> tuple[str, ...]:
     plural = "s" * (len(plan.targets) > 1)
     study = f"{experiment.trials} trials of {plan.grid.size:,} configurations, seed {experiment.seed}"
     rows = f"{len(dataset):,} rows, eras {plan.span(eras.tolist())}, {len(dataset.features)} features"
+    if len(experiment.opened_sets) > 1:
+        sizes = ", ".join(f"{name} {len(dataset.features_in(name))}" for name in experiment.opened_sets)
+        rows += f" in sets ({sizes})"
     targets = f"{len(plan.targets)} training target{plural}, scored on {experiment.scoring_target}"
     lines = [f"Study {plan.study}: {study}", f"Data {dataset.name}: {rows}, {targets}", objective_line(plan)]
     folds = plan.scored_folds
     purge = plan.purge_eras[plan.benchmark_target]
     step = experiment.folds.train_era_step
     thinning = f", 1 era in {step}" if step > 1 else ""
+    if "train_last_eras" in {*experiment.axes, *experiment.benchmark}:
+        thinning += ", the newest train_last_eras of them"
     for fold in folds:
         part = "test" if fold is folds[-1] else "validation"
         train, predict = plan.span(fold.train_eras), plan.span(fold.validation_eras)
@@ -106,9 +112,8 @@ def memory_lines(memory: MemoryPlan) -> tuple[str, ...]:
         total = bytes_text(shape.together_bytes)
         held = f"{len(shape.datasets)} binned datasets of at most {largest}, kept together in {total}"
     else:
-        grouped = ["fold"]
-        grouped += ["max_bin"] if len({need.max_bin for need in shape.datasets}) > 1 else []
-        grouped += ["target"] if len({need.target for need in shape.datasets}) > 1 else []
+        keys = [asdict(key) for key in shape.keys]
+        grouped = ["fold", *(name for name in keys[0] if len({key[name] for key in keys}) > 1)]
         by = " and ".join((", ".join(grouped[:-1]), grouped[-1]) if len(grouped) > 1 else grouped)
         held = f"trials are grouped by {by}, one dataset of at most {largest} at a time"
     trials = f"{jobs} trial{'s' * (jobs > 1)} at a time of {bytes_text(shape.trial_bytes(shape.trial))}"

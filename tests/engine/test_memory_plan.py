@@ -208,7 +208,9 @@ def test_all_of_v53_is_grouped_on_22_gb(v53):
         r"one dataset of at most [\d.]+ GB at a time; 2 trials at a time of [\d.]+ GB",
         memory_lines(made)[0],
     )
-    (largest,) = {need.bytes for need in shape_of(plan).datasets if need.fold == 2 and need.target == "target"}
+    (largest,) = {
+        need.bytes for need in shape_of(plan).datasets if need.fold.number == 2 and need.key.target == "target"
+    }
     assert 0.5 < largest / (3555 * 6.2e6) < 0.7
 
 
@@ -278,7 +280,7 @@ def test_a_target_with_gaps_in_training_rows_is_counted_with_a_dataset_of_its_ow
     whole = needs()
     assert all(need.whole for need in whole.datasets)
     partly = needs(target_ender_20=(1, 2))
-    assert [need.whole for need in partly.datasets] == [need.target == "target" for need in partly.datasets]
+    assert [need.whole for need in partly.datasets] == [need.key.target == "target" for need in partly.datasets]
     newest = needs(target_ender_20=(95, 101))  # in no fold's training eras
     assert all(need.whole for need in newest.datasets)
     assert partly.together_bytes > whole.together_bytes > sum(need.bytes for need in whole.datasets)

@@ -69,7 +69,7 @@ def values_of(name: str) -> st.SearchStrategy[Any]:
         return st.booleans()
     if rule.kind is str:
         return st.sampled_from(rule.choices) if rule.choices else st.text("ab_ é\"'\\", min_size=1)
-    low, high = max(rule.low, 1), min(rule.high, 1000)
+    low, high = max(rule.low, 2 if name == "train_last_eras" else 1), min(rule.high, 1000)
     return st.integers(int(low), int(high)) if rule.kind is int else st.floats(1e-9, high)
 
 
@@ -88,13 +88,13 @@ def axis_of(name: str) -> st.SearchStrategy[Any]:
 def tables(draw: st.DrawFn) -> dict[str, Any]:
     by_era = draw(st.booleans())
     of_others = {"data_sample_strategy", "device_type"} if by_era else {"split_criterion", *ERA_PARAMETERS}
-    names = sorted(RULES.keys() - {"target", "subsample"} - of_others)
+    names = sorted(RULES.keys() - {"target", "feature_set", "subsample"} - of_others)
     axes = draw(st.permutations(["n_estimators", *draw(st.sets(st.sampled_from(names), max_size=5))]))
     table: dict[str, Any] = {
         "name": draw(st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9_ .-]{0,8}[a-z]\Z")),
         "data": draw(st.text(min_size=1).filter(lambda text: bool(text.strip()) and "\0" not in text)),
         "grid": {name: draw(axis_of(name)) for name in axes},
-        "benchmark": {"n_estimators": 5} | {name: draw(values_of(name)) for name in [*axes, "target"]},
+        "benchmark": {"n_estimators": 5} | {name: draw(values_of(name)) for name in [*axes, "target", "feature_set"]},
     }
     if by_era:
         table["engine"] = "bitplane"
@@ -103,7 +103,7 @@ def tables(draw: st.DrawFn) -> dict[str, Any]:
     texts = st.text("abc_ .:/", min_size=1).filter(lambda text: bool(text.strip()))
     named = st.one_of(st.just("all"), texts, st.lists(texts, min_size=1, unique=True))
     optional = {
-        "feature_set": texts,
+        "feature_set": st.one_of(texts, st.lists(texts, min_size=1, unique_by=str.strip)),
         "targets": named,
         "scoring_target": texts,
         "horizon_days": st.sampled_from([20, 60]),

@@ -136,3 +136,79 @@ def test_eras_whose_target_is_mostly_unknown_are_left_out_with_a_warning(tmp_pat
     assert plan.warnings == ("target is known in less than half of the rows of era 0060 and 1 more; they are left out",)
     assert {60, 70} & set(plan.dataset.eras.tolist()) == set()
     assert 80 in plan.dataset.eras
+
+
+def sets_of(directory, **changes):
+    settings = {
+        "name": "tiny",
+        "data": directory,
+        "targets": ["target"],
+        "feature_set": ["small", "medium"],
+        "folds": {"embargo_eras": 8},
+        "grid": {"n_estimators": [10], "num_leaves": [2, 3]},
+        "benchmark": {"n_estimators": 10},
+    }
+    experiment = make_experiment(**settings | changes)
+    return make_plan(experiment, open_data(experiment))
+
+
+def test_several_feature_sets_are_a_dimension_that_a_record_restores(numerai_directory):
+    plan = sets_of(numerai_directory, constraint="feature_set == 'small' or num_leaves > 2")
+    assert [(axis.name, axis.values) for axis in plan.grid.axes[-2:]] == [
+        ("feature_set", ("small", "medium")),
+        ("target", ("target",)),
+    ]
+    assert plan.benchmark["feature_set"] == "small"
+    assert plan.dataset.features == plan.dataset.feature_sets["medium"]
+    assert not plan.grid.is_feasible((0, 0, 1, 0))
+    record = json.loads(json.dumps(plan_record(plan)))
+    assert record["data"]["feature_sets"]["small"] == list(plan.dataset.feature_sets["small"])
+    restored = restore_plan(record)
+    assert (restored.study, restored.grid, restored.benchmark) == (plan.study, plan.grid, plan.benchmark)
+    assert sets_of(numerai_directory, feature_set=["medium", "small"]).study != plan.study
+
+
+def test_one_feature_set_is_no_dimension_however_it_is_written(numerai_directory):
+    plans = [
+        sets_of(numerai_directory, feature_set=name, benchmark={"n_estimators": 10} | own)
+        for name in ("small", ["small"])
+        for own in ({}, {"feature_set": "small"})
+    ]
+    assert len({plan.config_hash for plan in plans}) == 1
+    assert {axis.name for plan in plans for axis in plan.grid.axes} == {"n_estimators", "num_leaves", "target"}
+    assert all("feature_set" not in plan.benchmark for plan in plans)
+
+
+def test_a_benchmark_may_have_a_set_of_its_own(numerai_directory):
+    plan = sets_of(numerai_directory, feature_set="small", benchmark={"n_estimators": 10, "feature_set": "medium"})
+    assert (plan.benchmark["feature_set"], plan.grid.axes[-2].values) == ("medium", ("small",))
+    assert restore_plan(json.loads(json.dumps(plan_record(plan)))).study == plan.study
+
+
+def test_other_features_in_a_set_of_the_same_name_make_another_study(numerai_directory):
+    plan = sets_of(numerai_directory)
+    path = numerai_directory / "features.json"
+    table = json.loads(path.read_text())
+    table["feature_sets"]["small"].pop()  # all features of both sets stay the same
+    path.write_text(json.dumps(table))
+    changed = sets_of(numerai_directory)
+    assert changed.dataset.features == plan.dataset.features
+    assert changed.study != plan.study
+    with pytest.raises(UserError, match="are not those that study"):
+        restore_plan(json.loads(json.dumps(plan_record(plan))))
+
+
+def test_a_window_of_a_single_era_is_refused_and_one_of_all_is_not(numerai_directory):
+    def plan(step, *last):
+        folds = {"embargo_eras": 8, "train_era_step": step}
+        return sets_of(numerai_directory, folds=folds, grid={"n_estimators": [10], "train_last_eras": list(last)})
+
+    assert plan(3, 4, 10**6, -1).study != plan(3, 4, -1).study
+    with pytest.raises(UserError, match=r"^grid.train_last_eras = 3 leaves fold 1 1 of 4 eras .*; raise it$"):
+        plan(3, 4, 3)
+    with pytest.raises(UserError, match=r"^benchmark.train_last_eras = 2 leaves fold 1 1 of 4"):
+        sets_of(
+            numerai_directory,
+            folds={"embargo_eras": 8, "train_era_step": 3},
+            benchmark={"n_estimators": 10, "train_last_eras": 2},
+        )

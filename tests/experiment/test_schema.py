@@ -119,6 +119,38 @@ def test_changes_reach_into_tables(tmp_path):
         ({"grid": ...}, r"\[grid\] is missing or empty"),
         ({"grid": {"max_depth": [3]}}, "grid.n_estimators is missing"),
         ({"grid": {"n_estimators": [3], "target": ["x"]}}, "grid.target is set by targets"),
+        (
+            {"grid": {"n_estimators": [3], "feature_set": ["small"]}},
+            "grid.feature_set is set by feature_set, at the top",
+        ),
+        ({"feature_set": []}, r"feature_set = \[\] leaves nothing to train on; list one or more sets"),
+        ({"feature_set": ["a", "a "]}, r"feature_set = \['a', 'a '\] holds a name twice"),
+        ({"feature_set": ["a", 3]}, "feature_set = 3 is not text; write it in quotes"),
+        (
+            {"grid": {"n_estimators": [3], "train_last_eras": [1]}},
+            r"_eras = 1 is not an integer of at least 2, nor -1 \(",
+        ),
+        (
+            {"grid": {"n_estimators": [3], "train_last_eras": ["all"]}},
+            "train_last_eras = 'all' is not an integer of at",
+        ),
+        (
+            {"benchmark": {"n_estimators": 3, "train_last_eras": 0}},
+            "benchmark.train_last_eras = 0 is not an integer of",
+        ),
+        (
+            {"folds": {"train_last_eras": 100}},
+            r"folds.train_last_eras is not a setting of \[folds\]; move it to \[grid",
+        ),
+        (
+            {"train_last_eras": 100},
+            r"'train_last_eras' is at the top of the file but belongs in \[grid\] or \[benchmark",
+        ),
+        (
+            {"grid": {"n_estimators": [5], "train_last_eras": [-1, 9]}, "constraint": "train_last_eras > n_estimators"},
+            r"cannot compare train_last_eras = -1 \(all eras\); use a number that all folds have",
+        ),
+        ({"constraint": "feature_set == 'small'"}, "'feature_set' is not in the grid"),
         ({"grid": {"n_estimators": [3], "max_depht": [3]}}, "grid.max_depht .* did you mean 'max_depth'"),
         ({"benchmark": ...}, r"\[benchmark\] is missing"),
         ({"benchmark": {"max_depth": 3}}, "benchmark.n_estimators is missing"),

@@ -98,6 +98,8 @@ WRONG_VALUES = {
     "eras": ["true", '"3"', "-1", "1.5", "[]", "{}", "nan"],
     "fraction": ["[true]", '["a"]', "[0]", "[-0.1]", "[1.5]", "[nan]", "[inf]", "[[0.1]]", "[]", "[0.1, 0.1]", "{}"],
     "positive": ["[true]", '["a"]', "[-1]", "[nan]", "[inf]", "[]", "[0.5, 0.5]", "{ from = 1, to = 0, count = 2 }"],
+    "sets": ["true", "3", "[]", '["small", "small"]', '["small", 1]', '["small", ""]', "{}", '[["small"]]', '""'],
+    "window": ["[true]", '["all"]', "[2.5]", "[1]", "[0]", "[-2]", "[]", "[3, 3]", "[nan]", "{ from = 1, to = 9 }"],
     "integer": [
         "[true]",
         '["3"]',
@@ -122,7 +124,7 @@ WRONG_VALUES = {
 KINDS = {
     "name": "text",
     "data": "text",
-    "feature_set": "text",
+    "feature_set": "sets",
     "contribution_to": "text",
     "benchmark.predictions": "text",
     "scoring_target": "text",
@@ -146,6 +148,8 @@ KINDS = {
     "grid.n_estimators": "integer",
     "grid.max_bin": "integer",
     "grid.num_leaves": "integer",
+    "grid.train_last_eras": "window",
+    "benchmark.train_last_eras": "window",
 }
 
 
@@ -233,6 +237,19 @@ def _files() -> Iterator[BadInput]:
     yield _changed("data-version", "download", data='"v9.9"')
     yield _changed("data-escape", "data", data='"a\\u001b[31mb"')
     yield _changed("set-unknown", "medium", feature_set='"medium"')
+    yield _changed("set-of-several-unknown", "medium", feature_set='["all", "medium"]')
+    yield _changed("set-of-benchmark-unknown", "medium", **{"benchmark.feature_set": '"medium"'})
+    yield _changed("set-of-benchmark-number", "benchmark.feature_set", **{"benchmark.feature_set": "3"})
+    yield _changed("set-in-grid", r"feature_set.* at the top of the file", **{"grid.feature_set": '["all"]'})
+    yield _changed("set-not-in-grid", "feature_set.*not in the grid", constraint="\"feature_set == 'all'\"")
+    for key in ("train_last_eras", "folds.train_last_eras"):
+        yield _changed(f"misplaced-{key}", r"train_last_eras.*\[grid\]", **{key: "8"})
+    yield _changed("window-of-one-era", "train_last_eras = 3 leaves", **{
+        "folds.train_era_step": "3", "grid.train_last_eras": "[9, 3]",
+    })  # fmt: skip
+    yield _changed("window-compared", "train_last_eras = -1", **{
+        "grid.train_last_eras": "[9, -1]", "constraint": '"train_last_eras > 8"',
+    })  # fmt: skip
     yield _changed("target-unknown", "did you mean 'target'", targets='["targett"]')
     yield _changed("scoring-unknown", "did you mean 'target'", scoring_target='"targett"')
     yield _changed("benchmark-target", "target", **{"benchmark.target": '"targett"'})
@@ -512,6 +529,11 @@ def _directories() -> Iterator[BadInput]:
             lambda directory, content=content: (directory / "features.json").write_text(content),
             feature_set='"small"',
         )
+    for name, says, changes in (
+        ("of-several", "did you mean 'medium'", {"feature_set": '["small", "mediun"]'}),
+        ("of-the-benchmark", "did you mean 'small'", {"benchmark.feature_set": '"smal"'}),
+    ):
+        yield _directory(f"set-{name}", says, lambda directory: None, **changes)
 
 
 # Arguments -----------------------------------------------------------------------------------------------------------

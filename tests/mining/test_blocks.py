@@ -31,6 +31,12 @@ def plan_of(directory: Path):
     return make_plan(experiment, dataset)
 
 
+def experiment_of(directory: Path, data: Path) -> None:
+    """Write an experiment whose datasets differ in all that they can differ in."""
+    path = write_experiment(directory, data, trials=TRIALS, grid="train_last_eras = [9, -1]")
+    path.write_text(path.read_text().replace('feature_set = "all"', 'feature_set = ["all", "small"]'))
+
+
 def one_at_a_time(plan) -> MemoryPlan:
     """A plan as for a machine that holds one dataset at a time."""
     return replace(plan_memory(plan, 2), together=False, kept_bytes=1, jobs=2)
@@ -47,7 +53,7 @@ def mined(directory: Path, blocks: bool = True):
 def side_by_side(tmp_path_factory):
     directory = tmp_path_factory.mktemp("side")
     put_store(directory)
-    write_experiment(directory, write_numerai_directory(directory / "numerai"), trials=TRIALS)
+    experiment_of(directory, write_numerai_directory(directory / "numerai"))
     mined(directory, blocks=False)
     return directory
 
@@ -55,7 +61,7 @@ def side_by_side(tmp_path_factory):
 @pytest.fixture
 def study(side_by_side, tmp_path):
     put_store(tmp_path)
-    write_experiment(tmp_path, side_by_side / "numerai", trials=TRIALS)
+    experiment_of(tmp_path, side_by_side / "numerai")
     return tmp_path
 
 
@@ -63,9 +69,9 @@ def test_blocks_give_the_same_study_and_hold_at_most_one_dataset(side_by_side, s
     held = []
     real = BinnedFolds.get
 
-    def get(self, fold, max_bin, target):
-        data = real(self, fold, max_bin, target)
-        held.append(len({key[:3] for key in self._held}))
+    def get(self, fold, max_bin, target, feature_set):
+        data = real(self, fold, max_bin, target, feature_set)
+        held.append(len({key[:4] for key in self._held}))
         return data
 
     monkeypatch.setattr(BinnedFolds, "get", get)

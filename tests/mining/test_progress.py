@@ -12,9 +12,10 @@ from rich.console import Console
 from signal_miner.data.dataset import open_dataset
 from signal_miner.data.folds import Fold, WalkForward
 from signal_miner.engine.binning import BinnedFolds
-from signal_miner.mining.observer import BenchmarkStep, FeaturesBinned
+from signal_miner.mining.observer import BenchmarkStep, Compiling, FeaturesBinned, observers
 from signal_miner.mining.progress import BenchmarkBar, MiningProgress, TrialsBar
-from signal_miner.mining.status import TrialCounts
+from signal_miner.mining.status import TrialCounts, all_statuses
+from signal_miner.mining.status_writer import StatusWriter
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.utils import console
 from signal_miner.utils.console import TreesProgress
@@ -45,6 +46,25 @@ def test_both_bars_show_binning(terminal: bool, monkeypatch: pytest.MonkeyPatch)
         assert "old 2: 1,240 of 3,555 features binned" in shown.getvalue()
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_compiling_is_a_line_beside_the_bar_and_in_the_status(terminal: bool, tmp_path: Path) -> None:
+    shown = io.StringIO()
+    with (
+        StatusWriter(tmp_path) as writer,
+        MiningProgress(Console(file=shown, force_terminal=terminal, width=120)) as progress,
+    ):
+        writer.claim("some", lambda: None)
+        observer = observers(progress, writer.observe)
+        observer(BenchmarkStep(1, 2, 0, 10, 0.0))
+        observer(Compiling())
+        writer.release()
+        assert all_statuses(tmp_path)[0].at == "Compiling the trainer, once for this machine …"
+        observer(BenchmarkStep(1, 2, 1, 10, 0.1))
+        writer.release()
+        assert "Compiling" not in all_statuses(tmp_path)[0].at
+    assert shown.getvalue().count("Compiling the trainer, once for this machine …") == 1
+
+
 def frame(bar: object, console: Console) -> str:
     """Return what a bar shows now."""
     with console.capture() as shown:
@@ -62,6 +82,7 @@ def test_a_bar_is_whole_at_any_width(width: int) -> None:
     training.show(BenchmarkStep(2, 4, 1240, 3000, 0.2))
     trees.advance(4200)
     shown = [frame(bar, console) for bar in (mining, training, trees)]
+    assert str(FeaturesBinned(0, 1240, 3555)) == "1,240 of 3,555 features stored as bit planes"
     mining.show_binning(str(FeaturesBinned(FOLD.number, 1240, 3555)))
     shown.append(frame(mining, console))
     for text in shown:

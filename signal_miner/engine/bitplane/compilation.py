@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core import event
 
 from signal_miner.data.sources import DATA_DIRECTORY
 
@@ -34,6 +36,28 @@ def compiled(function: Callable[..., Any]) -> Any:
         return numba.njit(cache=True, **_OPTIONS)(function)
     finally:
         _SETTINGS.CACHE_DIR = before
+
+
+class _First(event.Listener):
+    """Calls a function at the first compilation, and never again."""
+
+    def __init__(self, report: Callable[[], None]) -> None:
+        self._report: Callable[[], None] | None = report
+
+    def on_start(self, event: object) -> None:
+        report, self._report = self._report, None
+        if report is not None:
+            report()
+
+    def on_end(self, event: object) -> None:
+        pass
+
+
+@contextmanager
+def compilation_reported(report: Callable[[], None]) -> Iterator[None]:
+    """Call `report` once, from any thread, before something is compiled; not where its code is loaded."""
+    with event.install_listener("numba:compile", _First(report)):
+        yield
 
 
 @cache

@@ -41,8 +41,8 @@ class PlaneFolds:
     Parameters
     ----------
     held : int
-        Folds, each with its target, whose rows are held at a time, the least recently used dropped first; a booster
-        keeps its own. Each takes some 25 bytes a row.
+        Folds, each with its target and feature set, whose rows are held at a time, the least recently used dropped
+        first; a booster keeps its own. Each takes some 25 bytes a row.
     should_stop : callable, optional
         Called before each group of columns while the store is built; the build stops with `Stopped` where it returns
         true.
@@ -72,21 +72,21 @@ class PlaneFolds:
         self._held: OrderedDict[tuple[object, ...], PlaneFoldData] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, fold: Fold, max_bin: int, target: str) -> PlaneFoldData:
-        """Return a fold for one target; every ``max_bin`` is trained on the same planes."""
-        key = (fold.train_eras, fold.validation_eras, target)
+    def get(self, fold: Fold, max_bin: int, target: str, feature_set: str | None = None) -> PlaneFoldData:
+        """Return a fold for one target and feature set; every ``max_bin`` is trained on the same planes."""
+        key = (fold.train_eras, fold.validation_eras, target, feature_set)
         with self._lock:
             if key not in self._held:
-                self._held[key] = self._made(fold, target)
+                self._held[key] = self._made(fold, target, feature_set)
             self._held.move_to_end(key)
             while len(self._held) > self._most:
                 self._held.popitem(last=False)
             return self._held[key]
 
     def release(self) -> None:
-        """Let go of nothing: the store serves every fold, target and ``max_bin``."""
+        """Let go of nothing: the store serves every fold, target, feature set and ``max_bin``."""
 
-    def _made(self, fold: Fold, target: str) -> PlaneFoldData:
+    def _made(self, fold: Fold, target: str, feature_set: str | None) -> PlaneFoldData:
         if self._store is None:
             self._store = open_store(
                 self._dataset,
@@ -102,7 +102,7 @@ class PlaneFolds:
 
         made = PlaneFold(
             store=store,
-            columns=store.columns(dataset.features),
+            columns=store.columns(dataset.features_in(feature_set)),
             target=dataset.read_target(target),
             train=mask(fold.train_eras),
             validation=mask(fold.validation_eras),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -76,3 +77,24 @@ def test_a_processor_without_code_of_its_own_compiles_it_and_leaves_that_of_othe
     own, other, again = (run_on(processor, tmp_path) for processor in ("", "generic", ""))
     assert own[0] == other[0] == again[0]
     assert [each[1:] for each in (own, other, again)] == [("0", "1"), ("0", "1"), ("1", "0")]
+
+
+def test_compiling_is_reported_once_and_loading_what_was_compiled_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kernel_of_a_test.py").write_text("def plus(a, b):\n    return a + b\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    plus = importlib.import_module("kernel_of_a_test").plus
+    monkeypatch.setattr(compilation, "code_directory", lambda: tmp_path / "code")
+    reports: list[str] = []
+
+    def run(name: str) -> int:
+        function = compilation.compiled(plus)  # as in another process: it knows no compiled code
+        with compilation.compilation_reported(lambda: reports.append(name)):
+            function(1.0, 2.0)  # of two types, so that it is compiled twice
+            return int(function(1, 2))
+
+    assert (run("cold"), reports) == (3, ["cold"])
+    assert (run("warm"), reports) == (3, ["cold"])
+    compilation.compiled(lambda a: a)(1)
+    assert reports == ["cold"]  # none is reported after the context
