@@ -1,10 +1,10 @@
 PYTHON ?= python
-.PHONY: help install test quick docs cluster site wheel lint format types mine ui walkthrough benchmarks ci
+.PHONY: help install test slow docs cluster site wheel lint format types mine ui walkthrough benchmarks ci
 
 help: ; @awk -F ': ; ' '/^[a-z]+: ;/ && !/^help/ {printf "make %-12s %s\n", $$1, $$2}' Makefile
 install: ; $(PYTHON) -m pip install -r requirements-dev.txt
 test: ; $(PYTHON) -m pytest
-quick: ; $(PYTHON) -m pytest -m "not slow"
+slow: ; $(PYTHON) -m pytest -m slow
 docs: ; $(PYTHON) -m pytest -m docs
 cluster: ; $(PYTHON) -m pytest -m cluster
 site: ; NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict

@@ -23,14 +23,23 @@ settings.register_profile("steady", deadline=None)  # other processes may hold t
 settings.load_profile("steady")
 
 
+def _is_whole_suite(config: pytest.Config) -> bool:
+    return config.args == config.getini("testpaths")
+
+
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Use all cores for the whole suite alone: workers take longer to start than most files take to run."""
-    return None if config.args == config.getini("testpaths") else 0
+    """Use all cores for the whole suite alone: workers take longer to start than most files take to run.
+
+    Tests of the documentation are in one folder, one after the other, as a reader is; those of a cluster share servers.
+    """
+    alone = re.search(r"\b(docs|cluster)\b", config.getoption("markexpr"))
+    return None if _is_whole_suite(config) and not alone else 0
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is marked ``docs`` or ``cluster`` unless `-m` names it: ``not slow``, or nothing, does not."""
-    unasked = [mark for mark in ("docs", "cluster") if not re.search(rf"\b{mark}\b", config.getoption("markexpr"))]
+    """Leave out what is marked ``docs`` or ``cluster``, and ``slow`` tests of the whole suite, unless `-m` names it."""
+    marks = ("docs", "cluster", "slow") if _is_whole_suite(config) else ("docs", "cluster")
+    unasked = [mark for mark in marks if not re.search(rf"\b{mark}\b", config.getoption("markexpr"))]
     left_out = [item for item in items if any(map(item.get_closest_marker, unasked))]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]

@@ -328,7 +328,7 @@ def test_a_disk_that_fills_up_while_storing_is_no_error(source, dataset, folds, 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no kill -9 here")
 def test_what_a_killed_process_was_storing_is_never_loaded_and_removed_by_the_next(source, dataset, folds, cache):
     process = start(source, cache.directory, "slow")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not list(cache.directory.glob(".aside-*/train-0001.bin")) and time.monotonic() < deadline:
         time.sleep(0.01)
     process.send_signal(signal.SIGSTOP)  # alive, and not done before the other is

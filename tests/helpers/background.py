@@ -44,7 +44,7 @@ def status_of(miner: BackgroundMiner) -> MinerStatus:
     return status
 
 
-def wait_until(miner: BackgroundMiner, reached: Callable[[Progress], bool], seconds: float = 60) -> Progress:
+def wait_until(miner: BackgroundMiner, reached: Callable[[Progress], bool], seconds: float = 240) -> Progress:
     end = time.monotonic() + seconds
     while not reached(progress := miner.progress()):
         assert progress.running, f"{progress}\n{miner.log()}"

@@ -50,7 +50,7 @@ def fresh(uninterrupted, tmp_path):
     return directory
 
 
-def wait_for_trials(directory, count, process, seconds=60):
+def wait_for_trials(directory, count, process, seconds=240):
     """Wait until some trials have written their artifacts; MLflow's store is left alone while it is made."""
     end = time.monotonic() + seconds
     while len(list(directory.glob("mlruns/*/*/artifacts/predictions.parquet"))) < count + 1:
