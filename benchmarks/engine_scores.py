@@ -5,13 +5,14 @@ from each, their trees capped, and trains each for the test fold by LightGBM and
 prints, for CORR and Sharpe ratio of the test eras, the mean difference between the engines (means of both seeds) with
 its 95% interval beside those between the seeds, and the rank correlation between the engines (mean of the four pairs)
 beside those between the seeds. Data are the demo's and an invented market of 500,000 rows x 740 features, or those that
-are named: ``demo``, ``market``, or a directory in Numerai's layout.
+are named: ``demo``, ``market``, or a directory in Numerai's layout. CPU seconds of training are printed, too.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from scipy.stats import spearmanr, t
 
-from benchmarks.common import ratio_table, run_in_scratch, write_large
+from benchmarks.common import measured, ratio_table, run_in_scratch, write_large
 from signal_miner.engine.fold_sources import fold_source
 from signal_miner.engine.memory_plan import plan_memory
 from signal_miner.engine.validation_rows import fold_scorers
@@ -87,18 +88,21 @@ def drawn(plan: Plan, count: int, most_trees: int, seed: int) -> list[Params]:
     return sorted(capped, key=lambda each: (max_bin_of(each), str(each["target"])))
 
 
-def scored(plan: Plan, configurations: Sequence[Params], seed: int) -> NDArray[np.float64]:
-    """Train on the test fold; return test CORR and Sharpe, shape (n_configurations, 2), NaN where no tree was found."""
+def scored(plan: Plan, configurations: Sequence[Params], seed: int) -> tuple[NDArray[np.float64], float]:
+    """Train on the test fold; return test CORR and Sharpe, shape (n_configurations, 2), and CPU seconds of training.
+
+    Scores are NaN where no tree was found.
+    """
     source = fold_source(plan, plan_memory(plan, 1), plan.targets, lambda: False)
     scorer = fold_scorers(plan)[plan.scored_folds[-1].number]
-    scores = []
+    scores, seconds = [], 0.0
     for params in configurations:
         target = str(params["target"])
         booster = source.get(plan.folds[target][-1], max_bin_of(params), target).start(params, seed)
-        booster.grow(int(params["n_estimators"]))
+        seconds += measured(partial(booster.grow, int(params["n_estimators"]))).cpu_seconds
         corr = scorer.corr(booster.predictions()[:, None])[:, 0]
         scores.append((float(mean(corr)), float(sharpe(corr))))
-    return np.array(scores)
+    return np.array(scores), seconds
 
 
 def measure(given: argparse.Namespace, console: Console) -> None:
@@ -116,18 +120,24 @@ def measure(given: argparse.Namespace, console: Console) -> None:
     for named in given.data:
         data = str(write_large(Path("market"), given).resolve()) if named == "market" else named
         runs: list[list[NDArray[np.float64]]] = [[] for _ in RUNS]
+        seconds = dict.fromkeys((LIGHTGBM, BITPLANE), 0.0)
         for number, grid in enumerate(GRIDS):
             plans = plans_over(grid, data, given)
             count = (given.configurations + number) // len(GRIDS)
             configurations = drawn(plans[LIGHTGBM], count, given.most_trees, seed=number)
             for found, (engine, seed) in zip(runs, RUNS, strict=True):
-                found.append(scored(plans[engine], configurations, seed))
+                result, took = scored(plans[engine], configurations, seed)
+                found.append(result)
+                seconds[engine] += took
         scores = [np.concatenate(found) for found in runs]
         known = np.logical_and.reduce([np.isfinite(each).all(axis=1) for each in scores])
         title = Path(named).name + (f" ({known.sum()} of {len(known)})" if not known.all() else "")
         for column, score in enumerate(SCORES):
             chosen = [each[known, column] for each in scores]
             table.add_row(f"{title}: {score}", *figures(chosen[:2], chosen[2:]))
+        one, other = seconds.values()
+        ratio = f"{one:.0f} CPU s by LightGBM, {other:.0f} on planes, compiling included: {one / other:.1f} x"
+        console.print(f"{title}: training took {ratio}", highlight=False)
     console.print(table)
 
 
