@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -142,7 +143,9 @@ def _crowd(given: argparse.Namespace, console: Console) -> None:
     running = [subprocess.Popen([sys.executable, "-m", *words], stdout=log, stderr=log, env=here) for words in commands]
     try:
         plan = _plan(given, name="crowd", trials=trials, cluster={"scheduler": address})
-        mine(plan, None, Console(quiet=True))
+        while not _answers(port):
+            time.sleep(0.1)
+        mine(plan, None, console)
         spans = np.array([json.loads(line) for line in Path("spans.jsonl").read_text().splitlines()])
     finally:
         for process in running:
@@ -155,6 +158,13 @@ def _crowd(given: argparse.Namespace, console: Console) -> None:
     table = ratio_table(f"{trials:,} trials of {given.seconds:g} s", "workers", "busy", "trials/s")
     table.add_row(f"{given.workers:,}", f"{busy:.1%}", f"{len(spans) / (spans[:, 1].max() - first):.1f}")
     console.print(table)
+
+
+def _answers(port: int) -> bool:
+    with suppress(OSError):
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        return True
+    return False
 
 
 async def _host(given: argparse.Namespace) -> None:
