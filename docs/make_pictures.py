@@ -32,6 +32,8 @@ from selenium.webdriver.remote.webdriver import WebDriver
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.era_splits import AGREEING, drifting_market, era_correlations  # noqa: E402
+from signal_miner.report.style import BENCHMARK, BLUE, GRID, drawing, legend_above, new_figure, png  # noqa: E402
 from signal_miner.tracking.studies import Studies  # noqa: E402
 
 PICTURES = Path(__file__).parent
@@ -159,6 +161,29 @@ def picture_notebook() -> None:
             until(lambda: "finished" in driver.execute_script(f"return {_BAR}.innerText"), 200)
 
 
+def picture_era_splits() -> None:
+    """Save the correlations of a pooled and a directional model, era by era, on features of which most change sign."""
+    trained, span = 40, 5
+    fold = drifting_market(1)
+    with drawing("era_splits"):
+        figure = new_figure(3.1, "Most relations change after era 40", width=7.5)
+        axes = figure.add_subplot()
+        axes.axvspan(1, trained, color=GRID, label="trained on")
+        for params, name, color, line in (
+            ({}, "pooled", BENCHMARK, "--"),
+            (AGREEING, "directional, agreement 0.5", BLUE, "-"),
+        ):
+            found = era_correlations(fold, params, 200)
+            smooth = [found[max(0, era - span + 1) : era + 1].mean() for era in range(trained)]
+            smooth += [found[max(trained, era - span + 1) : era + 1].mean() for era in range(trained, len(found))]
+            mean = f"{name}: test {found[trained:].mean():.3f}"
+            axes.plot(range(1, len(found) + 1), smooth, color=color, linestyle=line, label=mean)
+        axes.axhline(0, color=GRID)
+        axes.set(xlabel="era", ylabel=f"correlation, mean of {span} eras", xlim=(1, len(found)))
+        legend_above(axes, columns=3)
+        (PICTURES / "era_splits.png").write_bytes(png(figure))
+
+
 _BAR = """document.querySelector("[data-mime-type='text/html'] div[style*='system-ui']")"""
 _TO_THE_BAR = f"""
 const scroller = document.querySelector('.jp-WindowedPanel-outer');
@@ -191,5 +216,6 @@ def close_assistant(driver: WebDriver) -> None:
 
 
 if __name__ == "__main__":
+    picture_era_splits()
     picture_ui()
     picture_notebook()

@@ -67,6 +67,33 @@ def test_a_killed_study_resumes_and_ends_as_an_undisturbed_one(mined: Path, tmp_
     assert outcome(tmp_path) == outcome(mined)
 
 
+BY_ERA = """
+split_criterion = ["pooled", "era", "directional"]
+era_block = [1, 4]
+boltzmann_alpha = [0.0, -1.0]
+min_direction_agreement = [0.0, 0.3]
+allow_degenerate_splits = [true, false]
+"""
+
+
+@pytest.mark.slow
+def test_a_study_of_splits_by_era_is_the_same_for_any_number_of_jobs_and_after_a_stop(
+    mined: Path, tmp_path: Path
+) -> None:
+    found = []
+    for jobs, trials in ((1, (8,)), (3, (3, 8))):
+        directory = tmp_path / str(jobs)
+        directory.mkdir()
+        for number in trials:  # the second time, the study is resumed
+            copy_of_data(mined, directory, jobs=jobs, trials=number, grid=BY_ERA)
+            assert mine_here(directory, *BITPLANE).returncode == 0
+        found.append(outcome(directory))
+    assert len(found[0]) == 8
+    assert found[0] == found[1]
+    criteria = {run.data.params.get("split_criterion") for run in runs_of(tmp_path / "1")}
+    assert {"pooled", "era", "directional"} <= criteria
+
+
 @pytest.mark.slow
 def test_engines_have_studies_of_their_own_in_one_experiment(mined: Path) -> None:
     assert {run.data.params["engine"] for run in runs_of(mined)} == {"bitplane 1"}
