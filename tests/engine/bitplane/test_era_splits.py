@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.era_splits import accuracies, memorisation
 from signal_miner.engine.bitplane.booster import Booster
 from signal_miner.engine.bitplane.environments import environments_of
 from signal_miner.engine.bitplane.era_kernels import (
@@ -169,6 +170,16 @@ def test_a_tree_splits_what_points_the_same_way_in_all_eras():
     assert used() != 0
     assert used(split_criterion="directional") == 0
     assert used(split_criterion="era", min_direction_agreement=1.0) == 0
+
+
+def test_what_every_era_tells_anew_is_not_memorised():
+    fold = memorisation(1)
+    pooled, *by_era = (
+        accuracies(fold, params, 60) for params in ({}, {"split_criterion": "era"}, {"split_criterion": "directional"})
+    )
+    assert pooled[0] > 0.99
+    assert pooled[1] < 0.65
+    assert min(test for _, test in by_era) > 0.95
 
 
 DRAWN = {
