@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,10 @@ from rich.table import Table
 
 from signal_miner.ensemble.build import COLUMNS, as_shown, ensemble_frame
 from signal_miner.ensemble.maker import EnsembleSummary
-from signal_miner.report.sentences import below_benchmark_sentence, leaderboard_sentence
+from signal_miner.report.sentences import below_benchmark_sentence, leaderboard_sentence, seed_noise_sentence
 from signal_miner.scoring.columns import Column, least_important_first
 from signal_miner.scoring.objective import Objective
-from signal_miner.tracking.ranking import Leaderboard
+from signal_miner.tracking.ranking import Leaderboard, seed_noise
 from signal_miner.tracking.records import FIXED_PARAMS, TrackedTrial
 from signal_miner.utils.console import fitting, for_a_table
 
@@ -44,6 +45,12 @@ def _leaderboard_columns(objective: Objective) -> tuple[Column, ...]:
     )
 
 
+def _seed_columns(objective: Objective) -> tuple[Column, ...]:
+    digits = objective.digits
+    return Column("mean of\nseeds", _MEAN, digits, 11), Column("seeds'\nspread", _SPREAD, digits, 10)
+
+
+_MEAN, _SPREAD = "seeds/mean", "seeds/spread"
 _HOLDOUT = (
     Column.of("corr", priority=6),
     Column.of("sharpe"),
@@ -64,6 +71,8 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
     every = _leaderboard_columns(board.objective)
     benchmark = next(place for place in board.places if place.trial.number is None)
     shown = [*board.places[:top], *([] if benchmark.rank <= top else [benchmark])]
+    if any(place.trial.repeats for place in shown):
+        every += _seed_columns(board.objective)
 
     def table(left_out: Container[str]) -> Table:
         columns = [column for column in every if column.head not in left_out]
@@ -78,12 +87,15 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
             trial, is_benchmark = place.trial, place is benchmark
             if is_benchmark and benchmark.rank > top + 1:
                 made.add_row("", "…")
-            cells = [_leaderboard_cell(trial, column) for column in columns]
+            cells = [_leaderboard_cell(trial, column, board.objective) for column in columns]
             made.add_row(str(place.rank), trial.name, *cells, style="bold yellow" if is_benchmark else None)
         return made
 
     console.print(fitting(table, least_important_first(every), console))
     console.print(leaderboard_sentence(board), highlight=False)
+    noise = seed_noise((place.trial for place in board.places), board.objective)
+    if noise is not None:
+        console.print(seed_noise_sentence(noise), highlight=False)
     first = next((place.trial for place in board.places if place.trial.number is not None), None)
     if first is not None:
         params = ", ".join(f"{name} {value}" for name, value in first.params.items() if name not in FIXED_PARAMS)
@@ -98,9 +110,12 @@ def _table(title: str, *heads: str) -> Table:
     return table
 
 
-def _leaderboard_cell(trial: TrackedTrial, column: Column) -> str:
+def _leaderboard_cell(trial: TrackedTrial, column: Column, objective: Objective) -> str:
     if column.metric == "n_estimators":
         return trial.params.get(column.metric, "")
+    if column.metric in (_MEAN, _SPREAD):
+        mean, spread = trial.over_seeds(objective.metric) if trial.repeats else (math.nan, math.nan)
+        return column.text(mean if column.metric == _MEAN else spread)
     if column.metric == "beats_benchmark":
         return "" if trial.number is None else _beats(trial)
     return column.text(trial.metrics.get(column.metric))

@@ -195,7 +195,13 @@ class WorkerPool:
         return len(self._ready)
 
     def submit(
-        self, number: int, params: Mapping[str, Value], *, alone: bool = False, report_steps: bool = False
+        self,
+        number: int,
+        params: Mapping[str, Value],
+        *,
+        alone: bool = False,
+        report_steps: bool = False,
+        seed: int | None = None,
     ) -> None:
         """Submit a configuration; earlier draws are trained first.
 
@@ -205,6 +211,8 @@ class WorkerPool:
             Whether it takes a whole worker.
         report_steps : bool, default False
             Whether each checkpoint is reported to `on_checkpoint`.
+        seed : int, optional
+            Of the booster, in place of the study's.
         """
         client, completed = self._open
         slots = max(self._slots.values(), default=1) if alone else 1
@@ -215,6 +223,7 @@ class WorkerPool:
             number,
             dict(params),
             report_steps,
+            seed,
             key=key,
             resources={self._job.resource: slots},
             priority=-number,

@@ -148,11 +148,13 @@ def _prepared(job: StudyJob, threads: int, memory_bytes: int) -> _Study:
     memory = plan_memory(plan, threads, memory_bytes)
     if not memory.together:  # trials that come in any order take turns with the datasets
         memory = plan_memory(plan, 1, memory_bytes)
-    source = fold_source(plan, memory, plan.trained_targets, _is_given_up)
+    source = fold_source(plan, memory, plan.labels, _is_given_up)
     return _Study(plan, source, memory.jobs if memory.together else 1, fold_scorers(plan))
 
 
-def train(job: StudyJob, number: int, params: Mapping[str, Value], report_steps: bool) -> Trained | None:
+def train(
+    job: StudyJob, number: int, params: Mapping[str, Value], report_steps: bool, own_seed: int | None = None
+) -> Trained | None:
     """Train a configuration on this worker, within a Dask task; None if the task was given up meanwhile.
 
     Parameters
@@ -161,6 +163,8 @@ def train(job: StudyJob, number: int, params: Mapping[str, Value], report_steps:
         Of the draw; -1 for the benchmark.
     report_steps : bool
         Whether each checkpoint is reported as an event.
+    own_seed : int, optional
+        Of the booster, in place of the study's.
     """
     worker, study = get_worker(), _STUDIES[job]
 
@@ -170,9 +174,15 @@ def train(job: StudyJob, number: int, params: Mapping[str, Value], report_steps:
 
     try:
         folds = study.plan.folds[str(params["target"])]
-        seed = study.plan.experiment.seed
         result = run_trial(
-            study.source, folds, study.scorers(), params, seed, _is_given_up, on_checkpoint, study.plan.scoring
+            study.source,
+            folds,
+            study.scorers(),
+            params,
+            study.plan.experiment.seed if own_seed is None else own_seed,
+            _is_given_up,
+            on_checkpoint,
+            study.plan.scoring,
         )
         if job.exchange is None:
             return Trained(worker.address, result)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,14 +28,18 @@ from signal_miner.data.eras import is_date
 from signal_miner.data.feature_values import FeatureValues, feature_values
 from signal_miner.data.features import features_of, largest_level_count, nullable_features
 from signal_miner.data.parquet_rows import ParquetRows, Rows, content_digest, footer_digest, open_parquet
+from signal_miner.data.residual_target import Label, residual
 from signal_miner.data.resolved_rows import as_floats, resolved_rows
 from signal_miner.errors import UserError, did_you_mean
+from signal_miner.scoring.blending import gaussianised
 from signal_miner.utils.files import file_exists
 from signal_miner.utils.next_command import option_text
 from signal_miner.utils.validation import shown
 
 BENCHMARK_FILES = ("train_benchmark_models.parquet", "validation_benchmark_models.parquet")
 """Numerai's own predictions, beside ``train.parquet`` and ``validation.parquet``."""
+
+_READING = threading.Lock()  # so that of several threads one reads benchmark predictions
 
 _HORIZON = re.compile(r"_(20|60)$")
 
@@ -64,6 +69,8 @@ class Dataset:
         Files with Numerai's benchmark predictions, and their columns.
     files : tuple of Path
         What the user knows the data by: the CSV file where `source` reads one that was converted.
+    residual_column : str
+        Of the benchmark predictions: what residual targets are without; empty where there are none.
     feature_sets : mapping of str to tuple of str
         The columns of each of these sets, in the order of ``features.json``.
     """
@@ -83,6 +90,8 @@ class Dataset:
     sparse_eras: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
     feature_sets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    residual_column: str = ""
+    _ranks: dict[str, NDArray[np.float64]] = field(default_factory=dict, init=False)
 
     def __len__(self) -> int:
         return len(self.eras)
@@ -134,6 +143,32 @@ class Dataset:
             return table
         wider = [pa.float32() if half else field.type for half, field in zip(halves, table.schema, strict=True)]
         return table.cast(pa.schema(list(zip(table.schema.names, wider, strict=True))))
+
+    def read_label(self, label: Label, rows: Rows = slice(None)) -> NDArray[np.float32]:
+        """Return what boosters are trained on, NaN where it is not known, shape (n_rows,); whole eras are read.
+
+        Raises
+        ------
+        UserError
+            As `read_target`; or if a benchmark's predictions cannot be read.
+        """
+        if isinstance(label, str):
+            return self.read_target(label, rows)
+        exposures = self.benchmark_ranks(self.residual_column)[rows]
+        return residual(self.eras[rows], self.read_target(label.name, rows), exposures, label.share)
+
+    def benchmark_ranks(self, column: str) -> NDArray[np.float64]:
+        """Return the gaussianised ranks of Numerai's predictions within each era, read once, shape (n_rows,).
+
+        NaN where there is no prediction.
+        """
+        with _READING:
+            if column not in self._ranks:
+                predictions = self.read_benchmarks([column], slice(None))[column]
+                ranks = gaussianised(self.eras, predictions[:, np.newaxis])[:, 0]
+                ranks[np.isnan(predictions)] = np.nan
+                self._ranks[column] = ranks
+            return self._ranks[column]
 
     def read_target(self, name: str, rows: Rows = slice(None)) -> NDArray[np.float32]:
         """Return a target in training precision, NaN where it is not known, shape (n_rows,).

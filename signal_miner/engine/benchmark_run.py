@@ -94,6 +94,31 @@ def uncovered_eras(plan: Plan, number: int, predictions: NDArray[np.floating[Any
     return tuple(np.setdiff1d(eras, covered).tolist())
 
 
+def residual_gaps(plan: Plan) -> dict[int, tuple[int, ...]]:
+    """Return the training eras that residual targets leave out, as they lack predictions, by fold number.
+
+    Those of `Plan.scored_folds`; empty where no target is residual.
+
+    Raises
+    ------
+    UserError
+        If that leaves a fold nothing to train on.
+    """
+    column, dataset = plan.residual_column, plan.dataset
+    if not column:
+        return {}
+    covered = np.unique(dataset.eras[np.isfinite(dataset.benchmark_ranks(column))])
+    for folds in (plan.folds[target] for target in plan.targets):
+        for fold in folds:
+            if not np.isin(fold.train_eras, covered).any():
+                raise UserError(
+                    f"grid.target_residual: {column} has no predictions in the eras that fold {fold.number} trains "
+                    f"on, {plan.span(fold.train_eras)}; use fewer folds, or leave target_residual out"
+                )
+    gaps = {fold.number: np.setdiff1d(fold.train_eras, covered) for fold in plan.scored_folds}
+    return {number: tuple(eras.tolist()) for number, eras in gaps.items() if len(eras)}
+
+
 def score_benchmark(
     plan: Plan, scorers: Mapping[int, Scorer], predictions: Mapping[int, NDArray[np.floating[Any]]]
 ) -> BenchmarkScores:

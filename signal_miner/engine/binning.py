@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from signal_miner.data.dataset import Dataset
 from signal_miner.data.folds import Fold
 from signal_miner.data.parquet_rows import forget_large_footers
+from signal_miner.data.residual_target import Label
 from signal_miner.engine.available_memory import available_bytes
 from signal_miner.engine.boosters import Booster
 from signal_miner.engine.column_groups import (
@@ -95,7 +96,7 @@ class _Bins:
 @dataclass(eq=False)
 class _Held:
     fold: BinnedFold
-    label: str | None = None  # the current target of a dataset that serves several in turn
+    label: Label | None = None  # the current target of a dataset that serves several in turn
 
 
 class BinnedFolds:
@@ -103,7 +104,7 @@ class BinnedFolds:
 
     Parameters
     ----------
-    targets : tuple of str
+    targets : sequence of Label
         All training targets of the experiment.
     seed : int
         LightGBM's seed, which also samples the rows that bins are found on.
@@ -136,7 +137,7 @@ class BinnedFolds:
     def __init__(
         self,
         dataset: Dataset,
-        targets: tuple[str, ...],
+        targets: Sequence[Label],
         seed: int,
         memory_bytes: int | None = None,
         should_stop: Callable[[], bool] = lambda: False,
@@ -164,7 +165,7 @@ class BinnedFolds:
         self._build_locks: dict[tuple[Any, ...], threading.Lock] = {}
         self._lock = threading.Lock()
 
-    def get(self, fold: Fold, max_bin: int, target: str, feature_set: str | None = None) -> BinnedFold:
+    def get(self, fold: Fold, max_bin: int, target: Label, feature_set: str | None = None) -> BinnedFold:
         """Return the binned fold for a training target, with the features of a set of the dataset's; all for None.
 
         Raises
@@ -189,14 +190,16 @@ class BinnedFolds:
         forget_large_footers()
         return_free_memory()
 
-    def _for_target(self, bins: _Bins, target: str) -> BinnedFold:
+    def _for_target(self, bins: _Bins, target: Label) -> BinnedFold:
         fold = bins.fold
         rows = self._dataset.rows_of(fold.train_eras)
-        label = self._dataset.read_target(target, rows)
+        label = self._dataset.read_label(target, rows)
         known = np.isfinite(label)
         count = int(np.count_nonzero(known))
         if not count:
-            raise UserError(f"{target!r} is known in no training row of fold {fold.number}; leave it out of targets")
+            raise UserError(
+                f"{str(target)!r} is known in no training row of fold {fold.number}; leave it out of targets"
+            )
         # Known in all rows, and alone on the fold while it is trained on: the fold's dataset needs only another label.
         if count == len(label) and self._shared:
             with self._build_lock(bins.key):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signal_miner.data.folds import Fold
+from signal_miner.data.residual_target import Label, ResidualTarget
 from signal_miner.errors import Stopped
 from signal_miner.experiment.parameters import DatasetKey
 from signal_miner.utils.validation import Value
@@ -55,7 +56,7 @@ class FoldData(Protocol):
 class FoldSource(Protocol):
     """Makes the data of folds, and holds them for all trials; thread-safe."""
 
-    def get(self, fold: Fold, max_bin: int, target: str, feature_set: str | None = None) -> FoldData:
+    def get(self, fold: Fold, max_bin: int, target: Label, feature_set: str | None = None) -> FoldData:
         """Return the data of a fold for configurations with this ``max_bin``, target and set; all features for None."""
 
     def release(self) -> None:
@@ -65,4 +66,9 @@ class FoldSource(Protocol):
 def fold_data(source: FoldSource, fold: Fold, params: Mapping[str, Value]) -> FoldData:
     """Return what a configuration is trained on in a fold."""
     key = DatasetKey.of(params)
-    return source.get(key.of_fold(fold), key.max_bin, key.target, key.feature_set)
+    return source.get(key.of_fold(fold), key.max_bin, label_of(key), key.feature_set)
+
+
+def label_of(key: DatasetKey) -> Label:
+    """Return what boosters of configurations with a key are trained on."""
+    return ResidualTarget(key.target, key.residual) if key.residual else key.target

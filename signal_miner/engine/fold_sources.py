@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 
+from signal_miner.data.residual_target import Label
 from signal_miner.engine.binning import BinnedFolds
 from signal_miner.engine.boosters import FoldSource
 from signal_miner.engine.dataset_cache import dataset_cache
@@ -26,7 +27,7 @@ def compilation_reported(plans: Iterable[Plan], report: Callable[[], None]) -> A
 def fold_source(
     plan: Plan,
     memory: MemoryPlan,
-    targets: tuple[str, ...],
+    targets: Sequence[Label],
     should_stop: Callable[[], bool],
     on_features: Callable[[int, int, int], None] = lambda _fold, _done, _total: None,
 ) -> FoldSource:
@@ -34,7 +35,7 @@ def fold_source(
 
     Parameters
     ----------
-    targets : tuple of str
+    targets : sequence of Label
         All targets that will be trained on.
     should_stop : callable
         Called now and then while features are read; what is being made stops with `Stopped` where it returns true.

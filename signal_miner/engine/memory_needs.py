@@ -40,6 +40,7 @@ BUILD_FACTOR = 3
 _ROW_BYTES = 12  # era 4, position in the files 8
 _PREDICTED_ROW_BYTES = 64  # id of 20 characters with its offset 24, era label 8; scorer 16, its quantiles 16
 _BENCHMARK_ROW_BYTES = 16
+_RESIDUAL_ROW_BYTES = 80  # ranks of the benchmark 8; while they are read, ids of two tables and their index
 _TRAINED_ROW_BYTES = 36  # scores, gradients, hessians and row indices
 _SAMPLED_ROW_BYTES = 12  # more, where rows are drawn
 _VALIDATED_ROW_BYTES = 20  # running scores 8, their copy in Python 8, a checkpoint on its way 4
@@ -147,6 +148,7 @@ class StudyShape:
     keys: tuple[DatasetKey, ...]
     trial: BoosterShape
     benchmark: BoosterShape
+    residual_targets: bool = False
 
     @cached_property
     def datasets(self) -> tuple[DatasetNeed, ...]:
@@ -189,7 +191,8 @@ class StudyShape:
     def fixed_bytes(self) -> int:
         """Bytes that do not depend on datasets or trials: the process, footers, eras, ids and scorers."""
         predicted = _PREDICTED_ROW_BYTES + _BENCHMARK_ROW_BYTES * self.n_benchmarks
-        rows = _ROW_BYTES * sum(self.rows_of_era.values()) + predicted * sum(self._validation_rows)
+        row = _ROW_BYTES + (_RESIDUAL_ROW_BYTES if self.residual_targets else 0)
+        rows = row * sum(self.rows_of_era.values()) + predicted * sum(self._validation_rows)
         return PROCESS_BYTES + FOOTER_FACTOR * self.footer_bytes + rows
 
     def build_bytes(self, group_bytes: int) -> int:
@@ -266,7 +269,8 @@ class StudyShape:
             validation_rows=validation,
             bytes=dataset_bytes(train + validation, n_features, bins),
             copy_bytes=copy_bytes(train, n_features, bins),
-            whole=self.unknown_eras[key.target].isdisjoint(fold.train_eras),
+            # A residual is known where there are predictions, which are not read for this: nowhere, to be sure.
+            whole=not key.residual and self.unknown_eras[key.target].isdisjoint(fold.train_eras),
         )
 
 
@@ -351,6 +355,7 @@ def shape_of(plan: Plan) -> StudyShape:
         folds=plan.folds,
         set_sizes={key.feature_set: len(dataset.features_in(key.feature_set)) for key in keys},
         keys=keys,
+        residual_targets=any(key.residual for key in keys),
         trial=BoosterShape.of(axes),
         benchmark=BoosterShape.of({name: (value,) for name, value in benchmark.items()}),
     )

@@ -186,6 +186,7 @@ def build_ensemble(
     runs: str | Sequence[str | int] | None = (),
     weights: str = SelectionRule.weights,
     checkpoint: str = SelectionRule.checkpoint,
+    seeds: str = SelectionRule.seeds,
     min_trees: int | None = None,
     neutralize: str | None = None,
     proportion: float | None = None,
@@ -221,6 +222,8 @@ def build_ensemble(
         ``equal``, or ``rank``: k for the best of k members, then k - 1, and so on.
     checkpoint : str, default "best"
         ``best``: members have the number of trees that is best in validation; ``drawn``: all trees that were drawn.
+    seeds : str, default "own"
+        ``average``: a member is the average of the seeds that it was trained with, see ``[confirm]``.
     min_trees : int, optional
         Trials with fewer trees there are excluded: 10 if not given, 1 with ``runs``.
     neutralize : str, optional
@@ -250,6 +253,7 @@ def build_ensemble(
         runs=_named(runs),
         weights=weights,
         checkpoint=checkpoint,
+        seeds=seeds,
         min_trees=min_trees,
         neutralize=neutralize,
         proportion=proportion,

@@ -16,7 +16,7 @@ from signal_miner.engine.metrics import score_metrics
 from signal_miner.engine.trial import FoldResult
 from signal_miner.engine.validation_rows import fold_rows, fold_scorers
 from signal_miner.ensemble.members import FEATURES, OWN_BENCHMARK, Ensemble, Member, Neutralization, neutralizers_of
-from signal_miner.ensemble.options import GREEDY, SelectionRule
+from signal_miner.ensemble.options import AVERAGE, GREEDY, SelectionRule
 from signal_miner.ensemble.runs import EnsembleRuns, TrackedEnsemble, members_note
 from signal_miner.ensemble.selection import grow, ranked_trials, scores_of, weights_of
 from signal_miner.ensemble.sources import Source
@@ -28,6 +28,7 @@ from signal_miner.scoring.scorer import Scorer
 from signal_miner.scoring.series import sharpe
 from signal_miner.tracking.artifacts import write_ensemble_artifacts
 from signal_miner.tracking.records import Checkpoint, TrackedTrial
+from signal_miner.tracking.tags import REPEAT_KIND
 from signal_miner.utils.files import temporary_directory
 
 _NEWEST_ERAS = 4
@@ -89,7 +90,9 @@ class EnsembleMaker:
     def __init__(self, sources: Sequence[Source], runs: EnsembleRuns, console: Console) -> None:
         self._sources = sources
         self._study, self._plan = sources[0].study, sources[0].plan
-        self._of_run = {trial.run_id: source for source in sources for trial in source.study.trials}
+        self._of_run = {
+            run.run_id: source for source in sources for trial in source.study.trials for run in (trial, *trial.repeats)
+        }
         self._of_run[self._study.benchmark.run_id] = sources[0]
         self._runs = runs
         self._console = console
@@ -113,6 +116,8 @@ class EnsembleMaker:
             trials, weights = self._greedy(rule, neutralization, trials)
         else:
             weights = weights_of(rule, scores_of(rule, trials))
+        if rule.seeds == AVERAGE:
+            trials, weights = _with_seeds(trials, weights)
         members = tuple(
             Member(
                 trial.run_id,
@@ -122,6 +127,7 @@ class EnsembleMaker:
                 weight,
                 rule.checkpoint,
                 "" if names[trial.run_id] == self._study.name else names[trial.run_id],
+                trial.kind == REPEAT_KIND,
             )
             for trial, weight in zip(trials, weights, strict=True)
         )
@@ -132,7 +138,11 @@ class EnsembleMaker:
             for fold, blend in zip(self._plan.scored_folds, blends, strict=True)
         )
         metrics = score_metrics(folds, self._benchmark_scores, self._plan.scoring)
-        closest = float(np.max(correlations[~np.eye(len(trials), dtype=bool)])) if len(trials) > 1 else np.nan
+        configurations = np.unique(
+            [(names[trial.run_id], str(trial.number)) for trial in trials], axis=0, return_inverse=True
+        )[1]
+        others = configurations[:, np.newaxis] != configurations  # seeds of one configuration are alike by design
+        closest = float(np.max(correlations[others])) if others.any() else np.nan
         if np.isfinite(closest):
             metrics = replace(metrics, values={**metrics.values, "members/highest_correlation": closest})
         with temporary_directory() as directory:
@@ -244,6 +254,26 @@ def _scores(metric: str, scorers: Sequence[Scorer], blends: Sequence[NDArray[np.
     return whole_scores
 
 
+def _with_seeds(
+    trials: Sequence[TrackedTrial], weights: Sequence[float]
+) -> tuple[tuple[TrackedTrial, ...], tuple[float, ...]]:
+    """Return each trial with the runs of its further seeds, which share its weight.
+
+    Raises
+    ------
+    UserError
+        If none of the trials was trained with several seeds.
+    """
+    if not any(trial.repeats for trial in trials):
+        raise UserError(
+            "seeds = 'average', but none of the members was trained with several seeds; add a table [confirm] to the "
+            "experiment file and mine on, or leave it out"
+        )
+    runs = [(trial, *trial.repeats) for trial in trials]
+    shares = [weight / len(each) for each, weight in zip(runs, weights, strict=True) for _ in each]
+    return tuple(run for each in runs for run in each), tuple(shares)
+
+
 def _trees(trial: TrackedTrial, checkpoint: Checkpoint) -> int:
     trees = trial.trees_at(checkpoint)
     if trees is None:
@@ -262,6 +292,8 @@ def _params(ensemble: Ensemble, rule: SelectionRule) -> dict[str, Any]:
     }
     if rule.max_benchmark_correlation < 1:
         chosen["max_benchmark_correlation"] = str(rule.max_benchmark_correlation)
+    if rule.seeds == AVERAGE:
+        chosen["seeds"] = rule.seeds
     if rule.select == GREEDY:
         chosen |= {"max_correlation": str(rule.max_correlation), "pool": str(rule.pool)}
     if ensemble.neutralization:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from signal_miner.data.dataset import Dataset
 from signal_miner.experiment.parameters import RULES
 from signal_miner.scoring.blending import filled_features, gaussianised
-from signal_miner.tracking.records import Checkpoint, trial_name
+from signal_miner.tracking.records import Checkpoint, repeat_name, trial_name
 from signal_miner.utils.validation import parsed_json
 
 FEATURES, OWN_BENCHMARK = "features", "benchmark"
@@ -41,6 +41,8 @@ class Member:
         Where it is cut; ensembles made before this could be chosen have the best checkpoint.
     study : str
         Name of its study, where that is not the ensemble's; else empty.
+    repeat : bool
+        Whether it is the trial trained again with another seed.
     """
 
     run_id: str
@@ -50,11 +52,13 @@ class Member:
     weight: float
     checkpoint: Checkpoint = Checkpoint.BEST
     study: str = ""
+    repeat: bool = False
 
     @property
     def name(self) -> str:
-        """``trial 0007``, or ``trial 0007 of demo-1a2b3c4d``; unique in an ensemble."""
-        return trial_name(self.number) + (f" of {self.study}" if self.study else "")
+        """``trial 0007``, ``trial 0007 seed 8`` or ``trial 0007 of demo-1a2b3c4d``; unique in an ensemble."""
+        own = repeat_name(self.number, int(self.params["seed"])) if self.repeat else trial_name(self.number)
+        return own + (f" of {self.study}" if self.study else "")
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ class Ensemble:
         """Return the ensemble as text, for an artifact."""
         table = asdict(self)
         for member in table["members"]:  # written as before there was a choice, so that digests of ensembles stay
-            for name in ("checkpoint", "study"):
+            for name in ("checkpoint", "study", "repeat"):
                 if member[name] == getattr(Member, name):
                     del member[name]
         return json.dumps(table, indent=1) + "\n"
@@ -132,6 +136,7 @@ def _member(table: Mapping[str, Any]) -> Member:
         float(table["weight"]),
         Checkpoint(table.get("checkpoint", Checkpoint.BEST)),
         str(table.get("study", "")),
+        bool(table.get("repeat", False)),
     )
     most = int(params.get("n_estimators", RULES["n_estimators"].high))
     if not 1 <= member.trees <= most:

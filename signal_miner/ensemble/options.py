@@ -23,6 +23,9 @@ FEWEST_TREES = 10
 EQUAL, BY_RANK = "equal", "rank"
 WEIGHTS = (EQUAL, BY_RANK)
 
+OWN, AVERAGE = "own", "average"
+SEEDS = (OWN, AVERAGE)
+
 _OF_GREEDY = ("max_correlation", "pool")
 
 
@@ -43,10 +46,13 @@ class SelectionRule:
     checkpoint: Checkpoint = option(
         "best (default): members at their best checkpoint in validation; drawn: with all trees drawn", Checkpoint.BEST
     )
+    seeds: str = option(
+        "own (default): members as they were drawn; average: each with the seeds that it was trained again with", OWN
+    )
     min_trees: int | None = option(f"excludes trials with fewer trees there ({FEWEST_TREES}; with runs: 1)", None)
 
     def __post_init__(self) -> None:
-        for name in ("select", "weights", "metric", "checkpoint"):
+        for name in ("select", "weights", "metric", "checkpoint", "seeds"):
             Rule(str).checked(name, getattr(self, name))
         for name in ("members", "pool"):
             number = Rule(int, high=LARGEST_INTEGER).checked(name, getattr(self, name), "; use 1 or more")
@@ -66,6 +72,7 @@ class SelectionRule:
             ("select", self.select, RULES),
             ("weights", self.weights, WEIGHTS),
             ("checkpoint", self.checkpoint, checkpoints),
+            ("seeds", self.seeds, SEEDS),
         ):
             if value not in known:
                 raise UserError(f"{name} = {value!r} is not one of {', '.join(known)}{nearest(value, known)}")

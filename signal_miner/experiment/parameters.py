@@ -46,6 +46,7 @@ RULES: dict[str, Rule] = {
     "train_last_eras": Rule(int, -1, LARGEST_INTEGER),
     "feature_set": Rule(str),
     "target": Rule(str),
+    "target_residual": Rule(float, 0, 1),
 }
 """Parameters of a grid and a benchmark: LightGBM's by scikit-learn names, splits judged by era, what is trained on."""
 
@@ -53,7 +54,8 @@ ERA_PARAMETERS = ("era_block", "boltzmann_alpha", "min_direction_agreement", "al
 """Of these, what has a meaning only for splits judged by era, which one engine makes."""
 
 _NOT_BOOSTED = {
-    "target", "feature_set", "train_last_eras", "n_estimators", "max_bin", "split_criterion", *ERA_PARAMETERS,
+    "target", "target_residual", "feature_set", "train_last_eras", "n_estimators", "max_bin", "split_criterion",
+    *ERA_PARAMETERS,
 }  # fmt: skip
 """What decides a dataset, the number of updates and what is not LightGBM's; `booster_params` passes on all others."""
 
@@ -182,21 +184,25 @@ class DatasetKey:
         None where the study has one set alone.
     train_last_eras : int
         The newest eras before the purge, by number; -1 for all.
+    residual : float
+        Share of what a benchmark explains that is taken out of the target.
     """
 
-    PARAMETERS: ClassVar = frozenset({"feature_set", "train_last_eras", "max_bin", "target"})
+    PARAMETERS: ClassVar = frozenset({"feature_set", "train_last_eras", "max_bin", "target", "target_residual"})
 
     feature_set: str | None
     train_last_eras: int
     max_bin: int
     target: str
+    residual: float = 0.0
 
     @classmethod
     def of(cls, params: Mapping[str, Value]) -> DatasetKey:
         """Return a configuration's."""
         named = params.get("feature_set")
         last = int(params.get("train_last_eras", -1))
-        return cls(None if named is None else str(named), last, max_bin_of(params), str(params["target"]))
+        share = float(params.get("target_residual", 0.0))
+        return cls(None if named is None else str(named), last, max_bin_of(params), str(params["target"]), share)
 
     def of_fold(self, fold: Fold) -> Fold:
         """Return a fold with the training eras that are used of it."""

@@ -15,6 +15,7 @@ import numpy as np
 from signal_miner.data.dataset import BENCHMARK_FILES, Dataset
 from signal_miner.data.folds import MONTHLY_PURGE_ERAS, Fold, WalkForward, purge_for, usual_step
 from signal_miner.data.payout_file import DEFAULT, PublishedPayout, read_payout
+from signal_miner.data.residual_target import Label, ResidualTarget
 from signal_miner.data.sources import DATA_DIRECTORY, open_source
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.experiment.engines import engine_version
@@ -57,6 +58,8 @@ class Plan:
         By training target. The validation eras are the same for all.
     published_payout : PublishedPayout or None
         Where `payout` is from; None where the experiment sets it.
+    residual_column : str
+        Of Numerai's benchmark predictions: what ``target_residual`` takes out of targets; empty where nothing is.
     """
 
     experiment: Experiment
@@ -72,6 +75,7 @@ class Plan:
     numerai_benchmarks: tuple[str, ...]
     payout: Payout
     published_payout: PublishedPayout | None
+    residual_column: str
     warnings: tuple[str, ...]
 
     @property
@@ -91,10 +95,12 @@ class Plan:
         return str(self.benchmark.get("target", self.experiment.scoring_target))
 
     @property
-    def trained_targets(self) -> tuple[str, ...]:
-        """All targets that are trained on, the benchmark's last."""
+    def labels(self) -> tuple[Label, ...]:
+        """All that boosters are trained on: the targets, and what is left of them, the benchmark's last."""
+        shares = next((axis.values for axis in self.grid.axes if axis.name == "target_residual"), (0.0,))
+        grid = (ResidualTarget(name, float(share)) if share else name for name in self.targets for share in shares)
         own = () if self.benchmark_predictions else (self.benchmark_target,)
-        return tuple(dict.fromkeys((*self.targets, *own)))
+        return tuple(dict.fromkeys((*grid, *own)))
 
     @property
     def scored_folds(self) -> tuple[Fold, ...]:
@@ -133,6 +139,7 @@ def make_plan(experiment: Experiment, dataset: Dataset) -> Plan:
                 f"benchmark column {name!r} cannot name a metric; rename it, or list others in numerai_benchmarks"
             )
     _check_benchmark_columns(experiment, dataset)
+    residual_column = _residual_column(experiment, dataset)
     purges, warnings = _purges(experiment, dataset, (*targets, benchmark_target))
     for name in experiment.opened_sets if len(experiment.opened_sets) > 1 else ():
         if name not in dataset.feature_sets:
@@ -187,7 +194,7 @@ def make_plan(experiment: Experiment, dataset: Dataset) -> Plan:
     config_hash = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     return Plan(
         experiment=experiment,
-        dataset=dataset,
+        dataset=replace(dataset, residual_column=residual_column) if residual_column else dataset,
         study=f"{experiment.name}-{config_hash[:8]}",
         config_hash=config_hash,
         targets=tuple(targets),
@@ -199,6 +206,7 @@ def make_plan(experiment: Experiment, dataset: Dataset) -> Plan:
         numerai_benchmarks=tuple(benchmarks),
         payout=experiment.payout or published.payout,
         published_payout=None if experiment.payout else published,
+        residual_column=residual_column,
         warnings=tuple(warnings),
     )
 
@@ -229,6 +237,35 @@ def _check_windows(experiment: Experiment, folds: Mapping[str, tuple[Fold, ...]]
                     f"{where}.train_last_eras = {fewest} leaves fold {fold.number} 1 of {len(fold.train_eras)} eras to "
                     "train on, as eras are counted by number; raise it"
                 )
+
+
+def _residual_column(experiment: Experiment, dataset: Dataset) -> str:
+    """Return the benchmark that ``target_residual`` takes out: the experiment's, or that of the scoring horizon.
+
+    Raises
+    ------
+    UserError
+        If the data have no benchmark predictions, or it is not clear which are meant.
+    """
+    if not any(experiment.axes.get("target_residual", ())):
+        return ""
+    columns = dataset.benchmark_columns
+    if not columns:
+        files = " and ".join(BENCHMARK_FILES)
+        raise UserError(
+            f"grid.target_residual takes Numerai's benchmark predictions out of the target, and {dataset.name} has "
+            f"none; add {files}, or leave it out"
+        )
+    named = experiment.benchmark.get(PREDICTIONS_KEY, experiment.contribution_to)
+    if named != BENCHMARK:
+        return str(named)
+    horizon = dataset.horizon_days(experiment.scoring_target, experiment.horizon_days)
+    fitting = [name for name in columns if name.endswith(str(horizon))] or list(columns)
+    if len(fitting) > 1:
+        raise UserError(
+            f'grid.target_residual can take out {" or ".join(fitting)}; name one with contribution_to = "…"'
+        )
+    return fitting[0]
 
 
 def _purges(experiment: Experiment, dataset: Dataset, targets: tuple[str, ...]) -> tuple[dict[str, int], list[str]]:

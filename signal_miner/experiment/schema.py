@@ -32,10 +32,13 @@ from signal_miner.utils.validation import LARGEST_INTEGER, Rule, Value, shown
 
 T = TypeVar("T")
 
+LEADERS = 10
+"""Trials that a ``[confirm]`` table trains again where it does not say how many."""
+
 ALL_TARGETS = "all"
 """Value of ``targets`` that trains on every target of the data."""
 
-TABLES = ("folds", "cluster", "grid", "benchmark", "payout")
+TABLES = ("folds", "cluster", "grid", "benchmark", "payout", "confirm")
 """Keys of an experiment that hold tables."""
 
 PREDICTIONS_KEY = "predictions"
@@ -224,6 +227,12 @@ def _place(key: str, value: Any) -> str:
     return address
 
 
+def _confirm(key: str, value: Any) -> ConfirmSettings:
+    if not isinstance(value, Mapping):
+        raise UserError(f"{key} = {shown(value)} is not a table; write [{key}] and below it leaders = 10")
+    return ConfirmSettings(**{"leaders": LEADERS} | _checked(ConfirmSettings, value, f"{key}."))
+
+
 def _grid(key: str, value: Any) -> dict[str, tuple[Value, ...]]:
     if not isinstance(value, Mapping) or not value:
         raise UserError(
@@ -261,6 +270,8 @@ def _benchmark(key: str, value: Any) -> dict[str, Value]:
         return name, check_value(name, value[name], key)
 
     benchmark = dict(_all_of(partial(parameter, name) for name in value))
+    if "target_residual" in benchmark:
+        raise UserError(f"{key}.target_residual takes a benchmark out of the target, not out of itself; leave it out")
     if "n_estimators" not in benchmark:
         raise UserError("benchmark.n_estimators is missing; add the number of trees")
     if _bags_in_goss({name: (each,) for name, each in benchmark.items()}):
@@ -338,6 +349,22 @@ class ClusterSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConfirmSettings:
+    """The ``[confirm]`` table: leaders that are trained again with further seeds once all trials are finished.
+
+    Attributes
+    ----------
+    leaders : int
+        Best trials in validation; 0 for none, as without the table. In a table without it: `LEADERS`.
+    seeds : int
+        Seeds of each, its own included, at least 2.
+    """
+
+    leaders: int = field(default=0, metadata=_by(_integer(0)))
+    seeds: int = field(default=3, metadata=_by(_integer(2, 1000)))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment(KeptWithoutPasswords):
     """One experiment. Neither its repr nor a pickle of it holds a store's password.
 
@@ -367,6 +394,7 @@ class Experiment(KeptWithoutPasswords):
         that is trained on.
     constraint : Constraint or None
     folds : FoldSettings
+    confirm : ConfirmSettings
     axes : mapping of str to tuple of value
         The grid without its targets.
     benchmark : mapping of str to value
@@ -404,6 +432,7 @@ class Experiment(KeptWithoutPasswords):
     engine: str = field(default=LIGHTGBM, metadata=_by(_engine))
     constraint: Constraint | None = field(default=None, metadata=_by(_expression))
     folds: FoldSettings = field(default=FoldSettings(), metadata=_by(_folds))
+    confirm: ConfirmSettings = field(default=ConfirmSettings(), metadata=_by(_confirm))
     axes: Mapping[str, tuple[Value, ...]] = field(metadata=_by(_grid, "grid"))
     benchmark: Mapping[str, Value] = field(metadata=_by(_benchmark))
     contribution_to: str = field(default=BENCHMARK, metadata=_by(_text))
@@ -455,6 +484,7 @@ _TABLE_KEYS = {
     "folds": tuple(_declared(FoldSettings)),
     "cluster": tuple(_declared(ClusterSettings)),
     "payout": PAYOUT_KEYS,
+    "confirm": tuple(_declared(ConfirmSettings)),
 }
 
 
@@ -492,6 +522,10 @@ def parse_experiment(table: Mapping[str, Any], text: str = "", *, recorded: bool
         raise UserError(
             "grid.data_sample_strategy holds 'goss', which goes with subsample = 1 only, as LightGBM refuses both; "
             "leave one out, or write it into the constraint: \"data_sample_strategy == 'bagging' or subsample == 1\""
+        )
+    if experiment.confirm.leaders > experiment.trials:
+        raise UserError(
+            f"confirm.leaders = {experiment.confirm.leaders} is more than trials = {experiment.trials}; lower it"
         )
     benchmark = {name: (value,) for name, value in experiment.benchmark.items()}
     for where, axes in (("grid", experiment.axes), ("benchmark", benchmark)):
@@ -605,7 +639,7 @@ def _plain(value: Any) -> Any:
     match value:
         case Constraint():
             return value.expression
-        case FoldSettings() | ClusterSettings() | Payout():
+        case FoldSettings() | ClusterSettings() | Payout() | ConfirmSettings():
             return asdict(value)
         case Objective():
             return str(value)

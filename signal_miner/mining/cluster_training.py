@@ -114,9 +114,10 @@ class OnCluster(Training):
             else:
                 return
             attempt.started = time.time()
-            self._attempts[attempt.draw.number] = attempt
             draw = attempt.draw
-            self.pool.submit(draw.number, draw.params, alone=attempt.alone, report_steps=draw.number < 0)
+            task = draw.number if draw.seed is None else draw.number + 2**32 * (draw.seed + 1)  # one of each seed
+            self._attempts[task] = attempt
+            self.pool.submit(task, draw.params, alone=attempt.alone, report_steps=draw.number < 0, seed=draw.seed)
 
     def _slots(self) -> int:
         workers = self.pool.workers

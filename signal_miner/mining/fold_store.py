@@ -70,7 +70,7 @@ class FoldResultStore:
 
     def remove(self, draw: Draw) -> None:
         """Remove a draw's results once its trial is tracked."""
-        for path in self._directory.glob(f"{draw.number}-*"):
+        for path in self._directory.glob(f"{draw.key}-*"):
             path.unlink(missing_ok=True)
 
     def clear(self) -> None:
@@ -80,4 +80,4 @@ class FoldResultStore:
     def _path(self, draw: Draw, fold: Fold) -> Path:
         configuration = json.dumps([dict(draw.params), fold.train_eras, fold.validation_eras], sort_keys=True)
         digest = hashlib.sha256(configuration.encode()).hexdigest()[:16]
-        return self._directory / f"{draw.number}-fold-{fold.number}-{digest}.npz"
+        return self._directory / f"{draw.key}-fold-{fold.number}-{digest}.npz"

@@ -6,20 +6,21 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from signal_miner.data.folds import Fold
-from signal_miner.engine.benchmark_run import BenchmarkScores, numerai_predictions, uncovered_eras
+from signal_miner.engine.benchmark_run import BenchmarkScores, numerai_predictions, residual_gaps, uncovered_eras
 from signal_miner.engine.metrics import score_metrics, trial_metrics
 from signal_miner.engine.trial import DRAWN, TrialResult, rescore
 from signal_miner.engine.validation_rows import fold_rows
 from signal_miner.errors import OUT_OF_MEMORY, StoreError, UserError, is_out_of_memory
 from signal_miner.experiment.engines import engine_text
 from signal_miner.experiment.parameters import DatasetKey
-from signal_miner.experiment.plan import Plan
+from signal_miner.experiment.plan import Plan, tracked_configuration
 from signal_miner.mining.observer import BenchmarkStep, Observer
 from signal_miner.mining.search import Draw, Search
 from signal_miner.mining.status import TrialCounts
@@ -33,6 +34,7 @@ from signal_miner.tracking.artifacts import (
     write_artifacts,
     write_ensemble_artifacts,
 )
+from signal_miner.tracking.ranking import ranked
 from signal_miner.tracking.records import TrackedTrial, trial_name
 from signal_miner.tracking.store import short_timeouts
 from signal_miner.tracking.study_writer import Tracker
@@ -113,6 +115,7 @@ class Miner:
         for late in self._waiting or ():
             self._track_late(late, {trial.number: trial for trial in self._tracker.trials()})
         self.trials = list(self._tracker.trials())
+        self._say_what_residuals_leave_out()
         self._train_benchmark()
         if self.benchmark is None:
             return
@@ -143,6 +146,45 @@ class Miner:
             self._stop.set()  # or the trials in training would keep the process alive to their end
             raise
         self.complete = self.exhausted or len(self._search.finished()) >= self._plan.experiment.trials
+        if self.complete:
+            self.complete = self._confirm_leaders()
+
+    def _confirm_leaders(self) -> bool:
+        """Train the leaders by validation again with further seeds; return whether all of that is done."""
+        experiment = self._plan.experiment
+        leaders = ranked((replace(trial, repeats=()) for trial in self.trials if trial.finished), experiment.objective)
+        trials = {trial.number: trial for trial in self.trials}
+        seeds = [(experiment.seed + further) % 2**31 for further in range(1, experiment.confirm.seeds)]
+        wanted = [
+            Draw(number, tracked_configuration(self._plan, leader.params), seed)
+            for leader in leaders[: experiment.confirm.leaders]
+            for seed in seeds
+            if (number := leader.number) is not None and seed not in {repeat.seed for repeat in trials[number].repeats}
+        ]
+        if wanted:
+            self._observer(f"Training the leaders again with further seeds, {len(wanted)} in all …")
+        done = 0
+        try:
+            for outcome in self._training.outcomes(draw for draw in wanted if not self._stop.is_set()):
+                draw = outcome.draw
+                if outcome.error is not None:
+                    raise _fatal_error(outcome, f"trial {draw.number} with seed {draw.seed}") from outcome.fatal
+                if outcome.result is None:
+                    continue
+                params = dict(draw.params) | self._fixed | {"seed": draw.seed}
+                trial = trials[draw.number]
+                metrics = trial_metrics(outcome.result, self._benchmark_scores, self._plan.scoring)
+                with temporary_directory() as directory:
+                    write_artifacts(directory, outcome.result, self._rows)
+                    repeat = self._tracker.log_repeat(trial, params, metrics, directory, outcome.started)
+                trials[draw.number] = replace(trial, repeats=(*trial.repeats, repeat))
+                self._training.settled(draw)
+                done += 1
+        except BaseException:
+            self._stop.set()
+            raise
+        self.trials = list(trials.values())
+        return done == len(wanted)
 
     def _rank_anew(self) -> None:
         """Score what was tracked under another objective, or before there were payouts, by the experiment's."""
@@ -335,6 +377,15 @@ class Miner:
         self._compare_with({part.fold.number: part.predictions[:, DRAWN] for part in outcome.result.folds})
         self.benchmark = self._track(None, params, rescore(outcome.result, self._training.scorers), outcome.started)
         self._training.settled(outcome.draw)
+
+    def _say_what_residuals_leave_out(self) -> None:
+        plan = self._plan
+        for number, missing in residual_gaps(plan).items():
+            eras = f"{len(missing)} of {len(plan.scored_folds[number - 1].train_eras)} training eras"
+            self._observer(
+                f"{plan.residual_column} has no predictions in {eras} of fold {number}, {plan.span(missing)}; "
+                "trials with a target_residual train without them"
+            )
 
     def _take_benchmark(self) -> None:
         """Take predictions of Numerai's as the benchmark run."""

@@ -52,10 +52,18 @@ class Draw:
     number : int
         Which draw of the study, from 0.
     params : mapping of str to value
+    seed : int or None
+        Of the booster, where it is not the study's: the configuration is trained again.
     """
 
     number: int
     params: Mapping[str, Value] = field(hash=False)
+    seed: int | None = None
+
+    @property
+    def key(self) -> str:
+        """What distinguishes it in names of files."""
+        return str(self.number) if self.seed is None else f"{self.number}s{self.seed}"
 
 
 class Search:

@@ -41,7 +41,6 @@ from signal_miner.mining.fold_store import FoldResultStore
 from signal_miner.mining.observer import FeaturesBinned, Observer
 from signal_miner.mining.search import Draw
 from signal_miner.scoring.scorer import Scorer
-from signal_miner.utils.validation import Value
 
 _LOG = logging.getLogger(__name__)
 
@@ -108,6 +107,9 @@ class Training:
     def _folds(self, draw: Draw) -> tuple[Fold, ...]:
         return self.plan.folds[str(draw.params["target"])]
 
+    def _seed(self, draw: Draw) -> int:
+        return self.plan.experiment.seed if draw.seed is None else draw.seed
+
 
 @dataclass(eq=False)
 class InThreads(Training):
@@ -135,12 +137,13 @@ class InThreads(Training):
         )
 
     def _train_fold(
-        self, params: Mapping[str, Value], fold: Fold, on_checkpoint: OnCheckpoint = lambda _fold, _trees: None
+        self, draw: Draw, fold: Fold, on_checkpoint: OnCheckpoint = lambda _fold, _trees: None
     ) -> FoldCurve:
+        params = draw.params
         data = fold_data(self.source, fold, params)
         started = time.perf_counter()
         predictions = train_fold(
-            data, params, self.plan.experiment.seed, self.should_stop, lambda trees: on_checkpoint(fold, trees)
+            data, params, self._seed(draw), self.should_stop, lambda trees: on_checkpoint(fold, trees)
         )
         return FoldCurve.of(predictions, self.scorers[fold.number], time.perf_counter() - started)
 
@@ -172,7 +175,7 @@ class SideBySide(InThreads):
         def train() -> TrialResult:
             assembly = TrialAssembly(draw.params, self._folds(draw), self.plan.scoring)
             folds = joblib.Parallel(n_jobs=self.jobs, backend="threading", batch_size=1)(
-                joblib.delayed(self._train_fold)(draw.params, fold, report) for fold in assembly.folds
+                joblib.delayed(self._train_fold)(draw, fold, report) for fold in assembly.folds
             )
             for part in folds:
                 assembly.add(part)
@@ -191,7 +194,7 @@ class SideBySide(InThreads):
                 folds,
                 self.scorers,
                 draw.params,
-                plan.experiment.seed,
+                self._seed(draw),
                 self.should_stop,
                 scoring=plan.scoring,
             )
@@ -292,7 +295,7 @@ class InBlocks(InThreads):
         return entry, outcome if outcome.result or outcome.error or self.should_stop() else None
 
     def _add(self, entry: _Entry, fold: Fold, on_checkpoint: OnCheckpoint = lambda _fold, _trees: None) -> None:
-        part = self._train_fold(entry.draw.params, fold, on_checkpoint)
+        part = self._train_fold(entry.draw, fold, on_checkpoint)
         entry.assembly.add(part)
         if fold is not entry.assembly.folds[-1]:
             self.kept.save(entry.draw, fold, part)
@@ -320,9 +323,7 @@ def make_training(
 
         return on_cluster(plan, should_stop, observer)
     experiment = plan.experiment
-    source = fold_source(
-        plan, memory, plan.trained_targets, should_stop, lambda *features: observer(FeaturesBinned(*features))
-    )
+    source = fold_source(plan, memory, plan.labels, should_stop, lambda *features: observer(FeaturesBinned(*features)))
     scorers = fold_scorers(plan)
     if memory.together:
         return SideBySide(plan, should_stop, scorers, source, memory.jobs)

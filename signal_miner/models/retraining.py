@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signal_miner.data.folds import Fold, thinned
-from signal_miner.engine.boosters import Booster, fold_data
+from signal_miner.engine.boosters import Booster, fold_data, label_of
 from signal_miner.engine.fold_sources import fold_source
 from signal_miner.engine.memory_plan import plan_memory
 from signal_miner.ensemble.members import Member
@@ -104,7 +104,7 @@ class Retraining:
         self._stop = stop
         self._on_trees = on_trees
         self._progress_lock = threading.Lock()
-        targets = tuple(dict.fromkeys(str(each.params["target"]) for each in configurations))
+        targets = tuple(dict.fromkeys(label_of(_dataset_of(each)) for each in configurations))
         memory = plan_memory(plan, joblib.cpu_count())
         self._jobs, self._together = memory.jobs, memory.together
         self._source = fold_source(plan, memory, targets, stop.is_set)

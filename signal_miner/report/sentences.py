@@ -35,7 +35,7 @@ from signal_miner.overfitting.superiority import SIGNIFICANT
 from signal_miner.overfitting.verdict import LUCK_LEVEL, SKILL_LEVEL
 from signal_miner.scoring.objective import Objective
 from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
-from signal_miner.tracking.ranking import Leaderboard, Shortfall, below_benchmark, losses
+from signal_miner.tracking.ranking import Leaderboard, SeedNoise, Shortfall, below_benchmark, losses
 from signal_miner.tracking.records import trial_name
 from signal_miner.utils.formatting import UNKNOWN, bytes_text, gigabytes_rounded_up, number_text, probability_text
 
@@ -126,6 +126,21 @@ def memory_lines(memory: MemoryPlan) -> tuple[str, ...]:
         free = f"{memory.available_bytes / 1e9:.1f} GB"
         lines.append(f"Memory: memory_gb = {memory.memory_gb:g} is more than the {free} that are free")
     return tuple(lines)
+
+
+def seed_noise_sentence(noise: SeedNoise) -> str:
+    """Return how much seeds alone move the leaders' scores, and how much of the first one's lead that is."""
+    many = f"{noise.leaders} leader{'s' * (noise.leaders != 1)}"
+    label, digits = noise.objective.label, noise.objective.digits
+    moved = f"seeds alone move {label} by {noise.spread:.{digits}f}"
+    text = f"Of the {many}, ranked by the mean of {noise.seeds} seeds, {moved}"
+    if math.isnan(noise.lead):
+        return f"{text} (standard deviation)."
+    verdict = "more than" if noise.lead > 2 * noise.of_lead else "no more than"
+    return (
+        f"{text} (standard deviation): the first leads the second by {noise.lead:.{digits}f}, {verdict} two standard "
+        f"deviations ({noise.of_lead:.{digits}f} each) of such a lead by seeds alone."
+    )
 
 
 def leaderboard_sentence(board: Leaderboard) -> str:

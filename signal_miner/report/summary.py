@@ -15,13 +15,14 @@ from signal_miner.report.sentences import (
     interval_text,
     rank_correlation_text,
     relation_sentence,
+    seed_noise_sentence,
     shortfall_text,
     trials_text,
     verdict_headline,
     verdict_text,
 )
 from signal_miner.scoring.study_scores import TEST, VALIDATION
-from signal_miner.tracking.ranking import below_benchmark, losses
+from signal_miner.tracking.ranking import below_benchmark, losses, seed_noise
 from signal_miner.tracking.tags import BENCHMARK_KIND
 from signal_miner.utils.formatting import UNKNOWN, number_text, percent_text
 
@@ -51,7 +52,9 @@ def summary_lines(contents: ReportContents) -> tuple[str, ...]:
 def _trials(contents: ReportContents) -> str:
     n_trials = len(contents.trials)
     finished = f"{n_trials} trial{'s' * (n_trials != 1)} finished{others_text(contents)}"
-    return f"{finished}; {against_benchmark_text(contents.leaderboard)}"
+    line = f"{finished}; {against_benchmark_text(contents.leaderboard)}"
+    noise = seed_noise(contents.trials, contents.objective)
+    return line if noise is None else f"{line} {seed_noise_sentence(noise)}"
 
 
 def others_text(contents: ReportContents) -> str:

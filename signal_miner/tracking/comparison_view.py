@@ -19,7 +19,16 @@ from typing import Any
 
 from signal_miner.scoring.objective import Objective
 from signal_miner.tracking.ranking import losses
-from signal_miner.tracking.tags import BENCHMARK_KIND, ENSEMBLE_KIND, KIND, ORDER, SHARED_VIEW, STUDY, STUDY_KIND
+from signal_miner.tracking.tags import (
+    BENCHMARK_KIND,
+    ENSEMBLE_KIND,
+    KIND,
+    ORDER,
+    REPEAT_KIND,
+    SHARED_VIEW,
+    STUDY,
+    STUDY_KIND,
+)
 from signal_miner.tracking.ui import runs_page, view_name
 
 LONGEST_TAG = 20_000
@@ -182,8 +191,9 @@ def _state(
     scores = list(dict.fromkeys([objective, beside, "sharpe", "corr", drawdown, "bmc", "benchmark_corr"]))
     names = [f"validation/{name}" for name in scores] + [f"test/{objective}", f"test/{beside}"]
     columns = [f"metrics.`{name}`" for name in names] + [f"params.`{name}`" for name in grid_params]
+    left_out = [f"tags.`{KIND}` != '{kind}'" for kind in (STUDY_KIND, REPEAT_KIND)]
     return {
-        "searchFilter": f"tags.`{STUDY}` = '{study}' and tags.`{KIND}` != '{STUDY_KIND}'",
+        "searchFilter": " and ".join([f"tags.`{STUDY}` = '{study}'", *left_out]),
         "orderByKey": f"tags.`{ORDER}`",
         "orderByAsc": True,
         "startTime": "ALL",

@@ -32,7 +32,9 @@ def leaderboard(study: str | StudyReference | None = None, tracking_uri: str | N
         A row a model, indexed by its name (``trial 0007``, ``benchmark``), best first: ``validation/corr`` and the
         other scores of ``validation``, ``test`` and ``whole``, which contains both; ``best/trees``,
         ``beats_benchmark/validation``, ``beats_benchmark/test``, ``held`` (beats it in both, with a CORR, or payout,
-        above 0 in both), ``run_id``, and the parameters. Studies mined before payouts were tracked have none.
+        above 0 in both), ``run_id``, and the parameters. Studies mined before payouts were tracked have none. Where
+        leaders were trained with several seeds: ``seeds``, their number, and ``mean_of_seeds`` and ``spread_of_seeds``
+        of the score that they are ranked by.
 
     Raises
     ------
@@ -43,6 +45,9 @@ def leaderboard(study: str | StudyReference | None = None, tracking_uri: str | N
     models = ranked([*finished_trials(found), found.benchmark], found.objective)
     names = [f"{section}/{score}" for section in (VALIDATION, TEST, WHOLE) for score in _SCORES]
     frame = _metrics(models, [*names, "best/trees"])
+    if any(model.repeats for model in models):
+        frame["seeds"] = [1 + len(model.repeats) for model in models]
+        frame[["mean_of_seeds", "spread_of_seeds"]] = [model.over_seeds(found.objective.metric) for model in models]
     frame["run_id"] = [model.run_id for model in models]
     frame = frame.join(pd.DataFrame([dict(model.params) for model in models], index=frame.index))
     frame["best/trees"] = frame["best/trees"].astype("Int64")

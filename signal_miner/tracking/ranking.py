@@ -84,15 +84,70 @@ class Shortfall:
 def ranked(trials: Iterable[TrackedTrial], objective: Objective) -> list[TrackedTrial]:
     """Return trials by an objective, the best first; those without a score, or not whole in validation, last.
 
-    A trial whose CORR is not defined in some eras has its score from the others alone, and cannot be set beside whole
-    ones.
+    Those trained with several seeds come first, by the mean: a single seed's score of the best of many is too high to
+    be set beside it. The benchmark has the place before the first trial that is below it. A trial whose CORR is not
+    defined in some eras has its score from the others alone, and cannot be set beside whole ones.
     """
 
-    def score(trial: TrackedTrial) -> tuple[bool, float, int]:
-        value = trial.metrics.get(objective.metric, -math.inf)
-        return not trial.metrics.get("validation/undefined_eras"), value, -(trial.number or 0)
+    def key(trial: TrackedTrial) -> tuple[bool, bool, float, int]:
+        return (
+            not trial.metrics.get("validation/undefined_eras"),
+            bool(trial.repeats),
+            score(trial),
+            -(trial.number or 0),
+        )
 
-    return sorted(trials, key=score, reverse=True)
+    def score(trial: TrackedTrial) -> float:
+        value = trial.over_seeds(objective.metric)[0]
+        return value if math.isfinite(value) else -math.inf
+
+    found = list(trials)
+    if not any(trial.repeats for trial in found):
+        return sorted(found, key=key, reverse=True)
+    order = sorted((trial for trial in found if trial.number is not None), key=key, reverse=True)
+    for benchmark in (trial for trial in found if trial.number is None):
+        place = next((place for place, trial in enumerate(order) if score(trial) < score(benchmark)), len(order))
+        order.insert(place, benchmark)
+    return order
+
+
+@dataclass(frozen=True)
+class SeedNoise:
+    """What seeds alone do to the scores of leaders that were trained with several.
+
+    Attributes
+    ----------
+    objective : Objective
+        The score.
+    leaders, seeds : int
+        How many there are, and the fewest seeds of one of them.
+    spread : float
+        Standard deviation of a score between seeds, pooled over the leaders.
+    lead : float
+        Mean score of the first less that of the second; NaN where there is no second.
+    """
+
+    objective: Objective
+    leaders: int
+    seeds: int
+    spread: float
+    lead: float
+
+    @property
+    def of_lead(self) -> float:
+        """Standard deviation of the lead by seeds alone."""
+        return self.spread * math.sqrt(2 / self.seeds)
+
+
+def seed_noise(trials: Iterable[TrackedTrial], objective: Objective) -> SeedNoise | None:
+    """Return what seeds do to the scores of trials in their order; None where none was trained with several."""
+    leaders = [trial for trial in trials if trial.repeats]
+    found = [trial.over_seeds(objective.metric) for trial in leaders]
+    if not all(math.isfinite(value) for each in found for value in each) or not found:
+        return None
+    spread = math.sqrt(sum(deviation**2 for _, deviation in found) / len(found))
+    lead = found[0][0] - found[1][0] if len(found) > 1 else math.nan
+    return SeedNoise(objective, len(found), min(len(trial.repeats) + 1 for trial in leaders), spread, lead)
 
 
 def make_leaderboard(trials: Sequence[TrackedTrial], benchmark: TrackedTrial, objective: Objective) -> Leaderboard:

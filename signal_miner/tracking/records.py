@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,7 +12,7 @@ from typing import Any
 from signal_miner.scoring import beats_benchmark as rule
 from signal_miner.scoring.objective import DEFAULT_SCORING, Objective, Scoring
 from signal_miner.scoring.study_scores import TEST, VALIDATION
-from signal_miner.tracking.tags import BENCHMARK_KIND
+from signal_miner.tracking.tags import BENCHMARK_KIND, REPEAT_KIND
 
 FIXED_PARAMS = {"seed", "engine"}
 """Parameters of runs that are the same in all of a study, and no axes of its grid."""
@@ -53,6 +55,8 @@ class TrackedTrial:
         That `beats_benchmark` was decided by.
     payout : str
         How its payouts were computed, as `Payout` is written; empty where it has none.
+    repeats : tuple of TrackedTrial
+        The same configuration trained with further seeds, by seed; its number is the trial's.
     """
 
     run_id: str
@@ -65,6 +69,7 @@ class TrackedTrial:
     artifact_uri: str = ""
     objective: Objective = Objective.SHARPE
     payout: str = ""
+    repeats: tuple[TrackedTrial, ...] = ()
 
     def is_scored_by(self, scoring: Scoring) -> bool:
         """Return whether its tracked scores are those of a scoring."""
@@ -73,8 +78,23 @@ class TrackedTrial:
 
     @property
     def name(self) -> str:
-        """``trial 0007``, or ``benchmark``."""
-        return BENCHMARK_KIND if self.number is None else trial_name(self.number)
+        """``trial 0007``, ``trial 0007 seed 8`` of a repeat, or ``benchmark``."""
+        if self.number is None:
+            return BENCHMARK_KIND
+        return repeat_name(self.number, self.seed) if self.kind == REPEAT_KIND else trial_name(self.number)
+
+    @property
+    def seed(self) -> int:
+        """Seed of its booster."""
+        return int(self.params.get("seed", 0))
+
+    def over_seeds(self, metric: str) -> tuple[float, float]:
+        """Return the mean and the standard deviation (ddof=1) of a metric over its seeds, its own included.
+
+        NaN where the metric is not tracked of all of them, and for the deviation of a single seed.
+        """
+        values = [run.metrics.get(metric, math.nan) for run in (self, *self.repeats)]
+        return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan
 
     @property
     def wins(self) -> Mapping[str, bool]:
@@ -145,6 +165,11 @@ def wins(metrics: Mapping[str, float], beats_benchmark: Mapping[str, bool], obje
         part: bool(rule.wins(beats_benchmark.get(part, False), metrics.get(f"{part}/{objective.compared}", 0.0)))
         for part in (VALIDATION, TEST)
     }
+
+
+def repeat_name(number: int, seed: int) -> str:
+    """Return the name in the UI of a trial trained again with another seed."""
+    return f"{trial_name(number)} seed {seed}"
 
 
 def trial_name(number: int) -> str:

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -30,6 +31,7 @@ from signal_miner.tracking.tags import (
     NUMBER,
     OBJECTIVE,
     PAYOUT,
+    REPEAT_KIND,
     SHARED_VIEW,
     STUDY,
     TRIAL_KIND,
@@ -239,7 +241,7 @@ class RunStore(Store):
                 self._client.set_experiment_tag(experiment_id, key, changed)
 
     def _trials(self, experiment_id: str, study: str) -> tuple[TrackedTrial, ...]:
-        """Return a study's finished and failed trials, by number.
+        """Return a study's finished and failed trials, by number, with what is trained again of them.
 
         Of two with one number, which processes of two folders tracked before studies were claimed, the first counts,
         and a finished one before a failed one.
@@ -249,7 +251,14 @@ class RunStore(Store):
             number = trial.number or 0
             if trial.finished or (trial.status == FAILED and not (number in kept and kept[number].finished)):
                 kept[number] = trial
-        return tuple(trial for _, trial in sorted(kept.items()))
+        repeats: dict[int, dict[int, TrackedTrial]] = {}
+        for repeat in map(_tracked, self._find([experiment_id], {KIND: REPEAT_KIND, STUDY: study})):
+            if repeat.finished:
+                repeats.setdefault(repeat.number or 0, {})[repeat.seed] = repeat
+        return tuple(
+            replace(trial, repeats=tuple(each for _, each in sorted(repeats.get(number, {}).items())))
+            for number, trial in sorted(kept.items())
+        )
 
     def _benchmark(self, experiment_id: str, study: str) -> TrackedTrial | None:
         """Return a study's benchmark, if it is finished."""

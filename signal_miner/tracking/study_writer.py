@@ -22,7 +22,7 @@ from signal_miner.experiment.plan import other_values
 from signal_miner.scoring.objective import Objective, Scoring
 from signal_miner.tracking.comparison_view import folded_sections, order, run_color, shared_view
 from signal_miner.tracking.notes import links_text, scores_note
-from signal_miner.tracking.records import Checkpoint, StudyRecord, TrackedTrial, trial_name, wins
+from signal_miner.tracking.records import Checkpoint, StudyRecord, TrackedTrial, repeat_name, trial_name, wins
 from signal_miner.tracking.run_store import (
     EXPERIMENT_FILE,
     FAILED,
@@ -44,7 +44,9 @@ from signal_miner.tracking.tags import (
     NOTE,
     NUMBER,
     ORDER,
+    PARENT,
     PAYOUT,
+    REPEAT_KIND,
     RUN_COLOR,
     SHARED_VIEW,
     STUDY,
@@ -230,9 +232,29 @@ class Tracker(StudyReader):
         started : float
             Time at which training started, seconds since the epoch.
         """
-        kind = _kind(number)
-        run_id = self._create_trial(number, self._scored_tags(number, metrics), started)
+        return self._log(_kind(number), number, {}, params, metrics, artifacts, started)
+
+    @reports_store_errors
+    def log_repeat(
+        self, trial: TrackedTrial, params: Mapping[str, Any], metrics: RunMetrics, artifacts: Path, started: float
+    ) -> TrackedTrial:
+        """Write a trial that was trained again with another seed, under the trial's run; arguments as `log_trial`."""
+        tags = {PARENT: trial.run_id}
+        return self._log(REPEAT_KIND, trial.number, tags, params, metrics, artifacts, started)
+
+    def _log(
+        self,
+        kind: str,
+        number: int | None,
+        tags: Mapping[str, str],
+        params: Mapping[str, Any],
+        metrics: RunMetrics,
+        artifacts: Path,
+        started: float,
+    ) -> TrackedTrial:
         texts = {key: str(value) for key, value in params.items()}
+        name = repeat_name(int(number or 0), int(params["seed"])) if kind == REPEAT_KIND else None
+        run_id = self._create_trial(kind, number, dict(tags) | self._scored_tags(number, metrics), started, name)
         self._write(run_id, texts, metrics)
         self._log_directory(run_id, artifacts)
         self._client.set_terminated(run_id, FINISHED)
@@ -254,7 +276,7 @@ class Tracker(StudyReader):
         kind = _kind(number)
         end = error[-LONGEST_VALUE + 10 :]
         tags = {ERROR: end, NOTE: f"```\n{end}\n```"} | _appearance(kind, {}, None)
-        run_id = self._create_trial(number, tags, started)
+        run_id = self._create_trial(kind, number, tags, started)
         texts = {key: str(value) for key, value in params.items()}
         self._write(run_id, texts, {})
         self._client.set_terminated(run_id, FAILED)
@@ -327,7 +349,7 @@ class Tracker(StudyReader):
     @reports_store_errors
     def delete_cut_off(self) -> None:
         """Delete runs that a killed process left unfinished; their trials are trained again."""
-        self._delete_cut_off(self._experiment_id, self._study, (TRIAL_KIND, BENCHMARK_KIND))
+        self._delete_cut_off(self._experiment_id, self._study, (TRIAL_KIND, BENCHMARK_KIND, REPEAT_KIND))
 
     def link_launcher(self, study_run_id: str) -> None:
         """Note on the run that ``mlflow run`` made for this process which study it mines."""
@@ -344,11 +366,13 @@ class Tracker(StudyReader):
         except MlflowException:  # the launcher's run is in another store
             return
 
-    def _create_trial(self, number: int | None, tags: Mapping[str, str], started: float) -> str:
-        own = self._tags | {KIND: _kind(number)}
+    def _create_trial(
+        self, kind: str, number: int | None, tags: Mapping[str, str], started: float, name: str | None = None
+    ) -> str:
+        own = self._tags | {KIND: kind}
         if number is not None:
             own[NUMBER] = str(number)
-        name = BENCHMARK_KIND if number is None else trial_name(number)
+        name = name or (BENCHMARK_KIND if number is None else trial_name(number))
         return self._create(self._experiment_id, name, own | dict(tags), started)
 
 

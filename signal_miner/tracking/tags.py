@@ -20,7 +20,7 @@ SHARED_VIEW = "mlflow.sharedViewState."
 """Beginning of the experiment tags that hold saved views."""
 
 KIND = "signal_miner.kind"
-"""`STUDY_KIND`, `BENCHMARK_KIND`, `TRIAL_KIND`, `ENSEMBLE_KIND` or `SUBMISSION_KIND`."""
+"""`STUDY_KIND`, `BENCHMARK_KIND`, `TRIAL_KIND`, `REPEAT_KIND`, `ENSEMBLE_KIND` or `SUBMISSION_KIND`."""
 
 STUDY = "signal_miner.study"
 CONFIG_HASH = "signal_miner.config_hash"
@@ -32,7 +32,10 @@ CLAIM = "signal_miner.claim."
 """Beginning of the tags of a study's run by which processes claim the right to mine it; see `mining.claim`."""
 
 NUMBER = "signal_miner.trial"
-"""Number of the trial in its study."""
+"""Number of the trial in its study, or of the trial that a repeat trains again with another seed."""
+
+PARENT = "mlflow.parentRunId"
+"""Of a repeat: the run of its trial, under which the UI shows it."""
 
 ERROR = "signal_miner.error"
 """End of the traceback of a trial that failed."""
@@ -50,7 +53,7 @@ both; their objective is ``sharpe``."""
 VERDICT = "signal_miner.verdict"
 """What the report believes of a leader, and of a study's chosen model: ``skill``, ``unclear`` or ``luck``."""
 
-STUDY_KIND, BENCHMARK_KIND, TRIAL_KIND = "study", "benchmark", "trial"
+STUDY_KIND, BENCHMARK_KIND, TRIAL_KIND, REPEAT_KIND = "study", "benchmark", "trial", "repeat"
 ENSEMBLE_KIND, SUBMISSION_KIND = "ensemble", "submission"
 
 HOLDOUT_OPENED = "signal_miner.holdout.opened"

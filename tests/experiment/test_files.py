@@ -94,7 +94,8 @@ def tables(draw: st.DrawFn) -> dict[str, Any]:
         "name": draw(st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9_ .-]{0,8}[a-z]\Z")),
         "data": draw(st.text(min_size=1).filter(lambda text: bool(text.strip()) and "\0" not in text)),
         "grid": {name: draw(axis_of(name)) for name in axes},
-        "benchmark": {"n_estimators": 5} | {name: draw(values_of(name)) for name in [*axes, "target", "feature_set"]},
+        "benchmark": {"n_estimators": 5}
+        | {name: draw(values_of(name)) for name in [*axes, "target", "feature_set"] if name != "target_residual"},
     }
     if by_era:
         table["engine"] = "bitplane"
@@ -115,6 +116,8 @@ def tables(draw: st.DrawFn) -> dict[str, Any]:
         "cache_gb": st.floats(0, 1e6),
         "study_storage": texts,
         "tracking_uri": texts,
+        "contribution_to": texts,
+        "confirm": st.fixed_dictionaries({"leaders": st.just(0)}, optional={"seeds": st.integers(2, 9)}),
         "constraint": st.sampled_from(["n_estimators >= 1", "n_estimators % 2 == 0 or n_estimators < 9"]),
         "folds": st.fixed_dictionaries(
             {},

@@ -67,8 +67,10 @@ def sound_table(data: str = "data.parquet") -> dict[str, str]:
 def written(table: dict[str, str]) -> str:
     """Return the text of an experiment file."""
     lines = [f"{key} = {value}" for key, value in table.items() if "." not in key]
-    for name in ("folds", "grid", "benchmark"):
+    for name in ("folds", "grid", "benchmark", "confirm"):
         inside = [(key, value) for key, value in table.items() if key.startswith(f"{name}.")]
+        if name == "confirm" and not inside:
+            continue
         lines += [f"[{name}]", *(f"{key.partition('.')[2]} = {value}" for key, value in inside)]
     return "\n".join(lines) + "\n"
 
@@ -97,6 +99,7 @@ WRONG_VALUES = {
     "gigabytes": ["true", '"3"', "-1", "[]", "{}", "nan", "inf", "-inf"],
     "eras": ["true", '"3"', "-1", "1.5", "[]", "{}", "nan"],
     "fraction": ["[true]", '["a"]', "[0]", "[-0.1]", "[1.5]", "[nan]", "[inf]", "[[0.1]]", "[]", "[0.1, 0.1]", "{}"],
+    "share": ["[true]", '["a"]', "[-0.1]", "[1.2]", "[nan]", "[]", "[0.5, 0.5]", "[[0.1]]", "[0.5]"],
     "positive": ["[true]", '["a"]', "[-1]", "[nan]", "[inf]", "[]", "[0.5, 0.5]", "{ from = 1, to = 0, count = 2 }"],
     "sets": ["true", "3", "[]", '["small", "small"]', '["small", 1]', '["small", ""]', "{}", '[["small"]]', '""'],
     "window": ["[true]", '["all"]', "[2.5]", "[1]", "[0]", "[-2]", "[]", "[3, 3]", "[nan]", "{ from = 1, to = 9 }"],
@@ -142,8 +145,11 @@ KINDS = {
     "folds.embargo_eras": "eras",
     "folds.holdout_eras": "eras",
     "folds.train_era_step": "count",
+    "confirm.leaders": "eras",
+    "confirm.seeds": "count",
     "grid.learning_rate": "positive",
     "grid.colsample_bytree": "fraction",
+    "grid.target_residual": "share",
     "grid.reg_lambda": "positive",
     "grid.n_estimators": "integer",
     "grid.max_bin": "integer",
@@ -258,6 +264,8 @@ def _files() -> Iterator[BadInput]:
         key for key in sound_table() if key.startswith("benchmark.")
     ), **{"benchmark.predictions": '"v1_lgbm"'})  # fmt: skip
     yield _changed("contribution", "contribution_to.*v1_lgbm", contribution_to='"v1_lgbm"')
+    yield _changed("leaders", "confirm.leaders = 2 is more than trials = 1", **{"confirm.leaders": "2"})
+    yield _changed("one-seed", "confirm.seeds", **{"confirm.leaders": "1", "confirm.seeds": "1"})
     yield _changed("purge", "purge|train", **{"folds.embargo_eras": "30"})
     yield _changed("holdout", "holdout", **{"folds.holdout_eras": "39"})
     yield _changed("folds", "folds", **{"folds.count": "41"})

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from signal_miner.data.dataset import Dataset
 from signal_miner.data.folds import Fold
+from signal_miner.data.residual_target import Label
 from signal_miner.engine.bitplane.booster import Booster
 from signal_miner.engine.bitplane.fold import PlaneFold
 from signal_miner.engine.bitplane.store import PlaneStore, open_store
@@ -72,7 +73,7 @@ class PlaneFolds:
         self._held: OrderedDict[tuple[object, ...], PlaneFoldData] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, fold: Fold, max_bin: int, target: str, feature_set: str | None = None) -> PlaneFoldData:
+    def get(self, fold: Fold, max_bin: int, target: Label, feature_set: str | None = None) -> PlaneFoldData:
         """Return a fold for one target and feature set; every ``max_bin`` is trained on the same planes."""
         key = (fold.train_eras, fold.validation_eras, target, feature_set)
         with self._lock:
@@ -86,7 +87,7 @@ class PlaneFolds:
     def release(self) -> None:
         """Let go of nothing: the store serves every fold, target, feature set and ``max_bin``."""
 
-    def _made(self, fold: Fold, target: str, feature_set: str | None) -> PlaneFoldData:
+    def _made(self, fold: Fold, target: Label, feature_set: str | None) -> PlaneFoldData:
         if self._store is None:
             self._store = open_store(
                 self._dataset,
@@ -103,7 +104,7 @@ class PlaneFolds:
         made = PlaneFold(
             store=store,
             columns=store.columns(dataset.features_in(feature_set)),
-            target=dataset.read_target(target),
+            target=dataset.read_label(target),
             train=mask(fold.train_eras),
             validation=mask(fold.validation_eras),
             eras=dataset.eras,
