@@ -13,7 +13,12 @@ from rich.table import Table
 
 from signal_miner.ensemble.build import COLUMNS, as_shown, ensemble_frame
 from signal_miner.ensemble.maker import EnsembleSummary
-from signal_miner.report.sentences import below_benchmark_sentence, leaderboard_sentence, seed_noise_sentence
+from signal_miner.report.sentences import (
+    below_benchmark_sentence,
+    further_sentence,
+    leaderboard_sentence,
+    seed_noise_sentence,
+)
 from signal_miner.scoring.columns import Column, least_important_first
 from signal_miner.scoring.objective import Objective
 from signal_miner.tracking.ranking import Leaderboard, seed_noise
@@ -101,6 +106,8 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
         params = ", ".join(f"{name} {value}" for name, value in first.params.items() if name not in FIXED_PARAMS)
         text = f"First of them, {first.name}: {params}"
         console.print(text, highlight=False, soft_wrap=not console.is_terminal)
+        if further := further_sentence(first.name, first.metrics):
+            console.print(further, highlight=False)
 
 
 def _table(title: str, *heads: str) -> Table:

@@ -39,6 +39,11 @@ from signal_miner.utils.validation import shown
 BENCHMARK_FILES = ("train_benchmark_models.parquet", "validation_benchmark_models.parquet")
 """Numerai's own predictions, beside ``train.parquet`` and ``validation.parquet``."""
 
+META_MODEL_FILE = "meta_model.parquet"
+"""Predictions of Numerai's meta model, for the newest eras."""
+
+_META_MODEL = "numerai_meta_model"
+
 _READING = threading.Lock()  # so that of several threads one reads benchmark predictions
 
 _HORIZON = re.compile(r"_(20|60)$")
@@ -198,11 +203,15 @@ class Dataset:
 
     def read_benchmarks(self, names: Sequence[str], rows: Rows) -> dict[str, NDArray[np.float32]]:
         """Return Numerai's benchmark predictions by column, NaN where there is none, of shape (n_rows,)."""
-        if not names:
-            return {}
+        return self._predictions_of(self.benchmark_paths, names, rows) if names else {}
+
+    def _predictions_of(
+        self, paths: Sequence[Path], names: Sequence[str], rows: Rows
+    ) -> dict[str, NDArray[np.float32]]:
+        """Return columns of files of predictions by the rows' ids, NaN where there is none."""
         wanted = self.read_ids(rows)
         found = {name: np.full(len(wanted), np.nan, dtype=np.float32) for name in names}
-        for path in self.benchmark_paths:
+        for path in paths:
             with open_parquet(path) as file:
                 id_column = id_column_of(file.schema_arrow.names)
                 if id_column is None:
@@ -214,6 +223,35 @@ class Dataset:
             places = places.fill_null(-1).to_numpy(zero_copy_only=False)
             for name in names:
                 found[name][places >= 0] = as_floats(table.column(name))[places[places >= 0]]
+        return found
+
+    def read_meta_model(self, rows: Rows = slice(None)) -> NDArray[np.float32] | None:
+        """Return the predictions of Numerai's meta model, NaN where there is none, shape (n_rows,).
+
+        None where the data have no `META_MODEL_FILE`.
+
+        Raises
+        ------
+        UserError
+            If it lacks its column, or has other ids than the data in the eras of both.
+        """
+        path = self.source.paths[0].parent / META_MODEL_FILE
+        if self.id_column is None or len(self.source.paths) < 2 or not file_exists(path):
+            return None
+        with open_parquet(path) as file:
+            names = file.schema_arrow.names
+        if _META_MODEL not in names or not pa.types.is_floating(
+            open_parquet(path).schema_arrow.field(_META_MODEL).type
+        ):
+            raise UserError(f"{path} has no numbers in a column {_META_MODEL!r}{did_you_mean(_META_MODEL, names)}")
+        found = self._predictions_of((path,), [_META_MODEL], rows)[_META_MODEL]
+        if not np.isfinite(found).any() and "era" in names:
+            labels = {self.era_labels[int(era)] for era in np.unique(self.eras[rows])}
+            shared = labels.intersection(open_parquet(path).read(columns=["era"]).column("era").unique().to_pylist())
+            if shared:
+                raise UserError(
+                    f"{path} has era {min(shared)} with other ids than {self.name}; download both of one version"
+                )
         return found
 
     @property

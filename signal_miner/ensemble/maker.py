@@ -12,6 +12,7 @@ from rich.console import Console
 
 from signal_miner.engine.available_memory import available_bytes
 from signal_miner.engine.benchmark_run import score_benchmark
+from signal_miner.engine.further_scores import further_scores
 from signal_miner.engine.metrics import score_metrics
 from signal_miner.engine.trial import FoldResult
 from signal_miner.engine.validation_rows import fold_rows, fold_scorers
@@ -143,6 +144,8 @@ class EnsembleMaker:
         )[1]
         others = configurations[:, np.newaxis] != configurations  # seeds of one configuration are alike by design
         closest = float(np.max(correlations[others])) if others.any() else np.nan
+        further = further_scores(self._plan, {part.fold.number: part.predictions for part in folds})[0]
+        metrics = replace(metrics, values={**metrics.values, **further})
         if np.isfinite(closest):
             metrics = replace(metrics, values={**metrics.values, "members/highest_correlation": closest})
         with temporary_directory() as directory:

@@ -16,6 +16,7 @@ from rich.console import Console
 from signal_miner.data.folds import overlap_eras
 from signal_miner.engine.benchmark_run import numerai_predictions, score_benchmark
 from signal_miner.engine.fold_sources import compilation_reported
+from signal_miner.engine.further_scores import meta_model_scores, meta_model_text
 from signal_miner.engine.validation_rows import FoldRows, fold_rows, fold_scorers
 from signal_miner.errors import Stopped, UserError
 from signal_miner.experiment.engines import COMPILING
@@ -245,7 +246,9 @@ class Holdout:
             own.benchmark_corr[BENCHMARK][:, 0],
             scored.corr[1],
         )
-        result = "; ".join([scores.result(_overlap_eras(fold_plan)), *earlier])
+        (meta,) = meta_model_scores(fold_plan, {1: blend[:, np.newaxis]})
+        of_meta_model = [meta_model_text(meta)] if meta else []
+        result = "; ".join([scores.result(_overlap_eras(fold_plan)), *of_meta_model, *earlier])
         if stop.is_set():
             raise Stopped
         stop.defer_signals()  # the last words to the store
@@ -255,7 +258,8 @@ class Holdout:
             table = pa.table(columns).to_pandas().set_index(rows.ids.to_pandas().rename("id"))
             table.to_parquet(directory / HOLDOUT_PREDICTIONS)
             ensemble = None if self._model.single else self._model.run_id
-            self._runs.finish(self._study.run_id, ensemble, scores.metrics, directory, result)
+            metrics = scores.metrics | {f"holdout/{name}": value for name, value in meta.items()}
+            self._runs.finish(self._study.run_id, ensemble, metrics, directory, result)
         return HoldoutResult(replace(opening, result=result), scores)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from signal_miner.data.folds import Fold
 from signal_miner.engine.benchmark_run import BenchmarkScores, numerai_predictions, residual_gaps, uncovered_eras
+from signal_miner.engine.further_scores import FURTHER_SCORES, further_scores
 from signal_miner.engine.metrics import score_metrics, trial_metrics
 from signal_miner.engine.trial import DRAWN, TrialResult, rescore
 from signal_miner.engine.validation_rows import fold_rows
@@ -21,6 +22,7 @@ from signal_miner.errors import OUT_OF_MEMORY, StoreError, UserError, is_out_of_
 from signal_miner.experiment.engines import engine_text
 from signal_miner.experiment.parameters import DatasetKey
 from signal_miner.experiment.plan import Plan, tracked_configuration
+from signal_miner.experiment.schema import LEADERS
 from signal_miner.mining.observer import BenchmarkStep, Observer
 from signal_miner.mining.search import Draw, Search
 from signal_miner.mining.status import TrialCounts
@@ -40,7 +42,7 @@ from signal_miner.tracking.store import short_timeouts
 from signal_miner.tracking.study_writer import Tracker
 from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.interruption import StopRequest
-from signal_miner.utils.redaction import without_passwords
+from signal_miner.utils.redaction import reason_of, without_passwords
 
 
 class Miner:
@@ -148,6 +150,8 @@ class Miner:
         self.complete = self.exhausted or len(self._search.finished()) >= self._plan.experiment.trials
         if self.complete:
             self.complete = self._confirm_leaders()
+        if self.complete:
+            self._score_leaders()
 
     def _confirm_leaders(self) -> bool:
         """Train the leaders by validation again with further seeds; return whether all of that is done."""
@@ -202,6 +206,42 @@ class Miner:
         for place in others:
             self.trials[place] = self._tracker.rank_anew(self.trials[place], benchmark, scoring, eras)
         self.benchmark = self._tracker.rank_anew(benchmark, benchmark, scoring, eras)
+
+    def _score_leaders(self) -> None:
+        """Track what is shown of the benchmark and the leaders, but never chosen by."""
+        objective = self._plan.experiment.objective
+        finished = ranked((trial for trial in self.trials if trial.finished), objective)
+        models = [model for model in (self.benchmark, *finished[:LEADERS]) if model is not None]
+        models = [model for model in models if not FURTHER_SCORES & model.metrics.keys()]
+        if not models or self._stop.is_set():
+            return
+        try:
+            parts = []
+            for model in models:
+                with temporary_directory() as directory:
+                    parts.append(read_predictions(self._tracker.download(model.run_id, PREDICTIONS, directory)))
+            # A model that lacks predictions, as Numerai's may, is scored by itself, so that others lose no era.
+            whole = [all(np.isfinite(values).all() for values in part.values()) for part in parts]
+            found: dict[str, dict[str, float]] = {}
+            for places in (np.flatnonzero(whole), *np.flatnonzero(~np.array(whole))[:, np.newaxis]):
+                if len(places):
+                    columns = {
+                        number: np.column_stack([parts[place][number] for place in places]) for number in parts[0]
+                    }
+                    scores = further_scores(self._plan, columns)
+                    found |= {models[place].run_id: each for place, each in zip(places, scores, strict=True)}
+        except StoreError:
+            raise
+        except (UserError, OSError, ValueError, KeyError) as error:
+            self._observer(f"FNC, feature exposure, MMC and CWMM are left out: {reason_of(error)}")
+            return
+        self._tracker.add_scores(found)
+
+        def with_scores(model: TrackedTrial) -> TrackedTrial:
+            return replace(model, metrics={**model.metrics, **found.get(model.run_id, {})})
+
+        self.trials = [with_scores(trial) for trial in self.trials]
+        self.benchmark = None if self.benchmark is None else with_scores(self.benchmark)
 
     def _draws(
         self, pending: Sequence[Draw], count: int, tracked: Mapping[tuple[str, ...], TrackedTrial]

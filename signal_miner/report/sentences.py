@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from signal_miner.data.payout_file import DEFAULT
+from signal_miner.engine.further_scores import EXPOSURE, FNC, MMC, meta_model_text
 from signal_miner.experiment.plan import Plan
 from signal_miner.experiment.schema import BENCHMARK
 from signal_miner.models.promotion import FEWEST_ERAS, Comparison, Promotion, Reason, SectionScores
@@ -126,6 +127,23 @@ def memory_lines(memory: MemoryPlan) -> tuple[str, ...]:
         free = f"{memory.available_bytes / 1e9:.1f} GB"
         lines.append(f"Memory: memory_gb = {memory.memory_gb:g} is more than the {free} that are free")
     return tuple(lines)
+
+
+def further_sentence(name: str, metrics: Mapping[str, float]) -> str:
+    """Return a model's scores that are shown and never chosen by; empty where none is tracked."""
+    clauses = []
+    if f"{VALIDATION}/{FNC}" in metrics:
+        fnc, exposure = (
+            " and ".join(
+                f"{number_text(metrics.get(f'{section}/{score}'), digits)} in {section}"
+                for section in (VALIDATION, TEST)
+            )
+            for score, digits in ((FNC, 4), (EXPOSURE, 2))
+        )
+        clauses.append(f"FNC {fnc}, largest feature exposure {exposure}")
+    if MMC in metrics:
+        clauses.append(meta_model_text(metrics))
+    return f"Shown, never chosen by: {name} has {'; '.join(clauses)}." if clauses else ""
 
 
 def seed_noise_sentence(noise: SeedNoise) -> str:

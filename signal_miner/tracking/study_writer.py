@@ -271,6 +271,13 @@ class Tracker(StudyReader):
         )
 
     @reports_store_errors
+    def add_scores(self, scores: Mapping[str, Mapping[str, float]]) -> None:
+        """Add metrics to runs, by run id."""
+        for run_id, values in scores.items():
+            self._write(run_id, {}, values)
+        self._fold_away(self._experiment_id, self._study, {name for values in scores.values() for name in values})
+
+    @reports_store_errors
     def log_failure(self, number: int | None, params: Mapping[str, Any], error: str, started: float) -> TrackedTrial:
         """Write a trial or benchmark that raised an error: a FAILED run with the error in a tag and its note."""
         kind = _kind(number)
