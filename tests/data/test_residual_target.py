@@ -36,7 +36,9 @@ def expected(target, predictions, share):
     """Return an era's residual by `numerai_tools`, which takes the mean out too."""
     exposures = oracle.gaussian(oracle.tie_kept_rank(predictions.to_frame("p")))
     known = target.notna() & predictions.notna()
-    if target[known].nunique() == 1:  # `numerai_tools` makes NaN of a constant, of which there is nothing to explain
+    if (
+        target[known].min() == target[known].max()
+    ):  # `numerai_tools` makes NaN of a constant, of which there is nothing to explain
         return target.where(known)
     exposures = exposures.reindex(target.index)[known]
     left = oracle.neutralize(target[known].astype(float).to_frame("t"), exposures, proportion=share)["t"]
