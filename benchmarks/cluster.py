@@ -173,20 +173,21 @@ async def _host(given: argparse.Namespace) -> None:
 
     from signal_miner.cluster import worker as workers
 
-    ready: dict[bool, TrialResult] = {}
+    ready: dict[int, TrialResult] = {}  # by the scorers
     training, writing = threading.Lock(), threading.Lock()
 
     def sleeping(source: Any, folds: Any, scorers: Any, params: Any, seed: int, *others: Any) -> TrialResult:
-        is_trial = "learning_rate" in params
+        against = id(next(iter(scorers.values())))
         with training:
-            if is_trial not in ready:
-                ready[is_trial] = run_trial(source, folds, scorers, params, seed, *others)
+            if against not in ready:
+                ready[against] = run_trial(source, folds, scorers, params, seed, *others)
+            is_trial = len(ready) > 1  # the first is the benchmark, which there is nothing to score against yet
         if is_trial:
             started = time.time()
             time.sleep(given.seconds)
             with writing, Path("spans.jsonl").open("a", encoding="utf-8") as file:
                 file.write(f"{json.dumps([started, time.time()])}\n")
-        return replace(ready[is_trial], params=dict(params))
+        return replace(ready[against], params=dict(params))
 
     workers.run_trial = sleeping
     running = [Worker(given.scheduler, nthreads=1, memory_limit=0, dashboard=False) for _ in range(given.workers)]
