@@ -6,6 +6,7 @@ From them come the parser and the parsed object; a test compares them with the e
 from __future__ import annotations
 
 import argparse
+import re
 import types
 from collections.abc import Iterator
 from dataclasses import MISSING, Field, dataclass, fields
@@ -19,6 +20,7 @@ from signal_miner.utils.redaction import without_passwords
 
 T = TypeVar("T")
 HELP = "help"
+_USER_ALONE = re.compile(r"(://)[^\s:/@]+@")  # of an address whose password is given elsewhere
 POSITIONAL = "positional"
 """Metadata: whether the value may also be given without the option's name."""
 
@@ -88,7 +90,8 @@ def password_warnings(declared: type, given: argparse.Namespace) -> Iterator[str
     """Yield a warning for each option given on the command line with a password in it."""
     for each in options_of(declared):
         text = _text(each.name, given)
-        if not text or without_passwords(text) == text:
+        bare = _USER_ALONE.sub(r"\1", text or "")
+        if not bare or without_passwords(bare) == bare:
             continue
         seen = "other users of this machine see in its list of processes"
         if current_form() is Form.MLFLOW:

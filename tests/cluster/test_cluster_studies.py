@@ -140,7 +140,7 @@ def preload(directory, body):
 def test_a_whole_site_mines_what_one_machine_mines_and_shows_no_password(tmp_path, data, site):
     expected = undisturbed(tmp_path / "plain", data, trials=60)
     expected |= undisturbed(tmp_path / "planes", data, "--engine", "bitplane", trials=60)
-    site.start()
+    site.start(*preload(tmp_path, "time.sleep(1)"))  # so that the study is still mined when it is to be stopped
     site.write(data, trials=60)
     site.ended(site.mine())
     # The second study is stopped and resumed from folders that know no more than the address of its storage.
