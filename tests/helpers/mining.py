@@ -146,7 +146,9 @@ def outcome(directory: Path | str) -> dict[tuple[tuple[str, str], ...], tuple[An
     """Return a study's results by configuration: metrics except times, tags, and exact predictions."""
     study = {}
     for run in runs_of(directory):
-        metrics = {name: value for name, value in run.data.metrics.items() if name != "train_seconds"}
+        # Which trials were leaders, and have further scores, depends on how often the study came to an end.
+        further = ("train_seconds", "/fnc", "/feature_exposure")
+        metrics = {name: value for name, value in run.data.metrics.items() if not name.endswith(further)}
         predictions = artifact(directory, run, "predictions.parquet")
         tags = {name: value for name, value in run.data.tags.items() if name.startswith(("beats", "signal_miner.t"))}
         key = tuple(sorted(run.data.params.items()))

@@ -114,7 +114,8 @@ def assert_metrics_are_numerais(directory, dataset, most=None):
                 expected |= {f"{column}/{part}_{key}": against[f"{part}/{key}"] for key in ("bmc", "benchmark_corr")}
         known = {name: value for name, value in expected.items() if np.isfinite(value)}
         curves = {f"{part}/{name}_curve" for part in ("validation", "test") for name in ("corr", "payout")}
-        others = {"best/trees", "train_seconds", *curves}
+        further = {f"{part}/{name}" for part in ("validation", "test") for name in ("fnc", "feature_exposure")}
+        others = {"best/trees", "train_seconds", *curves, *further}
         assert {name for name in metrics if not name.endswith("/undefined_eras")} - known.keys() <= others
         for name, value in known.items():
             assert metrics[name] == pytest.approx(value, abs=1e-9), f"{run.info.run_name} {name}"
