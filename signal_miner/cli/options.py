@@ -90,8 +90,8 @@ def password_warnings(declared: type, given: argparse.Namespace) -> Iterator[str
     """Yield a warning for each option given on the command line with a password in it."""
     for each in options_of(declared):
         text = _text(each.name, given)
-        bare = _USER_ALONE.sub(r"\1", text or "")
-        if not bare or without_passwords(bare) == bare:
+        bare = _USER_ALONE.sub(r"\1", text) if text else ""
+        if not text or without_passwords(bare) == bare:
             continue
         seen = "other users of this machine see in its list of processes"
         if current_form() is Form.MLFLOW:
