@@ -136,7 +136,7 @@ def assembled(plan: Plan, curves: list[Curve], benchmark: NDArray[np.float64]) -
         names=tuple(f"trial {place}" for place in ranked),
         numbers=tuple(int(place) for place in ranked),
         failed=0,
-        corr=drawn[:, ranked],
+        era_scores=drawn[:, ranked],
         bmc=np.full_like(drawn, np.nan),
         benchmark_corr=np.full_like(drawn, np.nan),
         benchmark=benchmark,

@@ -66,7 +66,7 @@ def deflate(scores: StudyScores, leaders: int) -> tuple[Deflation, NDArray[np.fl
         return nothing, np.full(min(leaders, n_trials), np.nan)
     rho = mean_correlation(scores.candidates[validation])
     n_effective = effective_trials(rho, max(n_candidates, 1))
-    corr = scores.corr[validation]
+    corr = scores.era_scores[validation]
     independent = effective_observations(corr, scores.overlap_eras)
     deviation = math.sqrt((1 - rho) / max(independent - 3, _LEAST_FREEDOM))
     expected = deviation * expected_maximum(n_effective)

@@ -39,7 +39,7 @@ def relation(scores: StudyScores, seed: int) -> Relation:
         *weak* where the whole interval of the rank correlation is above 0; *strong* where it is above half of `STRONG`
         and the rank correlation at least `STRONG`; *no* elsewhere, and of fewer than `FEWEST_TRIALS` trials.
     """
-    sections = [scores.corr[scores.rows(section)] for section in (VALIDATION, TEST)]
+    sections = [scores.era_scores[scores.rows(section)] for section in (VALIDATION, TEST)]
     ratios = np.stack([sharpe(section) for section in sections])  # (2, n_trials)
     both = np.isfinite(ratios).all(axis=0)
     validation, test = ratios[:, both]

@@ -68,15 +68,15 @@ def evaluate(scores: StudyScores, leaders: int = 10, seed: int = 0) -> StudyEval
         _evaluate_model(scores, place, float(probability), seed) for place, probability in enumerate(deflated)
     )
     validation = scores.rows(VALIDATION)
-    overfitting = probability_of_overfitting(scores.corr, scores.overlap_eras)
+    overfitting = probability_of_overfitting(scores.era_scores, scores.overlap_eras)
     superiority = superior_predictive_ability(
-        scores.corr[validation], scores.benchmark[validation], scores.overlap_eras, seed
+        scores.era_scores[validation], scores.benchmark[validation], scores.overlap_eras, seed
     )
     return StudyEvaluation(evaluated, deflation, relation(scores, seed), overfitting, superiority)
 
 
 def _evaluate_model(scores: StudyScores, place: int, deflated: float, seed: int) -> ModelEvaluation:
-    own = scores.corr[:, place]
+    own = scores.era_scores[:, place]
     estimates, over_benchmark = {}, {}
     for section in (VALIDATION, TEST):
         rows = scores.rows(section)

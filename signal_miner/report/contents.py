@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from signal_miner.overfitting.records import ModelEvaluation, StudyEvaluation
-from signal_miner.scoring.objective import Objective
+from signal_miner.scoring.objective import Objective, Scoring
 from signal_miner.scoring.study_scores import Correlations, StudyScores
 from signal_miner.tracking.ranking import Leaderboard, make_leaderboard
 from signal_miner.tracking.records import TrackedTrial
+from signal_miner.tracking.studies import scoring_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +56,11 @@ class ReportContents:
             raise ValueError("trials and scores are not of the same models in the same order")
         if not self.trials or not self.evaluation.leaders:
             raise ValueError("a report needs at least one finished trial with a verdict")
+
+    @property
+    def scoring(self) -> Scoring:
+        """How the study's models are scored."""
+        return scoring_of(self.plan)
 
     @property
     def objective(self) -> Objective:

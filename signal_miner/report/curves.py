@@ -14,6 +14,7 @@ from matplotlib.transforms import blended_transform_factory
 from signal_miner.report.fold_plan import scored_folds
 from signal_miner.report.style import BENCHMARK, GREY, INK, LEADERS, MUTED, PURPLE, drawing, legend_below, new_figure
 from signal_miner.scoring.best_checkpoint import best_checkpoint
+from signal_miner.scoring.objective import Objective
 from signal_miner.scoring.series import mean
 from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
 from signal_miner.utils.formatting import shortened
@@ -23,23 +24,23 @@ _CHARACTERS = 48  # that fit side by side over the axis
 
 @drawing()
 def cumulative_corr_figure(scores: StudyScores, plan: Mapping[str, Any]) -> Figure:
-    """Draw the cumulative CORR of the first five trials and the benchmark, with folds and purges.
+    """Draw the cumulative CORR, or payout, of the first five trials and the benchmark, with folds and purges.
 
     Parameters
     ----------
     plan : mapping of str to object
         As `signal_miner.plan.plan_record` writes it, for the purges.
     """
-    figure = new_figure(4.7, "Cumulative CORR, era by era")
+    figure = new_figure(4.7, f"Cumulative {scores.objective.compared.label}, era by era")
     axes = figure.add_subplot()
     for place, (color, style) in enumerate(LEADERS[: len(scores.names)]):
-        path = np.nancumsum(scores.corr[:, place])
+        path = np.nancumsum(scores.era_scores[:, place])
         axes.plot(scores.eras, path, color=color, linestyle=style, label=shortened(scores.names[place], 16), zorder=4)
     if np.isfinite(scores.benchmark).any():
         path = np.nancumsum(scores.benchmark)
         axes.plot(scores.eras, path, color=BENCHMARK, linewidth=2.6, label="benchmark", zorder=3)
     axes.axhline(0, color=MUTED, linewidth=0.8)
-    axes.set(xlabel="era", ylabel="sum of CORR")
+    axes.set(xlabel="era", ylabel=f"sum of {scores.objective.compared.label}")
     axes.margins(y=0.1)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     _shade_folds(axes, scores, plan)
@@ -49,14 +50,16 @@ def cumulative_corr_figure(scores: StudyScores, plan: Mapping[str, Any]) -> Figu
 
 @drawing()
 def corr_by_trees_figure(scores: StudyScores) -> Figure:
-    """Draw mean CORR against number of trees for the first five trials; marked is the highest validation Sharpe."""
-    figure = new_figure(4.2, "CORR by number of trees")
+    """Draw mean CORR, or payout, against number of trees for the first five trials, their best in validation marked."""
+    objective = scores.objective if scores.objective.era_score == scores.objective.compared else Objective.PAYOUT
+    label_of = objective.compared.label
+    figure = new_figure(4.2, f"{label_of[:1].upper()}{label_of[1:]} by number of trees")
     panels = dict(zip((VALIDATION, TEST), figure.subplots(1, 2, sharey=True), strict=True))
     for place, (color, style) in enumerate(LEADERS[: len(scores.names)]):
         members = np.flatnonzero(scores.candidate_trial == place)
         members = members[np.argsort(scores.candidate_trees[members])]
         trees = scores.candidate_trees[members]
-        best = best_checkpoint(scores.candidates[np.ix_(scores.rows(VALIDATION), members)])
+        best = best_checkpoint(scores.candidates[np.ix_(scores.rows(VALIDATION), members)], objective)
         for section, axes in panels.items():
             curve = mean(scores.candidates[scores.rows(section)][:, members])
             label = shortened(scores.names[place], 16) if section == VALIDATION else None
@@ -68,8 +71,8 @@ def corr_by_trees_figure(scores: StudyScores) -> Figure:
         axes.set_xlabel("trees")
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axes.set_xlim(left=0)
-    first.set_ylabel("mean CORR")
-    first.plot([], [], "o", color=GREY, markeredgecolor=INK, markersize=7, label="best validation Sharpe")
+    first.set_ylabel(f"mean {label_of}")
+    first.plot([], [], "o", color=GREY, markeredgecolor=INK, markersize=7, label=f"best validation {objective.label}")
     legend_below(figure, 3, handlelength=2.6)
     return figure
 

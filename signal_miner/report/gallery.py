@@ -49,6 +49,7 @@ class PageFigure:
 def page_figures(contents: ReportContents) -> Iterator[PageFigure]:
     """Draw the figures one after the other, in the page's order; those that would be empty are left out."""
     scores, evaluation, chosen = contents.scores, contents.evaluation, contents.chosen
+    compared = scores.objective.compared.label
     relation, deflation, overfitting = evaluation.relation, evaluation.deflation, evaluation.overfitting
     yield PageFigure(
         "past_vs_future",
@@ -92,13 +93,13 @@ def page_figures(contents: ReportContents) -> Iterator[PageFigure]:
         cumulative_corr_figure(scores, contents.plan),
         "A model with skill climbs in test as it did in validation. Hatched: eras that the fold after them did not "
         "train on, as their targets overlap its own.",
-        "Cumulative CORR by era of the first five trials and the benchmark, with the folds' borders.",
+        f"Cumulative {compared} by era of the first five trials and the benchmark, with the folds' borders.",
     )
     yield PageFigure(
         "corr_by_trees",
         corr_by_trees_figure(scores),
         "The marked number of trees is the best in validation; in test it is shown, not chosen.",
-        "Mean CORR against number of trees of the first five trials, in validation and in test.",
+        f"Mean {compared} against number of trees of the first five trials, in validation and in test.",
     )
     yield PageFigure(
         "fold_plan",

@@ -56,7 +56,9 @@ def intervals_figure(scores: StudyScores, leaders: Sequence[ModelEvaluation]) ->
     leaders : sequence of ModelEvaluation
         Best first.
     """
-    figure = new_figure(1.8 + 0.46 * len(leaders), f"Leaders' Sharpe, with {INTERVAL_LEVEL:.0%} intervals")
+    figure = new_figure(
+        1.8 + 0.46 * len(leaders), f"Leaders' {scores.objective.ratio_label}, with {INTERVAL_LEVEL:.0%} intervals"
+    )
     own, over = figure.subplots(1, 2, sharey=True)
     for axes, estimates in (
         (own, [leader.sharpe for leader in leaders]),
@@ -70,7 +72,7 @@ def intervals_figure(scores: StudyScores, leaders: Sequence[ModelEvaluation]) ->
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.grid(visible=False, axis="y")
         axes.margins(x=0.08)
-    own.set_xlabel("Sharpe")
+    own.set_xlabel(scores.objective.ratio_label)
     over.set_xlabel("less the benchmark's")
     over.axvline(0, color=BENCHMARK, linewidth=1.6, zorder=1)
     for section in _SECTIONS:
@@ -107,7 +109,7 @@ def _draw_best(axes: Axes, scores: StudyScores, deflation: Deflation) -> None:
         if np.isfinite(value):
             text = f"{label}: {number_text(value)}"
             axes.axvline(value, color=color, linestyle=style, linewidth=2.2, label=text)
-    axes.set(xlabel="Sharpe in validation", ylabel="trials")
+    axes.set(xlabel=f"{scores.objective.ratio_label} in validation", ylabel="trials")
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.grid(visible=False, axis="x")
     legend_above(axes)

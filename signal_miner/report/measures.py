@@ -12,7 +12,7 @@ from signal_miner.scoring.study_scores import StudyScores
 
 def trial_sharpe(scores: StudyScores, section: str) -> NDArray[np.float64]:
     """Return each trial's Sharpe in a section, shape (n_trials,); NaN where it is not defined."""
-    return np.asarray(sharpe(scores.corr[scores.rows(section)]), dtype=np.float64)
+    return np.asarray(sharpe(scores.era_scores[scores.rows(section)]), dtype=np.float64)
 
 
 def benchmark_sharpe(scores: StudyScores, section: str) -> float:
@@ -21,11 +21,11 @@ def benchmark_sharpe(scores: StudyScores, section: str) -> float:
 
 
 def wins(scores: StudyScores, section: str) -> NDArray[np.bool_]:
-    """Return which trials beat the benchmark in a section with a mean CORR above 0, shape (n_trials,)."""
-    return rule.wins(beats_benchmark(scores, section), mean(scores.corr[scores.rows(section)]))
+    """Return which trials beat the benchmark in a section with a mean score above 0, shape (n_trials,)."""
+    return rule.wins(beats_benchmark(scores, section), mean(scores.era_scores[scores.rows(section)]))
 
 
 def beats_benchmark(scores: StudyScores, section: str) -> NDArray[np.bool_]:
     """Return which trials beat the benchmark in a section, shape (n_trials,)."""
     rows = scores.rows(section)
-    return rule.beats_benchmark(scores.corr[rows], scores.benchmark[rows])
+    return rule.beats_benchmark(scores.era_scores[rows], scores.benchmark[rows], scores.objective.compared)

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from signal_miner.overfitting.records import FEWEST_TRIALS, STRONG
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.gallery import page_figures
-from signal_miner.report.sentences import relation_sentence, verdict_sentence
+from signal_miner.report.sentences import beating_rule, relation_sentence, verdict_sentence
 from signal_miner.report.style import THEME, page_element, png
 from signal_miner.report.summary import (
     headline,
@@ -100,12 +100,14 @@ def render_page(
         sources=sorted(set(sources.values())),
         relation_source=sources.get("relation", ""),
         figures=figures,
-        columns=column_heads(),
+        columns=column_heads(contents.objective),
         sections={section: _SECTION_NOTES[section] for section in SECTIONS},
         theme=THEME,
         others=others_text(contents),
         few_trials=FEWEST_TRIALS,
         strong=STRONG,
+        objective=contents.objective,
+        rule=beating_rule(contents.objective),
         has_holdout=bool(contents.plan.get("holdout_eras")),
     )
 

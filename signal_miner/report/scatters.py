@@ -44,7 +44,12 @@ def past_vs_future_figure(scores: StudyScores, relation: Relation) -> Figure:
     past, future = trial_sharpe(scores, VALIDATION), trial_sharpe(scores, TEST)
     reference = benchmark_sharpe(scores, VALIDATION), benchmark_sharpe(scores, TEST)
     ends = _span(np.append(past, reference[0])), _span(np.append(future, reference[1]))
-    axes.set(xlim=ends[0], ylim=ends[1], xlabel="Sharpe in validation", ylabel="Sharpe in test")
+    axes.set(
+        xlim=ends[0],
+        ylim=ends[1],
+        xlabel=f"{scores.objective.ratio_label} in validation",
+        ylabel=f"{scores.objective.ratio_label} in test",
+    )
     axes.axhline(0, color=MUTED, linewidth=0.8, zorder=1)
     axes.axline((0, 0), slope=1, color=MUTED, linewidth=1, linestyle=":", zorder=1, label="test = validation")
     _dots(axes, scores, past, future)
@@ -89,7 +94,9 @@ def contribution_figure(scores: StudyScores, n_leaders: int = _N_LEADERS) -> Fig
     _dots(axes, scores, alike, added)
     known = np.flatnonzero(np.isfinite(alike) & np.isfinite(added))[:n_leaders]
     if len(known):
-        label = scores.names[known[0]] if len(known) == 1 else f"first {len(known)} by validation Sharpe"
+        label = (
+            scores.names[known[0]] if len(known) == 1 else f"first {len(known)} by validation {scores.objective.label}"
+        )
         _ring(axes, alike[known], added[known], label)
     _star(axes, 1.0, 0.0)
     legend_below(figure)

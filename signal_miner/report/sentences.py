@@ -34,7 +34,7 @@ from signal_miner.overfitting.records import (
 )
 from signal_miner.overfitting.superiority import SIGNIFICANT
 from signal_miner.overfitting.verdict import LUCK_LEVEL, SKILL_LEVEL
-from signal_miner.scoring.objective import Objective
+from signal_miner.scoring.objective import Objective, Scoring
 from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
 from signal_miner.tracking.ranking import Leaderboard, SeedNoise, Shortfall, below_benchmark, losses
 from signal_miner.tracking.records import trial_name
@@ -214,6 +214,14 @@ def below_benchmark_sentence(metrics: Mapping[str, float], benchmark: Mapping[st
     )
 
 
+def payouts_note(scoring: Scoring) -> str:
+    """Return what is optimised and why, and what a page's Sharpe ratios are of."""
+    return (
+        f"Models are ranked by {scoring.objective.label}, as Numerai pays {scoring.payout}: what others lack is worth "
+        "more than accuracy. BMC stands for MMC, and every Sharpe ratio, interval and verdict here is of payouts."
+    )
+
+
 def interval_text(estimate: Estimate, digits: int = 2) -> str:
     """Return an estimate with its interval, such as ``0.31 (90% interval 0.02 to 0.55)``."""
     value, low, high = (number_text(part, digits) for part in (estimate.value, estimate.low, estimate.high))
@@ -242,13 +250,14 @@ def overfitting_sentence(found: Overfitting) -> str:
     return f"{share} the best trial of one half was below the median of the other: {meaning}."
 
 
-def superiority_sentence(found: Superiority) -> str:
-    """Return whether validation shows a trial that beats the benchmark's CORR by more than luck."""
+def superiority_sentence(found: Superiority, objective: Objective) -> str:
+    """Return whether validation shows a trial that beats the benchmark's CORR, or payout, by more than luck."""
+    compared = objective.compared.label
     none = "the trial does not beat" if found.n_trials == 1 else f"none of the {found.n_trials:,} trials beats"
     luck = f"if {none} the benchmark, the best would look as good in {found.p_consistent:.1%} of the cases"
     if found.p_consistent <= SIGNIFICANT:
-        return f"Validation shows a trial that beats the benchmark's CORR by more than luck: {luck}."
-    return f"Validation does not show that any trial beats the benchmark's CORR: {luck}."
+        return f"Validation shows a trial that beats the benchmark's {compared} by more than luck: {luck}."
+    return f"Validation does not show that any trial beats the benchmark's {compared}: {luck}."
 
 
 def relation_meaning(relation: Relation) -> str:
@@ -376,7 +385,7 @@ def evaluation_notes(scores: StudyScores, evaluation: StudyEvaluation) -> tuple[
         notes.append(f"The probability of overfitting is coarse: {overfitting.n_splits} splits, as the eras are few.")
     if n_trials and n_validation and evaluation.superiority is None:
         notes.append("No trial differs from the benchmark over enough defined validation eras to be tested against it.")
-    undefined = int(np.isnan(scores.corr).any(axis=0).sum())
+    undefined = int(np.isnan(scores.era_scores).any(axis=0).sum())
     if undefined:
         trials = "trial has" if undefined == 1 else "trials have"
         notes.append(

@@ -13,6 +13,7 @@ from signal_miner.report.sentences import (
     benchmark_loss_sentence,
     evaluation_notes,
     interval_text,
+    payouts_note,
     rank_correlation_text,
     relation_sentence,
     seed_noise_sentence,
@@ -21,6 +22,7 @@ from signal_miner.report.sentences import (
     verdict_headline,
     verdict_text,
 )
+from signal_miner.scoring.objective import Objective
 from signal_miner.scoring.study_scores import TEST, VALIDATION
 from signal_miner.tracking.ranking import below_benchmark, losses, seed_noise
 from signal_miner.tracking.tags import BENCHMARK_KIND
@@ -73,7 +75,8 @@ def _chosen(contents: ReportContents) -> str:
     past, future = (number_text(chosen.sharpe[section].value) for section in (VALIDATION, TEST))
     below = _below(contents)
     return (
-        f"Chosen by validation Sharpe: {chosen.name}, Sharpe {past} in validation and {future} in test. "
+        f"Chosen by validation {contents.objective.label}: {chosen.name}, {contents.objective.ratio_label} {past} in "
+        f"validation and {future} in test. "
         f"{verdict_text(chosen, contents.evaluation.deflation)}{f' I{below[1:]}.' if below else ''}"
     )
 
@@ -143,7 +146,10 @@ def page_notes(contents: ReportContents) -> tuple[str, ...]:
     """Return what limits the conclusions, one sentence each: a benchmark that loses, too few eras and the like."""
     notes = evaluation_notes(contents.scores, contents.evaluation)
     benchmark = losses(contents.benchmark.metrics, contents.objective)
-    return (benchmark_loss_sentence(benchmark, contents.objective), *notes) if benchmark else notes
+    if benchmark:
+        notes = (benchmark_loss_sentence(benchmark, contents.objective), *notes)
+    of_payouts = contents.objective.compared is Objective.PAYOUT
+    return (payouts_note(contents.scoring), *notes) if of_payouts else notes
 
 
 def closest_leader(contents: ReportContents) -> tuple[str, float] | None:

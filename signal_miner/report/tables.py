@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from signal_miner.overfitting.records import INTERVAL_LEVEL, Estimate, ModelEvaluation
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.sentences import deflation_sentence, overfitting_sentence, superiority_sentence
 from signal_miner.scoring.columns import Column
+from signal_miner.scoring.objective import Objective
 from signal_miner.scoring.study_scores import TEST, VALIDATION, WHOLE
 from signal_miner.tracking.ranking import RankedTrial
 from signal_miner.utils.formatting import UNKNOWN, number_text, percent_text, probability_text
 
 SECTIONS = (VALIDATION, TEST, WHOLE)
-COLUMNS = tuple(Column.of(metric) for metric in ("corr", "sharpe", "max_drawdown", "bmc", "benchmark_corr"))
-"""Of each section."""
+
+
+def columns_of(objective: Objective) -> tuple[Column, ...]:
+    """Return the columns of each section."""
+    paid = ("payout", "payout_sharpe") if objective.compared is Objective.PAYOUT else ()
+    return tuple(Column.of(metric) for metric in (*paid, "corr", "sharpe", "max_drawdown", "bmc", "benchmark_corr"))
 
 
 @dataclass(frozen=True)
@@ -63,12 +68,13 @@ def leaderboard_rows(contents: ReportContents, top: int = 15) -> tuple[Row, ...]
     trials = [place for place in board.places if place.trial.number is not None][:top]
     benchmark = next(place for place in board.places if place.trial.number is None)
     places = sorted([*trials, benchmark], key=lambda place: place.rank)
-    return tuple(_row(place, verdicts) for place in places)
+    columns = columns_of(contents.objective)
+    return tuple(_row(place, verdicts, columns) for place in places)
 
 
-def column_heads() -> list[str]:
+def column_heads(objective: Objective) -> list[str]:
     """Return the headings of a section's columns, with soft hyphens, as the page has many columns."""
-    heads = (column.head.replace("\n", " ").removeprefix("max. ") for column in COLUMNS)
+    heads = (column.head.replace("\n", " ").removeprefix("max. ") for column in columns_of(objective))
     return [head.replace("drawdown", "draw\u00addown").replace("benchmark", "bench\u00admark") for head in heads]
 
 
@@ -110,15 +116,16 @@ def findings(contents: ReportContents, sources: Mapping[str, str]) -> tuple[Find
         else Finding(
             "Superior predictive ability",
             f"p = {number_text(superiority.p_consistent, 3)}",
-            f"{superiority_sentence(superiority)} Bounds of p: {number_text(superiority.p_lower, 3)} and "
-            f"{number_text(superiority.p_upper, 3)}, the upper one that of White's reality check.",
+            f"{superiority_sentence(superiority, contents.objective)} Bounds of p: "
+            f"{number_text(superiority.p_lower, 3)} and {number_text(superiority.p_upper, 3)}, the upper one that of White's reality check.",
             sources.get("superiority", ""),
         ),
     ]
+    ratio = contents.objective.ratio_label
     for section, role in ((VALIDATION, "too good, as it was chosen by it"), (TEST, "not used to choose it")):
         found.append(
             Finding(
-                f"Sharpe of {chosen.name} in {section}",
+                f"{ratio[:1].upper()}{ratio[1:]} of {chosen.name} in {section}",
                 number_text(chosen.sharpe[section].value),
                 f"{INTERVAL_LEVEL:.0%} interval {_range(chosen.sharpe[section])}; {role}. Less the benchmark's: "
                 f"{number_text(chosen.sharpe_over_benchmark[section].value)}, interval "
@@ -138,7 +145,7 @@ def _range(estimate: Estimate) -> str:
     return "not known" if UNKNOWN in (low, high) else f"{low} to {high}"
 
 
-def _row(place: RankedTrial, leaders: Mapping[int, ModelEvaluation]) -> Row:
+def _row(place: RankedTrial, leaders: Mapping[int, ModelEvaluation], columns: Sequence[Column]) -> Row:
     trial = place.trial
     metrics, is_benchmark = trial.metrics, trial.number is None
     beats = bool(trial.beats_benchmark.get(VALIDATION))
@@ -153,7 +160,7 @@ def _row(place: RankedTrial, leaders: Mapping[int, ModelEvaluation]) -> Row:
         cells=tuple(
             number_text(metrics.get(f"{section}/{column.metric}"), column.digits)
             for section in SECTIONS
-            for column in COLUMNS
+            for column in columns
         ),
         trees=f"{best} of {trial.params.get('n_estimators', UNKNOWN)}",
         is_benchmark=is_benchmark,

@@ -58,6 +58,11 @@ class Objective(StrEnum):
         """
         return Objective.CORR if self.era_score == "corr" else Objective.PAYOUT
 
+    @property
+    def ratio_label(self) -> str:
+        """How the Sharpe ratio of what is compared is called."""
+        return (Objective.SHARPE if self.compared is Objective.CORR else Objective.PAYOUT_SHARPE).label
+
     def summary(self, era_scores: ArrayLike, axis: int = 0) -> NDArray[np.float64]:
         """Return the score from the scores of its eras, without their axis; see `era_score`."""
         return sharpe(era_scores, axis) if self.is_ratio else mean(era_scores, axis)

@@ -15,7 +15,7 @@ VALIDATION, TEST, WHOLE = "validation", "test", "whole"
 
 @dataclass(frozen=True, eq=False)
 class StudyScores:
-    """CORR and the like of every era and model of a study.
+    """The scores of every era and model of a study.
 
     A *trial* is a configuration as drawn; a *candidate* is a trial cut at one of its checkpoints, of which the last is
     the trial itself. An era in which a model's predictions were all equal is NaN.
@@ -37,12 +37,14 @@ class StudyScores:
         Of these trials in the study.
     failed : int
         Trials that failed: drawn all the same.
-    corr, bmc, benchmark_corr : ndarray of float64, shape (n_eras, n_trials)
-        CORR, BMC and correlation with the benchmark, as drawn.
+    era_scores : ndarray of float64, shape (n_eras, n_trials)
+        What trials are compared with the benchmark in, as drawn: CORR, or payouts; see `Objective.compared`.
+    bmc, benchmark_corr : ndarray of float64, shape (n_eras, n_trials)
+        BMC and correlation with the benchmark, as drawn.
     benchmark : ndarray of float64, shape (n_eras,)
-        CORR of the benchmark.
+        CORR, or payouts, of the benchmark.
     candidates : ndarray of float64, shape (n_eras, n_candidates)
-        CORR of each trial at each of its checkpoints, trial by trial.
+        CORR, or payouts, of each trial at each of its checkpoints, trial by trial.
     candidate_trial, candidate_trees : ndarray of int64, shape (n_candidates,)
         Place of a candidate's trial in `names`, and its number of trees.
     unfinished : int, default 0
@@ -59,7 +61,7 @@ class StudyScores:
     names: tuple[str, ...]
     numbers: tuple[int, ...]
     failed: int
-    corr: NDArray[np.float64]
+    era_scores: NDArray[np.float64]
     bmc: NDArray[np.float64]
     benchmark_corr: NDArray[np.float64]
     benchmark: NDArray[np.float64]

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from mlflow.entities import Run
 
 from signal_miner.errors import StoreError, UserError, did_you_mean
-from signal_miner.scoring.objective import Objective
+from signal_miner.scoring.objective import Objective, Scoring
+from signal_miner.scoring.payout import DEFAULT_PAYOUT, Payout
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.tracking.run_store import PLAN, RunStore, reports_store_errors
 from signal_miner.tracking.tags import CONFIG_HASH, KIND, STUDY, STUDY_KIND, TRIAL_KIND
@@ -45,7 +46,19 @@ class TrackedStudy:
     @property
     def objective(self) -> Objective:
         """What its models are ranked by; Sharpe for studies that were mined before there was a choice."""
-        return Objective(self.plan["experiment"].get("objective", Objective.SHARPE))
+        return self.scoring.objective
+
+    @property
+    def scoring(self) -> Scoring:
+        """How its models are scored."""
+        return scoring_of(self.plan)
+
+
+def scoring_of(plan: Mapping[str, Any]) -> Scoring:
+    """Return the scoring that a ``plan.json`` says; Sharpe and the default multipliers where it is older than both."""
+    given = plan["experiment"]
+    payout = Payout(**given["payout"]) if given.get("payout") else DEFAULT_PAYOUT
+    return Scoring(Objective(given.get("objective", Objective.SHARPE)), payout)
 
 
 class StudyReference(Protocol):

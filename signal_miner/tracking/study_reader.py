@@ -18,6 +18,7 @@ from signal_miner.data.folds import PURGE_ERAS, overlap_eras
 from signal_miner.errors import StoreError, UserError
 from signal_miner.experiment.schema import PREDICTIONS_KEY
 from signal_miner.scoring.blending import gaussianised, mean_correlations
+from signal_miner.scoring.objective import Objective, Scoring
 from signal_miner.scoring.study_scores import Correlations, StudyScores
 from signal_miner.tracking.artifacts import CURVE_SCORES, ERA_SCORES, PREDICTIONS
 from signal_miner.tracking.ranking import ranked
@@ -35,10 +36,15 @@ _ERAS = pa.schema([("era", pa.string()), ("fold", pa.int8())])
 
 @dataclass(frozen=True, eq=False)
 class _TrialScores:
-    """The artifacts of one trial: era scores (n_eras, 3), its learning curve (n_eras, n_checkpoints) and its trees."""
+    """The artifacts of one trial.
+
+    Scores of each era, (n_eras, 3); what it is compared in, (n_eras,), and that at each checkpoint, (n_eras,
+    n_checkpoints), with its trees.
+    """
 
     eras: pa.Table
     scores: NDArray[np.float64]
+    compared: NDArray[np.float64]
     curve: NDArray[np.float64]
     trees: tuple[int, ...]
 
@@ -62,7 +68,8 @@ class StudyReader(RunStore):
         """
         trials = finished_trials(study)
         with temporary_directory() as directory, ThreadPoolExecutor(_READERS) as readers:
-            found = list(readers.map(lambda trial: self._read(trial, directory), (study.benchmark, *trials)))
+            models = (study.benchmark, *trials)
+            found = list(readers.map(lambda trial: self._read(trial, directory, study.scoring), models))
         benchmark, parts = found[0], found[1:]
         for trial, part in zip(trials, parts, strict=True):
             if not part.eras.equals(benchmark.eras):
@@ -78,9 +85,11 @@ class StudyReader(RunStore):
         cuts = np.concatenate([[0], np.cumsum(widths)]).astype(int)
         for place, part in enumerate(parts):
             candidates[:, cuts[place] : cuts[place + 1]] = part.curve
+        nothing = np.empty((n_eras, 0))
         columns = {
-            name: np.stack([part.scores[:, number] for part in parts], axis=1) if parts else np.empty((n_eras, 0))
+            name: np.stack([part.scores[:, number] for part in parts], axis=1) if parts else nothing
             for number, name in enumerate(_SCORES)
+            if name != "corr"
         }
         return StudyScores(
             study=study.name,
@@ -92,7 +101,8 @@ class StudyReader(RunStore):
             numbers=tuple(int(trial.number or 0) for trial in trials),
             failed=sum(not trial.finished for trial in study.trials),
             unfinished=max((int(trial.number or 0) + 1 for trial in study.trials), default=0) - len(study.trials),
-            benchmark=benchmark.scores[:, 0],
+            era_scores=np.stack([part.compared for part in parts], axis=1) if parts else nothing,
+            benchmark=benchmark.compared,
             candidates=candidates,
             candidate_trial=np.repeat(np.arange(len(parts)), widths),
             candidate_trees=np.array([trees for part in parts for trees in part.trees], dtype=np.int64),
@@ -148,7 +158,7 @@ class StudyReader(RunStore):
         matrix = mean_correlations(eras, gaussianised(eras, np.stack(columns, axis=1)))
         return Correlations(tuple(trial.name for trial in trials), matrix)
 
-    def _read(self, trial: TrackedTrial, directory: Path) -> _TrialScores:
+    def _read(self, trial: TrackedTrial, directory: Path, scoring: Scoring) -> _TrialScores:
         own = directory / trial.run_id
         own.mkdir()
         scores = self._table(trial, ERA_SCORES, own, ["era", "fold", *_SCORES])
@@ -162,10 +172,13 @@ class StudyReader(RunStore):
             raise _damaged(trial, ERA_SCORES, "it is not whole")
         try:
             recorded_era_numbers(scores.column("era").to_pylist())
+            matrix, compared = _matrix(scores, _SCORES), scoring.objective.compared
+            drawn = scoring.era_scores(matrix[:, 0], matrix[:, 1], compared)
             return _TrialScores(
                 eras=scores.select(["era", "fold"]).cast(_ERAS),
-                scores=_matrix(scores, _SCORES),
-                curve=_matrix(curve, names) if names else np.empty((len(scores), 0)),
+                scores=matrix,
+                compared=drawn,
+                curve=_compared_curve(curve, names, scoring, drawn),
                 trees=tuple(int(name) for name in names),
             )
         except (UserError, ValueError, TypeError) as error:
@@ -210,6 +223,22 @@ def _damaged(trial: TrackedTrial, name: str, reason: str) -> UserError:
         f"{trial.name} (run {trial.run_id}) has no readable {name} ({reason}); restore it from a backup, or delete the "
         "run and rerun `mine` to train it again"
     )
+
+
+def _compared_curve(
+    curve: pa.Table, names: Sequence[str], scoring: Scoring, drawn: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return what a trial is compared in at each checkpoint; of old runs payouts are known as drawn alone."""
+    if not names:
+        return np.empty((len(drawn), 0))
+    bmc = [f"bmc_{name}" for name in names]
+    if scoring.objective.compared is Objective.PAYOUT and not set(bmc) <= set(curve.column_names):
+        unknown = np.full((len(drawn), len(names)), np.nan)
+        unknown[:, -1] = drawn
+        return unknown
+    corr = _matrix(curve, names)
+    contribution = _matrix(curve, bmc) if scoring.objective.compared is Objective.PAYOUT else corr
+    return scoring.era_scores(corr, contribution, scoring.objective.compared)
 
 
 def _matrix(table: pa.Table, names: Sequence[str]) -> NDArray[np.float64]:

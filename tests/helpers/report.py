@@ -93,7 +93,7 @@ def make_contents(
         names=tuple(trial_name(number) for number in numbers),
         numbers=numbers,
         failed=2,
-        corr=corr,
+        era_scores=corr,
         bmc=skill * 0.8 + random.normal(0, 0.008, corr.shape) * (1 - closeness**2),
         benchmark_corr=np.clip(closeness + random.normal(0, 0.03, corr.shape), -1, 1),
         benchmark=benchmark,
@@ -127,7 +127,7 @@ def bare(contents: ReportContents) -> ReportContents:
 def undefined(contents: ReportContents) -> ReportContents:
     """Return the same with no scores and estimates for the first trial and the benchmark."""
     scores = contents.scores
-    corr, candidates = scores.corr.copy(), scores.candidates.copy()
+    corr, candidates = scores.era_scores.copy(), scores.candidates.copy()
     corr[:, 0] = np.nan
     candidates[:, scores.candidate_trial == 0] = np.nan
     none = Estimate(np.nan, np.nan, np.nan)
@@ -144,7 +144,7 @@ def undefined(contents: ReportContents) -> ReportContents:
     )
     return replace(
         contents,
-        scores=replace(scores, corr=corr, candidates=candidates, benchmark=np.full(len(scores.eras), np.nan)),
+        scores=replace(scores, era_scores=corr, candidates=candidates, benchmark=np.full(len(scores.eras), np.nan)),
         evaluation=evaluation,
         trials=tuple(replace(trial, metrics={}) for trial in contents.trials),
         benchmark=replace(contents.benchmark, metrics={}),
@@ -167,7 +167,7 @@ def _tracked(scores: StudyScores, draws: list[dict[str, str]]) -> tuple[tuple[Tr
         {VALIDATION: False, TEST: False},
     )  # fmt: skip
     trials = []
-    for place, metrics in enumerate(_metrics(scores, scores.corr, scores.bmc, scores.benchmark_corr)):
+    for place, metrics in enumerate(_metrics(scores, scores.era_scores, scores.bmc, scores.benchmark_corr)):
         beats = {
             section: all(
                 metrics.get(f"{section}/{name}", 0) > reference.get(f"{section}/{name}", 0)
@@ -203,7 +203,7 @@ def _metrics(
 
 
 def _evaluation(scores: StudyScores, n_leaders: int, random: np.random.Generator) -> StudyEvaluation:
-    past, future = (sharpe(scores.corr[scores.rows(section)]) for section in (VALIDATION, TEST))
+    past, future = (sharpe(scores.era_scores[scores.rows(section)]) for section in (VALIDATION, TEST))
     reference = {section: float(sharpe(scores.benchmark[scores.rows(section)])) for section in (VALIDATION, TEST)}
     fitted = len(past) > 1 and np.isfinite(past).all()
     slope, intercept = np.polyfit(past, future, 1) if fitted else (np.nan, np.nan)

@@ -48,7 +48,7 @@ def study(seed, n_trials=60, n_eras=208, skill=0.0, spread=0.0, overlap=11, chec
         names=tuple(f"trial {number}" for number in ranked),
         numbers=tuple(int(number) for number in ranked),
         failed=failed,
-        corr=corr[:, ranked],
+        era_scores=corr[:, ranked],
         bmc=corr[:, ranked],
         benchmark_corr=corr[:, ranked],
         benchmark=0.02 * (moving(1)[:, 0] + 0.2),
@@ -65,7 +65,7 @@ def first(scores, count):
         scores,
         names=scores.names[:count],
         numbers=scores.numbers[:count],
-        corr=scores.corr[:, :count],
+        era_scores=scores.era_scores[:, :count],
         bmc=scores.bmc[:, :count],
         benchmark_corr=scores.benchmark_corr[:, :count],
         candidates=scores.candidates[:, columns],
@@ -127,8 +127,8 @@ def test_below_zero_is_written_with_a_minus_everywhere():
 def test_test_eras_choose_nobody():
     scores = study(3, spread=0.3)
     test = scores.rows(TEST)
-    other = replace(scores, corr=scores.corr.copy(), candidates=scores.candidates.copy())
-    other.corr[test], other.candidates[test] = 0.5 - scores.corr[test], 0.5 - scores.candidates[test]
+    other = replace(scores, era_scores=scores.era_scores.copy(), candidates=scores.candidates.copy())
+    other.era_scores[test], other.candidates[test] = 0.5 - scores.era_scores[test], 0.5 - scores.candidates[test]
     one, two = evaluate(scores, leaders=5), evaluate(other, leaders=5)
     assert [best.name for best in one.leaders] == [best.name for best in two.leaders] == list(scores.names[:5])
     assert [best.deflated_sharpe for best in one.leaders] == [best.deflated_sharpe for best in two.leaders]
@@ -245,14 +245,14 @@ def test_several_validation_folds_are_evaluated_together():
 @pytest.mark.parametrize("value", [0.02, np.nan], ids=["equal", "unknown"])
 def test_scores_that_are_equal_or_unknown_are_unclear(value):
     scores = study(9, n_trials=12, n_eras=104)
-    corr, candidates = scores.corr.copy(), scores.candidates.copy()
+    corr, candidates = scores.era_scores.copy(), scores.candidates.copy()
     corr[:, 0], candidates[:, :4] = value, value
-    evaluated = evaluate(replace(scores, corr=corr, candidates=candidates), leaders=2)
+    evaluated = evaluate(replace(scores, era_scores=corr, candidates=candidates), leaders=2)
     assert evaluated.leaders[0].verdict is Verdict.UNCLEAR
     assert math.isnan(evaluated.leaders[0].deflated_sharpe)
     assert math.isfinite(evaluated.leaders[1].deflated_sharpe)
     corr[:], candidates[:] = value, value
-    nothing = evaluate(replace(scores, corr=corr, candidates=candidates), leaders=2)
+    nothing = evaluate(replace(scores, era_scores=corr, candidates=candidates), leaders=2)
     assert {best.verdict for best in nothing.leaders} == {Verdict.UNCLEAR}
     assert nothing.overfitting is None
 

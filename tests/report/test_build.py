@@ -44,9 +44,9 @@ def test_scores_are_those_that_were_tracked(tiny_study: Path) -> None:
         for section in (VALIDATION, TEST, WHOLE):
             rows = scores.rows(section)
             found = {
-                "corr": scores.corr[rows, place].mean(),
-                "sharpe": sharpe(scores.corr[rows, place]),
-                "max_drawdown": max_drawdown(scores.corr[rows, place]),
+                "corr": scores.era_scores[rows, place].mean(),
+                "sharpe": sharpe(scores.era_scores[rows, place]),
+                "max_drawdown": max_drawdown(scores.era_scores[rows, place]),
                 "bmc": scores.bmc[rows, place].mean(),
                 "benchmark_corr": scores.benchmark_corr[rows, place].mean(),
             }
@@ -54,7 +54,7 @@ def test_scores_are_those_that_were_tracked(tiny_study: Path) -> None:
                 assert value == pytest.approx(trial.metrics[f"{section}/{name}"], abs=1e-12)
         own = np.flatnonzero(scores.candidate_trial == place)
         assert scores.candidate_trees[own[-1]] == int(trial.params["n_estimators"])
-        np.testing.assert_array_equal(scores.candidates[:, own[-1]], scores.corr[:, place])
+        np.testing.assert_array_equal(scores.candidates[:, own[-1]], scores.era_scores[:, place])
     ordered = [trial.metrics["validation/sharpe"] for trial in finished_trials(study)]
     assert ordered == sorted(ordered, reverse=True)
 

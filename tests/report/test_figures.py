@@ -82,16 +82,16 @@ def test_dots_beat_the_benchmark_as_their_runs_are_tagged(contents: ReportConten
 
 
 def test_a_trial_with_an_undefined_era_beats_nobody(contents: ReportContents) -> None:
-    corr = contents.scores.corr.copy()
+    corr = contents.scores.era_scores.copy()
     assert beats_benchmark(contents.scores, VALIDATION)[0]
     corr[0, 0] = np.nan
-    assert not beats_benchmark(replace(contents.scores, corr=corr), VALIDATION)[0]
+    assert not beats_benchmark(replace(contents.scores, era_scores=corr), VALIDATION)[0]
 
 
 def test_what_loses_is_not_drawn_as_a_winner(contents: ReportContents) -> None:
     scores = contents.scores
-    shift = 2 * np.abs(scores.corr.mean(axis=0)).max()
-    losing = replace(scores, corr=scores.corr - shift, benchmark=scores.benchmark - shift)
+    shift = 2 * np.abs(scores.era_scores.mean(axis=0)).max()
+    losing = replace(scores, era_scores=scores.era_scores - shift, benchmark=scores.benchmark - shift)
     assert beats_benchmark(losing, VALIDATION).any()
     assert not wins(losing, VALIDATION).any()
     legend = past_vs_future_figure(losing, contents.evaluation.relation).axes[0].get_legend_handles_labels()[1]
@@ -162,9 +162,9 @@ def test_correlations_of_another_shape_are_refused() -> None:
 
 
 def test_cumulative_corr_ends_at_the_sum_and_passes_over_undefined_eras(contents: ReportContents) -> None:
-    corr = contents.scores.corr.copy()
+    corr = contents.scores.era_scores.copy()
     corr[3, 1] = np.nan
-    axes = cumulative_corr_figure(replace(contents.scores, corr=corr), contents.plan).axes[0]
+    axes = cumulative_corr_figure(replace(contents.scores, era_scores=corr), contents.plan).axes[0]
     drawn = lines(axes)
     for place, name in enumerate(contents.scores.names[:5]):
         assert drawn[name][-1, 1] == pytest.approx(np.nansum(corr[:, place]))
