@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
@@ -31,9 +31,11 @@ COLUMNS = (
     Column.of("validation/sharpe"),
     Column.of("validation/bmc", priority=4),
     Column.of("validation/benchmark_corr", priority=2),
+    Column.of("validation/payout", priority=9),
     Column.of("test/corr", priority=3, group="test"),
     Column.of("test/sharpe", priority=8, group="test"),
     Column.of("test/bmc", priority=1, group="test"),
+    Column.of("test/payout", priority=7, group="test"),
 )
 _SCORES = tuple(column.metric for column in COLUMNS[2:])
 
@@ -64,6 +66,8 @@ def make_ensemble(
         predictions cannot be read.
     """
     sources = open_sources(_find_studies(options), options.data)
+    if options.metric is None:
+        options = replace(options, metric=str(sources[0].study.objective))
     on_sources(sources)
     neutralization = make_neutralization(options.neutralize or "", options.proportion, sources[0].plan)
     features = {source.plan.dataset.features for source in sources}
@@ -137,7 +141,8 @@ class BuiltEnsemble(KeptWithoutPasswords):
     table : pandas.DataFrame
         A row for each member at `checkpoint`, indexed by name; then the ensemble, and ``benchmark``. Columns
         ``weight``, ``trees``, ``validation/corr``, ``validation/sharpe``, ``validation/bmc``,
-        ``validation/benchmark_corr``, ``test/corr``, ``test/sharpe``, ``test/bmc``.
+        ``validation/benchmark_corr``, ``validation/payout``, ``test/corr``, ``test/sharpe``, ``test/bmc``,
+        ``test/payout``.
     highest_correlation : float or None
         Between two members in validation; None for a single member.
     """
@@ -179,7 +184,7 @@ def build_ensemble(
     *,
     select: str = SelectionRule.select,
     members: int = SelectionRule.members,
-    metric: str = SelectionRule.metric,
+    metric: str | None = None,
     max_correlation: float | None = None,
     max_benchmark_correlation: float | None = None,
     pool: int | None = None,
@@ -206,9 +211,10 @@ def build_ensemble(
         ``beating`` the best of those that beat the benchmark in validation; ``runs`` those of `runs`.
     members : int, default 5
         Maximum number of members.
-    metric : str, default "sharpe"
-        ``sharpe``, ``corr`` or ``bmc``, in validation at `checkpoint`: what trials are ranked by, and what ``greedy``
-        maximises. ``top`` accepts any validation metric.
+    metric : str, optional
+        ``payout``, ``payout_sharpe``, ``sharpe``, ``corr`` or ``bmc``, in validation at `checkpoint`: what trials are
+        ranked by, and what ``greedy`` maximises; the study's objective if not given. ``top`` accepts any validation
+        metric.
     max_correlation : float, optional
         With ``greedy``: highest correlation between two members, 0.9 if not given.
     max_benchmark_correlation : float, optional

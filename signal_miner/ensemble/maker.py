@@ -25,8 +25,8 @@ from signal_miner.errors import UserError, did_you_mean
 from signal_miner.experiment.plan import Plan
 from signal_miner.experiment.schema import BENCHMARK
 from signal_miner.scoring.blending import gaussianised, mean_correlations, neutralized, uniform_ranks
+from signal_miner.scoring.objective import Objective, Scoring
 from signal_miner.scoring.scorer import Scorer
-from signal_miner.scoring.series import sharpe
 from signal_miner.tracking.artifacts import write_ensemble_artifacts
 from signal_miner.tracking.records import Checkpoint, TrackedTrial
 from signal_miner.tracking.tags import REPEAT_KIND
@@ -154,7 +154,7 @@ class EnsembleMaker:
                 ensemble,
                 {source.study.name: source.study.experiment_id for source in self._sources},
                 [member.trees for member in members],
-                _member_columns(trials, rule.checkpoint),
+                _member_columns(trials, rule.checkpoint, self._plan.experiment.objective),
             )
             tracked = self._runs.log(
                 self._study.experiment_id,
@@ -194,7 +194,8 @@ class EnsembleMaker:
         eras = np.concatenate([self._eras(number) for number in folds])
         correlations = mean_correlations(eras, np.concatenate(columns))
         scorers = [self._scorers[number] for number in folds]
-        chosen, weights = grow(rule, columns, lambda blends: _scores(rule.metric, scorers, blends), correlations)
+        scoring = Scoring(Objective(rule.score), self._plan.payout)
+        chosen, weights = grow(rule, columns, lambda blends: _scores(scoring, scorers, blends), correlations)
         return tuple(trials[place] for place in chosen), weights
 
     def _blend(
@@ -243,16 +244,15 @@ class EnsembleMaker:
         return self._plan.dataset.eras[self._span(number)]
 
 
-def _scores(metric: str, scorers: Sequence[Scorer], blends: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
-    if metric == "bmc":
-        eras = np.concatenate([s.score(blend).bmc[BENCHMARK] for s, blend in zip(scorers, blends, strict=True)])
-    else:
-        eras = np.concatenate([scorer.corr(blend) for scorer, blend in zip(scorers, blends, strict=True)])
+def _scores(scoring: Scoring, scorers: Sequence[Scorer], blends: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+    needed = () if scoring.objective.era_score == "corr" else (BENCHMARK,)
+    scored = [scorer.score(blend, needed) for scorer, blend in zip(scorers, blends, strict=True)]
+    eras = np.concatenate([scoring.era_scores(each.corr, each.bmc.get(BENCHMARK, np.nan)) for each in scored])
     scorable = eras[np.isfinite(eras).any(axis=1)]  # an era of one row has no score
     if not len(scorable):
         return np.full(eras.shape[1], np.nan)
     whole = np.isfinite(scorable).all(axis=0)
-    scores = sharpe(scorable, axis=0) if metric == "sharpe" else scorable.mean(axis=0)
+    scores = scoring.objective.summary(scorable)
     whole_scores: NDArray[np.float64] = np.where(whole, scores, np.nan)
     return whole_scores
 
@@ -287,7 +287,7 @@ def _trees(trial: TrackedTrial, checkpoint: Checkpoint) -> int:
 def _params(ensemble: Ensemble, rule: SelectionRule) -> dict[str, Any]:
     chosen = {
         "select": rule.select,
-        "metric": rule.metric,
+        "metric": rule.score,
         "members": ", ".join(f"{m.study}/{m.number}" if m.study else str(m.number) for m in ensemble.members),
         "weights": rule.weights,
         "checkpoint": str(rule.checkpoint),
@@ -305,12 +305,12 @@ def _params(ensemble: Ensemble, rule: SelectionRule) -> dict[str, Any]:
     return chosen
 
 
-def _member_columns(trials: Sequence[TrackedTrial], checkpoint: Checkpoint) -> dict[str, list[str]]:
-    heads = {
-        "validation Sharpe": "validation/sharpe",
-        "validation CORR": "validation/corr",
-        "corr. with benchmark": "validation/benchmark_corr",
-    }
+def _member_columns(
+    trials: Sequence[TrackedTrial], checkpoint: Checkpoint, objective: Objective
+) -> dict[str, list[str]]:
+    shown = dict.fromkeys([objective, Objective.CORR])
+    heads = {f"validation {each.label}": each.metric for each in shown}
+    heads["corr. with benchmark"] = "validation/benchmark_corr"
     scores = [trial.scores_at(checkpoint) for trial in trials]
     columns = {
         head: [f"{values[key]:.4g}" if key in values else "–" for values in scores] for head, key in heads.items()

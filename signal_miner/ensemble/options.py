@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from signal_miner.errors import UserError, nearest
+from signal_miner.scoring.objective import Objective
 from signal_miner.tracking.records import Checkpoint
 from signal_miner.utils.option import option
 from signal_miner.utils.validation import LARGEST_INTEGER, Rule
@@ -14,7 +15,7 @@ from signal_miner.utils.validation import LARGEST_INTEGER, Rule
 GREEDY, TOP, BEATING, RUNS = "greedy", "top", "beating", "runs"
 RULES = (GREEDY, TOP, BEATING, RUNS)
 
-OBJECTIVES = ("sharpe", "corr", "bmc")
+OBJECTIVES = tuple(str(each) for each in Objective)
 """Scores by which trials are ranked and an ensemble is grown."""
 
 FEWEST_TREES = 10
@@ -35,7 +36,11 @@ class SelectionRule:
 
     select: str = option("greedy (default), top, beating or runs", GREEDY)
     members: int = option("members at most (5)", 5)
-    metric: str = option("sharpe (default), corr or bmc, in validation; with top any validation metric", "sharpe")
+    metric: str | None = option(
+        f"{', '.join(OBJECTIVES[:-1])} or {OBJECTIVES[-1]}, in validation (the study's objective); with top any "
+        "validation metric",
+        None,
+    )
     max_correlation: float = option("with greedy: highest correlation between two members (0.9)", 0.9)
     max_benchmark_correlation: float = option("excludes trials that correlate more with the benchmark (1)", 1.0)
     weights: str = option("equal (default) or rank", EQUAL)
@@ -53,7 +58,8 @@ class SelectionRule:
 
     def __post_init__(self) -> None:
         for name in ("select", "weights", "metric", "checkpoint", "seeds"):
-            Rule(str).checked(name, getattr(self, name))
+            if name != "metric" or self.metric is not None:
+                Rule(str).checked(name, getattr(self, name))
         for name in ("members", "pool"):
             number = Rule(int, high=LARGEST_INTEGER).checked(name, getattr(self, name), "; use 1 or more")
             if number < 1:
@@ -80,9 +86,14 @@ class SelectionRule:
             raise UserError(f"runs are given, but select = {self.select!r} does not use them; add select=runs")
         if self.select == RUNS and not self.runs:
             raise UserError("select = 'runs' needs runs: MLflow run ids or trial numbers, separated by commas")
-        if self.metric not in OBJECTIVES:
-            self._check_metric_name()
+        if self.metric is not None and self.metric not in OBJECTIVES:
+            self._check_metric_name(self.metric)
         object.__setattr__(self, "checkpoint", Checkpoint(self.checkpoint))
+
+    @property
+    def score(self) -> str:
+        """What trials are ranked by: `metric`, or Sharpe where it is not given and no study says otherwise."""
+        return self.metric or str(Objective.SHARPE)
 
     @property
     def fewest_trees(self) -> int:
@@ -91,34 +102,35 @@ class SelectionRule:
             return self.min_trees
         return 1 if self.select == RUNS else FEWEST_TREES
 
-    def _check_metric_name(self) -> None:
-        if self.metric.startswith(("test/", "whole/", "best/test", "fold_")) or "/test_" in self.metric:
+    def _check_metric_name(self, metric: str) -> None:
+        if metric.startswith(("test/", "whole/", "best/test", "fold_")) or "/test_" in metric:
             raise UserError(
-                f"metric = {self.metric!r} looks at test eras; members are chosen on validation alone: "
+                f"metric = {metric!r} looks at test eras; members are chosen on validation alone: "
                 f"use {', '.join(OBJECTIVES)} or a metric such as validation/corr"
             )
         if self.select == GREEDY:
             raise UserError(
-                f"metric = {self.metric!r} is no score of an ensemble{nearest(self.metric, OBJECTIVES)}; greedy "
+                f"metric = {metric!r} is no score of an ensemble{nearest(metric, OBJECTIVES)}; greedy "
                 f"maximises {', '.join(OBJECTIVES)}: use one of them, or select=top"
             )
 
     def metric_name(self, known: Collection[str]) -> str:
         """Return the tracked metric to rank trials by; a UserError if `known` has no such metric of validation."""
-        column, _, score = self.metric.rpartition("_")
+        metric = self.score
+        column, _, score = metric.rpartition("_")
         at_best = self.checkpoint is Checkpoint.BEST
         candidates = (
-            f"best/validation_{self.metric}" if self.metric in OBJECTIVES and at_best else None,
-            self.metric,
-            f"validation/{self.metric}",
+            f"best/validation_{metric}" if metric in OBJECTIVES and at_best else None,
+            metric,
+            f"validation/{metric}",
             f"{column}/validation_{score}",
         )
         of_validation = [name for name in known if "validation" in name]
         for name in candidates:
             if name in of_validation:
                 return name
-        near = nearest(self.metric, of_validation) or f"; known are {', '.join(sorted(of_validation))}"
-        raise UserError(f"metric = {self.metric!r} is no tracked validation metric{near}")
+        near = nearest(metric, of_validation) or f"; known are {', '.join(sorted(of_validation))}"
+        raise UserError(f"metric = {metric!r} is no tracked validation metric{near}")
 
     @property
     def record(self) -> dict[str, object]:

@@ -63,9 +63,7 @@ def ranked_trials(
     if rule.select == BEATING:
         scored = [trial for trial in scored if trial.beats_benchmark["validation"]]
         if not scored:
-            raise UserError(
-                "no trial beats the benchmark in validation (CORR and Sharpe); mine more trials, or use select=greedy"
-            )
+            raise UserError("no trial beats the benchmark in validation; mine more trials, or use select=greedy")
     return tuple(scored[: rule.pool if rule.select == GREEDY else rule.members])
 
 

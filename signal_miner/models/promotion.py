@@ -12,8 +12,8 @@ import pandas as pd
 
 from signal_miner.errors import UserError
 from signal_miner.models.options import ALWAYS, IF_BETTER, SCALED, RegistrationOptions
-from signal_miner.scoring.beats_benchmark import is_above, is_positive
-from signal_miner.scoring.series import sharpe
+from signal_miner.scoring.beats_benchmark import is_above, is_positive, scores_above
+from signal_miner.scoring.objective import DEFAULT_SCORING, Objective, Scoring
 from signal_miner.utils.redaction import reason_of
 
 if TYPE_CHECKING:  # it imports MLflow, which sentences on a promotion do not need
@@ -39,15 +39,16 @@ class Reason(Enum):
 
 @dataclass(frozen=True)
 class Comparison:
-    """A challenger against the champion: Sharpe of CORR over their common validation eras, NaN below `FEWEST_ERAS`."""
+    """A challenger against the champion: an objective over their common validation eras, NaN below `FEWEST_ERAS`."""
 
     eras: int
     challenger: float
     champion: float
+    objective: Objective = Objective.SHARPE
 
     @property
     def beats(self) -> bool:
-        """Whether the challenger's Sharpe is higher."""
+        """Whether the challenger's score is higher."""
         return self.challenger > self.champion
 
 
@@ -59,6 +60,10 @@ class SectionScores:
     ----------
     undefined_eras : int
         Eras in which the benchmark has a CORR and the ensemble has none.
+    payout, benchmark_payout, payout_lead : float
+        Mean payouts of both, and how far the ensemble's is above in the half of the eras in which it is less so.
+    objective : Objective
+        Of the study.
     """
 
     section: str
@@ -67,25 +72,40 @@ class SectionScores:
     benchmark_corr: float
     benchmark_sharpe: float
     undefined_eras: int
+    payout: float = math.nan
+    benchmark_payout: float = math.nan
+    payout_lead: float = math.nan
+    objective: Objective = Objective.SHARPE
+
+    @property
+    def pays(self) -> bool:
+        """Whether payouts are compared, and not CORR."""
+        return self.objective.compared is Objective.PAYOUT
 
     @property
     def beats_benchmark(self) -> bool:
-        """Whether CORR and Sharpe are above the benchmark's, with CORR defined in every era it has."""
+        """Whether it beats the benchmark by the objective, with CORR defined in every era that the benchmark has."""
+        if self.pays:
+            return bool(scores_above(self.payout_lead, 0.0, self.undefined_eras))
         return bool(is_above(self.corr, self.sharpe, self.benchmark_corr, self.benchmark_sharpe, self.undefined_eras))
 
     @property
     def positive(self) -> bool:
-        """Whether CORR, and with it Sharpe, is positive."""
-        return bool(is_positive(self.corr))
+        """Whether CORR, and with it Sharpe, is positive; or the payout."""
+        return bool(is_positive(self.payout if self.pays else self.corr))
 
     @classmethod
-    def of(cls, section: str, metrics: Mapping[str, float], benchmark: Mapping[str, float]) -> SectionScores:
+    def of(
+        cls, section: str, metrics: Mapping[str, float], benchmark: Mapping[str, float], objective: Objective
+    ) -> SectionScores:
         """Read the scores from the tracked metrics of both runs."""
         names = (f"{section}/corr", f"{section}/sharpe")
         corr, sharpe = (metrics.get(name, math.nan) for name in names)
         benchmark_corr, benchmark_sharpe = (benchmark.get(name, math.nan) for name in names)
         undefined = int(metrics.get(f"{section}/undefined_eras", 0))
-        return cls(section, corr, sharpe, benchmark_corr, benchmark_sharpe, undefined)
+        payout, lead = (metrics.get(f"{section}/{name}", math.nan) for name in ("payout", "payout_lead"))
+        paid = benchmark.get(f"{section}/payout", math.nan)
+        return cls(section, corr, sharpe, benchmark_corr, benchmark_sharpe, undefined, payout, paid, lead, objective)
 
 
 @dataclass(frozen=True)
@@ -119,6 +139,7 @@ def decide_promotion(
     scored_on: Mapping[str, str],
     champion: ModelVersion | None,
     era_scores: Callable[[str], pd.DataFrame],
+    scoring: Scoring = DEFAULT_SCORING,
 ) -> Promotion:
     """Decide whether the ensemble of a run becomes champion.
 
@@ -133,6 +154,8 @@ def decide_promotion(
         Tags that a comparable champion has with the same values.
     era_scores : callable
         Returns ``era_scores.parquet`` of a run; raises UserError, OSError or ValueError where it cannot.
+    scoring : Scoring
+        Of the study: what champion and challenger are compared by.
     """
     if options.promote != IF_BETTER:
         return Promotion(options.promote == ALWAYS, Reason.CHOSEN)
@@ -155,22 +178,24 @@ def decide_promotion(
         theirs = era_scores(champion.run_id)
     except (UserError, OSError, ValueError) as error:
         return Promotion(False, Reason.UNREADABLE, champion.version, error=reason_of(error))
-    comparison = compare(era_scores(run_id), theirs)
+    comparison = compare(era_scores(run_id), theirs, scoring)
     return Promotion(comparison.beats, Reason.COMPARED, champion.version, comparison)
 
 
-def compare(challenger: pd.DataFrame, champion: pd.DataFrame) -> Comparison:
+def compare(challenger: pd.DataFrame, champion: pd.DataFrame, scoring: Scoring = DEFAULT_SCORING) -> Comparison:
     """Compare two ensembles by their ``era_scores.parquet``, without the last fold of each, which is test."""
-    mine, theirs = _validation_corr(challenger), _validation_corr(champion)
+    mine, theirs = _validation_scores(challenger, scoring), _validation_scores(champion, scoring)
+    objective = scoring.objective
     theirs = theirs.dropna()
     common = mine.index.intersection(theirs.index)
     if len(common) < FEWEST_ERAS:
-        return Comparison(len(common), float("nan"), float("nan"))
+        return Comparison(len(common), math.nan, math.nan, objective)
     whole = bool(mine[common].notna().all())  # an era without a score counts against the challenger
-    return Comparison(len(common), float(sharpe(mine[common])) if whole else math.nan, float(sharpe(theirs[common])))
+    own, other = (float(objective.summary(each[common])) for each in (mine, theirs))
+    return Comparison(len(common), own if whole else math.nan, other, objective)
 
 
-def _validation_corr(scores: pd.DataFrame) -> pd.Series[float]:
-    validation = scores[scores["fold"] < scores["fold"].max()]
-    corr: pd.Series[float] = validation.set_index("era")["corr"].sort_index()
-    return corr
+def _validation_scores(scores: pd.DataFrame, scoring: Scoring) -> pd.Series[float]:
+    validation = scores[scores["fold"] < scores["fold"].max()].set_index("era").sort_index()
+    bmc = validation.get("bmc", math.nan)
+    return pd.Series(scoring.era_scores(validation["corr"], bmc), validation.index)

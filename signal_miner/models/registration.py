@@ -78,7 +78,9 @@ def register(options: RegistrationOptions, console: Console) -> Registration:
         runs.log_values(packed.tracked.run_id, metrics, {REGISTERED_AS: f"{made.name}/{made.version}"})
         champion = registry.find(options.model, CHAMPION)
         own, benchmark = packed.tracked.metrics, packed.study.benchmark.metrics
-        sections = tuple(SectionScores.of(section, own, benchmark) for section in (VALIDATION, TEST))
+        sections = tuple(
+            SectionScores.of(section, own, benchmark, packed.study.objective) for section in (VALIDATION, TEST)
+        )
         promotion = decide_promotion(
             options,
             packed.tracked.run_id,
@@ -86,6 +88,7 @@ def register(options: RegistrationOptions, console: Console) -> Registration:
             _scored_on(packed),
             champion,
             lambda run_id: _era_scores(runs, run_id),
+            packed.study.scoring,
         )
         if promotion.promoted:
             registry.promote(made.name, made.version, CHAMPION)

@@ -406,7 +406,8 @@ def promotion_reason(promotion: Promotion, promote: str) -> str:
     if promotion.section is not None:
         where = f"in {promotion.section.section}"
         below = promotion.reason is Reason.BELOW_BENCHMARK
-        return f"it does not beat the benchmark {where}" if below else f"its CORR {where} is not positive"
+        compared = promotion.section.objective.compared.label
+        return f"it does not beat the benchmark {where}" if below else f"its {compared} {where} is not positive"
     return {
         Reason.CHOSEN: f"promote = {promote}",
         Reason.FIRST: "there was none",
@@ -423,6 +424,9 @@ def section_line(scores: SectionScores) -> str:
         f"CORR {number_text(corr, 4)} and Sharpe {number_text(sharpe, 2)}"
         for corr, sharpe in ((scores.corr, scores.sharpe), (scores.benchmark_corr, scores.benchmark_sharpe))
     )
+    if scores.pays:
+        own += f", payout {number_text(scores.payout, 3)}"
+        other += f", payout {number_text(scores.benchmark_payout, 3)}"
     gaps = f"; no CORR in {_eras(scores.undefined_eras)}" if scores.undefined_eras else ""
     return f"{scores.section.capitalize()}: {own}; the benchmark {other}{gaps}"
 
@@ -432,7 +436,7 @@ def _compared(comparison: Comparison) -> str:
         plural = "s" * (comparison.eras != 1)
         return f"they have {comparison.eras} validation era{plural} in common, too few to compare"
     own, other = number_text(comparison.challenger, 3), number_text(comparison.champion, 3)
-    return f"validation Sharpe {own} against {other} on {comparison.eras} common eras"
+    return f"validation {comparison.objective.label} {own} against {other} on {comparison.eras} common eras"
 
 
 def holdout_preview(preview: HoldoutPreview) -> tuple[str, ...]:

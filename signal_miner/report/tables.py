@@ -117,7 +117,8 @@ def findings(contents: ReportContents, sources: Mapping[str, str]) -> tuple[Find
             "Superior predictive ability",
             f"p = {number_text(superiority.p_consistent, 3)}",
             f"{superiority_sentence(superiority, contents.objective)} Bounds of p: "
-            f"{number_text(superiority.p_lower, 3)} and {number_text(superiority.p_upper, 3)}, the upper one that of White's reality check.",
+            f"{number_text(superiority.p_lower, 3)} and {number_text(superiority.p_upper, 3)}, "
+            "the upper one that of White's reality check.",
             sources.get("superiority", ""),
         ),
     ]

@@ -27,9 +27,11 @@ SCORES = [
     "validation/sharpe",
     "validation/bmc",
     "validation/benchmark_corr",
+    "validation/payout",
     "test/corr",
     "test/sharpe",
     "test/bmc",
+    "test/payout",
 ]
 
 

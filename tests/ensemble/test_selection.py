@@ -127,7 +127,7 @@ def test_test_scores_select_no_trial():
         ({"select": "top", "metric": "best/test_sharpe"}, "looks at test eras"),
         ({"select": "top", "metric": "whole/corr"}, "looks at test eras"),
         ({"metric": "sharp"}, "no score of an ensemble; did you mean 'sharpe'"),
-        ({"metric": "validation/sharpe"}, "greedy maximises sharpe, corr, bmc"),
+        ({"metric": "validation/sharpe"}, "greedy maximises payout, payout_sharpe, sharpe, corr, bmc"),
     ],
 )
 def test_a_rule_that_is_none_is_refused(settings, message):

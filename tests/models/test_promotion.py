@@ -13,6 +13,7 @@ from signal_miner.models.options import RegistrationOptions
 from signal_miner.models.promotion import Comparison, Promotion, Reason, SectionScores, compare, decide_promotion
 from signal_miner.models.registry import ModelVersion
 from signal_miner.report.sentences import promotion_reason, section_line
+from signal_miner.scoring.objective import Objective, Scoring
 
 ERAS = [f"{era:04d}" for era in range(1, 13)]
 SCORES = np.linspace(0.01, 0.03, 12)
@@ -109,7 +110,7 @@ def test_an_ensemble_that_loses_is_champion_only_if_asked_for(champion, trees, n
 
 def test_scores_are_read_from_tracked_metrics() -> None:
     own = {"test/corr": 0.02, "test/sharpe": -0.5, "test/undefined_eras": 2.0}
-    scores = SectionScores.of("test", own, {"test/corr": 0.01})
+    scores = SectionScores.of("test", own, {"test/corr": 0.01}, Objective.SHARPE)
     assert section_line(scores) == (
         "Test: CORR 0.0200 and Sharpe −0.50; the benchmark CORR 0.0100 and Sharpe –; no CORR in 2 eras"
     )
@@ -125,3 +126,21 @@ def test_scores_are_read_from_tracked_metrics() -> None:
 )
 def test_a_comparison_in_words(comparison: Comparison, sentence: str) -> None:
     assert promotion_reason(Promotion(False, Reason.COMPARED, "3", comparison), "if_better") == sentence
+
+
+def test_under_payout_a_champion_is_the_one_that_is_paid_more() -> None:
+    eras = [f"{era:04d}" for era in range(1, 10)]
+    scores = pd.DataFrame({"era": eras, "fold": [1] * 8 + [2], "corr": 0.02, "bmc": np.linspace(0.0, 0.01, 9)})
+    unique = scores.assign(corr=0.015, bmc=scores["bmc"] + 0.005)
+    by_payout = Scoring(Objective.PAYOUT)
+    assert compare(unique, scores, by_payout).beats
+    assert not compare(unique, scores, Scoring(Objective.CORR)).beats
+    found = compare(unique, scores, by_payout)
+    assert found.challenger == pytest.approx((3 * 0.015 + 15 * unique["bmc"][:8]).mean())
+    metrics = {"test/payout": 0.1, "test/payout_lead": 0.01, "test/corr": -0.1}
+    section = SectionScores.of("test", metrics, {"test/payout": 0.05}, Objective.PAYOUT)
+    assert section.beats_benchmark
+    assert section.positive
+    assert not replace(section, payout_lead=-0.01).beats_benchmark
+    assert not replace(section, undefined_eras=1).beats_benchmark
+    assert "payout 0.100; the benchmark" in section_line(section)

@@ -112,7 +112,7 @@ def _settled(directory: Path, study: str) -> MinerStatus | None:
 def _start(experiment: Experiment, study: str, report: bool, directory: Path) -> None:
     log = directory / f"{study}.log"
     job = MiningJob(experiment, study, new_token(), report, str(log))
-    counts = TrialCounts(experiment.trials)
+    counts = TrialCounts(experiment.trials, objective=experiment.objective)
     status = MinerStatus(study, job.token, own_process(), trial_counts=counts, starter=True, log=str(log))
     try:
         write_status(directory, status)  # first, as the miner writes its status only where it finds its token
