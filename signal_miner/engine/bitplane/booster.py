@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from signal_miner.engine.bitplane.era_growth import grow_era_tree
 from signal_miner.engine.bitplane.fold import PlaneFold
 from signal_miner.engine.bitplane.growth import Columns, Rows, Tree, grow_tree, refit, some_columns
-from signal_miner.engine.bitplane.kernels import BAG, draw_bag, residuals, round_residuals, stream
 from signal_miner.engine.bitplane.model_text import FinishedTree, constant_tree, model_text
 from signal_miner.engine.bitplane.parameters import TreeParameters
+from signal_miner.engine.bitplane.random_numbers import draw_bag, stream
+from signal_miner.engine.bitplane.residuals import BAG, residuals, round_residuals
 from signal_miner.engine.bitplane.tuning import DEFAULT_TUNING, Tuning
 from signal_miner.engine.boosters import add_trees
 from signal_miner.utils.validation import Value

@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 from signal_miner.engine.bitplane.compilation import compiled, inner
 from signal_miner.engine.bitplane.era_kernels import count_environments, count_in, exponential, sum_environments, sum_in
 from signal_miner.engine.bitplane.growth import Tree, add_children, leaf_gain, output, pop
-from signal_miner.engine.bitplane.kernels import BAG, BLOCK, choose, drawn, lowest, mixed
+from signal_miner.engine.bitplane.intrinsics import lowest
+from signal_miner.engine.bitplane.kernels import BLOCK
 from signal_miner.engine.bitplane.planes import VECTOR
+from signal_miner.engine.bitplane.random_numbers import choose, drawn, mixed
+from signal_miner.engine.bitplane.residuals import BAG
 
 
 class EraCriterion(NamedTuple):

@@ -12,8 +12,9 @@ from numba import float64, int32, int64, types, uint64
 from numba.core import cgutils
 
 from signal_miner.engine.bitplane.compilation import inner
-from signal_miner.engine.bitplane.kernels import BAG, RESIDUAL_BITS, data_of, generated, popcount, wide_vectors
+from signal_miner.engine.bitplane.intrinsics import data_of, generated, popcount, wide_vectors
 from signal_miner.engine.bitplane.planes import VECTOR
+from signal_miner.engine.bitplane.residuals import BAG, RESIDUAL_BITS
 
 _WORD = ir.IntType(64)
 _WORDS = ir.VectorType(_WORD, VECTOR)

@@ -9,19 +9,10 @@ from numba import float64, int64, uint64
 from numpy.typing import NDArray
 
 from signal_miner.engine.bitplane.compilation import compiled, inner
-from signal_miner.engine.bitplane.kernels import (
-    BLOCK,
-    GROUP,
-    RESIDUAL_BITS,
-    choose,
-    count_masks,
-    count_rows,
-    drawn,
-    lowest,
-    mixed,
-    popcount,
-    transpose,
-)
+from signal_miner.engine.bitplane.intrinsics import GROUP, lowest, popcount
+from signal_miner.engine.bitplane.kernels import BLOCK, count_masks, count_rows, transpose
+from signal_miner.engine.bitplane.random_numbers import choose, drawn, mixed
+from signal_miner.engine.bitplane.residuals import RESIDUAL_BITS
 
 EPSILON = float64(np.float32(1e-15))  # LightGBM adds it to the Hessians of a histogram: equal sums, equal ties
 

@@ -1,4 +1,4 @@
-"""Compiled kernels on bit planes: counting, transposing and rounding 64 rows a word.
+"""Compiled kernels on bit planes: counting and transposing 64 rows a word.
 
 Bit *b* of word *w* is row ``64 * w + b``. Nothing here is specific to a processor: LLVM makes vectors of what there is.
 All kernels release the GIL.
@@ -6,285 +6,25 @@ All kernels release the GIL.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
-from numba import float64, int8, int64, types, uint64
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import int64, uint64
 
 from signal_miner.engine.bitplane.compilation import compiled, inner
-from signal_miner.engine.bitplane.tuning import PLANES_A_WORD
-
-RESIDUAL_BITS = 4
-"""Residuals are integers from -8 to 7, in two's complement: one plane a bit."""
-
-BAG = RESIDUAL_BITS
-"""The plane after the residuals': the rows that are counted."""
+from signal_miner.engine.bitplane.intrinsics import (
+    CHUNK,
+    GROUP,
+    add_rows,
+    exchange,
+    popcount,
+    wide_vectors,
+)
+from signal_miner.engine.bitplane.residuals import RESIDUAL_BITS
 
 BLOCK = 1024
 """Most words that are counted at a time: the masked residuals of a batch of nodes stay in the second-level cache."""
 
-GROUP = PLANES_A_WORD
-
-_FLUSH = 16
-"""Rows whose residuals a sum of 8 bits holds: 16 * -8 = -128."""
-
-_CHUNK = 15 * _FLUSH
-"""Rows that a count of 8 bits holds, in whole flushes."""
-
 _LANES = 16  # words that are transposed at a time
 _JOIN = 32  # words: a gap in the training rows as short as this is counted over
-
-generated: Any = intrinsic
-"""numba's decorator; its type has the first argument that a call leaves out."""
-
-
-@generated
-def popcount(_typing_context: Any, _word: Any) -> Any:
-    """Return the set bits of a word: LLVM's ctpop, VPOPCNTQ where there is one, a shuffle on AVX2, CNT on ARM."""
-    return types.uint64(types.uint64), lambda _context, builder, _signature, args: builder.ctpop(args[0])
-
-
-@generated
-def lowest(_typing_context: Any, _word: Any) -> Any:
-    """Return the position of the lowest set bit of a word that is not zero."""
-    zero_is_undefined = ir.Constant(ir.IntType(1), 1)
-    return (
-        types.int64(types.uint64),
-        lambda _context, builder, _signature, args: builder.cttz(args[0], zero_is_undefined),
-    )
-
-
-@generated
-def wide_vectors(_typing_context: Any) -> Any:
-    """Let LLVM use vectors of 512 bits in the calling function, which it avoids on some processors that have them."""
-
-    def generate(_context: Any, builder: Any, _signature: Any, _args: Any) -> Any:
-        # llvmlite knows no attributes with values; its set of names is printed as it is.
-        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
-        return ir.Constant(ir.IntType(64), 0)
-
-    return types.int64(), generate
-
-
-@generated
-def signs(_typing_context: Any, _bytes: Any, _bit: Any) -> Any:
-    """Return one bit of each of the 64 bytes at the start of an array, as a word."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        vector = ir.VectorType(ir.IntType(8), GROUP)
-        at = builder.bitcast(data_of(context, builder, signature, args, 0), vector.as_pointer())
-        loaded = builder.load(at, align=1, typ=vector)
-        chosen = builder.and_(loaded, _splat(builder, args[1], GROUP))
-        return builder.bitcast(builder.icmp_signed("!=", chosen, ir.Constant(vector, None)), ir.IntType(64))
-
-    return types.uint64(types.Array(types.int8, 1, "C"), types.int8), generate
-
-
-@generated
-def exchange(_typing_context: Any, _tile: Any, _low: Any, _high: Any, _shift: Any, _mask: Any) -> Any:
-    """Exchange the high bits of eight words of a tile with the low bits of eight others."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        vector = ir.VectorType(ir.IntType(64), 8)
-        tile = data_of(context, builder, signature, args, 0)
-        places = [
-            builder.bitcast(builder.gep(tile, [args[k]], source_etype=ir.IntType(64)), vector.as_pointer())
-            for k in (1, 2)
-        ]
-        low, high = (builder.load(place, align=8, typ=vector) for place in places)
-        shift, mask = (_splat(builder, args[k], 8) for k in (3, 4))
-        moved = builder.and_(builder.xor(builder.lshr(low, shift), high), mask)
-        builder.store(builder.xor(low, builder.shl(moved, shift)), places[0], align=8)
-        builder.store(builder.xor(high, moved), places[1], align=8)
-        return context.get_dummy_value()
-
-    number = types.int64
-    return types.void(types.Array(types.uint64, 1, "C"), number, number, types.uint64, types.uint64), generate
-
-
-@generated
-def add_rows(
-    _typing_context: Any,
-    _bits: Any,
-    _stride: Any,
-    _group: Any,
-    _base: Any,
-    _rows: Any,
-    _values: Any,
-    _begin: Any,
-    _end: Any,
-    _sums: Any,
-    _counts: Any,
-) -> Any:
-    """Add the residuals and the number of at most `_CHUNK` rows to the planes of one group where their bit is set.
-
-    A row's word of the group is a mask of 64 lanes: one masked addition of bytes for 64 planes. With LLVM's vectors,
-    as it finds no such loop by itself.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        byte, half, full = (ir.VectorType(ir.IntType(bits), GROUP) for bits in (8, 16, 32))
-        mask = ir.VectorType(ir.IntType(1), GROUP)
-        bits, rows, values, sums, counts = (
-            data_of(context, builder, signature, args, place) for place in (0, 4, 5, 8, 9)
-        )
-        stride, group, base, begin, end = (args[place] for place in (1, 2, 3, 6, 7))
-        partial, total, count = (cgutils.alloca_once(builder, kind) for kind in (byte, half, byte))
-        builder.store(ir.Constant(half, None), total)
-        builder.store(ir.Constant(byte, None), count)
-        flush = ir.Constant(ir.IntType(64), _FLUSH)
-        one = ir.Constant(ir.IntType(64), 1)
-        with cgutils.for_range_slice(builder, begin, end, flush, ir.IntType(64)) as (start, _):
-            builder.store(ir.Constant(byte, None), partial)
-            after = builder.add(start, flush)
-            stop = builder.select(builder.icmp_signed("<", after, end), after, end)
-            with cgutils.for_range_slice(builder, start, stop, one, ir.IntType(64)) as (place, _):
-                row = builder.sext(_load(builder, rows, place, ir.IntType(32)), ir.IntType(64))
-                at = builder.add(builder.mul(builder.sub(row, base), stride), group)
-                lanes = builder.bitcast(_load(builder, bits, at, ir.IntType(64)), mask)
-                value = _splat(builder, _load(builder, values, place, ir.IntType(8)), GROUP)
-                chosen = builder.select(lanes, value, ir.Constant(byte, None))
-                builder.store(builder.add(builder.load(partial, typ=byte), chosen), partial)
-                builder.store(builder.sub(builder.load(count, typ=byte), builder.sext(lanes, byte)), count)
-            builder.store(
-                builder.add(builder.load(total, typ=half), builder.sext(builder.load(partial, typ=byte), half)), total
-            )
-        for into, added in (
-            (sums, builder.sext(builder.load(total, typ=half), full)),
-            (counts, builder.zext(builder.load(count, typ=byte), full)),
-        ):
-            at = builder.bitcast(into, full.as_pointer())
-            builder.store(builder.add(builder.load(at, align=4, typ=full), added), at, align=4)
-        return context.get_dummy_value()
-
-    words, integers = types.Array(types.uint64, 1, "C"), types.Array(types.int32, 1, "C")
-    number = types.int64
-    signature = types.void(
-        words,
-        number,
-        number,
-        number,
-        integers,
-        types.Array(types.int8, 1, "C"),
-        number,
-        number,
-        integers,
-        integers,
-    )
-    return signature, generate
-
-
-def data_of(context: Any, builder: Any, signature: Any, args: Any, place: int) -> Any:
-    """Return where the data of an array among the arguments begin."""
-    return context.make_array(signature.args[place])(context, builder, args[place]).data
-
-
-def _load(builder: Any, data: Any, place: Any, kind: Any) -> Any:
-    at = builder.gep(builder.bitcast(data, kind.as_pointer()), [place], source_etype=kind)
-    return builder.load(at, typ=kind)
-
-
-def _splat(builder: Any, value: Any, lanes: int) -> Any:
-    one = builder.insert_element(ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined), value, ir.IntType(32)(0))
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), None)
-    return builder.shuffle_vector(one, one, zeros)
-
-
-@inner
-def mixed(word):
-    """Return a word's hash (the finaliser of splitmix64: Steele, Lea and Flood, 2014)."""
-    word = (word ^ (word >> uint64(30))) * uint64(0xBF58476D1CE4E5B9)
-    word = (word ^ (word >> uint64(27))) * uint64(0x94D049BB133111EB)
-    return word ^ (word >> uint64(31))
-
-
-@inner
-def drawn(key, number):
-    """Return the `number`-th word of the stream of random words that `key` names."""
-    return mixed(key + (uint64(number) + uint64(1)) * uint64(0x9E3779B97F4A7C15))
-
-
-@compiled
-def stream(seed, purpose, number):
-    """Return the key of a stream of random words."""
-    return drawn(drawn(mixed(uint64(seed)), purpose), number)
-
-
-@inner
-def uniform(word):
-    """Return a random word as a number from 0 up to, but not including, 1."""
-    return float64(word >> uint64(11)) * (1.0 / 9007199254740992.0)
-
-
-@inner
-def choose(key, candidates, count, chosen):
-    """Set `count` random members of `chosen` among the first `candidates`, all others not (Knuth's algorithm S)."""
-    needed = count
-    for place in range(candidates):
-        chosen[place] = uniform(drawn(key, place)) * (candidates - place) < needed
-        needed -= chosen[place]
-
-
-@compiled
-def draw_bag(key, first, fraction, train, bag):
-    """Keep each training row with probability `fraction`, independent of all others."""
-    limit = uint64(fraction * 4294967296.0)
-    for w in range(train.shape[0]):
-        word = uint64(0)
-        if train[w]:
-            for pair in range(32):
-                random = drawn(key, (first + w) * 32 + pair)
-                word |= uint64((random & uint64(0xFFFFFFFF)) < limit) << uint64(pair)
-                word |= uint64((random >> uint64(32)) < limit) << uint64(pair + 32)
-        bag[w] = word & train[w]
-
-
-@compiled
-def residuals(target, score, train, out):
-    """Write target less score of the training rows, 0 elsewhere; return the largest magnitude."""
-    wide_vectors()
-    largest = 0.0
-    for w in range(train.shape[0]):
-        mask = train[w]
-        if mask == uint64(0):
-            continue
-        for b in range(64):
-            row = w * 64 + b
-            value = (target[row] - score[row]) * float64((mask >> uint64(b)) & uint64(1))
-            out[row] = value
-            largest = max(largest, abs(value))
-    return largest
-
-
-@compiled
-def round_residuals(residual, bag, first, scale, key, planes, values):
-    """Round residuals / scale to integers from -8 to 7, up or down at random so that the mean is kept.
-
-    `planes`, shape (5, n_words), gets their bits and the bag, 0 outside of it; `values` one byte a row of it.
-    """
-    wide_vectors()
-    inverse = 1.0 / scale
-    random = np.empty(16, np.uint64)
-    for w in range(bag.shape[0]):
-        mask = bag[w]
-        planes[BAG, w] = mask
-        if mask == uint64(0):
-            for bit in range(RESIDUAL_BITS):
-                planes[bit, w] = uint64(0)
-            continue
-        for j in range(16):  # one random word serves four rows
-            random[j] = drawn(key, (first + w) * 16 + j)
-        rounded = values[w * 64 : w * 64 + 64]
-        for part in range(4):
-            for j in range(16):
-                chance = float64(int64((random[j] >> uint64(16 * part)) & uint64(0xFFFF))) + 0.5
-                value = residual[w * 64 + part * 16 + j] * inverse
-                rounded[part * 16 + j] = int8(int64(np.floor(value + chance * (1.0 / 65536.0))))
-        for bit in range(RESIDUAL_BITS):
-            planes[bit, w] = signs(rounded, int8(1 << bit)) & mask
 
 
 @compiled
@@ -474,8 +214,8 @@ def count_rows(bits, stride, base, rows, begin, end, values, gathered, sums, cou
         Scratch.
     sums, counts : ndarray of int32, shape (64 * stride,)
     """
-    for start in range(begin, end, _CHUNK):
-        n = min(_CHUNK, end - start)
+    for start in range(begin, end, CHUNK):
+        n = min(CHUNK, end - start)
         part = rows[start : start + n]
         for i in range(n):
             gathered[i] = values[part[i]]

@@ -10,7 +10,7 @@ import numba
 import pytest
 
 from signal_miner.engine.bitplane import compilation
-from signal_miner.engine.bitplane.kernels import round_residuals
+from signal_miner.engine.bitplane.residuals import round_residuals
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ from pathlib import Path
 from signal_miner.engine.bitplane import compilation
 
 compilation.code_directory = lambda: Path(sys.argv[1])
-from signal_miner.engine.bitplane.kernels import stream
+from signal_miner.engine.bitplane.random_numbers import stream
 
 value = stream(1, 2, 3)
 print(value, sum(stream.stats.cache_hits.values()), sum(stream.stats.cache_misses.values()))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from signal_miner.engine.bitplane import kernels
+from signal_miner.engine.bitplane import intrinsics, kernels, random_numbers, residuals
 
 SEEDS = st.integers(0, 2**32)
 
@@ -29,7 +29,7 @@ def rounded(generator, bag):
     residual = generator.normal(size=64 * len(bag)) * bits(bag)
     planes, values = np.empty((5, len(bag)), np.uint64), np.zeros(64 * len(bag), np.int8)
     scale = max(np.abs(residual).max(), 1e-9) / 7
-    kernels.round_residuals(residual, bag, 0, scale, np.uint64(3), planes, values)
+    residuals.round_residuals(residual, bag, 0, scale, np.uint64(3), planes, values)
     return residual / scale, planes, values
 
 
@@ -42,7 +42,7 @@ def test_residuals_are_rounded_to_a_neighbour_in_two_s_complement(seed, n_words)
     weights = np.array([1, 2, 4, -8])[:, None]
     of_planes = (bits(planes[:4]) * weights).sum(axis=0)
     np.testing.assert_array_equal(of_planes, values * bits(bag))
-    np.testing.assert_array_equal(planes[kernels.BAG], bag)
+    np.testing.assert_array_equal(planes[residuals.BAG], bag)
     assert np.abs(of_planes - exact).max() < 1
 
 
@@ -51,7 +51,7 @@ def test_rounding_keeps_the_mean_and_integers():
     bag = np.full(n_words, ~np.uint64(0))
     planes, values = np.empty((5, n_words), np.uint64), np.zeros(64 * n_words, np.int8)
     for value in (-7.0, -6.3, -0.25, 0.0, 0.01, 3.0, 6.99, 7.0):
-        kernels.round_residuals(np.full(64 * n_words, value), bag, 5, 1.0, np.uint64(1), planes, values)
+        residuals.round_residuals(np.full(64 * n_words, value), bag, 5, 1.0, np.uint64(1), planes, values)
         assert set(values) <= {np.floor(value), np.ceil(value)}
         assert abs(values.mean() - value) < 0.005
 
@@ -62,7 +62,7 @@ def test_rounding_depends_on_key_and_row_and_not_on_where_the_fold_begins():
 
     def planes_of(first, key):
         planes, values = np.empty((5, 20 - first), np.uint64), np.zeros(64 * (20 - first), np.int8)
-        kernels.round_residuals(residual[64 * first :], bag[first:], first, 0.5, np.uint64(key), planes, values)
+        residuals.round_residuals(residual[64 * first :], bag[first:], first, 0.5, np.uint64(key), planes, values)
         return planes
 
     np.testing.assert_array_equal(planes_of(0, 1)[:, 7:], planes_of(7, 1))
@@ -103,7 +103,7 @@ def test_masks_and_lists_of_rows_count_what_numpy_counts(seed, first, n_words, n
     spans = spans[: kernels.spans_of(bag, spans)].copy()
     masks = random_words(generator, n_nodes + 2, n_words)
     slots = generator.permutation(n_nodes + 2)[:n_nodes]
-    stride = max(1, -(-n_planes // kernels.GROUP))
+    stride = max(1, -(-n_planes // intrinsics.GROUP))
     sums, counts = (np.zeros((n_nodes, 64 * stride), np.int32) for _ in range(2))
     scratch = np.empty((n_nodes, 5, kernels.BLOCK), np.uint64)
     kernels.count_masks(planes, ids, first, spans, residual_planes, masks, slots, n_nodes, scratch, sums, counts)
@@ -162,7 +162,7 @@ def test_a_choice_has_its_number_and_every_candidate_its_chance(seed, candidates
     chosen = np.empty(candidates, np.bool_)
     total = np.zeros(candidates)
     for key in range(200):
-        kernels.choose(np.uint64(seed + key * 2**33), candidates, count, chosen)
+        random_numbers.choose(np.uint64(seed + key * 2**33), candidates, count, chosen)
         assert chosen.sum() == count
         total += chosen
     assert np.abs(total / 200 - count / candidates).max() < 0.25
@@ -172,6 +172,6 @@ def test_a_choice_has_its_number_and_every_candidate_its_chance(seed, candidates
 def test_a_bag_is_a_share_of_the_training_rows(fraction):
     train = random_words(np.random.default_rng(1), 2_000)
     bag = np.empty_like(train)
-    kernels.draw_bag(np.uint64(7), 3, fraction, train, bag)
+    random_numbers.draw_bag(np.uint64(7), 3, fraction, train, bag)
     assert not (bag & ~train).any()
     assert abs(bits(bag).sum() / bits(train).sum() - fraction) < 0.01
