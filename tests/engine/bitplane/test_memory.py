@@ -112,7 +112,13 @@ def test_sums_of_every_era_are_planned_and_refused_with_what_would_fit(tmp_path)
         table |= {"benchmark": {"n_estimators": 5}, "engine": "bitplane", "grid": {"n_estimators": [5], **params}}
         plan = make_plan(parse_experiment(table), dataset)
         eras = np.arange(1, 1_201)
-        made = replace(shape_of(plan), n_features=740, rows_of_era=dict.fromkeys(eras.tolist(), 5_000))
+        made = shape_of(plan)
+        made = replace(
+            made,
+            n_features=740,
+            set_sizes=dict.fromkeys(made.set_sizes, 740),
+            rows_of_era=dict.fromkeys(eras.tolist(), 5_000),
+        )
         folds = [replace(fold, train_eras=tuple(eras.tolist())) for fold in plan.folds["target"]]
         return plan, replace(made, folds={"target": tuple(folds)})
 
