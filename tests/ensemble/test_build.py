@@ -89,7 +89,7 @@ def test_an_ensemble_is_shown_as_a_table(built: BuiltEnsemble) -> None:
     assert table.findtext("caption") == caption
     rows = [[cell.text or "" for cell in row] for row in table.findall("tbody/tr")]
     assert [name for name, *_ in rows] == list(built.table.index)
-    shown = [float(cells[-2]) for cells in rows]
+    shown = [float(cells[-3]) for cells in rows]
     assert shown == pytest.approx(built.table["test/sharpe"].tolist(), abs=0.005)
 
 
