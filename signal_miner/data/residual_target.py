@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from signal_miner.scoring.blending import era_slices
+from signal_miner.scoring.series import era_slices
 
 
 @dataclass(frozen=True, order=True)

@@ -14,8 +14,8 @@ from signal_miner.engine.validation_rows import fold_scorers
 from signal_miner.errors import UserError
 from signal_miner.experiment.plan import Plan
 from signal_miner.experiment.schema import BENCHMARK, PREDICTIONS_KEY
-from signal_miner.scoring.blending import era_slices
 from signal_miner.scoring.scorer import EraScores, Scorer
+from signal_miner.scoring.series import era_slices
 
 LEAST_COVERED = 0.5
 """Share of an era's rows that a model must predict to be scored in it, and of a fold's eras to be compared with."""

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from signal_miner.data.folds import overlap_eras
 from signal_miner.engine.metrics import mean_score
 from signal_miner.experiment.plan import Plan
-from signal_miner.scoring.blending import era_slices, filled_features, gaussianised, neutralized
+from signal_miner.scoring.blending import filled_features, gaussianised, neutralized
 from signal_miner.scoring.scorer import Scorer
+from signal_miner.scoring.series import era_slices
 from signal_miner.scoring.study_scores import TEST, VALIDATION
 
 FNC, EXPOSURE = "fnc", "feature_exposure"

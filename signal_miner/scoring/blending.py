@@ -7,13 +7,14 @@ each candidate once. `signal_miner.portable.predict_source` does the same for li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from signal_miner.scoring.ranking import gaussian_ranks, gaussian_table, sort_columns
+from signal_miner.scoring.series import era_slices
 
 BLEND_DECIMALS = 10
 """A blend is rounded to these before it is ranked: equal blends stay equal whatever the order of their sums."""
@@ -130,13 +131,6 @@ def filled_features(values: NDArray[np.float64]) -> NDArray[np.float64]:
     known = (~unknown).sum(axis=0)
     means = np.where(unknown, 0.0, values).sum(axis=0) / np.maximum(known, 1)
     return np.where(unknown, means, values)
-
-
-def era_slices(eras: NDArray[np.integer[Any]]) -> Iterator[slice]:
-    """Yield the rows of each era; `eras` ascend."""
-    starts = np.flatnonzero(np.diff(eras, prepend=eras[:1] - 1)).tolist()
-    for start, stop in zip(starts, [*starts[1:], len(eras)], strict=True):
-        yield slice(start, stop)
 
 
 def _in_row_order(values: NDArray[np.floating[Any]], table: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -71,3 +74,10 @@ def max_drawdown(era_scores: ArrayLike, axis: int = 0) -> NDArray[np.float64]:
     depth = np.where(known, peak - total, -np.inf).max(axis=0, initial=-np.inf)
     drawdown: NDArray[np.float64] = np.where(known.any(axis=0), depth, np.nan)[()]
     return drawdown
+
+
+def era_slices(eras: NDArray[np.integer[Any]]) -> Iterator[slice]:
+    """Yield the rows of each era; `eras` ascend."""
+    starts = np.flatnonzero(np.diff(eras, prepend=eras[:1] - 1)).tolist()
+    for start, stop in zip(starts, [*starts[1:], len(eras)], strict=True):
+        yield slice(start, stop)

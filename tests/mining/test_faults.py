@@ -25,6 +25,7 @@ from signal_miner.mining import claim, training
 from signal_miner.mining.claim import Owner
 from signal_miner.mining.session import mine
 from signal_miner.tracking.study_writer import Tracker
+from signal_miner.tracking.tags import TRIAL_KIND
 from signal_miner.utils.interruption import StopRequest
 from tests.conftest import write_numerai_directory
 from tests.helpers.mining import MINE, client_of, outcome, put_store, runs_of, write_experiment
@@ -100,7 +101,7 @@ def test_a_miner_that_lost_its_study_stops_and_touches_nothing_of_the_other(plan
             for token in tracker.claims():
                 tracker.remove_claim(token)
             tracker.write_claim("-taker", other)  # before any other token
-            tracker._create_trial(29, {}, 0.0)
+            tracker._create_trial(TRIAL_KIND, 29, {}, 0.0)
             time.sleep(0.5)
         return real(tracker, number, *arguments, **options)
 

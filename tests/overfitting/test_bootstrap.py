@@ -20,6 +20,7 @@ from signal_miner.overfitting.bootstrap import (
 )
 from signal_miner.overfitting.superiority import null_values, superior_predictive_ability
 from signal_miner.report.sentences import superiority_sentence
+from signal_miner.scoring.objective import Objective
 from signal_miner.scoring.series import sharpe
 
 
@@ -137,7 +138,7 @@ def test_a_planted_trial_is_found_whatever_its_place():
     scores[:, 17] += 0.3
     found = superior_predictive_ability(scores, benchmark, 11, 0)
     assert found.p_lower <= found.p_consistent <= found.p_upper <= 0.02
-    assert "by more than luck" in superiority_sentence(found)
+    assert "by more than luck" in superiority_sentence(found, Objective.SHARPE)
     shuffled = superior_predictive_ability(scores[:, rng.permutation(30)], benchmark, 11, 0)
     assert shuffled.p_consistent == pytest.approx(found.p_consistent)
     alone = superior_predictive_ability(np.delete(scores, 17, axis=1), benchmark, 11, 0)

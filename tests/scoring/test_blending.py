@@ -11,14 +11,8 @@ from numerai_tools import scoring as oracle
 
 from signal_miner.models.portable.predict_source import BLEND_DECIMALS, blend_era
 from signal_miner.scoring import blending
-from signal_miner.scoring.blending import (
-    era_slices,
-    filled_features,
-    gaussianised,
-    mean_correlations,
-    neutralized,
-    uniform_ranks,
-)
+from signal_miner.scoring.blending import filled_features, gaussianised, mean_correlations, neutralized, uniform_ranks
+from signal_miner.scoring.series import era_slices
 
 
 def random_predictions(seed: int, rows: int = 60, models: int = 3, levels: int = 0):
