@@ -5,7 +5,6 @@ from __future__ import annotations
 from rich.console import Console
 
 from signal_miner.cli.terminal import print_address
-from signal_miner.data.sources import is_data_version
 from signal_miner.models.options import RegistrationOptions
 from signal_miner.tracking.ui import MODEL_TRAINING
 from signal_miner.utils.next_command import next_command, option_text
@@ -16,6 +15,7 @@ Options = RegistrationOptions
 
 def run(options: Options, console: Console) -> int:
     """Register, and return the exit code."""
+    from signal_miner.data.sources import is_data_version
     from signal_miner.models.registration import register
     from signal_miner.report.sentences import promotion_reason, section_line
 

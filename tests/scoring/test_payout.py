@@ -77,7 +77,7 @@ def test_a_higher_payout_has_to_be_one_in_each_half(payouts, benchmark) -> None:
         over = column - benchmark
         assert found == (over[:5].mean() > 0 and over[5:].mean() > 0)
         assert found == beats_benchmark(column, benchmark, Objective.PAYOUT)
-        assert not found or column.mean() > benchmark.mean()
+        assert not found or column.mean() >= benchmark.mean()  # a sum of ten may round a small lead away
     assert not beats_benchmark(benchmark, benchmark, Objective.PAYOUT)
 
 
