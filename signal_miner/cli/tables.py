@@ -140,7 +140,8 @@ def print_ensemble(summary: EnsembleSummary, benchmark: TrackedTrial, console: C
     console = for_a_table(console)
     ensemble = summary.tracked.ensemble
     heads = [column.head for column in COLUMNS]
-    texts = as_shown(ensemble_frame(summary, benchmark)).set_axis(heads, axis="columns")
+    frame = ensemble_frame(summary, benchmark)
+    texts = as_shown(frame).set_axis(heads, axis="columns").loc[:, frame.notna().any().to_numpy()]  # older: no payouts
 
     def table(left_out: Container[str]) -> Table:
         shown = texts[[head for head in texts if head not in left_out]]
@@ -157,7 +158,8 @@ def print_ensemble(summary: EnsembleSummary, benchmark: TrackedTrial, console: C
         made.add_row(*other, style="yellow")
         return made
 
-    console.print(fitting(table, least_important_first(COLUMNS), console))
+    known = [column for column in COLUMNS if column.head in texts]
+    console.print(fitting(table, least_important_first(known), console))
     print_if_below(summary.tracked.metrics, benchmark, console)
     if len(summary.members) > 1:
         between = summary.correlations[~np.eye(len(summary.members), dtype=bool)]

@@ -172,6 +172,7 @@ def test_a_tree_splits_what_points_the_same_way_in_all_eras():
     assert used(split_criterion="era", min_direction_agreement=1.0) == 0
 
 
+@pytest.mark.slow
 def test_what_every_era_tells_anew_is_not_memorised():
     fold = memorisation(1)
     pooled, *by_era = (
