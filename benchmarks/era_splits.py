@@ -1,4 +1,4 @@
-"""Splits judged by era: what they cost, and what they keep out.
+"""Splits chosen by era: what they cost, and what they keep out.
 
 ``python -m benchmarks.era_splits`` prints three tables.
 
@@ -7,8 +7,8 @@ LightGBM; one thread, medians, without building or compiling. With ``--erasplit 
 in whose environment ``erasplit`` is installed, a smaller work is done by both.
 
 The second: the synthetic memorisation of Parascandolo et al., "Learning explanations that are hard to vary" (2021), as
-in "Era Splitting" (arXiv 2309.14496). Two features show two arms of a spiral in all eras; sixteen others tell the class
-by a position that every era chooses anew, and nothing in the test eras. Accuracy by criterion, means of five seeds.
+in "Era Splitting" (arXiv 2309.14496). Two features show two arms of a spiral in all eras; sixteen others give the class
+away by a position that every era chooses anew, and nothing in the test eras. Accuracy by criterion, mean of five seeds.
 
 The third: invented eras in which 6 of 30 features predict the target in the same way, and 24 in one way in two of three
 training eras and in any way later. Mean and Sharpe of the test eras' correlations by criterion, means of five seeds.
@@ -142,14 +142,14 @@ def memorisation(seed: int, eras: int = 16, rows: int = 512, turns: float = 1.5,
     spiral = np.column_stack([radius * np.cos(angle), radius * np.sin(angle)])
     centres = generator.normal(size=(eras, 2, shortcuts))
     of_row = np.where(era < eras, era, generator.integers(0, eras, len(era)))
-    told = np.where(era < eras, label, generator.integers(0, 2, len(era)))
-    positions = centres[of_row, told] + generator.normal(0, 0.1, (len(era), shortcuts))
+    shown = np.where(era < eras, label, generator.integers(0, 2, len(era)))
+    positions = centres[of_row, shown] + generator.normal(0, 0.1, (len(era), shortcuts))
     ranks = np.column_stack([spiral, positions]).argsort(axis=0).argsort(axis=0)
     return fold_over((ranks * 16 // len(era)).astype(np.int8), label.astype(float), era, eras * rows)
 
 
 def accuracies(fold: PlaneFold, params: Mapping[str, Any], trees: int) -> tuple[float, float]:
-    """Return the share of rows whose class is told, in training and in test."""
+    """Return the share of rows whose class is found, in training and in test."""
     everything = PlaneFold(fold.store, fold.columns, fold.target, fold.train, fold.train | fold.validation, fold.eras)
     booster = Booster(everything, MEMORISED | params, SEED)
     booster.grow(trees)

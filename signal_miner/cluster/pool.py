@@ -32,7 +32,7 @@ except ImportError as error:
     ) from error
 
 RECONNECT_SECONDS = 600.0
-"""How long a scheduler may be gone."""
+"""How long a lost scheduler is waited for."""
 
 _CONNECT_SECONDS = 10.0
 _SECONDS_BETWEEN_LOOKS = 1.0
@@ -91,7 +91,7 @@ class WorkerPool:
     threads : int
         Of each worker of a local cluster.
     should_stop : callable
-        Asked while a scheduler that is gone is waited for.
+        Asked while a scheduler that is lost is waited for.
     on_text : callable
         Called with what a person should know, in a line.
     on_checkpoint : callable
@@ -156,7 +156,7 @@ class WorkerPool:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._client is not None and self._client.status == "running":
-            with suppress(Exception):  # the workers may be gone, and forget it then
+            with suppress(Exception):  # the workers may have ended
                 self._client.cancel([future for _, future in self._tasks.values()], force=True)
                 self._client.unregister_worker_plugin(self._job.resource)
                 self._client.run(release_study, self._job.resource)
@@ -170,7 +170,7 @@ class WorkerPool:
         ):
             self._news.clear()
             self._looked = time.monotonic()
-            with suppress(OSError, RuntimeError):  # a scheduler that is gone is noticed where tasks are awaited
+            with suppress(OSError, RuntimeError):  # a scheduler that is lost is noticed where tasks are awaited
                 known = self._client.scheduler_info(n_workers=-1)["workers"]
                 offered = {name: int(each["resources"].get(self._job.resource, 0)) for name, each in known.items()}
                 self._slots = {name: slots for name, slots in offered.items() if slots}
@@ -243,7 +243,7 @@ class WorkerPool:
         Raises
         ------
         UserError
-            If the scheduler is gone and does not come back.
+            If the scheduler is lost and does not come back.
         Stopped
             If a stop is requested meanwhile.
         """
@@ -267,7 +267,7 @@ class WorkerPool:
         number = self._tasks[future.key][0]
         try:
             result = future.result(timeout=_SECONDS_TO_GATHER)
-        except CancelledError:  # the scheduler was gone for a moment, and knows nothing of this study
+        except CancelledError:  # the scheduler was lost for a moment, and knows nothing of this study
             return self._reconnected()
         except KilledWorker:
             ended = Ended(number, killed=True)
@@ -298,7 +298,8 @@ class WorkerPool:
             except (OSError, RuntimeError) as error:
                 if time.monotonic() > end:
                     raise UserError(
-                        f"{self._name} is gone ({reason_of(error)}); start it again and rerun the command to resume"
+                        f"{self._name} does not answer ({reason_of(error)}); start it again and rerun the command to "
+                        "resume"
                     ) from error
                 time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
                 continue

@@ -66,7 +66,7 @@ class _Study:
             return self._against[1]
 
 
-_STUDIES: dict[StudyJob, _Study] = {}  # kept when a scheduler that was gone registers a study again
+_STUDIES: dict[StudyJob, _Study] = {}  # kept when a scheduler that was lost registers a study again
 _PREPARING = threading.Lock()
 
 
@@ -95,13 +95,13 @@ class StudyPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed's types ar
         if self._task is not None:
             self._task.cancel()
         if worker.status == Status.running:
-            with suppress(OSError):  # a scheduler that is gone gives no trials
+            with suppress(OSError):  # a scheduler that is lost gives no trials
                 await worker.set_resources(**{self.job.resource: 0})
 
     async def _prepare(self, worker: Worker) -> None:
         try:
             study = await asyncio.to_thread(prepare, self.job, int(worker.state.nthreads), _memory_of(worker))
-        except Exception as error:  # noqa: BLE001 - the worker's own faults, which whoever mines is told
+        except Exception as error:  # noqa: BLE001 - the worker's own faults, which the process that mines reports
             reason = reason_of(error)
             kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
             worker.log_event(self.job.topic, {"kind": REFUSED, "reason": f"{kind}{reason}"})
@@ -214,7 +214,7 @@ def _memory_of(worker: Worker) -> int:
 
 
 def _is_given_up() -> bool:
-    """Return whether the task of this thread is no longer wanted: it was cancelled, or whoever mines is gone."""
+    """Return whether the task of this thread is no longer wanted: it was cancelled, or the process that mines ended."""
     key: Any = getattr(thread_state, "key", None)
     if key is None:
         return False

@@ -64,7 +64,7 @@ class BoosterShape:
     leaf_rows: int  # training rows in a leaf, at least
     draws_rows: bool  # bagging or GOSS
     feature_share: float  # at most, of the features that a tree samples
-    era_block: int | None  # at least, of splits judged by era; None where there are none
+    era_block: int | None  # at least, of splits chosen by era; None where there are none
 
     @classmethod
     def of(cls, axes: Mapping[str, tuple[Value, ...]]) -> BoosterShape:

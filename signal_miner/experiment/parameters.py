@@ -48,10 +48,10 @@ RULES: dict[str, Rule] = {
     "target": Rule(str),
     "target_residual": Rule(float, 0, 1),
 }
-"""Parameters of a grid and a benchmark: LightGBM's by scikit-learn names, splits judged by era, what is trained on."""
+"""Parameters of a grid and a benchmark: LightGBM's by scikit-learn names, splits chosen by era, what is trained on."""
 
 ERA_PARAMETERS = ("era_block", "boltzmann_alpha", "min_direction_agreement", "allow_degenerate_splits")
-"""Of these, what has a meaning only for splits judged by era, which one engine makes."""
+"""Of these, what has a meaning only for splits chosen by era, which one engine makes."""
 
 _NOT_BOOSTED = {
     "target", "target_residual", "feature_set", "train_last_eras", "n_estimators", "max_bin", "split_criterion",

@@ -565,12 +565,12 @@ def _check_engine(engine: str, where: str, axes: Mapping[str, tuple[Value, ...]]
 
 
 def _check_eras(where: str, axes: Mapping[str, tuple[Value, ...]]) -> None:
-    """Refuse parameters of splits judged by era where there are none."""
+    """Refuse parameters of splits chosen by era where there are none."""
     if set(axes.get("split_criterion", ())) <= {POOLED}:
         for name in ERA_PARAMETERS:
             if name in axes:
                 raise UserError(
-                    f"{where}.{name} does nothing without splits judged by era; add split_criterion = {DIRECTIONAL!r} "
+                    f"{where}.{name} does nothing without splits chosen by era; add split_criterion = {DIRECTIONAL!r} "
                     f"with engine = {BITPLANE!r}, or leave it out"
                 )
 

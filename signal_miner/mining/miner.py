@@ -505,7 +505,7 @@ _SECONDS_BETWEEN_LOOKS = 5.0
 _SECONDS_TO_TRACK = 60
 _SECONDS_BETWEEN_CHECKS = 0.5
 _LONGEST_WAIT = 600.0
-"""Seconds that a store may be gone once all is trained."""
+"""Seconds that a store may not answer once all is trained."""
 
 
 def _fatal_error(outcome: Outcome, trial: str) -> UserError:

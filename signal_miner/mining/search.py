@@ -35,7 +35,7 @@ PARAMS_ATTRIBUTE = "params"
 """User attribute with a trial's parameters, where some are stored by index."""
 
 PATIENCE = 180.0
-"""Seconds that a database may be gone, such as for a restart, before that ends the mining."""
+"""Seconds that a database may not answer, such as for a restart, before that ends the mining."""
 
 _SECONDS_BETWEEN_ATTEMPTS = 1.0
 _STATUS, _STOP = "signal_miner.status", "signal_miner.stop"
@@ -141,7 +141,7 @@ class Search:
             self._study.set_user_attr(_STATUS, status)
 
     def stop_requested(self) -> str:
-        """Return the token of the miner that someone who reaches the storage asked to stop; empty if nobody did."""
+        """Return the token of the miner that is asked to stop by someone who reaches the storage; empty if none is."""
         with _storage_errors():
             return str(self._study.user_attrs.get(_STOP, ""))
 
@@ -219,7 +219,7 @@ class Search:
         )
 
     def _patiently(self, work: Callable[[], T]) -> T:
-        """Do something in the storage; try again for a while where it is a database that is gone."""
+        """Do something in the storage; try again for a while where it is a database that does not answer."""
         end = time.monotonic() + self._patience
         while True:
             try:

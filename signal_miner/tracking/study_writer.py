@@ -384,7 +384,7 @@ class Tracker(StudyReader):
 
 
 def _refuse_other_payout(record: StudyRecord, tracked: str | None) -> None:
-    """Refuse to go on with other multipliers than those that a study began with."""
+    """Refuse to continue with other multipliers than those that a study began with."""
     if tracked in (None, str(record.scoring.payout)):
         return
     raise UserError(

@@ -57,7 +57,7 @@ def smooth_mean(gains, alpha):
     return np.add.accumulate(weights * gains)[-1] / np.add.accumulate(weights)[-1]
 
 
-def judged(residuals, right, environments, n_environments, value, params):
+def scored(residuals, right, environments, n_environments, value, params):
     """Return the agreement of a split's directions and the gains of the environments in which it is not degenerate."""
     directions, gains = [], []
     for environment in range(n_environments):
@@ -101,7 +101,7 @@ def grown(matrix, residuals, environments, candidates, params):
             right = matrix[node.rows, feature] > level
             if min(right.sum(), (~right).sum()) < smallest:
                 continue
-            agreement, gains = judged(
+            agreement, gains = scored(
                 residuals[node.rows], right, environments[node.rows], n_environments, node.value, params
             )
             if len(gains) < (1 if params["allow_degenerate_splits"] else n_environments):

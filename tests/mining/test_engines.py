@@ -143,11 +143,11 @@ def _plan(engine: str):
         ),
         (
             {"engine": "bitplane", "grid": {"n_estimators": [5], "era_block": [4]}},
-            r"grid.era_block does nothing without splits judged by era; add split_criterion = 'directional' .*",
+            r"grid.era_block does nothing without splits chosen by era; add split_criterion = 'directional' .*",
         ),
         (
             {"engine": "bitplane", "benchmark": {"n_estimators": 5, "boltzmann_alpha": -1.0}},
-            r"benchmark.boltzmann_alpha does nothing without splits judged by era",
+            r"benchmark.boltzmann_alpha does nothing without splits chosen by era",
         ),
         (
             {"engine": "bitplane", "grid": {"n_estimators": [5], "split_criterion": ["directionl"]}},

@@ -46,7 +46,7 @@ def rewritten(directory: Path, old: Path, new: Path) -> None:
 def read(directory: Path) -> bytes:
     """Return the era scores of a study's trials, from their artifacts."""
     uri = f"sqlite:///{directory / 'mlflow.db'}"
-    return StudyReader(uri).scores(Studies(uri).find()).corr.tobytes()
+    return StudyReader(uri).scores(Studies(uri).find()).era_scores.tobytes()
 
 
 def files(directory: Path) -> set[Path]:
@@ -113,11 +113,11 @@ def test_a_study_is_read_while_another_mount_corrects_its_locations(tiny_study: 
     study = studies.find()
     rewritten(mined, mined, elsewhere)
     there = replace(study, trials=studies.find().trials)  # which corrects the store again
-    assert reader.scores(there).corr.tobytes() == read(tiny_study)
+    assert reader.scores(there).era_scores.tobytes() == read(tiny_study)
     rewritten(mined, mined, elsewhere)
     trials = studies._trials(study.experiment_id, study.name)
     assert all(str(elsewhere) in trial.artifact_uri for trial in trials)
-    assert reader.scores(replace(study, trials=trials)).corr.tobytes() == read(tiny_study)
+    assert reader.scores(replace(study, trials=trials)).era_scores.tobytes() == read(tiny_study)
     assert not elsewhere.exists()
 
 

@@ -41,7 +41,7 @@ def environments_of(rows: NDArray[np.int64], eras: NDArray[np.int64], era_block:
         Ascending positions.
     eras : ndarray of int64, shape (n_training_rows,)
         Their era numbers, ascending. So many numbers in turn make an environment, whether or not each has rows: as for
-        the purge, neighbours are told by their numbers.
+        the purge, neighbours are known by their numbers.
     era_block : int
         Era numbers of an environment.
     n_words : int

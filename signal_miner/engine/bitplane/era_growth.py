@@ -1,4 +1,4 @@
-"""One tree whose splits are judged era by era, grown best leaf first.
+"""One tree whose splits are chosen era by era, grown best leaf first.
 
 T. DeLise, "Era Splitting: Invariant Learning for Decision Trees" (arXiv 2309.14496), with LightGBM's formula of a gain.
 """
@@ -22,7 +22,7 @@ from signal_miner.engine.bitplane.residuals import BAG
 
 
 class EraCriterion(NamedTuple):
-    r"""How a split is judged over the environments *e* = 1 … *M* that have a row in the tree's sample.
+    r"""How a split is scored over the environments *e* = 1 … *M* that have a row in the tree's sample.
 
     In a node, environment *e* has :math:`n_e` rows whose residuals sum to :math:`s_e`; of these, L and R go left and
     right. An environment with rows on one side only says nothing: the split is degenerate in it.
@@ -68,7 +68,7 @@ class EraCriterion(NamedTuple):
 
 
 class _Scratch(NamedTuple):
-    """Room to judge a node's splits: by column, by threshold, and by environment and threshold."""
+    """Arrays to choose a node's splits: by column, by threshold, and by environment and threshold."""
 
     allowed: NDArray[np.bool_]
     directions: NDArray[np.float64]
@@ -280,7 +280,7 @@ def _best_split(sums, of_node, of_root, node, value, key, columns, rules, criter
 
 @compiled
 def grow_era_tree(planes, rows, environments, columns, rules, criterion, key, leaf_of_row):
-    """Grow a tree whose splits are judged environment by environment, and write the leaf of each row.
+    """Grow a tree whose splits are chosen environment by environment, and write the leaf of each row.
 
     Nodes are masks. The leaf with the best split is split next: by the criterion, then the lower leaf. Only the smaller
     child of a split is counted, the other is the difference.

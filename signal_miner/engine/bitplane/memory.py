@@ -65,7 +65,7 @@ def booster_bytes(n_rows: int, n_thresholds: int, leaves: int, tuning: Tuning = 
 
 
 def era_booster_bytes(n_rows: int, n_thresholds: int, leaves: int, n_environments: int) -> int:
-    """Return the bytes of a booster that judges splits by era, as `booster_bytes`.
+    """Return the bytes of a booster that chooses splits by era, as `booster_bytes`.
 
     Sums and counts of every environment are kept for each leaf that can still be split: 8 bytes an environment and
     threshold. Gains of a node's splits in each environment take as much as those of one leaf.

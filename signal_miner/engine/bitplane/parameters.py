@@ -13,7 +13,7 @@ from signal_miner.utils.validation import Value
 
 @dataclass(frozen=True)
 class TreeParameters:
-    """A configuration's parameters, by LightGBM's scikit-learn names, and those of splits judged by era."""
+    """A configuration's parameters, by LightGBM's scikit-learn names, and those of splits chosen by era."""
 
     num_leaves: int = 31
     max_depth: int = -1
@@ -62,7 +62,7 @@ class TreeParameters:
         )
 
     def criterion(self) -> EraCriterion | None:
-        """Return how splits are judged by era; None where they are judged over all rows."""
+        """Return how splits are chosen by era; None where they are chosen over all rows."""
         if self.split_criterion == POOLED:
             return None
         return EraCriterion(

@@ -1,4 +1,4 @@
-"""Trees whose splits are judged by era: against the paper's formulas, against pooled trees, and at the edges."""
+"""Trees whose splits are chosen by era: against the paper's formulas, against pooled trees, and at the edges."""
 
 from __future__ import annotations
 
