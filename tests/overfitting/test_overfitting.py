@@ -173,7 +173,7 @@ def test_the_order_of_the_candidates_and_an_era_unknown_to_all_change_nothing(se
         benchmark=np.append(scores.benchmark, 0.01),
         **{
             name: np.vstack([getattr(scores, name), np.full((1, getattr(scores, name).shape[1]), np.nan)])
-            for name in ("corr", "bmc", "benchmark_corr", "candidates")
+            for name in ("era_scores", "bmc", "benchmark_corr", "candidates")
         },
     )
     assert [best.sharpe for best in evaluate(extended, leaders=2).leaders] == [best.sharpe for best in one.leaders]
