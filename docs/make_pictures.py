@@ -8,6 +8,7 @@ Needs Chromium and ChromeDriver on the path, and the packages of requirements-de
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 import shutil
@@ -39,6 +40,7 @@ from signal_miner.tracking.studies import Studies  # noqa: E402
 PICTURES = Path(__file__).parent
 _COLORS = 256
 _TRIALS_SHOWN = 22
+_MARGIN = 24
 _FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -112,8 +114,9 @@ def has(driver: WebDriver, text: str) -> bool:
     return bool(driver.execute_script("return document.body.innerText.includes(arguments[0])", text))
 
 
-def save(driver: WebDriver, name: str) -> None:
+def save(driver: WebDriver, name: str, height: int | None = None) -> None:
     picture = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
+    picture = picture.crop((0, 0, picture.width, height or picture.height))
     colors = picture.quantize(_COLORS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     colors.save(PICTURES / name, optimize=True)
 
@@ -134,10 +137,11 @@ def picture_ui() -> None:
         save(driver, "ui_charts.png")
     report = Path(MlflowClient().download_artifacts(study.run_id, "report"))
     shutil.copy(report / "past_vs_future.png", PICTURES)
-    with browser(900, 790) as driver:
+    with browser(900, 1000) as driver:
         driver.get((report / "report.html").resolve().as_uri())
         time.sleep(2)
-        save(driver, "report.png")
+        notes = driver.execute_script("return document.querySelector('.notes').getBoundingClientRect().bottom")
+        save(driver, "report.png", height=math.ceil(notes) + _MARGIN)
 
 
 def picture_notebook() -> None:
