@@ -36,7 +36,7 @@ class ScriptedPool:
     def in_training(self):
         return len(self.waiting)
 
-    def submit(self, number, params, *, alone=False, report_steps=False):
+    def submit(self, number, params, *, alone=False, report_steps=False, seed=None):
         self.submitted.append((number, alone))
         self.waiting.append(number)
         self.most = max(self.most, len(self.waiting))
