@@ -18,6 +18,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import get_tracking_uri
 from mlflow.tracking.context.registry import resolve_tags
 from requests.exceptions import JSONDecodeError
+from sqlalchemy import NullPool, create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from signal_miner.errors import StoreError, UserError, is_out_of_memory
@@ -181,8 +182,10 @@ class Store:
 
 
 def require_server(uri: str) -> None:
-    """Raise `OSError` at once where no server listens: MLflow itself would try for minutes, in silence."""
+    """Raise `OSError` or `SQLAlchemyError` at once where no server answers: MLflow itself would try for minutes."""
     address = urlsplit(uri)
     if address.scheme in {"http", "https"} and address.hostname:
         port = address.port or (443 if address.scheme == "https" else 80)
         socket.create_connection((address.hostname, port), timeout=_SECONDS_TO_CONNECT).close()
+    elif address.scheme.partition("+")[0] in {"postgresql", "mysql", "mssql"}:
+        create_engine(uri, poolclass=NullPool).connect().close()

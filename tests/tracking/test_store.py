@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -297,3 +298,10 @@ def other_program(path: Path) -> None:
         for table in ("studies (id)", "trials (id)", "alembic_version (version_num)"):
             connection.execute(f"CREATE TABLE {table}")
         connection.execute("INSERT INTO alembic_version VALUES ('v3.2.0.a')")
+
+
+def test_a_database_that_does_not_answer_is_not_waited_for() -> None:
+    started = time.monotonic()
+    with pytest.raises(StoreError, match=r"^the tracking store postgresql\+psycopg://\*\*\*@\S+ cannot be opened \(.*"):
+        open_client("postgresql+psycopg://me:s3cret@127.0.0.1:1/runs")
+    assert time.monotonic() - started < 10
