@@ -95,7 +95,8 @@ def parameters_figure(
     upright, wide = _part(varying_dimensions(trials, plan), *part)
     n_rows = math.ceil(len(upright) / 2)
     heights = [_TITLE + _ROW * n_rows] * bool(upright) + [_height(each) for each in wide]
-    title = "Parameters and Sharpe" + (f" ({part[0]} of {part[1]})" if part[1] > 1 else "")
+    ratio = scores.objective.ratio_label
+    title = f"Parameters and {ratio}" + (f" ({part[0]} of {part[1]})" if part[1] > 1 else "")
     figure = new_figure(0.4 + sum(heights) if heights else 1.2, title)
     if not heights:
         figure.text(0.015, 0.3, "No parameter varies between the trials.")
@@ -110,11 +111,13 @@ def parameters_figure(
         for axes, dimension in zip(panels.flat, upright, strict=False):
             _draw(axes, dimension, sharpe, limits, upright=True)
         for axes in panels[:, 0]:
-            axes.set_ylabel("Sharpe")
+            axes.set_ylabel(ratio)
         if len(upright) % 2:
             panels[-1, 1].set_axis_off()
     for row, dimension in zip(parts, wide, strict=True):
-        _draw(row.add_subplot(), dimension, sharpe, limits, upright=False)
+        axes = row.add_subplot()
+        _draw(axes, dimension, sharpe, limits, upright=False)
+        axes.set_xlabel(ratio)
     handles, labels = first.axes[0].get_legend_handles_labels()
     first.legend(handles, [f"{label}: median, quartiles" for label in labels], loc="outside upper left", ncols=2)
     return figure
@@ -226,5 +229,5 @@ def _draw(
         axes.yaxis.set_major_locator(MaxNLocator(4))
     else:
         axes.set_yticks(range(count), dimension.labels)
-        axes.set(ylim=(count - 0.5, -0.5), xlim=limits, xlabel="Sharpe")
+        axes.set(ylim=(count - 0.5, -0.5), xlim=limits)
         axes.grid(visible=False, axis="y")

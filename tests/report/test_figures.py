@@ -32,6 +32,7 @@ from signal_miner.report.parameters import parameters_figure, varying_dimensions
 from signal_miner.report.scatters import contribution_figure, past_vs_future_figure
 from signal_miner.report.style import THEME, page_element, png
 from signal_miner.report.uniqueness import clustered_order, correlations_figure
+from signal_miner.scoring.objective import Objective
 from signal_miner.scoring.series import sharpe
 from signal_miner.scoring.study_scores import TEST, VALIDATION, Correlations, StudyScores
 from tests.helpers.report import bare, make_contents, undefined
@@ -217,6 +218,13 @@ def test_parameters_in_parts_show_every_dimension_once(contents: ReportContents,
         drawn += [axes.get_title(loc="left").removesuffix(", binned") for axes in figure.axes if axes.axison]
     names = [each.name for each in varying_dimensions(contents.trials, contents.plan)]
     assert sorted(drawn) == sorted(names)
+
+
+@pytest.mark.parametrize(("objective", "ratio"), [(Objective.SHARPE, "Sharpe"), (Objective.PAYOUT, "payout Sharpe")])
+def test_parameters_name_the_ratio_that_they_show(contents: ReportContents, objective: Objective, ratio: str) -> None:
+    figure = parameters_figure(replace(contents.scores, objective=objective), contents.trials, contents.plan)
+    labels = {label for axes in figure.axes for label in (axes.get_xlabel(), axes.get_ylabel())}
+    assert labels - {""} == {ratio}
 
 
 def test_parameters_that_do_not_vary_are_a_sentence(contents: ReportContents) -> None:
