@@ -140,12 +140,14 @@ def preload(directory, body):
 def test_a_whole_site_mines_what_one_machine_mines_and_shows_no_password(tmp_path, data, site):
     expected = undisturbed(tmp_path / "plain", data, trials=60)
     expected |= undisturbed(tmp_path / "planes", data, "--engine", "bitplane", trials=60)
-    site.start(*preload(tmp_path, "time.sleep(1)"))  # so that the study is still mined when it is to be stopped
+    site.start(*preload(tmp_path, "while os.path.exists('held'): time.sleep(0.1)"))
     site.write(data, trials=60)
     site.ended(site.mine())
     # The second study is stopped and resumed from folders that know no more than the address of its storage.
     miner = site.mine("--engine", "bitplane")
-    site.wait_for_finished(70)
+    site.wait_for_finished(65)
+    held = site.directory / "held"  # so that the study is still mined when it is to be stopped
+    held.touch()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     shown = site.command("status", cwd=elsewhere).stdout
@@ -154,6 +156,7 @@ def test_a_whole_site_mines_what_one_machine_mines_and_shows_no_password(tmp_pat
     stopped = site.command("stop", cwd=elsewhere)
     assert "stopped" in stopped.stdout, stopped.stderr
     site.ended(miner, code=130)
+    held.unlink()
     page = dashboard(site)
     commands = [" ".join(each.cmdline()) for name in site.processes.running for each in site.processes.tree(name)]
     site.ended(site.mine("--engine", "bitplane"))
@@ -175,14 +178,14 @@ def dashboard(site):
     import urllib.request
 
     found = re.search(r"dashboard at:\s+(\S+)/status", site.processes.log("scheduler").read_text())
-    pages = ("info/main/workers.html", "json/identity.json", "info/logs.html")
+    pages = ("info/main/workers.html", "json/identity.json", "info/main/logs.html")
     return "".join(urllib.request.urlopen(f"{found[1]}/{page}").read().decode() for page in pages)
 
 
 def test_a_study_survives_the_kill_of_each_of_its_processes(tmp_path, data, site):
-    expected = undisturbed(tmp_path / "plain", data, trials=40)
+    expected = undisturbed(tmp_path / "plain", data, trials=30)
     site.start(*preload(tmp_path, "time.sleep(3)"))
-    site.write(data, trials=40)
+    site.write(data, trials=30)
     miner = site.mine()
     site.wait_for_finished(3)
     site.cluster.worker_of("worker0").send_signal(signal.SIGKILL)  # its nanny starts another
@@ -199,7 +202,7 @@ def test_a_study_survives_the_kill_of_each_of_its_processes(tmp_path, data, site
     time.sleep(3)
     site.database.start()
     site.start_mlflow()
-    site.wait_for_finished(16)
+    wait_for(lambda: "answers again" in site.output())
     site.processes.kill("miner")
     output = site.output()
     site.ended(site.mine())

@@ -176,6 +176,13 @@ def test_a_storage_that_cannot_be_opened_is_one_line(tmp_path):
         Search("s", make_grid(), 3, str(tmp_path / "file" / "below"))
 
 
+def test_a_database_that_has_not_answered_yet_is_not_waited_for():
+    started = time.monotonic()
+    with pytest.raises(UserError, match=r"study_storage cannot be opened \(.*\); check the URL"):
+        Search("s", make_grid(), 3, "postgresql+psycopg://me:s3cret@127.0.0.1:1/studies")
+    assert time.monotonic() - started < 10
+
+
 @pytest.mark.parametrize("answer", ["lost before", "lost after"])
 def test_a_database_that_is_gone_for_a_moment_changes_no_draw(tmp_path, monkeypatch, answer):
     straight = params_of(Search("s", make_grid(), 3, str(tmp_path)), 12)
