@@ -153,12 +153,12 @@ def test_a_whole_site_mines_what_one_machine_mines_and_shows_no_password(tmp_pat
     shown = site.command("status", cwd=elsewhere).stdout
     assert " of 60 trials" in shown
     assert "2 workers, 2 trials at a time" in shown
+    commands = [" ".join(each.cmdline()) for name in site.processes.running for each in site.processes.tree(name)]
     stopped = site.command("stop", cwd=elsewhere)
     assert "stopped" in stopped.stdout, stopped.stderr
     site.ended(miner, code=130)
     held.unlink()
     page = dashboard(site)
-    commands = [" ".join(each.cmdline()) for name in site.processes.running for each in site.processes.tree(name)]
     site.ended(site.mine("--engine", "bitplane"))
     assert "60 of 60 trials" in site.command("status", cwd=elsewhere).stdout
     assert outcome(site.mlflow) == expected
