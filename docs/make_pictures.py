@@ -39,7 +39,7 @@ from signal_miner.tracking.studies import Studies  # noqa: E402
 
 PICTURES = Path(__file__).parent
 _COLORS = 256
-_TRIALS_SHOWN = 22
+_TRIALS_SHOWN = 28
 _MARGIN = 24
 _FLAGS = (
     "--headless=new",
