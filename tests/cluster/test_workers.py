@@ -1,4 +1,4 @@
-"""What a worker refuses, and what the process that mines is told; Dask runs within this process."""
+"""What a worker refuses, and what the miner reports of it; Dask runs within this process."""
 
 from __future__ import annotations
 

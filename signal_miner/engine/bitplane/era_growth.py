@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from signal_miner.engine.bitplane.compilation import compiled, inner
 from signal_miner.engine.bitplane.era_kernels import count_environments, count_in, exponential, sum_environments, sum_in
-from signal_miner.engine.bitplane.growth import Tree, add_children, leaf_gain, output, pop
-from signal_miner.engine.bitplane.intrinsics import lowest
+from signal_miner.engine.bitplane.growth import add_children, leaf_gain, mark_rows, number_splits, output, pop
 from signal_miner.engine.bitplane.kernels import BLOCK
 from signal_miner.engine.bitplane.planes import VECTOR
 from signal_miner.engine.bitplane.random_numbers import choose, drawn, mixed
@@ -443,25 +442,8 @@ def grow_era_tree(planes, rows, environments, columns, rules, criterion, key, le
             for place in range(width):
                 sums[parent, e, place] -= sums[u, e, place]
 
-    number = np.full(cap, -1, np.int64)
-    thresholds = np.empty(n_splits, np.int64)
-    gains = np.empty(n_splits)
-    sides = np.empty((2, n_splits), np.int64)
-    for i in range(n_splits):
-        number[order[i]] = i
-    for i in range(n_splits):
-        x = order[i]
-        thresholds[i], gains[i] = at[x], -loss[x]
-        for side in range(2):
-            y = child[x, side]
-            leaf[y] = leaf[x] if side == 0 else i + 1
-            sides[side, i] = number[y] if number[y] >= 0 else ~leaf[y]
+    tree = number_splits(order[:n_splits], at, -loss, child, leaf, passes)
     for x in range(n_nodes):
         if child[x, 0] < 0:
-            mask = masks[mask_of[x]]
-            for w in range(words):
-                word = mask[w]
-                while word != uint64(0):
-                    leaf_of_row[w * 64 + lowest(word)] = leaf[x]
-                    word &= word - uint64(1)
-    return Tree(thresholds, gains, sides[0], sides[1], passes)
+            mark_rows(masks[mask_of[x]], leaf[x], leaf_of_row)
+    return tree

@@ -249,6 +249,36 @@ def _look_ahead(heap, size, n_splits, most_splits, picked, ahead, child, at, gai
 
 
 @inner
+def number_splits(order, at, gain, child, leaf, passes):
+    """Return the tree of the nodes that were split, in that order; number the leaves as LightGBM numbers them."""
+    n_splits = order.shape[0]
+    number = np.full(leaf.shape[0], -1, np.int64)
+    thresholds = np.empty(n_splits, np.int64)
+    gains = np.empty(n_splits)
+    sides = np.empty((2, n_splits), np.int64)
+    for i in range(n_splits):
+        number[order[i]] = i
+    for i in range(n_splits):
+        x = order[i]
+        thresholds[i], gains[i] = at[x], gain[x]
+        for side in range(2):
+            y = child[x, side]
+            leaf[y] = leaf[x] if side == 0 else i + 1
+            sides[side, i] = number[y] if number[y] >= 0 else ~leaf[y]
+    return Tree(thresholds, gains, sides[0], sides[1], passes)
+
+
+@inner
+def mark_rows(mask, leaf, leaf_of_row):
+    """Write a leaf's number to its rows."""
+    for w in range(mask.shape[0]):
+        word = mask[w]
+        while word != uint64(0):
+            leaf_of_row[w * 64 + lowest(word)] = leaf
+            word &= word - uint64(1)
+
+
+@inner
 def _split_list(rows, begin, end, plane, spare):
     """Put the rows whose bit is clear before those whose bit is set, both in order; return where the latter begin."""
     low, high = begin, 0
@@ -589,36 +619,21 @@ def grow_tree(planes, rows, columns, rules, key, listed, bits, batch, list_share
                     free_slots[n_free_slots] = slot[z]
                     n_free_slots += 1
 
-    number = np.full(cap, -1, np.int64)
-    thresholds = np.empty(n_splits, np.int64)
-    gains = np.empty(n_splits)
-    sides = np.empty((2, n_splits), np.int64)
-    for i in range(n_splits):
-        number[order[i]] = i
-    for i in range(n_splits):
-        x = order[i]
-        thresholds[i], gains[i] = at[x], gain[x]
-        for side in range(2):
-            y = child[x, side]
-            leaf[y] = leaf[x] if side == 0 else i + 1
-            sides[side, i] = number[y] if number[y] >= 0 else ~leaf[y]
+    tree = number_splits(order[:n_splits], at, gain, child, leaf, passes)
+    split = np.zeros(n_nodes, np.bool_)
+    split[order[:n_splits]] = True
     for x in range(n_nodes):  # a parent comes before its children
         if child[x, 0] >= 0:
-            if number[x] < 0:
+            if not split[x]:
                 leaf[child[x, 0]] = leaf[child[x, 1]] = leaf[x]
         elif mask_of[x] >= 0:
-            mask = masks[mask_of[x]]
-            for w in range(words):
-                word = mask[w]
-                while word != uint64(0):
-                    leaf_of_row[w * 64 + lowest(word)] = leaf[x]
-                    word &= word - uint64(1)
+            mark_rows(masks[mask_of[x]], leaf[x], leaf_of_row)
         else:
             for i in range(ranges[x, 0], ranges[x, 1]):
                 leaf_of_row[inside[i]] = leaf[x]
             for i in range(ranges[x, 2], ranges[x, 3]):
                 leaf_of_row[outside[i]] = leaf[x]
-    return Tree(thresholds, gains, sides[0], sides[1], passes)
+    return tree
 
 
 @compiled
