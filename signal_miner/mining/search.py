@@ -19,6 +19,7 @@ from sqlalchemy import create_engine, inspect
 
 from signal_miner.errors import UserError
 from signal_miner.experiment.grid import Axis, Draws, Grid
+from signal_miner.utils.interruption import release_database
 from signal_miner.utils.redaction import reason_of, without_passwords
 from signal_miner.utils.store_address import sqlite_path
 from signal_miner.utils.validation import Value, shown
@@ -260,6 +261,9 @@ def _storage_errors() -> Iterator[None]:
     """Report a failing store in one line."""
     try:
         yield
+    except KeyboardInterrupt as error:
+        release_database(error)
+        raise
     except (OSError, StorageInternalError) as error:
         raise StorageError(
             f"the study's storage failed ({reason_of(error)}); fix this and rerun the command to resume"

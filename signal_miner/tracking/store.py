@@ -25,6 +25,7 @@ from signal_miner.errors import StoreError, UserError, is_out_of_memory
 from signal_miner.tracking import local_store
 from signal_miner.tracking.relocation import relocate
 from signal_miner.utils.formatting import shortened
+from signal_miner.utils.interruption import release_database
 from signal_miner.utils.redaction import reason_of, without_passwords
 from signal_miner.utils.store_address import absolute_address, sqlite_path
 
@@ -116,6 +117,9 @@ def store_errors(tracking_uri: str, repair: str = _RERUN, what: str = "tracking 
     """
     try:
         yield
+    except KeyboardInterrupt as error:
+        release_database(error)
+        raise
     except (MlflowException, SQLAlchemyError, OSError, ParseError) as error:
         store = f"{what} {without_passwords(tracking_uri)}"
         failure = _answered(error, store) or StoreError(f"the {store} failed ({_reason(error)}); {repair}")

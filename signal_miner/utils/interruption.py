@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import signal
 import threading
+import traceback
 from collections.abc import Callable
 from types import FrameType, TracebackType
+
+
+def release_database(interruption: KeyboardInterrupt) -> None:
+    """Give up the SQLite transaction that an interruption was raised in, before anything else is written.
+
+    SQLAlchemy drops the connection then without a rollback. The cursor, and with it the lock on the database, would
+    live in the local variables of the traceback for as long as the exception is held.
+    """
+    traceback.clear_frames(interruption.__traceback__)
 
 
 class StopRequest:

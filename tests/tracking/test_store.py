@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
+from sqlalchemy.engine.default import DefaultDialect
 
 from signal_miner.errors import StoreError, UserError
 from signal_miner.tracking import local_store, relocation
@@ -305,3 +307,23 @@ def test_a_database_that_does_not_answer_is_not_waited_for() -> None:
     with pytest.raises(StoreError, match=r"^the tracking store postgresql\+psycopg://\*\*\*@\S+ cannot be opened \(.*"):
         open_client("postgresql+psycopg://me:s3cret@127.0.0.1:1/runs")
     assert time.monotonic() - started < 10
+
+
+def test_an_interruption_within_a_transaction_leaves_the_database_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_store(tmp_path)
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    client = MlflowClient(uri)
+    run_id = client.create_run(client.create_experiment("interrupted")).info.run_id
+
+    def interrupted(_dialect: object, cursor: sqlite3.Cursor, statement: str, parameters, context=None) -> None:
+        cursor.executemany(statement, parameters)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(DefaultDialect, "do_executemany", interrupted)
+    with pytest.raises(KeyboardInterrupt) as held, store_errors(uri):  # `held` keeps the traceback, as a handler does
+        client.log_batch(run_id, metrics=[Metric(name, 1.0, 0, 0) for name in ("one", "two")])
+    with closing(sqlite3.connect(tmp_path / "mlflow.db", timeout=0)) as other:
+        other.execute("BEGIN IMMEDIATE")
+    assert held.value is not None
