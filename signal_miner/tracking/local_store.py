@@ -59,7 +59,9 @@ def check(path: Path) -> None:
         raise UserError(f"the tracking store {path} is a directory; set tracking_uri to a file or a server")
     try:
         # Not read-only: that could not roll back what a killed process left of a transaction, and fail.
-        with closing(sqlite3.connect(path.absolute().as_uri() + "?mode=rw", _SECONDS_FOR_THE_LOCK, uri=True)) as store:
+        with closing(
+            sqlite3.connect(path.absolute().as_uri() + "?mode=rw", timeout=_SECONDS_FOR_THE_LOCK, uri=True)
+        ) as store:
             tables = {name for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             revisions = (
                 [text for (text,) in store.execute("SELECT version_num FROM alembic_version")]
