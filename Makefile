@@ -11,7 +11,7 @@ site: ; NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict
 wheel: ; $(PYTHON) -m build
 lint: ; $(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check . && lint-imports
 format: ; $(PYTHON) -m ruff check --fix --exit-zero . && $(PYTHON) -m ruff format .
-types: ; $(PYTHON) -m mypy signal_miner
+types: ; $(PYTHON) -m mypy
 mine: ; mlflow run . -e mine --env-manager local
 ui: ; MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri sqlite:///mlflow.db
 walkthrough: ; jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False experiments/walkthrough.ipynb

@@ -60,7 +60,7 @@ def the_plain_way(data: Path, drawn: list[dict[str, Any]], most: int) -> Measure
                 for place in plain_points(len(points), most):
                     model = plain_model(params, points[place])
                     model.fit(matrix[train], target[train])
-                    predicted = model.predict(matrix[validation], num_threads=1).astype(np.float32)
+                    predicted = np.asarray(model.predict(matrix[validation], num_threads=1), np.float32)
                     columns.append(scorers[fold.number].corr(predicted[:, None])[:, 0])
                 curves.append(np.stack(columns, axis=1))
         return curves

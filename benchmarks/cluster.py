@@ -27,7 +27,8 @@ from rich.console import Console
 
 from benchmarks.common import ratio_table, run_in_scratch
 from signal_miner.engine.benchmark_run import score_benchmark
-from signal_miner.engine.binning import BinnedFolds
+from signal_miner.engine.fold_sources import fold_source
+from signal_miner.engine.memory_plan import plan_memory
 from signal_miner.engine.metrics import trial_metrics
 from signal_miner.engine.trial import DRAWN, TrialResult, run_trial
 from signal_miner.engine.validation_rows import fold_rows, fold_scorers
@@ -120,7 +121,7 @@ def _parent(given: argparse.Namespace, console: Console) -> None:
 
 
 def _reference(plan: Plan) -> tuple[TrialResult, Any]:
-    source = BinnedFolds(plan.dataset, plan.trained_targets, 0)
+    source = fold_source(plan, plan_memory(plan, 1), plan.labels, lambda: False)
     plain = fold_scorers(plan)
     benchmark = run_trial(source, plan.scored_folds, plain, plan.benchmark, 0, scoring=plan.scoring)
     predictions = {part.fold.number: part.predictions[:, DRAWN] for part in benchmark.folds}
@@ -189,7 +190,7 @@ async def _host(given: argparse.Namespace) -> None:
                 file.write(f"{json.dumps([started, time.time()])}\n")
         return replace(ready[against], params=dict(params))
 
-    workers.run_trial = sleeping
+    workers.run_trial = sleeping  # type: ignore[attr-defined,assignment]
     running = [Worker(given.scheduler, nthreads=1, memory_limit=0, dashboard=False) for _ in range(given.workers)]
     with suppress(asyncio.CancelledError):
         await asyncio.gather(*running)

@@ -55,7 +55,7 @@ def the_plain_way(data: Path, drawn: list[dict[str, Any]]) -> Measured[Predictio
                 train, validation = (plan.dataset.rows_of(eras) for eras in (fold.train_eras, fold.validation_eras))
                 model = plain_model(params, params["n_estimators"])
                 model.fit(matrix[train], target[train])
-                predictions[-1].append(model.predict(matrix[validation], num_threads=1))
+                predictions[-1].append(np.asarray(model.predict(matrix[validation], num_threads=1)))
         return predictions
 
     return measured(fitted)

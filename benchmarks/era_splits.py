@@ -45,8 +45,8 @@ CRITERIA: Mapping[str, dict[str, Any]] = {
 }
 SHAPE = {"num_leaves": 15, "max_depth": 5, "colsample_bytree": 0.1, "max_bin": 5, "learning_rate": 0.05}
 AGREEING = {"split_criterion": "directional", "min_direction_agreement": 0.5}
-MEMORISED = {"num_leaves": 32, "learning_rate": 0.1}
-DRIFTING = {"num_leaves": 12, "learning_rate": 0.05}
+MEMORISED: dict[str, Any] = {"num_leaves": 32, "learning_rate": 0.1}
+DRIFTING: dict[str, Any] = {"num_leaves": 12, "learning_rate": 0.05}
 SEED = 1
 
 _ERASPLIT = """
@@ -151,7 +151,7 @@ def memorisation(seed: int, eras: int = 16, rows: int = 512, turns: float = 1.5,
 def accuracies(fold: PlaneFold, params: Mapping[str, Any], trees: int) -> tuple[float, float]:
     """Return the share of rows whose class is found, in training and in test."""
     everything = PlaneFold(fold.store, fold.columns, fold.target, fold.train, fold.train | fold.validation, fold.eras)
-    booster = Booster(everything, MEMORISED | params, SEED)
+    booster = Booster(everything, MEMORISED | dict(params), SEED)
     booster.grow(trees)
     right = (booster.predictions() > 0.5) == (fold.target > 0.5)
     n_train = int(np.bitwise_count(fold.train).sum())
@@ -174,8 +174,10 @@ def drifting_market(seed: int, eras: int = 100, rows: int = 640, n_train: int = 
 def era_correlations(fold: PlaneFold, params: Mapping[str, Any], trees: int) -> NDArray[np.float64]:
     """Return the correlation of prediction and target in every era, those of training too."""
     everything = PlaneFold(fold.store, fold.columns, fold.target, fold.train, fold.train | fold.validation, fold.eras)
-    booster = Booster(everything, DRIFTING | params, SEED)
+    booster = Booster(everything, DRIFTING | dict(params), SEED)
     booster.grow(trees)
+    if fold.eras is None:
+        raise ValueError("the fold does not know its eras")
     _, starts = np.unique(fold.eras, return_index=True)
     parts = zip(np.split(booster.predictions(), starts[1:]), np.split(fold.target, starts[1:]), strict=True)
     return np.array([np.corrcoef(one, other)[0, 1] if one.std() else 0.0 for one, other in parts])
@@ -204,8 +206,8 @@ def measure(given: argparse.Namespace, console: Console) -> None:
         matrix, target, eras = random_data(100_000, 74, 20)
         np.savez("erasplit.npz", matrix=matrix, target=target, eras=eras)
         ours = alone(small_work, given.trees, given.repeats).result
-        done = subprocess.run([given.erasplit, "-c", _ERASPLIT], capture_output=True, text=True, check=True)
-        theirs = [float(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("seconds")]
+        finished = subprocess.run([given.erasplit, "-c", _ERASPLIT], capture_output=True, text=True, check=True)
+        theirs = [float(line.split()[1]) for line in finished.stdout.splitlines() if line.startswith("seconds")]
         table = ratio_table(
             "100,000 rows x 74 features, 20 eras, 15 leaves", "criterion", "erasplit, ms a tree", "ours", "ratio"
         )

@@ -21,13 +21,15 @@ import pyarrow as pa
 
 from signal_miner.data.folds import Fold
 from signal_miner.engine.metrics import trial_metrics
-from signal_miner.engine.trial import FoldResult, TrialResult, best_checkpoint
+from signal_miner.engine.trial import FoldResult, TrialResult
 from signal_miner.engine.validation_rows import FoldRows
 from signal_miner.experiment.schema import BENCHMARK
+from signal_miner.scoring.best_checkpoint import best_checkpoint
 from signal_miner.scoring.scorer import EraScores
 from signal_miner.tracking.artifacts import write_artifacts
 from signal_miner.tracking.records import StudyRecord
 from signal_miner.tracking.study_writer import Tracker
+from signal_miner.utils.validation import Value
 
 STUDY = "large-00000000"
 FIRST_ERA, PURGE, CHECKPOINTS = 408, 16, 20
@@ -77,7 +79,7 @@ def write(directory: Path, given: argparse.Namespace) -> None:
             results.append(FoldResult(fold, predictions, scores, curve, curve / 2))
             if number < 0:
                 reference[fold.number] = scores
-        params = {
+        params: dict[str, Value] = {
             "n_estimators": 2000,
             "learning_rate": float(generator.choice([0.01, 0.02, 0.05, 0.1])),
             "max_depth": int(generator.integers(3, 9)),
