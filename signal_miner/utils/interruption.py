@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -42,6 +44,8 @@ class StopRequest:
         self._before: dict[int, object] = {}
         self._seen: set[int] = set()
         self._deferred: set[int] | None = None  # numbers of the signals since `defer_signals`
+        self._last = int(signal.SIGINT)
+        self._hook_before = sys.unraisablehook
         self.interrupted = False
 
     def is_set(self) -> bool:
@@ -68,6 +72,7 @@ class StopRequest:
                 if hasattr(signal, name):
                     number = getattr(signal, name)
                     self._before[number] = signal.signal(number, self._handle)
+            self._hook_before, sys.unraisablehook = sys.unraisablehook, self._interrupt_again
         return self
 
     def __exit__(
@@ -75,12 +80,34 @@ class StopRequest:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+        if self._before:
+            sys.unraisablehook = self._hook_before
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         ignored = self._seen if self._deferred is None else self._deferred
         if number in ignored:
             self.interrupted = True
+            self._last = number
             raise KeyboardInterrupt
         ignored.add(number)
         if self._deferred is None:
             self.ask()
+
+    def _interrupt_again(self, lost: sys.UnraisableHookArgs) -> None:
+        """Repeat an interruption that Python dropped, as it was raised within a destructor or a weak reference."""
+        if isinstance(lost.exc_value, KeyboardInterrupt):
+            # Later and from a thread: here it would be dropped once more.
+            threading.Timer(_SECONDS_TO_REPEAT, _signal_main_thread, [self._last]).start()
+        else:
+            self._hook_before(lost)
+
+
+_SECONDS_TO_REPEAT = 0.05
+
+
+def _signal_main_thread(number: int) -> None:
+    identity = threading.main_thread().ident
+    if sys.platform != "win32" and identity is not None:
+        signal.pthread_kill(identity, number)  # wakes it where it sleeps
+    else:
+        _thread.interrupt_main(signal.Signals(number))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
+import weakref
 
 import pytest
 
@@ -47,3 +49,21 @@ def test_a_repeated_signal_interrupts_before_and_after_results_are_written(befor
         assert len(asked) == bool(before)  # nothing is announced any more
         assert stop.interrupted == (place is not None or later is not None)
     assert signal.getsignal(INT) == handler
+
+
+def test_an_interruption_that_python_drops_is_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    class Thing:
+        pass
+
+    hook = sys.unraisablehook
+    with StopRequest() as stop:
+        signal.raise_signal(INT)
+        thing = Thing()
+        watched = weakref.ref(thing, lambda _: signal.raise_signal(INT))
+        del thing  # the second signal interrupts within the callback, which cannot pass it on
+        assert watched() is None
+        assert stop.interrupted
+        with pytest.raises(KeyboardInterrupt):
+            time.sleep(30)
+    assert sys.unraisablehook is hook
+    assert not capsys.readouterr().err
