@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.entities import DatasetInput
 from numerai_tools import scoring as oracle
+from sqlalchemy.engine.default import DefaultDialect
 
 from signal_miner.data.dataset import Dataset, open_dataset
 from signal_miner.errors import UserError
@@ -291,6 +292,36 @@ def test_killed_before_it_scores_it_stays_opened_for_this_model_alone(study, min
             artifact(study, study_run(study), name), artifact(undisturbed, study_run(undisturbed), name)
         )
     assert holdout_metrics(study_run(study)) == holdout_metrics(study_run(undisturbed))
+
+
+@slow
+@pytest.mark.parametrize("writes", [0, 1, 2, 4, 8, 12, 16, 24, 32])
+def test_a_store_that_fails_at_a_write_is_one_line_and_loses_nothing(study, mined, writes, monkeypatch, capsys):
+    execute, left = DefaultDialect.do_execute, [writes]
+
+    def failing(dialect, cursor, statement, *arguments):
+        if statement.startswith(("INSERT", "UPDATE", "DELETE")):
+            left[0] -= 1
+            if left[0] < 0:
+                raise sqlite3.OperationalError("disk I/O error")
+        return execute(dialect, cursor, statement, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DefaultDialect, "do_execute", failing)
+        code = opening(study, "--trial", "1")
+    if left[0] >= 0:
+        assert code == 0
+    else:
+        assert code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "disk I/O error" in line
+        if "opened" in holdout_tags(study):  # and so for no other
+            assert opening(study, "--trial", "2") == 2
+    assert opening(study, "--trial", "1") == 0
+    undisturbed = copy_study(mined, study.parent / "undisturbed")
+    assert opening(undisturbed, "--trial", "1") == 0
+    assert holdout_metrics(study_run(study)) == holdout_metrics(study_run(undisturbed))
+    assert holdout_tags(study).keys() == holdout_tags(undisturbed).keys()
 
 
 @slow
