@@ -41,7 +41,8 @@ def test_what_workers_are_sent_holds_no_address_of_a_store(plan):
     assert "host" not in repr(job)
 
 
-def test_a_worker_plans_with_its_own_threads_and_memory(plan):
+def test_a_worker_plans_with_its_own_threads_and_memory(plan, monkeypatch):
+    monkeypatch.setattr("signal_miner.cluster.worker._STUDIES", {})  # the scheduler's worker is in this process, too
     job = StudyJob.of(plan)
     assert prepare(job, 3, 8 * GB).slots == 3
     assert prepare(replace(job, digest=job.digest), 1, 8 * GB) is prepare(job, 3, 8 * GB)  # once for a study
