@@ -107,6 +107,7 @@ def mine_experiment(
     # MLflow takes seconds to import; a mistake in the file is reported before that.
     from signal_miner.cli.tables import print_leaderboard
     from signal_miner.mining.session import mine
+    from signal_miner.report.sentences import AVERAGED
 
     summary = mine(plan, memory, console, status_writer, study_note)
     print_leaderboard(summary.leaderboard, console)
@@ -129,7 +130,8 @@ def mine_experiment(
         holdout = next_command("holdout", study=summary.study, trial="…")
         console.print(f"The holdout is untouched. Once you have chosen a model: {holdout}")
     if finished:
-        console.print(f"For an ensemble: {next_command('ensemble', study=summary.study)}")
+        averaged = next_command("ensemble", study=summary.study, select="top", members=min(AVERAGED, finished))
+        console.print(f"For an average of the best trials, which the evidence favours over the first alone: {averaged}")
     if failed and not finished:
         status_writer.update(state=FAILED, message=f"every trial failed, the last one with: {summary.last_error}")
         return ALL_FAILED
@@ -163,5 +165,5 @@ def _report(study: str, tracking_uri: str | None, status_writer: StatusWriter, c
         status_writer.listen(None)
     console.print()
     console.print(f"{SKILL_OR_LUCK}:")
-    report.print_lines(made.lines[1:], console)  # the first is in the leaderboard
+    report.print_lines((made.lines[0], *made.lines[2:]), console)  # the second is in the leaderboard
     return {"The report": made.address}

@@ -19,7 +19,9 @@ from arch.bootstrap import StationaryBootstrap, optimal_block_length
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
-from signal_miner.overfitting.records import INTERVAL_LEVEL, Estimate
+from signal_miner.overfitting.expectation import influences
+from signal_miner.overfitting.records import INTERVAL_LEVEL, Estimate, Pool
+from signal_miner.scoring.objective import Objective
 from signal_miner.scoring.series import sharpe
 from signal_miner.scoring.sharpe_ratio import effective_observations
 
@@ -29,6 +31,7 @@ DRAWS = 1000
 FEWEST_ERAS = 8
 """Below these there is no interval."""
 
+_ERAS_FOR_SHARE = 4.0
 _LEAST_FREEDOM = 2.0  # degrees of freedom of an interval's tails
 
 
@@ -89,6 +92,72 @@ def sharpe_difference(
     shrunk = [float(values[column]) * _shrinkage(pair[:, column], overlap_eras) for column in (0, 1)]
     influence = _influence(pair[:, 0]) - _influence(pair[:, 1])
     return _interval(value, shrunk[0] - shrunk[1], drawn[:, 0] - drawn[:, 1], influence, overlap_eras)
+
+
+def corrected_estimate(estimate: Estimate, scores: NDArray[np.float64], pool: Pool, overlap_eras: int) -> Estimate:
+    """Return a chosen trial's Sharpe ratio and interval, corrected for choosing.
+
+    The centre moves from S to ``S̄ + B (S − S̄)`` with `Pool.kept_surely` for B. What moves all trials alike remains as
+    uncertain, what sets the trial apart is known as B says: the interval is as wide times ``√(ρ + (1 − ρ) B)``, where
+    as much as ``4 / n`` is added to B, as it is estimated from n effective eras, too.
+
+    Parameters
+    ----------
+    estimate : Estimate
+        As from `sharpe_estimate` of `scores`.
+    pool : Pool
+        Of all trials of the study.
+    """
+    scores = scores[~np.isnan(scores)]
+    kept, excess = pool.kept_surely, estimate.value - pool.mean
+    value = pool.mean + kept * excess
+    if not math.isfinite(value) or not math.isfinite(estimate.low):
+        return Estimate(value if math.isfinite(value) else estimate.value, estimate.low, estimate.high)
+    uncertain = kept + (1 - kept) * min(1.0, _ERAS_FOR_SHARE / max(pool.effective_eras, 1.0))
+    narrowing = math.sqrt(pool.correlation + (1 - pool.correlation) * uncertain)
+    shrinkage = _shrinkage(scores, overlap_eras)
+    old, centre = estimate.value * shrinkage, value * shrinkage
+    low, high = centre - narrowing * (old - estimate.low), centre + narrowing * (estimate.high - old)
+    return Estimate(value, min(low, value), max(high, value))
+
+
+def corrected_difference(difference: Estimate, estimate: Estimate, pool: Pool) -> Estimate:
+    """Return a chosen trial's Sharpe ratio less the benchmark's and the interval, corrected for choosing.
+
+    The interval moves as much as that of `corrected_estimate`, and is as wide as before: the benchmark was not chosen,
+    and is as uncertain as it was.
+
+    Parameters
+    ----------
+    difference, estimate : Estimate
+        As from `sharpe_difference` and `sharpe_estimate` of the trial's scores.
+    """
+    shift = (1 - pool.kept_surely) * (estimate.value - pool.mean)
+    if not math.isfinite(shift):
+        return difference
+    return Estimate(difference.value - shift, difference.low - shift, difference.high - shift)
+
+
+def difference_to_average(scores: NDArray[np.float64], place: int, pool: Pool, overlap_eras: int) -> Estimate:
+    """Return a trial's Sharpe ratio less the average trial's and the interval, corrected for choosing.
+
+    Parameters
+    ----------
+    scores : ndarray of float64, shape (n_eras, n_trials)
+        Of the validation eras.
+    place : int
+        Of the trial.
+    """
+    own = float(sharpe(scores[:, place]))
+    value = pool.kept_surely * (own - pool.mean)
+    if not math.isfinite(value) or pool.n_trials < 2 or len(scores) < FEWEST_ERAS:
+        return Estimate(value, math.nan, math.nan)
+    every = influences(scores, Objective.SHARPE)
+    influence = every[:, place] - every.mean(axis=1)
+    independent = effective_observations(influence, overlap_eras)
+    quantile = float(stdtrit(max(independent - 1, _LEAST_FREEDOM), (1 + INTERVAL_LEVEL) / 2))
+    half = quantile * float(influence.std()) / math.sqrt(independent)
+    return Estimate(value, value - half, value + half)
 
 
 def block_length(scores: NDArray[np.float64], overlap_eras: int) -> int:
@@ -155,10 +224,7 @@ def weighted_sharpe(weights: NDArray[np.float64], scores: NDArray[np.float64]) -
 
 
 def _influence(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what each era adds to the Sharpe ratio, to first order: ``z − S/2 (z² − 1)`` of standardised scores z."""
-    standard = (scores - scores.mean()) / scores.std()
-    influence: NDArray[np.float64] = standard - float(sharpe(scores)) / 2 * (standard**2 - 1)
-    return influence
+    return influences(scores[:, None], Objective.SHARPE)[:, 0]
 
 
 def _shrinkage(scores: NDArray[np.float64], overlap_eras: int) -> float:

@@ -8,12 +8,17 @@ Journal of Computational Finance 20(4), 39–69.
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
+from arch.bootstrap import StationaryBootstrap
 from numpy.typing import NDArray
 
-from signal_miner.overfitting.records import Overfitting
+from signal_miner.overfitting.bootstrap import FEWEST_ERAS, block_length
+from signal_miner.overfitting.records import INTERVAL_LEVEL, Overfitting
+from signal_miner.scoring.series import sharpe
 
 MOST_BLOCKS, FEWEST_BLOCKS = 16, 4
 """Blocks that the eras are cut into; 16 as in the paper."""
@@ -21,12 +26,13 @@ MOST_BLOCKS, FEWEST_BLOCKS = 16, 4
 FEW_SPLITS = 70
 """Splits below which the probability is coarse; 70 are the splits of eight blocks."""
 
+_DRAWS_BY_LUCK, _SPLITS_BY_LUCK, _TRIALS_BY_LUCK = 100, 200, 500
 _CHUNK = 256  # splits worked on at a time, with their complements
 _TIE = 1e-12  # Sharpe ratios nearer than this are equal but for rounding
 
 
 def probability_of_overfitting(
-    scores: NDArray[np.float64], overlap_eras: int, n_blocks: int | None = None
+    scores: NDArray[np.float64], overlap_eras: int, n_blocks: int | None = None, seed: int = 0
 ) -> Overfitting | None:
     """Return how often the best trial of one half of the eras is below the median of the other half.
 
@@ -40,6 +46,10 @@ def probability_of_overfitting(
     targets share returns with the last eras of the earlier one. The later one loses them whichever half it is in, so
     that both halves are treated alike and stay each other's mirror image.
 
+    Trials that resemble each other are ranked alike by chance in both halves, or oppositely, so that the probability
+    may be far from one half without any difference in skill. Its spread by luck is estimated from stationary bootstraps
+    of the eras, of trials that were moved to the same Sharpe ratio.
+
     Parameters
     ----------
     scores : ndarray of float64, shape (n_eras, n_trials)
@@ -50,6 +60,8 @@ def probability_of_overfitting(
         method.
     n_blocks : int, optional
         Even; the most, up to `MOST_BLOCKS`, of which each is longer than twice the overlap, if not given.
+    seed : int, default 0
+        Of the bootstrap.
 
     Returns
     -------
@@ -78,7 +90,34 @@ def probability_of_overfitting(
         return None
     logits = _logits(_BlockSums(scores, n_blocks, overlap_eras), n_blocks)
     probability = float((logits < 0).mean())
-    return Overfitting(probability, n_blocks, len(logits), n_eras // n_blocks, logits, n_eras)
+    by_luck = _by_luck(scores, overlap_eras, n_blocks, seed)
+    return Overfitting(probability, n_blocks, len(logits), n_eras // n_blocks, logits, n_eras, *by_luck)
+
+
+def _by_luck(scores: NDArray[np.float64], overlap_eras: int, n_blocks: int, seed: int) -> tuple[float, float]:
+    """Return the 5% and 95% quantile of the probability if all trials were equally good; NaN of too few eras."""
+    if len(scores) < FEWEST_ERAS:
+        return math.nan, math.nan
+    places = np.linspace(0, scores.shape[1] - 1, min(scores.shape[1], _TRIALS_BY_LUCK)).astype(int)
+    scores = scores[:, places]
+    ratios = sharpe(scores)
+    equal = scores - (ratios - ratios.mean()) * scores.std(axis=0)
+    bootstrap = StationaryBootstrap(
+        block_length(equal.mean(axis=1), overlap_eras), np.arange(len(scores)), seed=np.random.default_rng(seed)
+    )
+    found = [
+        float((_logits(_BlockSums(equal[positions[0]], n_blocks, overlap_eras), n_blocks, _SPLITS_BY_LUCK) < 0).mean())
+        for positions, _ in bootstrap.bootstrap(_DRAWS_BY_LUCK)
+    ]
+    low, high = np.quantile(found, [(1 - INTERVAL_LEVEL) / 2, (1 + INTERVAL_LEVEL) / 2])
+    return float(low), float(high)
+
+
+@lru_cache(maxsize=4)
+def _splits(n_blocks: int) -> NDArray[np.int64]:
+    splits = np.array(list(combinations(range(n_blocks), n_blocks // 2)))
+    splits.flags.writeable = False
+    return splits
 
 
 def _most_blocks(n_eras: int, overlap_eras: int) -> int:
@@ -119,9 +158,15 @@ class _BlockSums:
         return ratio
 
 
-def _logits(sums: _BlockSums, n_blocks: int) -> NDArray[np.float64]:
-    """Return the logit of every split, in the order of `itertools.combinations` of the in-sample blocks."""
-    splits = np.array(list(combinations(range(n_blocks), n_blocks // 2)))
+def _logits(sums: _BlockSums, n_blocks: int, most: int | None = None) -> NDArray[np.float64]:
+    """Return the logit of every split, in the order of `itertools.combinations` of the in-sample blocks.
+
+    Of no more than `most` of them where that is given, evenly spaced and each with its complement.
+    """
+    splits = _splits(n_blocks)
+    if most is not None and len(splits) > most:
+        first = np.linspace(0, len(splits) // 2 - 1, most // 2).astype(int)
+        splits = splits[np.concatenate([first, len(splits) - 1 - first[::-1]])]
     inside = np.zeros((len(splits), n_blocks), dtype=np.bool_)
     inside[np.arange(len(splits))[:, None], splits] = True
     seam = np.zeros_like(inside)  # does a block follow one of the other half?

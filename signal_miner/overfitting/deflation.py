@@ -12,7 +12,6 @@ from signal_miner.overfitting.records import Deflation
 from signal_miner.scoring.series import sharpe
 from signal_miner.scoring.sharpe_ratio import (
     effective_observations,
-    effective_trials,
     expected_maximum,
     mean_correlation,
     probabilistic_sharpe_ratio,
@@ -26,13 +25,13 @@ _NORMAL_KURTOSIS = 3.0
 def deflate(scores: StudyScores, leaders: int) -> tuple[Deflation, NDArray[np.float64]]:
     """Return what luck alone gives the best of a study's tries, and the leaders' deflated Sharpe ratios.
 
-    The False Strategy theorem (Bailey & López de Prado 2014) with the number of tries that correlated candidates are
-    worth, ``ρ + (1 − ρ) M``, and as variance of their Sharpe ratios the sampling variance of a Sharpe ratio without
-    skill, ``(1 − ρ) / (n − 3)`` with n the effective eras: of n independent normal scores it is ``t / √(n − 1)`` with
-    Student's t of n − 1 degrees of freedom, whose variance is 1 / (n − 3), and the share ρ of it moves all candidates
-    alike. The paper takes the candidates' *empirical* variance. That is the same without skill, but where there is
-    signal it also holds the true differences of skill, such as of early checkpoints, and a study would be deflated for
-    having found it: of twenty markets of strong signal, it left four winners above 95%, and this leaves all twenty.
+    The False Strategy theorem (Bailey & López de Prado 2014) for tries that resemble each other: of M scores of
+    standard deviation σ with the correlation ρ, the share ρ of the variance moves all alike, so that the best is
+    ``√(1 − ρ) σ`` times the expected maximum of M independent ones above their mean. σ² is the sampling variance
+    ``1 / (n − 3)`` of a Sharpe ratio without skill, with n the effective eras: of n independent normal scores it is
+    ``t / √(n − 1)`` with Student's t of n − 1 degrees of freedom. The paper takes the candidates' *empirical* variance.
+    That is the same without skill, but where there is signal it also holds the true differences of skill, such as of
+    early checkpoints, and a study would be deflated for having found it.
 
     Leaders are evaluated as drawn, while every checkpoint counts as a try, as the best of them may be chosen. For a
     leader as drawn that errs against skill.
@@ -41,9 +40,9 @@ def deflate(scores: StudyScores, leaders: int) -> tuple[Deflation, NDArray[np.fl
     fewer. Its skewness counts where it is negative and its kurtosis where it is above 3: the opposite makes a Sharpe
     ratio look surer, and in the winner of a short sample is mostly chance.
 
-    Over simulated studies without skill (300 trials; 20 to 407 eras; overlaps of 3 and 11) the deflated Sharpe ratio
-    of the winner is above 50% in 46 to 58% of the cases and above 95% in 0.4 to 5.6%. With each overlapping era counted
-    as an independent one and the empirical variance it is above 95% in 14 to 36%.
+    Over simulated studies without skill (`benchmarks/expectation.py`: overlaps of 3 and 11, correlations of .3 to .9,
+    52 to 300 eras) the winner's deflated Sharpe ratio is at least `SKILL_LEVEL`, with a test Sharpe above 0, in at most
+    5% of the cases.
 
     Parameters
     ----------
@@ -65,17 +64,16 @@ def deflate(scores: StudyScores, leaders: int) -> tuple[Deflation, NDArray[np.fl
         nothing = Deflation(n_candidates, math.nan, math.nan, math.nan, math.nan, lost, math.nan)
         return nothing, np.full(min(leaders, n_trials), np.nan)
     rho = mean_correlation(scores.candidates[validation])
-    n_effective = effective_trials(rho, max(n_candidates, 1))
     corr = scores.era_scores[validation]
     independent = effective_observations(corr, scores.overlap_eras)
     deviation = math.sqrt((1 - rho) / max(independent - 3, _LEAST_FREEDOM))
-    expected = deviation * expected_maximum(n_effective)
+    expected = deviation * expected_maximum(max(n_candidates, 1))
     own = [
         _own_eras(corr[:, place], independent, scores.overlap_eras) for place in range(min(max(leaders, 1), n_trials))
     ]
     deflated = np.array([_deflated(corr[:, place], own[place], expected) for place in range(min(leaders, n_trials))])
     best = float(sharpe(corr[:, 0]))
-    return Deflation(n_candidates, n_effective, own[0], deviation, expected, lost, best), deflated
+    return Deflation(n_candidates, rho, own[0], deviation, expected, lost, best), deflated
 
 
 def _own_eras(own: NDArray[np.float64], independent: float, overlap_eras: int) -> float:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
+
+from signal_miner.scoring.objective import Objective
 
 FEWEST_TRIALS = 10
 """With fewer trials no relation is claimed."""
@@ -19,12 +22,23 @@ INTERVAL_LEVEL = 0.9
 """Coverage of the intervals."""
 
 
+PAYS = 0.1
+"""Probability of overfitting below which choosing the best trial is said to have paid."""
+
+
 class Verdict(StrEnum):
     """What to believe of a model."""
 
     SKILL = "skill"
     UNCLEAR = "unclear"
     LUCK = "luck"
+
+
+class Standing(StrEnum):
+    """Whether a model is better than what it is compared with, corrected for choosing."""
+
+    BETTER = "better"
+    NOT_SHOWN = "not shown better"
 
 
 class Strength(StrEnum):
@@ -42,6 +56,61 @@ class Estimate:
     value: float
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The trials of a study together.
+
+    Attributes
+    ----------
+    mean : float
+        Of their scores in validation.
+    n_trials : int
+        Trials with a score.
+    correlation : float
+        Mean of all pairs of trials, of their eras' scores.
+    effective_eras : float
+        Independent eras that the validation eras are worth.
+    kept, kept_surely : float
+        Share of a trial's distance to the mean that is skill: James and Stein's, and a lower one that few directions
+        are not taken for skill by; see `signal_miner.overfitting.expectation.pool_of`.
+    """
+
+    mean: float
+    n_trials: int
+    correlation: float
+    effective_eras: float
+    kept: float
+    kept_surely: float
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What to expect of a chosen model in eras to come; NaN where not known.
+
+    Attributes
+    ----------
+    objective : Objective
+        The score that is meant.
+    value, low, high : float
+        Expected score, and its prediction interval.
+    validation, test : float
+        What it scored there.
+    by_validation : float
+        What validation alone let expect.
+    eras : int
+        How many eras to come the interval is for.
+    """
+
+    objective: Objective
+    value: float
+    low: float
+    high: float
+    validation: float
+    test: float
+    by_validation: float
+    eras: int
 
 
 @dataclass(frozen=True)
@@ -81,6 +150,8 @@ class Overfitting:
         Of the best trial's relative rank in the other half.
     n_eras : int
         Validation and test eras that were halved.
+    low_by_luck, high_by_luck : float
+        Where nine in ten such probabilities are if all trials are equally good; NaN where not estimated.
     """
 
     probability: float
@@ -89,6 +160,14 @@ class Overfitting:
     block_eras: int
     logits: NDArray[np.float64]
     n_eras: int
+    low_by_luck: float = math.nan
+    high_by_luck: float = math.nan
+
+    @property
+    def pays(self) -> bool:
+        """Whether choosing the best trial paid: below `PAYS`, and below what luck gives one time in twenty."""
+        limit = PAYS if math.isnan(self.low_by_luck) else min(PAYS, self.low_by_luck)
+        return self.probability < limit
 
 
 @dataclass(frozen=True)
@@ -115,8 +194,8 @@ class Deflation:
     ----------
     n_candidates : int
         Trials at each of their checkpoints; those that did not finish count as if they had as many.
-    effective_trials : float
-        As many independent ones.
+    correlation : float
+        Mean of all pairs of candidates.
     effective_eras : float
         Independent eras that the validation eras are worth, as their targets overlap; of the first trial.
     deviation : float
@@ -130,7 +209,7 @@ class Deflation:
     """
 
     n_candidates: int
-    effective_trials: float
+    correlation: float
     effective_eras: float
     deviation: float
     expected_best_sharpe: float
@@ -147,7 +226,11 @@ class ModelEvaluation:
     sharpe : mapping of str to Estimate
         By section, ``validation`` and ``test``: of its eras' CORR, as drawn.
     sharpe_over_benchmark : mapping of str to Estimate
-        By section: less the benchmark's.
+        By section: less the benchmark's. Not corrected for choosing.
+    corrected, corrected_over_benchmark, over_average : Estimate
+        Its validation Sharpe, that less the benchmark's, and that less the average trial's, corrected for choosing.
+    against_benchmark, against_average : Standing
+        *better* where the corrected interval is above 0 and the difference in test is, too.
     deflated_sharpe : float
         Probability that the true validation Sharpe is above what luck alone gives the best of so many tries.
     """
@@ -156,6 +239,11 @@ class ModelEvaluation:
     number: int
     sharpe: Mapping[str, Estimate]
     sharpe_over_benchmark: Mapping[str, Estimate]
+    corrected: Estimate
+    corrected_over_benchmark: Estimate
+    over_average: Estimate
+    against_benchmark: Standing
+    against_average: Standing
     deflated_sharpe: float
     verdict: Verdict
 
@@ -171,7 +259,13 @@ class StudyEvaluation:
     overfitting : Overfitting or None
         None where the eras are too few for blocks longer than the targets' overlap, or there is one trial.
     superiority : Superiority or None
-        None where no trial is defined in all validation eras.
+        Of mean scores; None where no trial is defined in all validation eras.
+    sharpe_superiority : Superiority or None
+        The same of Sharpe ratios.
+    pool : Pool
+        The trials' Sharpe ratios in validation.
+    expectations : tuple of Expectation
+        Of the first trial: its Sharpe ratio, and its mean payout where payouts are known.
     """
 
     leaders: tuple[ModelEvaluation, ...]
@@ -179,3 +273,6 @@ class StudyEvaluation:
     relation: Relation
     overfitting: Overfitting | None
     superiority: Superiority | None
+    sharpe_superiority: Superiority | None
+    pool: Pool
+    expectations: tuple[Expectation, ...]

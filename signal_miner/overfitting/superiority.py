@@ -14,8 +14,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from signal_miner.overfitting.bootstrap import FEWEST_ERAS, block_length, block_weights
+from signal_miner.overfitting.bootstrap import FEWEST_ERAS, block_length, block_weights, weighted_sharpe
+from signal_miner.overfitting.expectation import influences
 from signal_miner.overfitting.records import Superiority
+from signal_miner.scoring.objective import Objective
+from signal_miner.scoring.series import sharpe
 from signal_miner.scoring.sharpe_ratio import effective_observations
 
 SIGNIFICANT = 0.05
@@ -25,11 +28,15 @@ _EQUAL = 1e-12  # differences that vary by less are equal but for rounding
 
 
 def superior_predictive_ability(
-    scores: NDArray[np.float64], benchmark: NDArray[np.float64], overlap_eras: int, seed: int
+    scores: NDArray[np.float64],
+    benchmark: NDArray[np.float64],
+    overlap_eras: int,
+    seed: int,
+    objective: Objective = Objective.CORR,
 ) -> Superiority | None:
-    """Test whether any trial's mean score is above the benchmark's, given how many trials there are.
+    """Test whether any trial's mean score, or Sharpe ratio, is above the benchmark's, given how many trials there are.
 
-    The statistic is the highest mean difference to the benchmark; a stationary bootstrap over eras gives its
+    The statistic is the highest difference to the benchmark; a stationary bootstrap over eras gives its
     distribution if no trial beat the benchmark (`null_values`). Samples of blocks vary too little where a series is a
     few blocks long, so their deviations are widened to the standard errors that `effective_observations` gives for all
     trials together (the variance of a mean of n independent scores in estimated deviations is 1 / (n − 2)), in
@@ -45,6 +52,9 @@ def superior_predictive_ability(
         Eras that are NaN here, or for all trials, are left out.
     overlap_eras : int
         Eras after an era whose targets share returns with its own; blocks are longer than that on average.
+    objective : Objective, default `Objective.CORR`
+        A ratio where Sharpe ratios are to be compared, else means are. The differences' standard errors are those of
+        their influence functions.
 
     Returns
     -------
@@ -60,11 +70,24 @@ def superior_predictive_ability(
     differences = differences[:, np.ptp(differences, axis=0) > _EQUAL]
     if differences.shape[1] == 0:
         return None
+    if objective.is_ratio:
+        pair = np.column_stack([benchmark[eras], differences + benchmark[eras, None]])
+        influence = influences(pair, objective)
+        differences = influence[:, 1:] - influence[:, :1]
+        ratios = sharpe(pair)
+        means = ratios[1:] - ratios[0]
+        weights = block_weights(len(pair), block_length(differences.mean(axis=1), overlap_eras), seed)
+        drawn_ratios = weighted_sharpe(weights, pair)
+        drawn = drawn_ratios[:, 1:] - drawn_ratios[:, :1]
+        drawn = drawn[np.isfinite(drawn).all(axis=1)]
+        if not len(drawn) or not np.isfinite(means).all():
+            return None
+    else:
+        means = differences.mean(axis=0)
+        weights = block_weights(len(differences), block_length(differences.mean(axis=1), overlap_eras), seed)
+        drawn = weights @ differences / len(differences)  # (n_draws, n_trials)
     independent = effective_observations(differences, overlap_eras)
-    means = differences.mean(axis=0)
     errors = differences.std(axis=0) / math.sqrt(max(independent - 2, 1.0))
-    weights = block_weights(len(differences), block_length(differences.mean(axis=1), overlap_eras), seed)
-    drawn = weights @ differences / len(differences)  # (n_draws, n_trials)
     widening = max(1.0, float(np.median(errors / drawn.std(axis=0))))
     limit = math.sqrt(2 * math.log(math.log(len(differences))))
     best = float(means.max())

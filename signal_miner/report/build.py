@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -34,7 +35,7 @@ class ReportSummary:
     Attributes
     ----------
     lines : tuple of str
-        Six, for a person.
+        Seven, for a person; the first says what to expect.
     address : str
         Of the page in MLflow's UI, after the server's.
     """
@@ -53,6 +54,8 @@ class SkillOrLuck:
     ----------
     verdict : str
         ``skill``, ``unclear`` or ``luck``.
+    expected_sharpe, low, high : float
+        Sharpe ratio to expect of it, corrected for choosing, and a prediction interval for the next 52 eras.
     deflated_sharpe : float
         Probability that the true validation Sharpe of the best trial is above what luck alone gives the best of so
         many tries.
@@ -62,6 +65,9 @@ class SkillOrLuck:
 
     study: str
     verdict: str
+    expected_sharpe: float
+    low: float
+    high: float
     deflated_sharpe: float
     lines: tuple[str, ...]
 
@@ -87,8 +93,9 @@ def skill_or_luck(study: str | StudyReference | None = None, tracking_uri: str |
         As `read_contents`.
     """
     found, contents = read_contents(*referenced(study, tracking_uri))
-    chosen = contents.chosen
-    return SkillOrLuck(found.name, chosen.verdict, chosen.deflated_sharpe, summary_lines(contents))
+    chosen, expectations = contents.chosen, contents.evaluation.expectations
+    expected = (expectations[0].value, expectations[0].low, expectations[0].high) if expectations else (math.nan,) * 3
+    return SkillOrLuck(found.name, chosen.verdict, *expected, chosen.deflated_sharpe, summary_lines(contents))
 
 
 def read_contents(name: str | None, tracking_uri: str | None) -> tuple[TrackedStudy, ReportContents]:
@@ -119,7 +126,7 @@ def read_contents(name: str | None, tracking_uri: str | None) -> tuple[TrackedSt
         made=datetime.now(UTC),
         plan=study.plan,
         scores=scores,
-        evaluation=evaluate(scores, LEADERS),
+        evaluation=evaluate(scores, LEADERS, payout=study.scoring.payout),
         trials=trials,
         benchmark=study.benchmark,
         correlations=correlations,

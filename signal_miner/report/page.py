@@ -15,9 +15,11 @@ from signal_miner.report.gallery import page_figures
 from signal_miner.report.sentences import beating_rule, relation_sentence, verdict_sentence
 from signal_miner.report.style import THEME, page_element, png
 from signal_miner.report.summary import (
+    expected_headline,
     headline,
     others_text,
     page_notes,
+    recommendation,
     relation_facts,
     summary_lines,
     uniqueness_sentence,
@@ -91,6 +93,8 @@ def render_page(
         notes=page_notes(contents),
         verdict_sentence=verdict_sentence,
         headline=headline(contents),
+        expected=expected_headline(contents),
+        recommendation=recommendation(contents),
         lines=summary_lines(contents),
         uniqueness=uniqueness_sentence(contents),
         relation_sentence=relation_sentence(contents.evaluation.relation),

@@ -65,7 +65,7 @@ def study_metrics(evaluation: StudyEvaluation) -> dict[str, float]:
     values: dict[str, float] = {
         DEFLATED_SHARPE: chosen.deflated_sharpe,
         "luck/expected_best_sharpe": deflation.expected_best_sharpe,
-        "luck/effective_trials": deflation.effective_trials,
+        "luck/candidate_correlation": deflation.correlation,
         "luck/effective_eras": deflation.effective_eras,
         "luck/rank_correlation": relation.rank_correlation.value,
         "luck/slope": relation.slope,
@@ -74,6 +74,12 @@ def study_metrics(evaluation: StudyEvaluation) -> dict[str, float]:
     }
     for section, estimate in chosen.sharpe.items():
         values[f"luck/{section}_sharpe_low"], values[f"luck/{section}_sharpe_high"] = estimate.low, estimate.high
+    for expected in evaluation.expectations:
+        values |= {
+            f"expected/{expected.objective}": expected.value,
+            f"expected/{expected.objective}_low": expected.low,
+            f"expected/{expected.objective}_high": expected.high,
+        }
     if evaluation.overfitting is not None:
         values["luck/probability_of_overfitting"] = evaluation.overfitting.probability
     if evaluation.superiority is not None:

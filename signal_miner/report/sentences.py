@@ -6,7 +6,7 @@ The packages below return numbers; a message is reworded here and nowhere else.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -24,9 +24,11 @@ from signal_miner.overfitting.records import (
     STRONG,
     Deflation,
     Estimate,
+    Expectation,
     ModelEvaluation,
     Overfitting,
     Relation,
+    Standing,
     Strength,
     StudyEvaluation,
     Superiority,
@@ -44,6 +46,9 @@ if TYPE_CHECKING:  # they import LightGBM, which reports do not need
     from signal_miner.engine.memory_plan import MemoryPlan
     from signal_miner.holdout.evaluation import HoldoutPreview
     from signal_miner.holdout.record import Opening
+
+AVERAGED = 10
+"""Leaders whose average is recommended."""
 
 FEW_EFFECTIVE_ERAS = 10
 """Independent eras below which a note warns."""
@@ -236,23 +241,26 @@ def overfitting_sentence(found: Overfitting) -> str:
         f"In {found.probability:.0%} of {found.n_splits:,} ways to halve the {found.n_eras} validation and test eras"
     )
     few = found.n_splits < FEW_SPLITS
-    if found.probability < 0.25:
-        meaning = "choosing the best trial mostly paid off on eras it had not seen"
-    elif found.probability < 0.4:
-        meaning = "choosing the best trial paid off more often than not"
+    by_luck = (
+        f"; were all equally good, it would be {found.low_by_luck:.0%} to {found.high_by_luck:.0%} in nine of ten cases"
+        if math.isfinite(found.low_by_luck)
+        else ""
+    )
+    if found.pays:
+        meaning = "choosing the best trial paid on eras it had not seen"
     elif found.probability <= 0.6:
-        meaning = "choosing the best trial was about as good as choosing any"
+        meaning = "it is not shown that choosing the best trial is better than choosing any"
     elif few:
         meaning = "choosing the best trial did not pay off more often than not"
     else:
         meaning = "choosing the best trial was worse than choosing any"
     meaning += ", but so few splits show little" * few
-    return f"{share} the best trial of one half was below the median of the other: {meaning}."
+    return f"{share} the best trial of one half was below the median of the other: {meaning}{by_luck}."
 
 
 def superiority_sentence(found: Superiority, objective: Objective) -> str:
-    """Return whether validation shows a trial that beats the benchmark's CORR, or payout, by more than luck."""
-    compared = objective.compared.label
+    """Return whether validation shows a trial that beats the benchmark's score by more than luck."""
+    compared = objective.label
     none = "the trial does not beat" if found.n_trials == 1 else f"none of the {found.n_trials:,} trials beats"
     luck = f"if {none} the benchmark, the best would look as good in {found.p_consistent:.1%} of the cases"
     if found.p_consistent <= SIGNIFICANT:
@@ -316,22 +324,95 @@ def deflation_sentence(found: Deflation) -> str:
     expected = number_text(found.expected_best_sharpe)
     luck = f"without any skill the best would reach a validation Sharpe of about {expected}"
     reached = f"; the leader reached {number_text(found.best_sharpe)}" if math.isfinite(found.best_sharpe) else ""
-    return f"The study tried {tries}, worth about {found.effective_trials:,.0f} independent ones: {luck}{reached}."
+    alike = f"which correlate {number_text(found.correlation)} on average"
+    return f"The study tried {tries}, {alike}: {luck}{reached}."
 
 
 SKILL_OR_LUCK = "Skill or luck"
 """The title above a study's conclusions."""
 
 _HEADLINES = {
-    Verdict.SKILL: "{name} looks like skill",
-    Verdict.UNCLEAR: "It is unclear whether {name} is skill or luck",
+    Verdict.SKILL: "{name} has skill",
+    Verdict.UNCLEAR: "it is unclear whether {name} has skill or luck",
     Verdict.LUCK: "{name} is no better than luck alone would give",
 }
 
+_MOST = 0.8  # share of the other leaders from which a verdict of skill is nothing special
 
-def verdict_headline(leader: ModelEvaluation) -> str:
-    """Return a model's verdict as the beginning of a sentence."""
-    return _HEADLINES[leader.verdict].format(name=leader.name)
+REGIME = (
+    "Such an interval held what came in about 85% of the studies that it was tried on; no estimate covers a change of "
+    "regime"
+)
+"""How far to trust a prediction interval."""
+
+
+def verdict_headline(leaders: Sequence[ModelEvaluation]) -> str:
+    """Return both verdicts on the first leader: on luck, and on what it is shown to be better than."""
+    first, others = leaders[0], leaders[1:]
+    text = _HEADLINES[first.verdict].format(name=first.name)
+    skilled = sum(leader.verdict is Verdict.SKILL for leader in others)
+    if first.verdict is Verdict.SKILL and len(others) > 1 and skilled >= _MOST * len(others):
+        text += ", as nearly all its rivals have" if skilled < len(others) else ", as all its rivals have"
+    return f"{text}; it is {standing_text(first)}"
+
+
+def standing_text(leader: ModelEvaluation) -> str:
+    """Return what a model is, and is not, shown to be better than."""
+    compared = ((leader.against_benchmark, "the benchmark"), (leader.against_average, "the average trial"))
+    better = [name for standing, name in compared if standing is Standing.BETTER]
+    others = [name for standing, name in compared if standing is Standing.NOT_SHOWN]
+    words = [f"better than {better[0]}" + (f" and {better[1]}" if len(better) > 1 else "")] if better else []
+    if others:
+        words.append(f"not shown better than {others[0]}" + (f" or {others[1]}" if len(others) > 1 else ""))
+    return ", but ".join(words)
+
+
+def expectation_headline(found: Expectation) -> str:
+    """Return what to expect of a chosen model, and between what, without its last stop."""
+    label, digits = found.objective.label, found.objective.digits
+    value, low, high = (number_text(part, digits) for part in (found.value, found.low, found.high))
+    text = f"Expect a {label} of about {value}"
+    if UNKNOWN in (low, high):
+        return text
+    return f"{text}, between {low} and {high} over the next {found.eras} eras"
+
+
+def expectation_sentence(found: Sequence[Expectation], name: str, chosen: str = "") -> str:
+    """Return what to expect of a chosen model, of each score, and what it showed in validation and test.
+
+    Parameters
+    ----------
+    name : str
+        Of the model.
+    chosen : str, optional
+        How it was chosen, such as ``the best of 80``.
+    """
+    if not found:
+        return f"What to expect of {name} is not estimated: too few eras of it are known."
+    first, digits = found[0], found[0].objective.digits
+    shown, tested = (number_text(part, digits) for part in (first.validation, first.test))
+    test = "" if tested == UNKNOWN else f" and {tested} in test"
+    heads = [expectation_headline(first)]
+    for other in found[1:]:
+        value, low, high = (number_text(part, other.objective.digits) for part in (other.value, other.low, other.high))
+        interval = "" if UNKNOWN in (low, high) else f" ({low} to {high})"
+        heads.append(f"a {other.objective.label} of about {value}{interval}")
+    why = f", {chosen}," if chosen else ""
+    return f"{'; '.join(heads)}: {name}{why} showed {shown} in validation{test}. {REGIME}."
+
+
+def recommendation_sentence(single: str) -> str:
+    """Return that an average of the leaders is the better choice than the first alone.
+
+    Parameters
+    ----------
+    single : str
+        Name of the first.
+    """
+    return (
+        f"Average the ten best rather than take {single} alone: over 630 studies of public models such an average had "
+        "a test Sharpe of 1.12, and was better than a random trial in 92% of them; the best alone 1.03, and in 66%."
+    )
 
 
 def verdict_text(leader: ModelEvaluation, deflation: Deflation) -> str:

@@ -1,4 +1,4 @@
-"""The report in sentences: a headline, and six lines."""
+"""The report in sentences: a headline, and seven lines."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ import numpy as np
 from signal_miner.overfitting.records import Estimate
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.sentences import (
+    AVERAGED,
     against_benchmark_text,
     benchmark_loss_sentence,
     evaluation_notes,
+    expectation_headline,
+    expectation_sentence,
     interval_text,
     payouts_note,
     rank_correlation_text,
+    recommendation_sentence,
     relation_sentence,
     seed_noise_sentence,
     shortfall_text,
+    standing_text,
     trials_text,
     verdict_headline,
     verdict_text,
@@ -27,28 +32,50 @@ from signal_miner.scoring.study_scores import TEST, VALIDATION
 from signal_miner.tracking.ranking import below_benchmark, losses, seed_noise
 from signal_miner.tracking.tags import BENCHMARK_KIND
 from signal_miner.utils.formatting import UNKNOWN, number_text, percent_text
+from signal_miner.utils.next_command import next_command
 
 _COUNTS = dict(enumerate(("three", "four", "five", "six", "seven", "eight", "nine", "ten"), start=3))
 
 
 def headline(contents: ReportContents) -> str:
-    """Return the verdict on the chosen model, and whether it is below the benchmark in test, in one sentence."""
-    text = verdict_headline(contents.chosen)
+    """Return both verdicts on the chosen model, and whether it is below the benchmark in test, in one sentence."""
+    text = verdict_headline(contents.evaluation.leaders)
     below = _below(contents)
     return f"{text[:1].upper()}{text[1:]}{f'; {below}' if below else ''}."
 
 
+def expected_headline(contents: ReportContents) -> str:
+    """Return what to expect of the chosen model, in one sentence; both verdicts where that is not known."""
+    found = contents.evaluation.expectations
+    return f"{expectation_headline(found[0])}." if found else headline(contents)
+
+
 def summary_lines(contents: ReportContents) -> tuple[str, ...]:
-    """Return the report in six plain lines, as the note of the study's run.
+    """Return the report in seven plain lines, as the note of the study's run.
 
     Returns
     -------
     tuple of str
-        Trials; the chosen model and its verdict; past against future; overfitting; the chosen model against the
-        benchmark; its uniqueness.
+        What to expect of the chosen model; trials; the chosen model and its verdicts; past against future; overfitting;
+        the chosen model against the benchmark; its uniqueness.
     """
-    return (_trials(contents), _chosen(contents), _relation(contents), _overfitting(contents), _benchmark(contents),
-            f"Uniqueness: {uniqueness_sentence(contents)}")  # fmt: skip
+    return (_expected(contents), _trials(contents), _chosen(contents), _relation(contents), _overfitting(contents),
+            _benchmark(contents), f"Uniqueness: {uniqueness_sentence(contents)}")  # fmt: skip
+
+
+def _expected(contents: ReportContents) -> str:
+    n_trials, name = len(contents.trials), contents.chosen.name
+    chosen = f"chosen from {trials_text(n_trials)}" if n_trials > 1 else ""
+    return expectation_sentence(contents.evaluation.expectations, name, chosen)
+
+
+def recommendation(contents: ReportContents) -> str:
+    """Return what the evidence favours over the first trial alone, and its command; empty of fewer than two trials."""
+    n_trials = len(contents.trials)
+    if n_trials < AVERAGED:
+        return ""
+    command = next_command("ensemble", study=contents.study, select="top", members=AVERAGED)
+    return f"{recommendation_sentence(contents.chosen.name)} To make it: {command}"
 
 
 def _trials(contents: ReportContents) -> str:
@@ -77,7 +104,8 @@ def _chosen(contents: ReportContents) -> str:
     return (
         f"Chosen by validation {contents.objective.label}: {chosen.name}, {contents.objective.ratio_label} {past} in "
         f"validation and {future} in test. "
-        f"{verdict_text(chosen, contents.evaluation.deflation)}{f' I{below[1:]}.' if below else ''}"
+        f"{verdict_text(chosen, contents.evaluation.deflation)} It is {standing_text(chosen)}."
+        f"{f' I{below[1:]}.' if below else ''}"
     )
 
 
@@ -103,15 +131,26 @@ def _overfitting(contents: ReportContents) -> str:
 
 def _benchmark(contents: ReportContents) -> str:
     superiority, chosen = contents.evaluation.superiority, contents.chosen
+    ratio = contents.evaluation.sharpe_superiority
+    label = contents.objective.ratio_label
+    of_sharpe = "" if ratio is None else f" and {number_text(ratio.p_consistent, 3)} for {label}"
     test = (
         "the test of superior ability was not possible"
         if superiority is None
         else f"Hansen's test that no trial is better (SPA) gives p = {number_text(superiority.p_consistent, 3)}"
+        f" for {contents.objective.compared.label}{of_sharpe}"
     )
-    past, future = (_difference(chosen.sharpe_over_benchmark[section]) for section in (VALIDATION, TEST))
+    past, raw, future = (
+        _difference(estimate)
+        for estimate in (
+            chosen.corrected_over_benchmark,
+            chosen.sharpe_over_benchmark[VALIDATION],
+            chosen.sharpe_over_benchmark[TEST],
+        )
+    )
     return (
-        f"Against the benchmark: {test}; {chosen.name}'s Sharpe less the benchmark's is {past} in validation and "
-        f"{future} in test."
+        f"Against the benchmark: {test}; {chosen.name}'s Sharpe less the benchmark's is {past} in validation "
+        f"({raw.partition(' ')[0]} not corrected for choosing) and {future} in test."
     )
 
 

@@ -1,4 +1,4 @@
-"""The Sharpe ratio of the best of many tries: probabilistic, deflated, and what tries and eras are worth.
+"""The Sharpe ratio of the best of many tries: probabilistic, deflated, and what overlapping eras are worth.
 
 Sources
 -------
@@ -104,27 +104,6 @@ def mean_correlation(scores: NDArray[np.float64]) -> float:
     if columns < 2:
         return 1.0
     return float(np.clip((total @ total - columns) / (columns * (columns - 1.0)), 0.0, 1.0))
-
-
-def effective_trials(correlation: float, n_tried: float) -> float:
-    """Return how many independent trials correlated ones are worth.
-
-    ``ρ + (1 − ρ) M``: one where all are the same, M where they have nothing in common (Bailey & López de Prado 2014,
-    appendix). It does not know that some are more alike than others, so it errs to the high side, against skill.
-
-    Parameters
-    ----------
-    correlation : float
-        Mean of all pairs of trials, as from `mean_correlation`; 0 to 1.
-    n_tried : float
-        Trials in all; at least 1.
-
-    Returns
-    -------
-    float
-        From 1 to `n_tried`.
-    """
-    return correlation + (1 - correlation) * n_tried
 
 
 def effective_observations(scores: NDArray[np.float64], overlap_eras: int) -> float:

@@ -12,15 +12,19 @@ from numpy.typing import NDArray
 from signal_miner.overfitting.records import (
     Deflation,
     Estimate,
+    Expectation,
     ModelEvaluation,
     Overfitting,
+    Pool,
     Relation,
+    Standing,
     Strength,
     StudyEvaluation,
     Superiority,
     Verdict,
 )
 from signal_miner.report.contents import ReportContents
+from signal_miner.scoring.objective import Objective
 from signal_miner.scoring.series import max_drawdown, sharpe
 from signal_miner.scoring.study_scores import TEST, VALIDATION, WHOLE, Correlations, StudyScores
 from signal_miner.tracking.records import TrackedTrial, trial_name
@@ -30,6 +34,7 @@ SOURCES = {
     "overfitting": "Bailey, D. et al. (2017). The probability of backtest overfitting.",
     "superiority": "Hansen, P. R. (2005). A test for superior predictive ability.",
     "bootstrap": "Politis, D. and Romano, J. (1994). The stationary bootstrap.",
+    "expectation": "Efron, B. and Morris, C. (1975). Data analysis using Stein's estimator.",
     "relation": "Spearman, C. (1904). The proof and measurement of association.",
 }
 
@@ -119,7 +124,7 @@ def make_contents(
 def bare(contents: ReportContents) -> ReportContents:
     """Return the same without the optional parts, with one configuration for all trials."""
     params = dict(contents.trials[0].params)
-    nothing = replace(contents.evaluation, overfitting=None, superiority=None)
+    nothing = replace(contents.evaluation, overfitting=None, superiority=None, sharpe_superiority=None, expectations=())
     trials = tuple(replace(trial, params=params) for trial in contents.trials)
     return replace(contents, correlations=None, evaluation=nothing, trials=trials)
 
@@ -133,7 +138,15 @@ def undefined(contents: ReportContents) -> ReportContents:
     none = Estimate(np.nan, np.nan, np.nan)
     both = {VALIDATION: none, TEST: none}
     leaders = tuple(
-        replace(leader, sharpe=both, sharpe_over_benchmark=both, deflated_sharpe=np.nan)
+        replace(
+            leader,
+            sharpe=both,
+            sharpe_over_benchmark=both,
+            corrected=none,
+            corrected_over_benchmark=none,
+            over_average=none,
+            deflated_sharpe=np.nan,
+        )
         for leader in contents.evaluation.leaders
     )
     evaluation = replace(
@@ -226,6 +239,11 @@ def _evaluation(scores: StudyScores, n_leaders: int, random: np.random.Generator
                 scores.numbers[place],
                 own,
                 over,
+                _moved(own[VALIDATION], -0.2),
+                _moved(over[VALIDATION], -0.2),
+                Estimate(0.1, -0.1, 0.3),
+                Standing.NOT_SHOWN,
+                Standing.BETTER if place == 0 else Standing.NOT_SHOWN,
                 float(np.clip(0.97 - 0.07 * place, 0, 1)),
                 verdict,
             )
@@ -237,7 +255,7 @@ def _evaluation(scores: StudyScores, n_leaders: int, random: np.random.Generator
         leaders=tuple(leaders),
         deflation=Deflation(
             n_candidates=len(scores.candidate_trial),
-            effective_trials=max(len(past) * 0.4, 1.0),
+            correlation=0.6,
             effective_eras=21.5,
             deviation=0.22,
             expected_best_sharpe=luck,
@@ -258,9 +276,21 @@ def _evaluation(scores: StudyScores, n_leaders: int, random: np.random.Generator
             12,
             logits,
             len(scores.eras),
+            0.18,
+            0.81,
         ),
         superiority=Superiority(0.041, 0.048, 0.092, len(past)),
+        sharpe_superiority=Superiority(0.051, 0.058, 0.072, len(past)),
+        pool=Pool(float(past.mean()), len(past), 0.6, 21.5, 0.5, 0.4),
+        expectations=(
+            Expectation(Objective.SHARPE, 0.42, -0.05, 0.9, float(past[0]), float(future[0]), 0.31, 52),
+            Expectation(Objective.PAYOUT, 0.061, -0.02, 0.14, 0.11, 0.05, 0.04, 52),
+        ),
     )  # fmt: skip
+
+
+def _moved(estimate: Estimate, by: float) -> Estimate:
+    return Estimate(estimate.value + by, estimate.low + by, estimate.high + by)
 
 
 def _correlations(scores: StudyScores, n_leaders: int, random: np.random.Generator) -> Correlations:

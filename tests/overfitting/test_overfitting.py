@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from signal_miner.overfitting.records import Estimate, Relation, Strength, Verdict
 from signal_miner.overfitting.relation import relation
-from signal_miner.overfitting.verdict import SOURCES, evaluate
+from signal_miner.overfitting.verdict import SKILL_LEVEL, SOURCES, evaluate
 from signal_miner.report.sentences import (
     deflation_sentence,
     evaluation_notes,
@@ -102,13 +102,13 @@ def test_verdicts_are_those_of_the_deflated_sharpe_and_the_test_sharpe():
             sentence = verdict_sentence(best, evaluated.deflation)
             seen.add(best.verdict)
             held = best.sharpe[TEST].value > 0
-            assert (best.verdict is Verdict.SKILL) == (best.deflated_sharpe >= 0.95 and held)
+            assert (best.verdict is Verdict.SKILL) == (best.deflated_sharpe >= SKILL_LEVEL and held)
             assert (best.verdict is Verdict.LUCK) == (best.deflated_sharpe < 0.5 or not held)
             assert sentence.endswith(".")
             assert f"{best.sharpe[VALIDATION].value:.2f}" in sentence
             assert "luck alone" in sentence
             if best.verdict is Verdict.UNCLEAR:
-                assert sentence.endswith("%, and skill needs 95%.")
+                assert sentence.endswith("%, and skill needs 92%.")
                 assert "but not clearly: deflated Sharpe " in sentence
     assert seen == set(Verdict)
 
@@ -265,7 +265,7 @@ def test_the_same_seed_gives_the_same_evaluation():
 
 
 def test_every_conclusion_names_its_source():
-    assert set(SOURCES) == {"deflation", "overfitting", "superiority", "bootstrap", "relation"}
+    assert set(SOURCES) == {"deflation", "overfitting", "superiority", "bootstrap", "relation", "expectation"}
     assert all("Journal" in source or "Econometrica" in source for source in SOURCES.values())
 
 

@@ -70,7 +70,7 @@ def test_a_workspace_with_a_space_in_its_name_from_mining_to_a_dry_run(scripts: 
         return done.stdout + done.stderr
 
     mined = run("signal-miner", "mine", "--trials", "6")
-    assert "For an ensemble: signal-miner ensemble --study demo-" in mined
+    assert "over the first alone: signal-miner ensemble --study demo-" in mined
     assert "INFO" not in mined
     assert "Warning" not in mined
     run("signal-miner", "report", "--study", "demo", "--directory", "the report")

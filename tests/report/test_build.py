@@ -94,7 +94,7 @@ def test_a_report_is_on_the_studys_run_and_its_numbers_beside_it(reported: Path)
     page = f"#/experiments/1/runs/{run.info.run_id}/artifacts/report/report.html?workflowType="
     assert links.startswith(f"[Report]({page}")
     assert "[All trials against the benchmark](#/experiments/1/runs?workflowType=" in links
-    assert sum(line.startswith("- ") for line in lines) == 6
+    assert sum(line.startswith("- ") for line in lines) == 7
     verdict = run.data.tags[VERDICT]
     assert verdict in {"skill", "unclear", "luck"}
     assert 0 <= run.data.metrics[DEFLATED_SHARPE] <= 1

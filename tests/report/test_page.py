@@ -18,7 +18,7 @@ from signal_miner.overfitting.records import Estimate, Verdict
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.page import render_page, write_report
 from signal_miner.report.sentences import interval_text
-from signal_miner.report.summary import headline, summary_lines
+from signal_miner.report.summary import expected_headline, headline, summary_lines
 from signal_miner.report.tables import findings, leaderboard_rows
 from signal_miner.utils.formatting import number_text, percent_text, probability_text
 from tests.helpers.report import SOURCES, bare, make_contents, undefined
@@ -145,15 +145,16 @@ def test_names_are_escaped(page: str) -> None:
 
 def test_the_page_says_the_verdict_the_lines_and_the_sources(contents: ReportContents, page: str) -> None:
     parsed = Page(page)
-    assert parsed.text["h1"] == [headline(contents)]
-    assert [text.strip() for text in parsed.text["li"][:6]] == list(summary_lines(contents))
+    assert parsed.text["h1"] == [expected_headline(contents)]
+    assert headline(contents) in parsed.text["header"][0]
+    assert [text.strip() for text in parsed.text["li"][:7]] == list(summary_lines(contents))
     for source in SOURCES.values():
         assert source in parsed.text["main"][0]
 
 
 @pytest.mark.parametrize(
     ("verdict", "said"),
-    [(Verdict.SKILL, "looks like skill"), (Verdict.UNCLEAR, "unclear"), (Verdict.LUCK, "no better than luck")],
+    [(Verdict.SKILL, "has skill"), (Verdict.UNCLEAR, "unclear"), (Verdict.LUCK, "no better than luck")],
 )
 def test_the_headline_is_the_first_models_verdict(contents: ReportContents, verdict: Verdict, said: str) -> None:
     leaders = (replace(contents.chosen, verdict=verdict), *contents.evaluation.leaders[1:])
@@ -163,11 +164,17 @@ def test_the_headline_is_the_first_models_verdict(contents: ReportContents, verd
     assert f'<span class="badge {verdict}">{verdict}</span>' in render_page(changed, SOURCES, {})
 
 
-def test_six_lines_say_what_was_found(contents: ReportContents) -> None:
+def test_seven_lines_say_what_was_found(contents: ReportContents) -> None:
     lines = summary_lines(contents)
-    assert len(lines) == 6
+    assert len(lines) == 7
     assert not any("\n" in line for line in lines)
-    trials, chosen, relation, overfitting, benchmark, uniqueness = lines
+    expected, trials, chosen, relation, overfitting, benchmark, uniqueness = lines
+    own = contents.chosen.sharpe
+    assert expected.startswith("Expect a Sharpe of about 0.42, between −0.05 and 0.90 over the next 52 eras; a payout")
+    shown, tested = (number_text(own[section].value) for section in ("validation", "test"))
+    name = contents.chosen.name
+    assert f"{name}, chosen from 80 trials, showed {shown} in validation and {tested} in test." in expected
+    assert "no estimate covers a change of regime" in expected
     assert trials.startswith("80 trials finished, 2 failed; ")
     assert f"{contents.chosen.name}, Sharpe " in chosen
     assert "Verdict: skill." in chosen
@@ -176,7 +183,9 @@ def test_six_lines_say_what_was_found(contents: ReportContents) -> None:
     assert f"(rank correlation 0.31, 90% interval 0.02 to 0.55: {meaning})" in relation
     assert f"{contents.evaluation.overfitting.probability:.0%} of 924 splits" in overfitting
     assert "luck" not in overfitting
-    assert "p = 0.048" in benchmark
+    assert "p = 0.048 for CORR and 0.058 for Sharpe" in benchmark
+    assert "not corrected for choosing" in benchmark
+    assert "It is better than the average trial, but not shown better than the benchmark." in chosen
     assert "the most similar of the ten leaders is trial " in uniqueness
 
 
@@ -188,7 +197,7 @@ def test_a_trial_that_is_not_finished_is_not_called_failed(
     contents: ReportContents, failed: int, unfinished: int, said: str
 ) -> None:
     changed = replace(contents, scores=replace(contents.scores, failed=failed, unfinished=unfinished))
-    assert said in summary_lines(changed)[0]
+    assert said in summary_lines(changed)[1]
     footer = Page(render_page(changed, SOURCES, {})).text["footer"][0]
     assert said.partition(";")[0] in footer
     assert changed.scores.tries == 80 + failed + unfinished
@@ -214,7 +223,7 @@ def test_a_model_below_the_benchmark_in_test_is_said_to_be(
         trials=(first, *contents.trials[1:]),
         benchmark=replace(contents.benchmark, metrics=other),
     )
-    lines = (headline(changed), summary_lines(changed)[1])
+    lines = (headline(changed), summary_lines(changed)[2])
     assert all(line.endswith(".") for line in lines)
     if said:
         assert f"; in test it is below the benchmark ({said}" in lines[0]
@@ -223,12 +232,13 @@ def test_a_model_below_the_benchmark_in_test_is_said_to_be(
         assert not any("below the benchmark" in line for line in lines)
 
 
-def test_six_lines_where_nothing_was_estimated() -> None:
+def test_seven_lines_where_nothing_was_estimated() -> None:
     for contents in (bare(make_contents(1)), undefined(bare(make_contents(2)))):
         lines = summary_lines(contents)
-        assert len(lines) == 6
-        assert "not estimated" in lines[3]
-        assert "not possible" in lines[4]
+        assert len(lines) == 7
+        assert "not estimated" in lines[0]
+        assert "not estimated" in lines[4]
+        assert "not possible" in lines[5]
         assert not any("nan" in line for line in lines)
 
 

@@ -13,7 +13,6 @@ from scipy.stats import kurtosis, skew
 
 from signal_miner.scoring.sharpe_ratio import (
     effective_observations,
-    effective_trials,
     expected_maximum,
     mean_correlation,
     probabilistic_sharpe_ratio,
@@ -88,14 +87,6 @@ def test_mean_correlation_is_that_of_all_pairs(seed, n_columns, n_eras):
     assert mean_correlation(scores[:, rng.permutation(n_columns)]) == pytest.approx(mean_correlation(scores), abs=1e-12)
     constant = np.column_stack([scores, np.full(n_eras, 0.1)])
     assert mean_correlation(constant) == pytest.approx(mean_correlation(scores), abs=1e-12)
-
-
-def test_effective_trials_lie_between_one_and_all():
-    rng = np.random.default_rng(0)
-    common, own = rng.standard_normal((400, 1)), rng.standard_normal((400, 200))
-    assert effective_trials(mean_correlation(own), 1000) == pytest.approx(1000, rel=0.02)
-    assert effective_trials(mean_correlation(common + 1e-9 * own), 1000) == pytest.approx(1, abs=1e-3)
-    assert effective_trials(mean_correlation(common + own), 1000) == pytest.approx(500, rel=0.1)
 
 
 @pytest.mark.parametrize(("n_eras", "overlap"), [(52, 3), (104, 11), (407, 3), (407, 11)])
