@@ -17,6 +17,7 @@ from signal_miner.cli import (
     experiments,
     holdout,
     init,
+    live,
     mine,
     register,
     report,
@@ -37,6 +38,7 @@ COMMANDS: dict[str, ModuleType] = {
     "register": register,
     "submit": submit,
     "deploy": deploy,
+    "live": live,
     "download": download,
     "experiments": experiments,
     "init": init,
@@ -54,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 1 if every trial failed; 2 for a user's mistake; 70 for an unexpected error; 130 if the user stopped it.
+        0; 1 if every trial failed, or a slot; 2 for a user's mistake; 70 for an unexpected error; 130 if stopped.
     """
 
     def work(console: Console) -> int:

@@ -22,7 +22,7 @@ from signal_miner.utils.redaction import reason_of, without_passwords
 if TYPE_CHECKING:  # it imports MLflow
     from signal_miner.models.registry import RegisteredModel
 
-USER_ERROR, ALL_FAILED, UNEXPECTED, INTERRUPTED = 2, 1, 70, 130
+USER_ERROR, ALL_FAILED, SOME_FAILED, UNEXPECTED, INTERRUPTED = 2, 1, 1, 70, 130
 
 
 def run_reporting_errors(work: Callable[[Console], int], *, to_log: bool = False) -> int:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from signal_miner.ensemble.runs import ENSEMBLE, EnsembleRuns, members_note
 from signal_miner.errors import Stopped
+from signal_miner.models.expectation import EXPECTED_SCORES, ExpectedScores
 from signal_miner.models.options import RegistrationOptions
 from signal_miner.models.packing import PREDICT, PackedEnsemble, pack
 from signal_miner.models.portable.booster_text import BoosterText
@@ -101,6 +102,8 @@ def _files(packed: PackedEnsemble, runs: EnsembleRuns, directory: Path) -> dict[
     files = {ENSEMBLE: directory / ENSEMBLE}
     for name in (PLAN, EXPERIMENT_FILE):
         files[name] = runs.download(packed.study.run_id, name, directory)
+    files[EXPECTED_SCORES] = directory / EXPECTED_SCORES
+    ExpectedScores.of_run(_era_scores(runs, packed.tracked.run_id)).write(files[EXPECTED_SCORES])
     return files
 
 

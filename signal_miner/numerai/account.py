@@ -26,11 +26,20 @@ from signal_miner.numerai.records import (
     same_file,
 )
 from signal_miner.numerai.retries import look_until_listed
+from signal_miner.numerai.round_records import (
+    RoundScore,
+    RoundStake,
+    RoundTerms,
+    read_scores,
+    read_stakes,
+    read_terms,
+)
 from signal_miner.numerai.storage import StorageLink, get_file, put_file
 
 PUBLIC_ID, SECRET_KEY = "NUMERAI_PUBLIC_ID", "NUMERAI_SECRET_KEY"
 """The environment variables that hold an API key."""
 
+_RECENT_ROUNDS = 100  # of five a week; also those to come
 _KEYS_PAGE = "https://numer.ai/account"
 _ROUND_HOURS = "rounds open on weekdays at about 13:00 UTC for an hour, run the same command then"
 T = TypeVar("T", Submission, UploadedPickle)
@@ -121,6 +130,31 @@ class NumeraiAccount:
             for config in rounds[0].get("roundScoreConfigs") or ()
             if config.get("isPayout") and config.get("displayName") and config.get("defaultMultiplier") is not None
         )
+
+    def recent_terms(self) -> RoundTerms:
+        """Return what the newest round pays on that Numerai has set terms for.
+
+        Raises
+        ------
+        UserError
+            If Numerai's answer has no such round.
+        """
+        listed = self._ask(queries.RECENT_ROUNDS, {"limit": _RECENT_ROUNDS}, authorization=False).get("rounds") or ()
+        found = [terms for terms in map(read_terms, filter(None, listed)) if terms is not None]
+        if not found:
+            raise UserError("Numerai's list of rounds does not say what they pay on; try again later")
+        return max(found, key=lambda terms: terms.number)
+
+    def round_scores(self, model_id: str, name: str) -> tuple[RoundScore, ...]:
+        """Return a model's newest score of a name in each round, such as of ``CORR60``."""
+        variables = {"modelId": model_id, "displayName": name, "distinctOnRound": True}
+        listed = self._ask(queries.ROUND_SCORES, variables, authorization=False).get("submissionScores") or ()
+        return tuple(score for score in read_scores(listed) if score.name == name)
+
+    def round_stakes(self, model_id: str) -> tuple[RoundStake, ...]:
+        """Return what a model has at stake, and what it was paid, by round."""
+        listed = self._ask(queries.ROUND_STAKES, {"modelId": model_id}).get("v2RoundModelPerformances") or ()
+        return read_stakes(listed)
 
     def submissions(self, model_id: str) -> tuple[Submission, ...]:
         """Return a model's submissions, as Numerai orders them."""

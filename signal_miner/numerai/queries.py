@@ -25,3 +25,14 @@ IMAGES = "query { computePickleDockerImages { id name } }"
 ASSIGN = """mutation($modelId: String $pickleId: ID) {
     assignPickleToModel(modelId: $modelId pickleId: $pickleId) }"""
 LOGS = "query($pickleId: ID!) { diagnosticsTriggerLogs(pickleId: $pickleId) { timestamp message } }"
+# numerapi calls v2RoundModelPerformances deprecated for scores, but nothing else tells what a model has at stake.
+RECENT_ROUNDS = """query($tournament: Int $limit: Int) { rounds(tournament: $tournament limit: $limit) {
+    number openTime closeStakingTime resolveTime payoutFactor
+    roundScoreConfigs { displayName isPayout defaultMultiplier clipThreshold } } }"""
+ROUND_SCORES = """query($modelId: ID! $displayName: String $tournament: Int $distinctOnRound: Boolean) {
+    submissionScores(modelId: $modelId displayName: $displayName tournament: $tournament
+                     distinctOnRound: $distinctOnRound) {
+        roundNumber roundResolveTime roundCloseStakingTime value percentile displayName day resolved } }"""
+ROUND_STAKES = """query($modelId: String! $tournament: Int!) {
+    v2RoundModelPerformances(modelId: $modelId tournament: $tournament) {
+        atRisk roundPayoutFactor roundNumber roundResolved submissionScores { payoutPending payoutSettled } } }"""

@@ -86,7 +86,7 @@ def render_page(
         HTML that asks for nothing outside itself.
     """
     found = findings(contents, sources)
-    return _template().render(
+    return template("report.html.jinja").render(
         contents=contents,
         chosen=contents.chosen,
         evaluation=contents.evaluation,
@@ -117,9 +117,10 @@ def render_page(
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """Return a page's template by its file's name."""
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.get_template("report.html.jinja")
+    return environment.get_template(name)

@@ -109,6 +109,9 @@ UPLOADED_FILE = "signal_miner.uploaded_file"
 
 SUBMISSION_ID = "signal_miner.submission_id"
 
+LIVE_STANDING = "signal_miner.live."
+"""Beginning of the tags of an ensemble's run that say how its live scores compare with the expected; then the slot."""
+
 
 def scoring_tags(scoring: Scoring) -> dict[str, str]:
     """Return the tags that say by what a run was scored."""

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import mlflow.artifacts
@@ -122,6 +123,41 @@ class Registry(Store):
         with self._store_errors(_ANSWERS):
             entry = self._entry(name)
             return None if entry is None else self._version(entry, alias_or_version)
+
+    def get(self, name: str, alias_or_version: str) -> ModelVersion:
+        """Return a version as `find` does; raise a `UserError` where it does not exist."""
+        return self._required(name, alias_or_version)
+
+    def first_registered(self, version: ModelVersion) -> datetime:
+        """Return when the ensemble of a version was first registered under its name: refits of it came later."""
+        quote = '"' if "'" in version.name else "'"
+        with self._store_errors(_ANSWERS):
+            found = self._client.search_model_versions(f"name={quote}{version.name}{quote}")
+        made = [int(each.creation_timestamp) for each in found if each.run_id == version.run_id]
+        return datetime.fromtimestamp(min(made, default=0) / 1000, UTC)
+
+    def fetch(self, version: ModelVersion, artifact: str, directory: Path) -> Path | None:
+        """Fetch one of the files that a version was registered with; None if it was registered without it.
+
+        Raises
+        ------
+        UserError
+            If the file is gone, or is not the one that was registered.
+        """
+        path = f"artifacts/{artifact}"
+        digest = json.loads(version.tags.get(MODEL_FILES, "{}")).get(path)
+        if digest is None:
+            return None
+        what = f"version {version.version} of {version.name!r}"
+        with self._store_errors(f"check that the artifacts of {what} are still there"):
+            source = str(self._client.get_model_version_download_uri(version.name, version.version))
+            mlflow.artifacts.download_artifacts(
+                artifact_uri=f"{source.rstrip('/')}/{path}",
+                dst_path=str(directory / "artifacts"),
+                tracking_uri=self.tracking_uri,
+            )
+        require_digests(directory, {path: digest}, what)
+        return directory / path
 
     def promote(self, name: str, version: str, alias: str = CHAMPION) -> None:
         """Give an alias to a version, which takes it from the one that had it.

@@ -117,6 +117,17 @@ class SubmissionRuns(RunStore):
         self._client.set_terminated(run_id, FAILED)
 
     @reports_store_errors
+    def first_round(self, numerai_model: str, ensemble_run_id: str) -> int | None:
+        """Return the first round to which an ensemble was submitted for a model slot; None if none is tracked."""
+        found = self._find(self._all_experiment_ids(), {KIND: SUBMISSION_KIND, NUMERAI_MODEL: numerai_model})
+        rounds = [
+            _tracked(run).round
+            for run in found
+            if run.info.status == FINISHED and run.data.params.get("ensemble_run_id") == ensemble_run_id
+        ]
+        return min(rounds, default=None)
+
+    @reports_store_errors
     def submissions(self) -> tuple[TrackedSubmission, ...]:
         """Return all tracked submissions of the store, newest first."""
         found = self._find(self._all_experiment_ids(), {KIND: SUBMISSION_KIND})

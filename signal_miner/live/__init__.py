@@ -1,0 +1,1 @@
+"""After the submission: live scores against what the backtest promised, slots, stakes and the weekly refresh."""
