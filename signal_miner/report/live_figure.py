@@ -33,7 +33,7 @@ def live_figure(slot: str, comparison: Comparison) -> Figure:
     spread = expectation.deviation * np.sqrt(cumulated_variance(surprises)[known])
     half = float(ndtri((1 + INTERVAL_LEVEL) / 2)) * spread
     axes.fill_between(rounds, middle - half, middle + half, color=GREY, alpha=0.28, linewidth=0)
-    axes.fill_between([], [], [], color=GREY, alpha=0.28, linewidth=0, label=f"{INTERVAL_LEVEL:.0%} of such models")
+    axes.fill_between([], [], [], color=GREY, alpha=0.28, linewidth=0, label=f"{INTERVAL_LEVEL:.0%} of models as expected")
     axes.plot(rounds, middle, color=MUTED, linestyle="--", linewidth=1.3, label="expected")
     total = np.cumsum(paid[known])
     axes.plot(rounds[:n_resolved], total[:n_resolved], color=BLUE, linewidth=2.2, label="resolved rounds")
@@ -44,7 +44,7 @@ def live_figure(slot: str, comparison: Comparison) -> Figure:
         word = f"{comparison.standing} from here"
         axes.axvline(comparison.said_in_round, color=PURPLE, linestyle="-.", linewidth=1.4, label=word)
     axes.axhline(0, color=MUTED, linewidth=0.8)
-    axes.set(xlabel="round", ylabel="sum of weekly payouts, of the stake")
+    axes.set(xlabel="round", ylabel="sum of payouts")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     legend_below(figure, 2, handlelength=2.6)
     return figure

@@ -18,9 +18,7 @@ from signal_miner.report.live_text import (
     STAKE_HEADS,
     STANDINGS,
     live_rows,
-    model_text,
     review_lines,
-    slot_sentence,
     stake_cells,
     terms_line,
 )
@@ -41,7 +39,7 @@ def write_live_page(review: LiveReview, directory: Path) -> Path:
         figure = live_figure(name, each.comparison)
         write_whole(directory / f"{name}.png", png(figure))
         element = page_element(figure, f"live_{number}", live_description(name, each.comparison))
-        caption = slot_sentence(name, model_text(each), each.comparison)
+        caption = f"The sum of each week's mean payout, as a share of the stake: {STANDINGS[each.comparison.standing]}."
         figures.append({"element": Markup(element), "caption": caption})
     text = template("live.html.jinja").render(
         theme=THEME,

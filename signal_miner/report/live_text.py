@@ -28,6 +28,7 @@ METHOD = (
 )
 
 _MOST_ROUNDS = 5
+_MUCH = 100
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,9 @@ def slot_sentence(slot: str, model: str, comparison: Comparison) -> str:
     weeks = comparison.resolved_weeks
     after = f"{weeks} week{'s' * (weeks != 1)} of resolved rounds"
     since = "" if comparison.said_in_round is None else f" since round {comparison.said_in_round}"
-    evidence = f"evidence {number_text(comparison.evidence, 1)}, said from {1 / LEVEL:.0f} on"
+    found = comparison.evidence
+    amount = f"{found:,.0f}" if found >= _MUCH else number_text(found, 1)
+    evidence = f"evidence {amount}, said from {1 / LEVEL:.0f} on"
     return (
         f"{slot} ({model}): {STANDINGS[comparison.standing]}{since}, after {after}: payout "
         f"{number_text(comparison.mean_payout, 4)} of the stake a round, {expected} ({evidence})."

@@ -32,11 +32,6 @@ def account(tournament: Tournament) -> LiveAccount:
     return three_slots(tournament)
 
 
-@pytest.fixture
-def run_id(own_store: str, tmp_path: Path) -> str:
-    return register_version(own_store, tmp_path / "model")
-
-
 def review(store: str, tmp_path: Path, **options: bool) -> LiveReview:
     slots = read_slots(write_slots(tmp_path / "slots.toml"))
     return review_slots(slots, store, tmp_path / "live", **options)
