@@ -14,6 +14,7 @@ from signal_miner.report.style import BLUE, GREY, MUTED, PURPLE, drawing, legend
 from signal_miner.utils.formatting import shortened
 
 _LONGEST = 30  # characters of a slot's name in the title
+_BAND = f"{INTERVAL_LEVEL:.0%} of models as expected"
 
 
 @drawing()
@@ -33,7 +34,9 @@ def live_figure(slot: str, comparison: Comparison) -> Figure:
     spread = expectation.deviation * np.sqrt(cumulated_variance(surprises)[known])
     half = float(ndtri((1 + INTERVAL_LEVEL) / 2)) * spread
     axes.fill_between(rounds, middle - half, middle + half, color=GREY, alpha=0.28, linewidth=0)
-    axes.fill_between([], [], [], color=GREY, alpha=0.28, linewidth=0, label=f"{INTERVAL_LEVEL:.0%} of models as expected")
+    axes.fill_between(
+        [], [], [], color=GREY, alpha=0.28, linewidth=0, label=f"{INTERVAL_LEVEL:.0%} of models as expected"
+    )
     axes.plot(rounds, middle, color=MUTED, linestyle="--", linewidth=1.3, label="expected")
     total = np.cumsum(paid[known])
     axes.plot(rounds[:n_resolved], total[:n_resolved], color=BLUE, linewidth=2.2, label="resolved rounds")
