@@ -15,6 +15,7 @@ from signal_miner.ensemble.build import COLUMNS, as_shown, ensemble_frame
 from signal_miner.ensemble.maker import EnsembleSummary
 from signal_miner.report.sentences import (
     below_benchmark_sentence,
+    expectation_sentence,
     further_sentence,
     leaderboard_sentence,
     seed_noise_sentence,
@@ -159,6 +160,9 @@ def print_ensemble(summary: EnsembleSummary, benchmark: TrackedTrial, console: C
         return made
 
     known = [column for column in COLUMNS if column.head in texts]
+    if summary.expectations:
+        chosen = "chosen by these eras"
+        console.print(expectation_sentence(summary.expectations, summary.tracked.name, chosen), highlight=False)
     console.print(fitting(table, least_important_first(known), console))
     print_if_below(summary.tracked.metrics, benchmark, console)
     if len(summary.members) > 1:

@@ -17,6 +17,7 @@ from signal_miner.ensemble.options import EnsembleOptions, SelectionRule
 from signal_miner.ensemble.runs import EnsembleRuns
 from signal_miner.ensemble.sources import Source, open_sources
 from signal_miner.errors import UserError
+from signal_miner.overfitting.records import Expectation
 from signal_miner.scoring.columns import Column
 from signal_miner.tracking.records import Checkpoint, TrackedTrial
 from signal_miner.tracking.studies import Studies, StudyReference, TrackedStudy, referenced
@@ -145,6 +146,9 @@ class BuiltEnsemble(KeptWithoutPasswords):
         ``test/payout``.
     highest_correlation : float or None
         Between two members in validation; None for a single member.
+    expectations : tuple of Expectation
+        What to expect of it in eras to come, its ratio first: `value`, `low` and `high`, corrected for choosing. Empty
+        where its selection cannot be repeated on other eras: of named runs, say.
     """
 
     name: str
@@ -154,6 +158,7 @@ class BuiltEnsemble(KeptWithoutPasswords):
     tracking_uri: str | None
     table: pd.DataFrame
     highest_correlation: float | None
+    expectations: tuple[Expectation, ...] = ()
 
     def __repr__(self) -> str:
         return f"{self._caption}\n{self._shown.to_string()}"
@@ -168,9 +173,14 @@ class BuiltEnsemble(KeptWithoutPasswords):
             f"{self.name.capitalize()} of study {self.study}, chosen on validation (test is shown, never chosen by); "
             f"members {Checkpoint(self.checkpoint).text}"
         )
-        if self.highest_correlation is None:
+        if self.highest_correlation is not None:
+            caption += f"; two members correlate {self.highest_correlation:.2f} at most"
+        if not self.expectations:
             return caption
-        return f"{caption}; two members correlate {self.highest_correlation:.2f} at most"
+        first = self.expectations[0]
+        value, low, high = (f"{part:.{first.objective.digits}f}" for part in (first.value, first.low, first.high))
+        expected = f"Expect a {first.objective.label} of about {value}, between {low} and {high}"
+        return f"{expected} over the next {first.eras} eras. {caption}"
 
     @property
     def _shown(self) -> pd.DataFrame:
@@ -276,6 +286,7 @@ def build_ensemble(
         tracking_uri=made.tracking_uri,
         table=ensemble_frame(made.summary, made.study.benchmark),
         highest_correlation=tracked.metrics.get("members/highest_correlation"),
+        expectations=made.summary.expectations,
     )
 
 

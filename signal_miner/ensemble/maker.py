@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from rich.console import Console
 
@@ -16,23 +18,38 @@ from signal_miner.engine.further_scores import further_scores
 from signal_miner.engine.metrics import score_metrics
 from signal_miner.engine.trial import FoldResult
 from signal_miner.engine.validation_rows import fold_rows, fold_scorers
+from signal_miner.ensemble.expectation import (
+    Candidates,
+    OwnScores,
+    can_be_repeated,
+    era_correlations,
+    expected_of_ensemble,
+)
 from signal_miner.ensemble.members import FEATURES, OWN_BENCHMARK, Ensemble, Member, Neutralization, neutralizers_of
-from signal_miner.ensemble.options import AVERAGE, GREEDY, SelectionRule
+from signal_miner.ensemble.options import AVERAGE, GREEDY, TOP, SelectionRule
 from signal_miner.ensemble.runs import EnsembleRuns, TrackedEnsemble, members_note
 from signal_miner.ensemble.selection import grow, ranked_trials, scores_of, weights_of
 from signal_miner.ensemble.sources import Source
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.experiment.plan import Plan
 from signal_miner.experiment.schema import BENCHMARK
+from signal_miner.overfitting.expectation import pool_of
+from signal_miner.overfitting.records import Expectation
 from signal_miner.scoring.blending import gaussianised, mean_correlations, neutralized, uniform_ranks
 from signal_miner.scoring.objective import Objective, Scoring
 from signal_miner.scoring.scorer import Scorer
 from signal_miner.tracking.artifacts import write_ensemble_artifacts
 from signal_miner.tracking.records import Checkpoint, TrackedTrial
+from signal_miner.tracking.study_reader import StudyReader, overlap_of
 from signal_miner.tracking.tags import REPEAT_KIND
 from signal_miner.utils.files import temporary_directory
+from signal_miner.utils.validation import LARGEST_INTEGER
+
+EXPECTED = "expected"
+"""Section of an ensemble's metrics: what to expect of it in eras to come."""
 
 _NEWEST_ERAS = 4
+_READERS = 8
 _BYTES_A_PREDICTION = 12  # float32, and twice as much while candidates are scored
 _BYTES_WHILE_NEUTRALIZING = 28
 
@@ -47,11 +64,14 @@ class EnsembleSummary:
         In the order of the ensemble's members.
     correlations : ndarray of float64, shape (n_members, n_members)
         Of the members' gaussianised ranks in validation, mean over eras.
+    expectations : tuple of Expectation
+        What to expect of it in eras to come; empty where its selection cannot be repeated on other eras.
     """
 
     tracked: TrackedEnsemble
     members: tuple[TrackedTrial, ...]
     correlations: NDArray[np.float64]
+    expectations: tuple[Expectation, ...] = ()
 
 
 def make_neutralization(to: str, proportion: float, plan: Plan) -> Neutralization | None:
@@ -98,6 +118,8 @@ class EnsembleMaker:
         self._runs = runs
         self._console = console
         self._rows = fold_rows(self._plan)
+        eras = [era for fold in self._plan.scored_folds for era in fold.validation_eras]
+        self._overlap = overlap_of(self._study, eras)
         benchmark = self._read(self._study.benchmark, Checkpoint.DRAWN)
         scored = score_benchmark(self._plan, fold_scorers(self._plan), benchmark)
         self._benchmark = benchmark
@@ -112,9 +134,11 @@ class EnsembleMaker:
             If no trial fits the rule, or predictions cannot be read.
         """
         names = {run_id: source.study.name for run_id, source in self._of_run.items()}
-        trials = ranked_trials(rule, [trial for source in self._sources for trial in source.study.trials], names)
+        every = [trial for source in self._sources for trial in source.study.trials]
+        trials = ranked_trials(rule, every, names)
+        among: _Among | None = None
         if rule.select == GREEDY:
-            trials, weights = self._greedy(rule, neutralization, trials)
+            trials, weights, among = self._greedy(rule, neutralization, trials)
         else:
             weights = weights_of(rule, scores_of(rule, trials))
         if rule.seeds == AVERAGE:
@@ -145,7 +169,8 @@ class EnsembleMaker:
         others = configurations[:, np.newaxis] != configurations  # seeds of one configuration are alike by design
         closest = float(np.max(correlations[others])) if others.any() else np.nan
         further = further_scores(self._plan, {part.fold.number: part.predictions for part in folds})[0]
-        metrics = replace(metrics, values={**metrics.values, **further})
+        expectations = self._expectations(rule, neutralization, every, among, folds, correlations)
+        metrics = replace(metrics, values={**metrics.values, **further, **expected_metrics(expectations)})
         if np.isfinite(closest):
             metrics = replace(metrics, values={**metrics.values, "members/highest_correlation": closest})
         with temporary_directory() as directory:
@@ -165,11 +190,11 @@ class EnsembleMaker:
                 directory,
                 f"{table}\n\nMembers are shown {rule.checkpoint.text}.",
             )
-        return EnsembleSummary(tracked, trials, correlations)
+        return EnsembleSummary(tracked, trials, correlations, expectations)
 
     def _greedy(
         self, rule: SelectionRule, neutralization: Neutralization | None, trials: Sequence[TrackedTrial]
-    ) -> tuple[tuple[TrackedTrial, ...], tuple[float, ...]]:
+    ) -> tuple[tuple[TrackedTrial, ...], tuple[float, ...], _Among | None]:
         folds = [fold.number for fold in self._plan.scored_folds[:-1]]
         n_rows = sum(len(self._rows[number].ids) for number in folds)
         size = _BYTES_WHILE_NEUTRALIZING if neutralization else _BYTES_A_PREDICTION
@@ -196,7 +221,64 @@ class EnsembleMaker:
         scorers = [self._scorers[number] for number in folds]
         scoring = Scoring(Objective(rule.score), self._plan.payout)
         chosen, weights = grow(rule, columns, lambda blends: _scores(scoring, scorers, blends), correlations)
-        return tuple(trials[place] for place in chosen), weights
+        among = None
+        if can_be_repeated(rule):
+            scored = [scorer.score(fold, (BENCHMARK,)) for scorer, fold in zip(scorers, columns, strict=True)]
+            corr, bmc = (
+                np.concatenate(parts)
+                for parts in ([each.corr for each in scored], [each.bmc[BENCHMARK] for each in scored])
+            )
+            among = _Among(Candidates(corr, bmc, era_correlations(eras, columns)), correlations, tuple(trials))
+        return tuple(trials[place] for place in chosen), weights, among
+
+    def _expectations(
+        self,
+        rule: SelectionRule,
+        neutralization: Neutralization | None,
+        every: Sequence[TrackedTrial],
+        among: _Among | None,
+        folds: Sequence[FoldResult],
+        correlations: NDArray[np.float64],
+    ) -> tuple[Expectation, ...]:
+        """Return what to expect of an ensemble of scored folds; nothing where its selection cannot be repeated."""
+        if not can_be_repeated(rule) or (neutralization and among is None):
+            return ()
+        eligible = ranked_trials(replace(rule, select=TOP, members=LARGEST_INTEGER), every)
+        scores = self._candidates(eligible, rule.checkpoint) if among is None or len(eligible) > rule.pool else None
+        scoring, overlap = self._plan.scoring, self._overlap
+        added = 0.0
+        if among is None:
+            if scores is None:
+                return ()
+            candidates, cap = _diluted(scores, correlations), None
+        else:
+            candidates, cap = among.candidates, among.correlations
+            if scores is not None:
+                added = _by_preselection(scores, [eligible.index(trial) for trial in among.trials], scoring, overlap)
+        corr, bmc = (
+            (np.concatenate(parts[:-1]), parts[-1])
+            for parts in (
+                [part.scores.corr[:, 0] for part in folds],
+                [part.scores.bmc[BENCHMARK][:, 0] for part in folds],
+            )
+        )
+        return expected_of_ensemble(rule, candidates, OwnScores(corr, bmc), scoring, overlap, cap, added)
+
+    def _candidates(self, trials: Sequence[TrackedTrial], checkpoint: Checkpoint) -> Candidates | None:
+        """Return the tracked validation scores of trials; None where one cannot be read or is of other eras."""
+        last = self._plan.scored_folds[-1].number
+        prefix = "best_" if checkpoint is Checkpoint.BEST else ""
+        reader = StudyReader(self._runs.tracking_uri)
+        try:
+            with ThreadPoolExecutor(_READERS) as readers:
+                tables = list(readers.map(reader.era_scores, trials))
+            columns = []
+            for name in ("corr", "bmc"):
+                rows = [table.filter(pc.less(table.column("fold"), last)).column(prefix + name) for table in tables]
+                columns.append(np.stack([each.to_numpy().astype(np.float64) for each in rows], axis=1))
+        except (UserError, KeyError, ValueError):
+            return None
+        return Candidates(*columns)
 
     def _blend(
         self,
@@ -242,6 +324,42 @@ class EnsembleMaker:
 
     def _eras(self, number: int) -> NDArray[np.int32]:
         return self._plan.dataset.eras[self._span(number)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Among:
+    """What ``greedy`` chose among: its candidates, their mean correlations, and their trials."""
+
+    candidates: Candidates
+    correlations: NDArray[np.float64]
+    trials: tuple[TrackedTrial, ...]
+
+
+def expected_metrics(expectations: Sequence[Expectation]) -> dict[str, float]:
+    """Return expectations as metrics: ``expected/sharpe``, its interval, and what validation alone let expect."""
+    return {
+        f"{EXPECTED}/{each.objective}{ending}": value
+        for each in expectations
+        for ending, value in (
+            ("", each.value), ("_low", each.low), ("_high", each.high), ("_by_validation", each.by_validation)
+        )
+        if np.isfinite(value)
+    }  # fmt: skip
+
+
+def _diluted(candidates: Candidates, correlations: NDArray[np.float64]) -> Candidates:
+    """Return candidates whose mean scores as a blend of members with these correlations does."""
+    deviation = float(np.sqrt(np.nanmean(correlations)))
+    return Candidates(candidates.corr / deviation, candidates.bmc / deviation)
+
+
+def _by_preselection(candidates: Candidates, kept: Sequence[int], scoring: Scoring, overlap_eras: int) -> float:
+    """Return what taking the best of all trials as candidates adds to their mean Sharpe ratio by chance."""
+    ratio = Objective.PAYOUT_SHARPE if scoring.objective.compared is Objective.PAYOUT else Objective.SHARPE
+    scores = scoring.era_scores(candidates.corr, candidates.bmc, ratio)
+    pool = pool_of(scores, overlap_eras, ratio)
+    excess = float(np.nanmean(ratio.summary(scores[:, list(kept)]))) - pool.mean
+    return (1 - pool.kept) * max(excess, 0.0) if np.isfinite(excess) else 0.0
 
 
 def _scores(scoring: Scoring, scorers: Sequence[Scorer], blends: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:

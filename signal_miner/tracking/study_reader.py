@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from signal_miner.data.eras import recorded_era_numbers
 from signal_miner.data.folds import PURGE_ERAS, overlap_eras
@@ -78,7 +78,7 @@ class StudyReader(RunStore):
                     "and rerun `mine`"
                 )
         labels = tuple(benchmark.eras.column("era").to_pylist())
-        eras, given = recorded_era_numbers(labels).astype(np.int64), study.plan["experiment"]
+        eras = recorded_era_numbers(labels).astype(np.int64)
         n_eras = len(labels)
         widths = [part.curve.shape[1] for part in parts]
         candidates = np.empty((n_eras, sum(widths)), dtype=np.float64)
@@ -96,7 +96,7 @@ class StudyReader(RunStore):
             era_labels=labels,
             eras=eras,
             folds=benchmark.eras.column("fold").to_numpy().astype(np.int64),
-            overlap_eras=overlap_eras(_scoring_horizon(study), eras, given["folds"].get("embargo_eras")),
+            overlap_eras=overlap_of(study, eras),
             names=tuple(trial.name for trial in trials),
             numbers=tuple(int(trial.number or 0) for trial in trials),
             failed=sum(not trial.finished for trial in study.trials),
@@ -209,6 +209,11 @@ class StudyReader(RunStore):
 def finished_trials(study: TrackedStudy) -> tuple[TrackedTrial, ...]:
     """Return a study's finished trials, best first."""
     return tuple(ranked((trial for trial in study.trials if trial.finished), study.objective))
+
+
+def overlap_of(study: TrackedStudy, eras: ArrayLike) -> int:
+    """Return how many of the eras after an era of a study have scoring targets that share returns with its own."""
+    return overlap_eras(_scoring_horizon(study), eras, study.plan["experiment"]["folds"].get("embargo_eras"))
 
 
 def _scoring_horizon(study: TrackedStudy) -> int:

@@ -82,11 +82,14 @@ def test_an_ensemble_is_shown_as_a_table(built: BuiltEnsemble) -> None:
         f"members at their best checkpoints; two members correlate {built.highest_correlation:.2f} at most"
     )
     head, *lines = repr(built).splitlines()
-    assert head == caption
+    first = built.expectations[0]
+    expected = f"Expect a Sharpe of about {first.value:.2f}, between {first.low:.2f} and {first.high:.2f} over the next"
+    assert head == f"{expected} 52 eras. {caption}"
+    assert first.value < first.validation
     assert max(map(len, lines)) < 120
     assert f"{built.table.loc[built.name, 'validation/sharpe']:.2f}" in lines[-2]
     table = ElementTree.fromstring(built._repr_html_())
-    assert table.findtext("caption") == caption
+    assert table.findtext("caption") == head
     rows = [[cell.text or "" for cell in row] for row in table.findall("tbody/tr")]
     assert [name for name, *_ in rows] == list(built.table.index)
     shown = [float(cells[-3]) for cells in rows]
