@@ -23,7 +23,7 @@ from signal_miner.utils.validation import parsed_json
 
 __all__ = ["DEFAULT_MARKET", "DEMO_VERSION", "PAYOUT_TARGET", "Market", "ensure_demo", "write_market"]
 
-DEMO_VERSION = 2
+DEMO_VERSION = 3
 """Raised whenever the synthetic data change, so that data of an older version are generated again."""
 
 DEFAULT_MARKET = Market()
@@ -34,6 +34,9 @@ PAYOUT_TARGET = "target_ender_60"
 
 _MARKER = "demo.json"
 _ROW_GROUP = 20_000
+_FIRST_WINDOW, _REFIT_EVERY = 4, 8
+"""Eras of the first window that a benchmark model is trained on, and eras until it is trained on a longer one."""
+
 _GROUPS = ("intelligence", "charisma", "strength", "dexterity")
 _FIRST = "amber brisk candid dapper eager frugal gentle humid"
 _SECOND = "idle jovial keen lucid mellow nimble opaque placid quaint rustic sober tepid umber vivid wistful zesty"
@@ -193,20 +196,19 @@ def _ids(eras: NDArray[np.int64], seed: int) -> NDArray[np.object_]:
 def _benchmarks(panel: Panel, market: Market) -> dict[str, NDArray[np.float32]]:
     """Predict walk-forward with a ridge a horizon, ranked within each era to (0, 1).
 
-    As Numerai's benchmark models: expanding windows, predicted in chunks of eras, purged by the target's
+    As Numerai's benchmark models: expanding windows, trained again every few eras, purged by the target's
     horizon. Predictions by model, shape (n_rows,), are NaN in the first eras, which no purged window can precede.
     """
-    first = max(2 * market.train_eras // 5, PURGE_ERAS[60] + 4) + 1
-    chunk = max(1, market.resolved_eras // 6)
+    first = PURGE_ERAS[60] + _FIRST_WINDOW + 1
     offsets = np.searchsorted(panel.eras, np.arange(1, market.eras + 2))  # (n_eras + 1,)
     models = {}
     for days in HORIZON_WEEKS:
         target = panel.targets[f"target_ender_{days}"]
         prediction = np.full(len(panel.eras), np.nan, dtype=np.float32)
-        for start in range(first, market.eras + 1, chunk):
+        for start in range(first, market.eras + 1, _REFIT_EVERY):
             newest = min(start - PURGE_ERAS[days] - 1, market.resolved_eras)
             weights = _ridge(panel.features[:, : offsets[newest]], target[: offsets[newest]])
-            for era in range(start, min(start + chunk, market.eras + 1)):
+            for era in range(start, min(start + _REFIT_EVERY, market.eras + 1)):
                 rows = slice(offsets[era - 1], offsets[era])
                 # Rounded, so that another order of summation on another machine changes no rank.
                 raw = np.round(weights @ panel.features[:, rows], 10)

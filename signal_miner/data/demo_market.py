@@ -1,4 +1,4 @@
-"""The synthetic market: persistent stocks, drifting premia, and what Numerai would show of them."""
+"""The synthetic market: persistent stocks, premia that last and that turn, and what Numerai would show of them."""
 
 from __future__ import annotations
 
@@ -24,20 +24,32 @@ AUXILIARY_MISSING = {"cyrusd": 0.03, "teager2b": 0.05}
 CHARACTERISTICS = 12
 LATE_FEATURES = 0.05  # share of the features that start after a fifth of the training eras
 
-_WORLD = 9  # chosen among many, so that seed 0 shows weak but steady signal in both halves of its history
+_WORLD = 13  # chosen among many, so that seed 0 shows weak but steady signal in both halves of its history
 
-# A characteristic's premium a week, in units of a stock's weekly noise. The last three pay nothing and swing widely:
-# risks with past gains that a model does better to avoid.
-_MEAN_PREMIUM = (0.016, -0.014, 0.012, 0.011, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-_SURPRISE = (0.008, 0.008, 0.008, 0.008, 0.008, 0.008, 0.008, 0.008, 0.008, 0.02, 0.02, 0.02)
-_RISKS = (9, 10, 11)
+# A characteristic's premium a week, in units of a stock's weekly noise.
+_MEAN_PREMIUM = (0.019, -0.017, 0.014, 0.013, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+_SURPRISE = (0.008, 0.008, 0.008, 0.008, 0.008, 0.008, 0.008, 0.008, 0.008, 0.015, 0.015, 0.015)
 _DRIFT = 0.002
 _LEAN_REGIME = 0.6  # factor on all premia in this regime
 _REGIME_CHANGE = 0.03  # probability a week
 _PERSISTENCE = (0.94, 0.98)  # of characteristics, from week to week
-_PRODUCTS = ((0, 3, 0.030), (2, 7, -0.030))
-_GATES = ((1, 8, 0.045), (4, 7, -0.045))
+_PRODUCTS = ((0, 3, 0.015), (2, 7, -0.015))
+_GATES = ((1, 8, 0.02), (4, 7, -0.02))
 _GATE_SHARE = 0.31  # of stocks above the .5 at which a gate opens
+
+# The last three pay nothing in the long run: gains of one regime are losses of the next, so that a model that learnt
+# them from the past does worse than one of splits that hold in every era.
+_RISKS = (9, 10, 11)
+_RISK_PREMIUM = 0.02
+_RISK_TURN = 0.1  # probability a week that the sign changes, for each risk by itself
+_RISK_IN_TEAGER = 3.0  # exposure of teager2b, in which of ender is 1
+
+# What a benchmark trained on ender hardly finds, and what therefore contributes to it: interactions that are weak there
+# and plain in teager2b.
+_HIDDEN = ((5, 6, 0.045), (6, 8, -0.045))
+_HIDDEN_SHARE = 0.15  # half of what would leave the first of a pair no effect of its own
+_HIDDEN_IN_TEAGER = 9.0  # as much of it as in ender
+_KNOWN_IN_TEAGER = 0.5  # share of the premia above
 
 
 @dataclass(frozen=True)
@@ -123,7 +135,8 @@ def simulate(market: Market) -> Panel:
     """Simulate the market's weeks and cut its eras from them, the live era last.
 
     Weekly returns are ``premium · characteristic + interactions + noise``, summed over the coming 4 weeks for
-    a 20-day target and the coming 12 for a 60-day one, so that targets of neighbouring eras overlap. All of it
+    a 20-day target and the coming 12 for a 60-day one, so that targets of neighbouring eras overlap. Some premia last,
+    some change their sign every ten weeks or so, and some interactions are plain in one target family only. All of it
     is elementwise or sorted, never a matrix product, so that the number of threads changes no value.
     """
     # One random stream per purpose, so that a change in one does not change the draws of the others.
@@ -195,31 +208,42 @@ def _weekly_returns(
     _, n_weeks, n_stocks = latent.shape
     changes = rng.random(n_weeks) < _REGIME_CHANGE
     regime = np.where(np.cumsum(changes) % 2 == 1, _LEAN_REGIME, 1.0)[:, None]  # (n_weeks, 1)
-    expected = np.zeros((n_weeks, n_stocks))
-    surprise = np.zeros((n_weeks, n_stocks))
-    risk = np.zeros((n_weeks, n_stocks))
+    known, other, surprise, risk, hidden = (np.zeros((n_weeks, n_stocks)) for _ in range(5))
     for number in range(CHARACTERISTICS):
         drift = _DRIFT * _autoregression(rng, n_weeks, 1, 0.98)  # (n_weeks, 1)
         shock = _SURPRISE[number] * rng.standard_normal((n_weeks, 1))
-        expected += (_MEAN_PREMIUM[number] * regime + drift) * latent[number]
+        known += _MEAN_PREMIUM[number] * regime * latent[number]
+        other += drift * latent[number]
         surprise += shock * latent[number]
         if number in _RISKS:
             risk += shock * latent[number]
     for first, second, strength in _PRODUCTS:
-        expected += strength * regime * latent[first] * latent[second]
+        other += strength * regime * latent[first] * latent[second]
     for first, second, strength in _GATES:
-        expected += strength * regime * latent[first] * ((latent[second] > 0.5) - _GATE_SHARE)
+        other += strength * regime * latent[first] * ((latent[second] > 0.5) - _GATE_SHARE)
+    for first, second, strength in _HIDDEN:
+        hidden += strength * latent[first] * ((latent[second] > 0.5) - _HIDDEN_SHARE)
 
     volatility = np.exp(0.3 * rng.standard_normal(n_stocks))
     noise = rng.standard_normal((n_weeks, n_stocks)) * volatility
+    own = rng.standard_normal((n_weeks, n_stocks))
+    for number in _RISKS:
+        turns = np.cumsum(rng.random((n_weeks, 1)) < _RISK_TURN, axis=0) + number
+        paid = _RISK_PREMIUM * np.where(turns % 2 == 1, 1.0, -1.0) * latent[number]
+        risk += paid
+        surprise += paid
+
     # Surprises shrink with the signal, so that none leaves pure noise, but do not grow with a strong one and hide it.
     unforeseen = min(market.signal, 1.0)
-    total = market.signal * expected + unforeseen * surprise + noise
-    own = rng.standard_normal((n_weeks, n_stocks))
+    risk *= unforeseen
+    known, hidden = market.signal * known, market.signal * hidden
+    total = known + hidden + market.signal * other + unforeseen * surprise + noise
+    # Neutral to half of what everybody knows, exposed to what pays nothing, and noisier.
+    teager = (total - (1 - _KNOWN_IN_TEAGER) * known) / volatility + (_RISK_IN_TEAGER - 1) * risk + own[:, ::-1]
     return {
         "ender": total,
-        "cyrusd": total - unforeseen * risk + 0.3 * own,  # neutral to the risks that pay nothing
-        "teager2b": total / volatility + unforeseen * risk + 2.0 * own[:, ::-1],  # exposed to them, and noisier
+        "cyrusd": total - risk + 0.3 * own,  # neutral to the risks that pay nothing
+        "teager2b": teager + (_HIDDEN_IN_TEAGER - 1) * hidden,
     }
 
 

@@ -23,6 +23,7 @@ from signal_miner.experiment.grid import Axis, Grid
 from signal_miner.experiment.schema import (
     BENCHMARK,
     KEYS,
+    OF_DATA,
     PREDICTIONS_KEY,
     Experiment,
     experiment_table,
@@ -138,6 +139,9 @@ def make_plan(experiment: Experiment, dataset: Dataset) -> Plan:
             raise UserError(
                 f"benchmark column {name!r} cannot name a metric; rename it, or list others in numerai_benchmarks"
             )
+    if experiment.contribution_to == OF_DATA:
+        columns = _columns_of_horizon(experiment, dataset)
+        experiment = replace(experiment, contribution_to=columns[0] if len(columns) == 1 else BENCHMARK)
     _check_benchmark_columns(experiment, dataset)
     residual_column = _residual_column(experiment, dataset)
     purges, warnings = _purges(experiment, dataset, (*targets, benchmark_target))
@@ -259,13 +263,20 @@ def _residual_column(experiment: Experiment, dataset: Dataset) -> str:
     named = experiment.benchmark.get(PREDICTIONS_KEY, experiment.contribution_to)
     if named != BENCHMARK:
         return str(named)
-    horizon = dataset.horizon_days(experiment.scoring_target, experiment.horizon_days)
-    fitting = [name for name in columns if name.endswith(str(horizon))] or list(columns)
+    fitting = _columns_of_horizon(experiment, dataset) or list(columns)
     if len(fitting) > 1:
         raise UserError(
             f'grid.target_residual can take out {" or ".join(fitting)}; name one with contribution_to = "…"'
         )
     return fitting[0]
+
+
+def _columns_of_horizon(experiment: Experiment, dataset: Dataset) -> list[str]:
+    """Return the benchmark predictions whose names end in the horizon of the scoring target."""
+    if not dataset.benchmark_columns:
+        return []
+    horizon = dataset.horizon_days(experiment.scoring_target, experiment.horizon_days)
+    return [name for name in dataset.benchmark_columns if name.endswith(str(horizon))]
 
 
 def _purges(experiment: Experiment, dataset: Dataset, targets: tuple[str, ...]) -> tuple[dict[str, int], list[str]]:

@@ -47,6 +47,9 @@ PREDICTIONS_KEY = "predictions"
 BENCHMARK = "benchmark"
 """The benchmark run, as the model that a contribution is taken against; also its name among a scorer's benchmarks."""
 
+OF_DATA = "data"
+"""Value of ``contribution_to``: the data's predictions for the scoring horizon, or `BENCHMARK` where it has none."""
+
 PAYOUT_KEYS = tuple(each.name for each in fields(Payout))
 
 LARGEST_MULTIPLIER = 1000.0
@@ -400,7 +403,8 @@ class Experiment(KeptWithoutPasswords):
     benchmark : mapping of str to value
         The benchmark configuration, trained first; or `PREDICTIONS_KEY` alone, of which nothing is trained.
     contribution_to : str
-        What BMC is a contribution to: `BENCHMARK`, or a column of Numerai's benchmark predictions.
+        What BMC is a contribution to: `BENCHMARK`, a column of Numerai's benchmark predictions, or `OF_DATA`, which a
+        plan replaces by one of them.
     objective : Objective
         The score that ranks models, chooses checkpoints and grows ensembles; it changes nothing that is trained.
     payout : Payout or None

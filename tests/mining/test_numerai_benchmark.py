@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -140,6 +141,19 @@ def test_a_plan_is_restored_with_its_benchmark_and_older_hashes_are_kept(numerai
     assert again.experiment.contribution_to == COLUMN
     plain = experiment_of(numerai_directory)
     assert make_plan(plain, plan.dataset).config_hash != plan.config_hash
+
+
+def test_what_the_data_has_for_the_scoring_horizon_is_what_bmc_is_taken_against(numerai_directory):
+    experiment = experiment_of(numerai_directory, benchmark={"n_estimators": 5}, contribution_to="data")
+    named = replace(experiment, contribution_to=COLUMN)
+    dataset = open_data(experiment)
+    plan = make_plan(experiment, dataset)
+    assert plan.experiment.contribution_to == COLUMN
+    assert plan.study == make_plan(named, dataset).study
+    assert restore_plan(json.loads(json.dumps(plan_record(plan)))).study == plan.study
+    for path in numerai_directory.glob("*benchmark*"):
+        path.unlink()
+    assert make_plan(experiment, open_data(experiment)).experiment.contribution_to == "benchmark"
 
 
 @pytest.mark.parametrize(
