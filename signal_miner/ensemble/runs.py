@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from mlflow.entities import Run
 from numpy.typing import NDArray
 
@@ -17,7 +18,7 @@ from signal_miner.engine.metrics import RunMetrics
 from signal_miner.ensemble.members import Ensemble
 from signal_miner.errors import StoreError, UserError, did_you_mean
 from signal_miner.tracking.artifact_cache import ArtifactCache
-from signal_miner.tracking.artifacts import PREDICTIONS, read_predictions
+from signal_miner.tracking.artifacts import ERA_SCORES, PREDICTIONS, read_predictions
 from signal_miner.tracking.comparison_view import order, run_color
 from signal_miner.tracking.notes import markdown_table, scores_note
 from signal_miner.tracking.run_store import FAILED, FINISHED, reports_store_errors
@@ -32,6 +33,7 @@ from signal_miner.tracking.tags import (
     REFIT_TAG,
     RUN_COLOR,
     STUDY,
+    beats_benchmark_of,
     beats_benchmark_tags,
     scoring_tags,
 )
@@ -59,6 +61,17 @@ class TrackedEnsemble:
     ensemble: Ensemble
     metrics: Mapping[str, float]
     params: Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class EnsembleScores:
+    """What an ensemble's run says of it, without its members' configurations."""
+
+    run_id: str
+    name: str
+    metrics: Mapping[str, float]
+    beats_benchmark: Mapping[str, bool]
+    members: int
 
 
 class EnsembleRuns(ArtifactCache):
@@ -148,6 +161,42 @@ class EnsembleRuns(ArtifactCache):
                 "again"
             ) from error
         return predictions
+
+    @reports_store_errors
+    def of_study(self, experiment_id: str, study: str) -> tuple[EnsembleScores, ...]:
+        """Return a study's ensembles that are finished, in no order."""
+        found = self._find([experiment_id], {KIND: ENSEMBLE_KIND, STUDY: study})
+        return tuple(
+            EnsembleScores(
+                run.info.run_id,
+                str(run.info.run_name),
+                dict(run.data.metrics),
+                beats_benchmark_of(run.data.tags),
+                len(run.data.tags.get(MEMBERS, "").split(",")),
+            )
+            for run in found
+            if run.info.status == FINISHED
+        )
+
+    def era_scores(self, run_id: str, era_labels: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return CORR and BMC of an ensemble's eras, each of shape (n_eras,).
+
+        Raises
+        ------
+        UserError
+            If the file is missing, damaged, or of other eras.
+        """
+        try:
+            with temporary_directory() as directory:
+                table = pq.read_table(self.download(run_id, ERA_SCORES, directory), columns=["era", "corr", "bmc"])
+            if tuple(table.column("era").to_pylist()) != tuple(era_labels):
+                raise UserError("its eras are not the study's")
+            corr, bmc = (table.column(name).to_numpy().astype(np.float64) for name in ("corr", "bmc"))
+        except StoreError:
+            raise
+        except (UserError, OSError, ValueError, KeyError) as error:
+            raise UserError(f"run {run_id} has no readable {ERA_SCORES} ({reason_of(error)})") from error
+        return corr, bmc
 
     @reports_store_errors
     def find(self, which: str | None = None) -> TrackedEnsemble:

@@ -76,6 +76,17 @@ def deflate(scores: StudyScores, leaders: int) -> tuple[Deflation, NDArray[np.fl
     return Deflation(n_candidates, rho, own[0], deviation, expected, lost, best), deflated
 
 
+def deflated_sharpe(own: NDArray[np.float64], deflation: Deflation, overlap_eras: int) -> float:
+    """Return the deflated Sharpe ratio of a further model of a study; NaN as of `deflate`.
+
+    Parameters
+    ----------
+    own : ndarray of float64, shape (n_eras,)
+        Its scores of the validation eras.
+    """
+    return _deflated(own, _own_eras(own, deflation.effective_eras, overlap_eras), deflation.expected_best_sharpe)
+
+
 def _own_eras(own: NDArray[np.float64], independent: float, overlap_eras: int) -> float:
     return min(effective_observations(own, overlap_eras), independent)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
+from numpy.typing import NDArray
 
 from signal_miner.overfitting.bootstrap import (
     corrected_difference,
@@ -16,7 +17,7 @@ from signal_miner.overfitting.bootstrap import (
     sharpe_estimate,
 )
 from signal_miner.overfitting.cross_validation import probability_of_overfitting
-from signal_miner.overfitting.deflation import deflate
+from signal_miner.overfitting.deflation import deflate, deflated_sharpe
 from signal_miner.overfitting.expectation import expectation, pool_of
 from signal_miner.overfitting.records import (
     Estimate,
@@ -111,6 +112,56 @@ def evaluate(scores: StudyScores, leaders: int = 10, seed: int = 0, payout: Payo
         pool,
         _expectations(scores, pool, payout),
     )
+
+
+def evaluate_blend(
+    name: str,
+    own: NDArray[np.float64],
+    by_choosing: float,
+    scores: StudyScores,
+    evaluation: StudyEvaluation,
+    seed: int = 0,
+) -> ModelEvaluation:
+    """Evaluate an ensemble of a study's trials as `evaluate` does its leaders.
+
+    It is deflated as if it were one of the tries.
+
+    Parameters
+    ----------
+    own : ndarray of float64, shape (n_eras,)
+        Its scores of the study's eras.
+    by_choosing : float
+        What its selection added to its validation Sharpe ratio; NaN where that is not known, and then nothing is
+        corrected, and it is not called better than anything.
+    """
+    validation, test = scores.rows(VALIDATION), scores.rows(TEST)
+    overlap, benchmark = scores.overlap_eras, scores.benchmark
+    parts = {VALIDATION: validation, TEST: test}
+    estimates = {part: sharpe_estimate(own[rows], overlap, seed) for part, rows in parts.items()}
+    over = {part: sharpe_difference(own[rows], benchmark[rows], overlap, seed) for part, rows in parts.items()}
+    own_estimate, difference = _lower(estimates[VALIDATION], by_choosing), _lower(over[VALIDATION], by_choosing)
+    every = np.column_stack([scores.era_scores[validation], own[validation]])
+    pool = Pool(evaluation.pool.mean, evaluation.pool.n_trials + 1, 1.0, 1.0, 1.0, 1.0)
+    over_average = _lower(difference_to_average(every, every.shape[1] - 1, pool, overlap), by_choosing)
+    average = float(mean(np.atleast_1d(sharpe(scores.era_scores[test]))))
+    deflated = deflated_sharpe(own[validation], evaluation.deflation, overlap)
+    return ModelEvaluation(
+        name=name,
+        number=-1,
+        sharpe=estimates,
+        sharpe_over_benchmark=over,
+        corrected=own_estimate,
+        corrected_over_benchmark=difference,
+        over_average=over_average,
+        against_benchmark=_standing(difference, over[TEST].value),
+        against_average=_standing(over_average, estimates[TEST].value - average),
+        deflated_sharpe=deflated,
+        verdict=_verdict(estimates[TEST].value, deflated),
+    )
+
+
+def _lower(estimate: Estimate, by: float) -> Estimate:
+    return Estimate(estimate.value - by, estimate.low - by, estimate.high - by)
 
 
 def _expectations(scores: StudyScores, pool: Pool, payout: Payout) -> tuple[Expectation, ...]:

@@ -11,14 +11,18 @@ from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 
+from signal_miner.ensemble.runs import EnsembleRuns
 from signal_miner.errors import UserError
 from signal_miner.holdout.record import Opening
-from signal_miner.overfitting.verdict import SOURCES, evaluate
-from signal_miner.report.contents import ReportContents
+from signal_miner.overfitting.records import StudyEvaluation
+from signal_miner.overfitting.verdict import SOURCES, evaluate, evaluate_blend
+from signal_miner.report.contents import ReportContents, ReportedEnsemble
 from signal_miner.report.page import write_report
 from signal_miner.report.runs import ReportRuns
 from signal_miner.report.sentences import opened_holdout
 from signal_miner.report.summary import summary_lines
+from signal_miner.scoring.objective import Objective
+from signal_miner.scoring.study_scores import StudyScores
 from signal_miner.tracking.studies import Studies, StudyReference, TrackedStudy, referenced
 from signal_miner.tracking.study_reader import StudyReader, finished_trials
 from signal_miner.tracking.ui import REPORT_PAGE, run_page
@@ -120,19 +124,41 @@ def read_contents(name: str | None, tracking_uri: str | None) -> tuple[TrackedSt
     correlations = None
     with suppress(UserError):  # a leader's predictions are damaged: the page notes that they are missing
         correlations = reader.correlations(study, LEADERS)
+    evaluation = evaluate(scores, LEADERS, payout=study.scoring.payout)
     contents = ReportContents(
         study=study.name,
         experiment=str(study.plan["experiment"]["name"]),
         made=datetime.now(UTC),
         plan=study.plan,
         scores=scores,
-        evaluation=evaluate(scores, LEADERS, payout=study.scoring.payout),
+        evaluation=evaluation,
         trials=trials,
         benchmark=study.benchmark,
         correlations=correlations,
         holdout=opened_holdout(opening) if (opening := Opening.of(study.tags)) else None,
+        ensembles=_ensembles(study, scores, evaluation, tracking_uri),
+        experiment_id=study.experiment_id,
     )
     return study, contents
+
+
+def _ensembles(
+    study: TrackedStudy, scores: StudyScores, evaluation: StudyEvaluation, tracking_uri: str | None
+) -> tuple[ReportedEnsemble, ...]:
+    """Return the study's ensembles, best in validation first; one whose scores cannot be read is left out."""
+    runs, objective = EnsembleRuns(tracking_uri), study.objective
+    ratio = Objective.PAYOUT_SHARPE if objective.compared is Objective.PAYOUT else Objective.SHARPE
+    found = []
+    for run in runs.of_study(study.experiment_id, study.name):
+        with suppress(UserError):
+            corr, bmc = runs.era_scores(run.run_id, scores.era_labels)
+            own = study.scoring.era_scores(corr, bmc, objective.compared)
+            shown = run.metrics.get(f"validation/{ratio}", math.nan)
+            by_choosing = shown - run.metrics.get(f"expected/{ratio}_by_validation", math.nan)
+            judged = evaluate_blend(run.name, own, by_choosing, scores, evaluation)
+            found.append(ReportedEnsemble(run.name, run.run_id, run.metrics, run.beats_benchmark, run.members, judged))
+    found.sort(key=lambda each: each.metrics.get(objective.metric, -math.inf), reverse=True)
+    return tuple(found)
 
 
 def make_report(

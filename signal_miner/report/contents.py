@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from signal_miner.overfitting.records import ModelEvaluation, StudyEvaluation
+from signal_miner.overfitting.records import Estimate, ModelEvaluation, StudyEvaluation
 from signal_miner.scoring.objective import Objective, Scoring
 from signal_miner.scoring.study_scores import Correlations, StudyScores
 from signal_miner.tracking.ranking import Leaderboard, make_leaderboard
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.tracking.studies import scoring_of
+
+
+@dataclass(frozen=True, eq=False)
+class ReportedEnsemble:
+    """An ensemble of the study, beside its trials.
+
+    Attributes
+    ----------
+    evaluation : ModelEvaluation
+        Verdicts on it.
+    """
+
+    name: str
+    run_id: str
+    metrics: Mapping[str, float]
+    beats_benchmark: Mapping[str, bool]
+    members: int
+    evaluation: ModelEvaluation
+
+    def expectation(self, objective: Objective) -> Estimate:
+        """Return the score to expect of it and the interval; NaN where it was not estimated."""
+        value, low, high = (
+            self.metrics.get(f"expected/{objective}{ending}", math.nan) for ending in ("", "_low", "_high")
+        )
+        return Estimate(value, low, high)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +59,10 @@ class ReportContents:
         Of the leaders and the benchmark; None where their predictions are not at hand.
     holdout : str or None
         A sentence on the holdout, when it has been opened.
+    ensembles : tuple of ReportedEnsemble
+        Made of the study's trials, best in validation first.
+    experiment_id : str
+        MLflow's, for links to runs; empty where there are none.
 
     Raises
     ------
@@ -50,6 +80,8 @@ class ReportContents:
     benchmark: TrackedTrial
     correlations: Correlations | None
     holdout: str | None
+    ensembles: tuple[ReportedEnsemble, ...] = ()
+    experiment_id: str = ""
 
     def __post_init__(self) -> None:
         if tuple(trial.number for trial in self.trials) != self.scores.numbers:
@@ -66,6 +98,11 @@ class ReportContents:
     def objective(self) -> Objective:
         """What the study's models are ranked by."""
         return self.scores.objective
+
+    @property
+    def ratio(self) -> Objective:
+        """The Sharpe ratio of what trials are compared in."""
+        return Objective.PAYOUT_SHARPE if self.objective.compared is Objective.PAYOUT else Objective.SHARPE
 
     @property
     def leaderboard(self) -> Leaderboard:

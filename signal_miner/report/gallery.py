@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from signal_miner.overfitting.records import INTERVAL_LEVEL
+from signal_miner.overfitting.records import INTERVAL_LEVEL, Estimate
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.curves import corr_by_trees_figure, cumulative_corr_figure
 from signal_miner.report.fold_plan import fold_plan_figure
-from signal_miner.report.luck import intervals_figure, luck_figure
+from signal_miner.report.luck import expectation_figure, intervals_figure, luck_figure
+from signal_miner.report.measures import trial_sharpe
 from signal_miner.report.parameters import parameters_figure, varying_dimensions
-from signal_miner.report.scatters import contribution_figure, past_vs_future_figure
+from signal_miner.report.scatters import contribution_figure, contribution_points, past_vs_future_figure
 from signal_miner.report.sentences import interval_text
 from signal_miner.report.uniqueness import correlations_figure
+from signal_miner.scoring.study_scores import TEST, VALIDATION
 from signal_miner.utils.formatting import number_text, percent_text
 
+_MOST_ENSEMBLES = 6  # in the picture of what to expect
 _ONE_COLUMN = 4  # most panels of parameters in one figure on the page
 
 
@@ -36,6 +42,8 @@ class PageFigure:
         Text alternative.
     on_page, as_file : bool
         Whether the page shows it, and whether it is written as PNG.
+    points : tuple of two ndarray of float64, shape (n_models,), optional
+        Where each trial, and then each ensemble, is in its first axes; NaN where it is not.
     """
 
     name: str
@@ -44,6 +52,7 @@ class PageFigure:
     description: str
     on_page: bool = True
     as_file: bool = True
+    points: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
 
 
 def page_figures(contents: ReportContents) -> Iterator[PageFigure]:
@@ -51,13 +60,34 @@ def page_figures(contents: ReportContents) -> Iterator[PageFigure]:
     scores, evaluation, chosen = contents.scores, contents.evaluation, contents.chosen
     compared = scores.objective.compared.label
     relation, deflation, overfitting = evaluation.relation, evaluation.deflation, evaluation.overfitting
+    ratio, blends = contents.ratio, contents.ensembles
+    shown = [
+        (each.metrics.get(f"validation/{ratio}", math.nan), each.metrics.get(f"test/{ratio}", math.nan))
+        for each in blends
+    ]
+    if evaluation.expectations:
+        first = evaluation.expectations[0]
+        own = Estimate(first.value, first.low, first.high)
+        rows = [(chosen.name, first.validation, own, first.test)] + [
+            (each.name, past, each.expectation(ratio), future)
+            for each, (past, future) in list(zip(blends, shown, strict=True))[:_MOST_ENSEMBLES]
+        ]
+        yield PageFigure(
+            "expectation",
+            expectation_figure(rows, ratio.label),
+            "Validation is what it was chosen by, so it is too high; the bar is where the next "
+            f"{first.eras} eras are to be expected.",
+            f"{chosen.name}: {ratio.label} {number_text(first.validation)} in validation, {number_text(first.test)} in "
+            f"test, {number_text(first.value)} to expect, {number_text(first.low)} to {number_text(first.high)}.",
+        )
     yield PageFigure(
         "past_vs_future",
-        past_vs_future_figure(scores, relation),
+        past_vs_future_figure(scores, relation, shown),
         "Every dot is a trial. On the dotted line test is as good as validation was; a flat fit means that validation "
         "did not predict test.",
         f"Scatter of test Sharpe against validation Sharpe of {relation.n_trials} trials: rank correlation "
         f"{interval_text(relation.rank_correlation)}, slope of the fit {number_text(relation.slope)}.",
+        points=_with_blends((trial_sharpe(scores, VALIDATION), trial_sharpe(scores, TEST)), shown),
     )
     yield PageFigure(
         "luck",
@@ -66,13 +96,15 @@ def page_figures(contents: ReportContents) -> Iterator[PageFigure]:
         + ("" if overfitting is None else "Below: the more is left of 0, the less the best of the past is worth."),
         f"Histogram of validation Sharpe; luck's expected best is {number_text(deflation.expected_best_sharpe)}."
         + ("" if overfitting is None else f" Below, logits: {percent_text(overfitting.probability)} are under 0."),
+        points=_with_blends((trial_sharpe(scores, VALIDATION), np.zeros(len(scores.names))), []),
     )
     yield PageFigure(
         "intervals",
         intervals_figure(scores, evaluation.leaders),
         "Where an interval on the right crosses the orange line, the model may be no better than the benchmark.",
         f"Sharpe of the first {len(evaluation.leaders)} trials with {INTERVAL_LEVEL:.0%} intervals, in validation and "
-        f"test; the first is {chosen.name}, {interval_text(chosen.sharpe['validation'])} in validation.",
+        f"test; the first is {chosen.name}, {interval_text(chosen.corrected)} in validation, corrected for choosing.",
+        points=_of_leaders(contents),
     )
     if contents.correlations is not None:
         yield PageFigure(
@@ -82,11 +114,16 @@ def page_figures(contents: ReportContents) -> Iterator[PageFigure]:
             "colour is one idea, found several times.",
             f"Matrix of correlations of {len(contents.correlations.names)} models, clustered.",
         )
+    added = [
+        (each.metrics.get("validation/benchmark_corr", math.nan), each.metrics.get("validation/bmc", math.nan))
+        for each in blends
+    ]
     yield PageFigure(
         "bmc_vs_benchmark_corr",
-        contribution_figure(scores),
+        contribution_figure(scores, ensembles=added),
         "Right is close to the benchmark, up adds to it: the most useful trials are at the top, far to the left.",
         "Scatter of BMC against correlation with the benchmark in validation, a dot a trial.",
+        points=_with_blends(contribution_points(scores), added),
     )
     yield PageFigure(
         "cumulative_corr",
@@ -108,6 +145,21 @@ def page_figures(contents: ReportContents) -> Iterator[PageFigure]:
         "Bars of the eras that each fold trains on, purges and predicts.",
     )
     yield from _parameters(contents)
+
+
+def _with_blends(
+    points: tuple[NDArray[np.float64], NDArray[np.float64]], blends: Sequence[tuple[float, float]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    further = np.array(blends, dtype=np.float64).reshape(-1, 2)
+    return np.concatenate([points[0], further[:, 0]]), np.concatenate([points[1], further[:, 1]])
+
+
+def _of_leaders(contents: ReportContents) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return where the leaders' corrected Sharpe ratios are in the figure of intervals."""
+    x, y = np.full((2, len(contents.trials)), np.nan)
+    for place, leader in enumerate(contents.evaluation.leaders):
+        x[place], y[place] = leader.corrected.value, place - 0.14
+    return x, y
 
 
 def _of_these(plan: Mapping[str, Any]) -> str:

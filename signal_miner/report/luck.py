@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,6 +15,7 @@ from signal_miner.report.measures import benchmark_sharpe, trial_sharpe
 from signal_miner.report.style import (
     BENCHMARK,
     BLUE,
+    GREEN,
     GREY,
     INK,
     SECTION,
@@ -46,8 +48,50 @@ def luck_figure(scores: StudyScores, deflation: Deflation, overfitting: Overfitt
 
 
 @drawing()
+def expectation_figure(rows: Sequence[tuple[str, float, Estimate, float]], label: str) -> Figure:
+    """Draw what models showed in validation and in test, and what to expect of them, with prediction intervals.
+
+    Parameters
+    ----------
+    rows : sequence of tuple
+        Name, validation score, expectation and test score of each model.
+    label : str
+        Of the score.
+    """
+    figure = new_figure(1.75 + 0.5 * len(rows), f"What to expect: {label}")
+    axes = figure.add_subplot()
+    for row, (_, shown, expected, tested) in enumerate(rows):
+        named = row == 0
+        if np.isfinite([shown, expected.value]).all():
+            axes.plot([shown, expected.value], [row, row], color=GREY, linewidth=1, linestyle=":", zorder=1)
+        if np.isfinite([expected.low, expected.high]).all():
+            axes.plot([expected.low, expected.high], [row, row], color=GREEN, linewidth=5, alpha=0.45, zorder=2)
+        for value, color, marker, size, name in (
+            (shown, *SECTION[VALIDATION][:2], 7, "validation, which it was chosen by"),
+            (tested, *SECTION[TEST][:2], 7, "test"),
+            (expected.value, GREEN, "D", 9, "to expect, with interval"),
+        ):
+            if np.isfinite(value):
+                edge: dict[str, Any] = {"markeredgecolor": INK, "markeredgewidth": 0.8} if marker == "D" else {}
+                axes.plot(
+                    value, row, marker, color=color, markersize=size, label=name if named else None, zorder=4, **edge
+                )
+    axes.axvline(0, color=GREY, linewidth=0.8, zorder=0)
+    axes.set_yticks(range(len(rows)), [shortened(name, 14) for name, *_ in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlabel(label)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.margins(x=0.08)
+    legend_below(figure)
+    return figure
+
+
+@drawing()
 def intervals_figure(scores: StudyScores, leaders: Sequence[ModelEvaluation]) -> Figure:
     """Draw the leaders' Sharpe, and its difference to the benchmark's, with intervals and verdicts.
+
+    Validation is corrected for choosing.
 
     Parameters
     ----------
@@ -61,13 +105,14 @@ def intervals_figure(scores: StudyScores, leaders: Sequence[ModelEvaluation]) ->
     )
     own, over = figure.subplots(1, 2, sharey=True)
     for axes, estimates in (
-        (own, [leader.sharpe for leader in leaders]),
-        (over, [leader.sharpe_over_benchmark for leader in leaders]),
+        (own, [{**leader.sharpe, VALIDATION: leader.corrected} for leader in leaders]),
+        (over, [{**leader.sharpe_over_benchmark, VALIDATION: leader.corrected_over_benchmark} for leader in leaders]),
     ):
         for section, shift in zip(_SECTIONS, (-0.14, 0.14), strict=True):
             color, marker, _ = SECTION[section]
             for row, estimate in enumerate(estimates):
-                label = section if axes is own and row == 0 else None
+                text = "validation, corrected" if section == VALIDATION else section
+                label = text if axes is own and row == 0 else None
                 _draw_estimate(axes, row + shift, estimate[section], color, marker, label)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.grid(visible=False, axis="y")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,6 +20,7 @@ from signal_miner.report.style import (
     GREY,
     INK,
     MUTED,
+    PURPLE,
     as_picture,
     drawing,
     legend_below,
@@ -31,19 +35,27 @@ _FEW = 500  # dots that do not hide a line
 
 
 @drawing()
-def past_vs_future_figure(scores: StudyScores, relation: Relation) -> Figure:
+def past_vs_future_figure(
+    scores: StudyScores, relation: Relation, ensembles: Sequence[tuple[float, float]] = ()
+) -> Figure:
     """Draw validation Sharpe against test Sharpe: a dot a trial, the benchmark a star, and the fitted line.
 
     Parameters
     ----------
     relation : Relation
         The line, and the rank correlation with its interval.
+    ensembles : sequence of tuple of two float, optional
+        Validation and test Sharpe of ensembles, diamonds.
     """
     figure = new_figure(5.3, "Did validation predict test?")
     axes = figure.add_subplot()
     past, future = trial_sharpe(scores, VALIDATION), trial_sharpe(scores, TEST)
     reference = benchmark_sharpe(scores, VALIDATION), benchmark_sharpe(scores, TEST)
-    ends = _span(np.append(past, reference[0])), _span(np.append(future, reference[1]))
+    blends = np.array(ensembles, dtype=np.float64).reshape(-1, 2)
+    ends = (
+        _span(np.concatenate([past, [reference[0]], blends[:, 0]])),
+        _span(np.concatenate([future, [reference[1]], blends[:, 1]])),
+    )
     axes.set(
         xlim=ends[0],
         ylim=ends[1],
@@ -67,6 +79,8 @@ def past_vs_future_figure(scores: StudyScores, relation: Relation) -> Figure:
         )
     if len(past) and np.isfinite([past[0], future[0]]).all():
         _ring(axes, past[:1], future[:1], f"chosen: {scores.names[0]}")
+    if len(blends):
+        _diamonds(axes, blends)
     if np.isfinite(reference).all():
         _star(axes, *reference)
     axes.set_title(
@@ -77,18 +91,21 @@ def past_vs_future_figure(scores: StudyScores, relation: Relation) -> Figure:
 
 
 @drawing()
-def contribution_figure(scores: StudyScores, n_leaders: int = _N_LEADERS) -> Figure:
+def contribution_figure(
+    scores: StudyScores, n_leaders: int = _N_LEADERS, ensembles: Sequence[tuple[float, float]] = ()
+) -> Figure:
     """Draw BMC against correlation with the benchmark, in validation: a dot a trial, the leaders ringed.
 
     Parameters
     ----------
     n_leaders : int, default 5
         Trials to mark, from the first.
+    ensembles : sequence of tuple of two float, optional
+        Correlation with the benchmark and BMC of ensembles, diamonds.
     """
     figure = new_figure(5.0, "What trials add to the benchmark (validation)")
     axes = figure.add_subplot()
-    rows = scores.rows(VALIDATION)
-    alike, added = mean(scores.benchmark_corr[rows]), mean(scores.bmc[rows])
+    alike, added = contribution_points(scores)
     axes.set(xlabel="correlation with the benchmark", ylabel="BMC")
     axes.axhline(0, color=MUTED, linewidth=0.8, zorder=1)
     _dots(axes, scores, alike, added)
@@ -98,6 +115,8 @@ def contribution_figure(scores: StudyScores, n_leaders: int = _N_LEADERS) -> Fig
             scores.names[known[0]] if len(known) == 1 else f"first {len(known)} by validation {scores.objective.label}"
         )
         _ring(axes, alike[known], added[known], label)
+    if len(ensembles):
+        _diamonds(axes, np.array(ensembles, dtype=np.float64))
     _star(axes, 1.0, 0.0)
     legend_below(figure)
     return figure
@@ -130,6 +149,17 @@ def _dots(axes: Axes, scores: StudyScores, x: NDArray[np.float64], y: NDArray[np
 
 def _ring(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], label: str) -> None:
     axes.plot(x, y, "o", markersize=11, markerfacecolor="none", markeredgecolor=INK, mew=1.4, label=label, zorder=6)
+
+
+def _diamonds(axes: Axes, points: NDArray[np.float64]) -> None:
+    look: dict[str, Any] = {"markersize": 8, "color": PURPLE, "markeredgecolor": INK, "markeredgewidth": 0.8}
+    axes.plot(points[:, 0], points[:, 1], "D", **look, label="ensembles", zorder=6.5)
+
+
+def contribution_points(scores: StudyScores) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return each trial's correlation with the benchmark and its BMC in validation."""
+    rows = scores.rows(VALIDATION)
+    return mean(scores.benchmark_corr[rows]), mean(scores.bmc[rows])
 
 
 def _star(axes: Axes, x: float, y: float) -> None:

@@ -441,6 +441,16 @@ def verdict_sentence(leader: ModelEvaluation, deflation: Deflation) -> str:
     return f"{own} {expected} ({figures}), and in test it is {number_text(test)}."
 
 
+def why_text(leader: ModelEvaluation, deflation: Deflation) -> str:
+    """Return why a model's verdict is skill, unclear or luck, in a few words beside its scores."""
+    if not leader.sharpe[TEST].value > 0:
+        return "test not above 0" if math.isfinite(leader.sharpe[TEST].value) else "no Sharpe in test"
+    if not math.isfinite(leader.deflated_sharpe):
+        return "too few or too similar scores"
+    best, figure = number_text(deflation.expected_best_sharpe), probability_text(leader.deflated_sharpe)
+    return f"{figure} above luck's {best}"
+
+
 def evaluation_notes(scores: StudyScores, evaluation: StudyEvaluation) -> tuple[str, ...]:
     """Return what limits the conclusions, such as too few eras, one sentence each."""
     notes = []

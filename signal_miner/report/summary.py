@@ -69,13 +69,12 @@ def _expected(contents: ReportContents) -> str:
     return expectation_sentence(contents.evaluation.expectations, name, chosen)
 
 
-def recommendation(contents: ReportContents) -> str:
-    """Return what the evidence favours over the first trial alone, and its command; empty of fewer than two trials."""
-    n_trials = len(contents.trials)
-    if n_trials < AVERAGED:
-        return ""
+def recommendation(contents: ReportContents) -> tuple[str, str] | None:
+    """Return what the evidence favours over the first trial alone, and the command for it; None of fewer trials."""
+    if len(contents.trials) < AVERAGED:
+        return None
     command = next_command("ensemble", study=contents.study, select="top", members=AVERAGED)
-    return f"{recommendation_sentence(contents.chosen.name)} To make it: {command}"
+    return recommendation_sentence(contents.chosen.name), command
 
 
 def _trials(contents: ReportContents) -> str:

@@ -2,47 +2,92 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from signal_miner.overfitting.records import INTERVAL_LEVEL, Estimate, ModelEvaluation
+import numpy as np
+from numpy.typing import NDArray
+
+from signal_miner.overfitting.records import INTERVAL_LEVEL, Estimate, ModelEvaluation, Standing
 from signal_miner.report.contents import ReportContents
-from signal_miner.report.sentences import deflation_sentence, overfitting_sentence, superiority_sentence
+from signal_miner.report.sentences import deflation_sentence, overfitting_sentence, superiority_sentence, why_text
 from signal_miner.scoring.columns import Column
 from signal_miner.scoring.objective import Objective
-from signal_miner.scoring.study_scores import TEST, VALIDATION, WHOLE
-from signal_miner.tracking.ranking import RankedTrial
+from signal_miner.scoring.series import sharpe
+from signal_miner.scoring.study_scores import TEST, VALIDATION
+from signal_miner.tracking.records import TrackedTrial
+from signal_miner.tracking.tags import BENCHMARK_KIND
 from signal_miner.utils.formatting import UNKNOWN, number_text, percent_text, probability_text
 
-SECTIONS = (VALIDATION, TEST, WHOLE)
+SECTIONS = (VALIDATION, TEST)
+SHOWN, MOST = 15, 300
+"""Trials that the leaderboard shows at first, and those that it has."""
 
 
 def columns_of(objective: Objective) -> tuple[Column, ...]:
-    """Return the columns of each section."""
-    paid = ("payout", "payout_sharpe") if objective.compared is Objective.PAYOUT else ()
-    return tuple(Column.of(metric) for metric in (*paid, "corr", "sharpe", "max_drawdown", "bmc", "benchmark_corr"))
+    """Return the columns of each section, what is compared first."""
+    paying = objective.compared is Objective.PAYOUT
+    own = ("payout_sharpe", "payout", "sharpe", "corr") if paying else ("sharpe", "corr", "max_drawdown")
+    return tuple(Column.of(metric) for metric in (*own, "bmc", "benchmark_corr"))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number of the leaderboard as text, and the value that it is sorted by; empty where not known."""
+
+    text: str
+    value: str
+
+    @classmethod
+    def of(cls, value: float | None, digits: int) -> Cell:
+        """Return a number's cell."""
+        known = value is not None and math.isfinite(value)
+        return cls(number_text(value, digits), f"{value:.6g}" if known else "")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the leaderboard as text.
+    """A line of the leaderboard.
 
     Attributes
     ----------
-    cells : tuple of str
+    kind : str
+        ``trial``, ``ensemble`` or ``benchmark``.
+    place : int or None
+        Of a trial, and then of an ensemble, among what figures show; None of the benchmark.
+    expected : Cell
+        Sharpe ratio to expect of it.
+    cells : tuple of Cell
         The columns of each section, section by section.
+    verdict, why, better : str
+        Empty where it has none; why in a few words, and what it is shown to be better than.
+    beats : str
+        Sections in which it beats the benchmark.
     trees : str
-        At the best checkpoint, and as drawn.
+        At the best checkpoint, and as drawn; an ensemble's number of members.
+    more : bool
+        Whether it is shown only when asked for.
     """
 
-    rank: str
+    kind: str
     name: str
-    verdict: str
-    beats: str
-    held: str
-    cells: tuple[str, ...]
-    trees: str
-    is_benchmark: bool
+    place: int | None
+    rank: Cell
+    expected: Cell
+    cells: tuple[Cell, ...]
+    verdict: str = ""
+    why: str = ""
+    better: str = ""
+    beats: str = ""
+    trees: str = ""
+    more: bool = False
+
+    @property
+    def is_benchmark(self) -> bool:
+        """Whether it is the benchmark's."""
+        return self.kind == BENCHMARK_KIND
 
 
 @dataclass(frozen=True)
@@ -61,15 +106,88 @@ class Finding:
     source: str
 
 
-def leaderboard_rows(contents: ReportContents, top: int = 15) -> tuple[Row, ...]:
-    """Return the first trials, with the benchmark in its place or, if it is further down, last."""
-    board = contents.leaderboard
-    verdicts = {leader.number: leader for leader in contents.evaluation.leaders}
-    trials = [place for place in board.places if place.trial.number is not None][:top]
-    benchmark = next(place for place in board.places if place.trial.number is None)
-    places = sorted([*trials, benchmark], key=lambda place: place.rank)
-    columns = columns_of(contents.objective)
-    return tuple(_row(place, verdicts, columns) for place in places)
+def leaderboard_rows(contents: ReportContents, top: int = MOST) -> tuple[Row, ...]:
+    """Return the ensembles, then the first trials and the benchmark in its place or, if it is further down, last."""
+    board, columns = contents.leaderboard, columns_of(contents.objective)
+    expected = expected_ratios(contents)
+    places = {trial.number: place for place, trial in enumerate(contents.trials)}
+    leaders = {leader.number: leader for leader in contents.evaluation.leaders}
+    trials = [each for each in board.places if each.trial.number is not None][:top]
+    benchmark = next(each for each in board.places if each.trial.number is None)
+    rows = [
+        Row(
+            "ensemble",
+            each.name,
+            len(contents.trials) + number,
+            Cell("", ""),
+            Cell.of(each.expectation(contents.ratio).value, 2),
+            _cells(each.metrics, columns),
+            trees=f"{each.members} members",
+            beats=_beats(each.beats_benchmark),
+            **_judged(each.evaluation, contents),
+        )
+        for number, each in enumerate(contents.ensembles)
+    ]
+    shown = 0
+    for ranked in sorted([*trials, benchmark], key=lambda each: each.rank):
+        trial, number = ranked.trial, ranked.trial.number
+        rank, cells = Cell(str(ranked.rank), str(ranked.rank)), _cells(trial.metrics, columns)
+        if number is None:
+            rows.append(Row(BENCHMARK_KIND, trial.name, None, rank, Cell("", ""), cells, trees=_trees(trial)))
+            continue
+        shown += 1
+        judged = _judged(leaders[number], contents) if number in leaders else {}
+        rows.append(
+            Row(
+                "trial",
+                trial.name,
+                places[number],
+                rank,
+                Cell.of(float(expected[places[number]]), 2),
+                cells,
+                beats=_beats(trial.beats_benchmark),
+                trees=_trees(trial),
+                more=shown > SHOWN,
+                **judged,
+            )
+        )
+    return tuple(rows)
+
+
+def expected_ratios(contents: ReportContents) -> NDArray[np.float64]:
+    """Return the Sharpe ratio to expect of each trial, had it been chosen, shape (n_trials,)."""
+    scores, pool = contents.scores, contents.evaluation.pool
+    past, future = (np.atleast_1d(sharpe(scores.era_scores[scores.rows(section)])) for section in SECTIONS)
+    prior = pool.mean + pool.kept**2 * (past - pool.mean)
+    weight = float(scores.rows(VALIDATION).mean())
+    found: NDArray[np.float64] = np.where(np.isfinite(future), weight * prior + (1 - weight) * future, prior)
+    return found
+
+
+def _cells(metrics: Mapping[str, float], columns: Sequence[Column]) -> tuple[Cell, ...]:
+    return tuple(
+        Cell.of(metrics.get(f"{section}/{column.metric}"), column.digits) for section in SECTIONS for column in columns
+    )
+
+
+def _judged(leader: ModelEvaluation, contents: ReportContents) -> dict[str, Any]:
+    names = (("benchmark", leader.against_benchmark), ("average", leader.against_average))
+    better = [name for name, standing in names if standing is Standing.BETTER]
+    return {
+        "verdict": str(leader.verdict),
+        "why": why_text(leader, contents.evaluation.deflation),
+        "better": " and ".join(better) or "–",
+    }
+
+
+def _beats(sections: Mapping[str, bool]) -> str:
+    won = [section for section in SECTIONS if sections.get(section)]
+    return "both" if len(won) == len(SECTIONS) else won[0] if won == [VALIDATION] else "–"
+
+
+def _trees(trial: TrackedTrial) -> str:
+    best = number_text(trial.metrics.get("best/trees"), 0)
+    return f"{best} of {trial.params.get('n_estimators', UNKNOWN)}"
 
 
 def column_heads(objective: Objective) -> list[str]:
@@ -116,23 +234,43 @@ def findings(contents: ReportContents, sources: Mapping[str, str]) -> tuple[Find
         else Finding(
             "Superior predictive ability",
             f"p = {number_text(superiority.p_consistent, 3)}",
-            f"{superiority_sentence(superiority, contents.objective)} Bounds of p: "
+            f"{superiority_sentence(superiority, contents.objective.compared)} Bounds of p: "
             f"{number_text(superiority.p_lower, 3)} and {number_text(superiority.p_upper, 3)}, "
             "the upper one that of White's reality check.",
             sources.get("superiority", ""),
         ),
     ]
     ratio = contents.objective.ratio_label
-    for section, role in ((VALIDATION, "too good, as it was chosen by it"), (TEST, "not used to choose it")):
-        found.append(
+    head = f"{ratio[:1].upper()}{ratio[1:]} of {chosen.name}"
+    raw, test = chosen.sharpe[VALIDATION], chosen.sharpe[TEST]
+    over, less = chosen.sharpe_over_benchmark, chosen.corrected_over_benchmark
+    found += [
+        Finding(
+            f"{head} in validation, corrected for choosing",
+            number_text(chosen.corrected.value),
+            f"{INTERVAL_LEVEL:.0%} interval {_range(chosen.corrected)}; {number_text(raw.value)}, interval "
+            f"{_range(raw)}, not corrected for choosing. Less the benchmark's: "
+            f"{number_text(less.value)}, interval {_range(less)}; "
+            f"{number_text(over[VALIDATION].value)}, interval {_range(over[VALIDATION])}, not corrected.",
+            sources.get("bootstrap", ""),
+        ),
+        Finding(
+            f"{head} in test",
+            number_text(test.value),
+            f"{INTERVAL_LEVEL:.0%} interval {_range(test)}; not used to choose it. Less the benchmark's: "
+            f"{number_text(over[TEST].value)}, interval {_range(over[TEST])}.",
+            sources.get("bootstrap", ""),
+        ),
+    ]
+    if evaluation.sharpe_superiority is not None:
+        found.insert(
+            4,
             Finding(
-                f"{ratio[:1].upper()}{ratio[1:]} of {chosen.name} in {section}",
-                number_text(chosen.sharpe[section].value),
-                f"{INTERVAL_LEVEL:.0%} interval {_range(chosen.sharpe[section])}; {role}. Less the benchmark's: "
-                f"{number_text(chosen.sharpe_over_benchmark[section].value)}, interval "
-                f"{_range(chosen.sharpe_over_benchmark[section])}.",
-                sources.get("bootstrap", ""),
-            )
+                f"Superior predictive ability, by {ratio}",
+                f"p = {number_text(evaluation.sharpe_superiority.p_consistent, 3)}",
+                superiority_sentence(evaluation.sharpe_superiority, contents.ratio),
+                sources.get("superiority", ""),
+            ),
         )
     return tuple(found)
 
@@ -144,25 +282,3 @@ _UNTESTED = "Not tested: no trial has a score in every validation era."
 def _range(estimate: Estimate) -> str:
     low, high = number_text(estimate.low), number_text(estimate.high)
     return "not known" if UNKNOWN in (low, high) else f"{low} to {high}"
-
-
-def _row(place: RankedTrial, leaders: Mapping[int, ModelEvaluation], columns: Sequence[Column]) -> Row:
-    trial = place.trial
-    metrics, is_benchmark = trial.metrics, trial.number is None
-    beats = bool(trial.beats_benchmark.get(VALIDATION))
-    leader = leaders.get(trial.number) if trial.number is not None else None
-    best = number_text(metrics.get("best/trees"), 0)
-    return Row(
-        rank=str(place.rank),
-        name=trial.name,
-        verdict=str(leader.verdict) if leader else "",
-        beats="" if is_benchmark else "yes" if beats else "no",
-        held="" if is_benchmark or not beats else "yes" if trial.held else "no",
-        cells=tuple(
-            number_text(metrics.get(f"{section}/{column.metric}"), column.digits)
-            for section in SECTIONS
-            for column in columns
-        ),
-        trees=f"{best} of {trial.params.get('n_estimators', UNKNOWN)}",
-        is_benchmark=is_benchmark,
-    )

@@ -23,7 +23,7 @@ from signal_miner.overfitting.records import (
     Superiority,
     Verdict,
 )
-from signal_miner.report.contents import ReportContents
+from signal_miner.report.contents import ReportContents, ReportedEnsemble
 from signal_miner.scoring.objective import Objective
 from signal_miner.scoring.series import max_drawdown, sharpe
 from signal_miner.scoring.study_scores import TEST, VALIDATION, WHOLE, Correlations, StudyScores
@@ -119,6 +119,24 @@ def make_contents(
         correlations=_correlations(scores, min(n_leaders, n_trials), random),
         holdout=None,
     )
+
+
+def with_ensembles(contents: ReportContents) -> ReportContents:
+    """Return the same with two ensembles, of which the second's selection cannot be repeated."""
+    first, chosen = contents.trials[0], contents.chosen
+    expected = {"expected/sharpe": 0.5, "expected/sharpe_low": 0.05, "expected/sharpe_high": 0.95}
+    ensembles = tuple(
+        ReportedEnsemble(
+            f"ensemble {number}",
+            f"e{number}",
+            {**first.metrics, **further},
+            {VALIDATION: True, TEST: number == 1},
+            5,
+            replace(chosen, name=f"ensemble {number}", number=-1),
+        )
+        for number, further in ((1, expected), (2, {}))
+    )
+    return replace(contents, ensembles=ensembles, experiment_id="1")
 
 
 def bare(contents: ReportContents) -> ReportContents:

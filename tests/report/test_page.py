@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import struct
 import subprocess
+from base64 import b64encode
 from collections import Counter
 from dataclasses import replace
+from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -21,7 +24,7 @@ from signal_miner.report.sentences import interval_text
 from signal_miner.report.summary import expected_headline, headline, summary_lines
 from signal_miner.report.tables import findings, leaderboard_rows
 from signal_miner.utils.formatting import number_text, percent_text, probability_text
-from tests.helpers.report import SOURCES, bare, make_contents, undefined
+from tests.helpers.report import SOURCES, bare, make_contents, undefined, with_ensembles
 
 NASTY = '<script>alert("1")</script> & <b>' + "x" * 150
 VOID = {"meta", "br", "link", "img", "input", "hr", "path", "use", "image", "rect"}
@@ -77,6 +80,7 @@ def page(written: tuple[Path, ...]) -> str:
 def test_the_page_and_a_picture_of_every_figure_are_written(written: tuple[Path, ...]) -> None:
     assert [path.name for path in written] == [
         "report.html",
+        "expectation.png",
         "past_vs_future.png",
         "luck.png",
         "intervals.png",
@@ -102,9 +106,10 @@ def test_the_page_is_whole_and_has_a_name_for_everything(page: str) -> None:
     parsed = Page(page)
     assert not parsed.open
     assert parsed.tags["h1"] == parsed.tags["title"] == parsed.tags["main"] == 1
-    assert parsed.tags["figure"] == parsed.tags["figcaption"] == parsed.tags["svg"] == 10
-    assert sum(name == "aria-label" and bool(value) for name, value in parsed.attributes) == 11
+    assert parsed.tags["figure"] == parsed.tags["figcaption"] == parsed.tags["svg"] == 11
+    assert sum(name == "aria-label" and bool(value) for name, value in parsed.attributes) == 13
     assert parsed.text["h2"] == [
+        "In short",
         "Past against future",
         "Leaderboard",
         "How much of it is luck",
@@ -119,7 +124,12 @@ def test_the_page_is_whole_and_has_a_name_for_everything(page: str) -> None:
 
 def test_the_page_asks_for_nothing(page: str) -> None:
     parsed = Page(page)
-    assert not {"script", "link", "iframe", "object", "embed", "img", "base", "form", "a"} & set(parsed.tags)
+    assert not {"link", "iframe", "object", "embed", "img", "base", "form", "a"} & set(parsed.tags)
+    data, script = parsed.text["script"]
+    json.loads(data)
+    assert not re.search(r"fetch\(|XMLHttpRequest|WebSocket|import\b|eval|innerHTML|localStorage|sendBeacon", script)
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page
     for name, value in parsed.attributes:
         if name in {"href", "xlink:href", "src", "srcset", "data", "action", "poster"}:
             assert value.startswith(("#", "data:image/png;base64,"))
@@ -135,18 +145,20 @@ def test_ids_are_unique_and_every_reference_has_its_target(page: str) -> None:
     assert max(ids.values()) == 1
     references = set(re.findall(r'(?:url\(#|href="#)([^")]+)', page))
     assert references
-    assert references == set(ids)
+    assert references <= set(ids)
+    found = set(re.findall(r'getElementById\("(.*?)"\)', page))
+    assert found <= set(ids)
 
 
 def test_names_are_escaped(page: str) -> None:
-    assert "<script" not in page
+    assert page.count("<script") == 2  # the page's own
     assert "&lt;script&gt;" in page
 
 
 def test_the_page_says_the_verdict_the_lines_and_the_sources(contents: ReportContents, page: str) -> None:
     parsed = Page(page)
     assert parsed.text["h1"] == [expected_headline(contents)]
-    assert headline(contents) in parsed.text["header"][0]
+    assert headline(contents) in parsed.text["main"][0]
     assert [text.strip() for text in parsed.text["li"][:7]] == list(summary_lines(contents))
     for source in SOURCES.values():
         assert source in parsed.text["main"][0]
@@ -242,31 +254,61 @@ def test_seven_lines_where_nothing_was_estimated() -> None:
         assert not any("nan" in line for line in lines)
 
 
-def test_the_leaderboard_has_fifteen_trials_and_the_benchmark_in_its_place(contents: ReportContents) -> None:
+def test_the_leaderboard_has_the_trials_and_the_benchmark_in_its_place(contents: ReportContents) -> None:
     rows = leaderboard_rows(contents)
-    assert len(rows) == 16
-    assert [row.name for row in rows if not row.is_benchmark] == list(contents.scores.names[:15])
-    ranks = [int(row.rank) for row in rows]
+    assert len(rows) == 81
+    trials = [row for row in rows if not row.is_benchmark]
+    assert [row.name for row in trials] == list(contents.scores.names)
+    assert [row.more for row in trials] == [False] * 15 + [True] * 65
+    ranks = [int(row.rank.text) for row in rows]
     assert ranks == sorted(ranks)
-    for row, trial in zip([row for row in rows if not row.is_benchmark], contents.trials, strict=False):
-        assert row.beats == ("yes" if trial.beats_benchmark["validation"] else "no")
-        assert row.cells[1] == number_text(trial.metrics["validation/sharpe"])
-        assert row.cells[5] == number_text(trial.metrics["test/corr"], 4)
-        assert len(row.cells) == 15
+    for place, (row, trial) in enumerate(zip(trials, contents.trials, strict=True)):
+        beats = trial.beats_benchmark
+        assert row.beats == ("both" if all(beats.values()) else "validation" if beats["validation"] else "–")
+        assert row.cells[0].text == number_text(trial.metrics["validation/sharpe"])
+        assert row.cells[6].text == number_text(trial.metrics["test/corr"], 4)
+        assert float(row.cells[6].value) == pytest.approx(trial.metrics["test/corr"], rel=1e-4)
+        assert len(row.cells) == 10
+        assert row.place == place
+        assert bool(row.verdict) == bool(row.why) == (place < 10)
+    assert [trials[0].better, trials[1].better] == ["average", "–"]
+    assert len(leaderboard_rows(contents, 20)) == 21
+
+
+def test_ensembles_stand_beside_the_trials(contents: ReportContents, tmp_path: Path) -> None:
+    both = with_ensembles(contents)
+    rows = leaderboard_rows(both)
+    assert [(row.name, row.kind, row.place) for row in rows[:2]] == [
+        ("ensemble 1", "ensemble", 80),
+        ("ensemble 2", "ensemble", 81),
+    ]
+    assert [row.expected.text for row in rows[:2]] == ["0.50", "–"]
+    assert rows[0].verdict == "skill"
+    assert [row.beats for row in rows[:2]] == ["both", "validation"]
+    text = write_report(both, SOURCES, tmp_path)[0].read_text()
+    data = json.loads(Page(text).text["script"][0])
+    assert [model["name"] for model in data["models"][79:]] == [contents.scores.names[79], "ensemble 1", "ensemble 2"]
+    assert data["models"][80]["run"].startswith("/#/experiments/1/runs/e1?")
+    assert set(data["figures"]) == {"past_vs_future", "luck", "intervals", "bmc_vs_benchmark_corr"}
+    points = data["figures"]["past_vs_future"]
+    assert len(points["x"]) == len(points["y"]) == 82
+    order = np.argsort([trial.metrics["validation/sharpe"] for trial in contents.trials])
+    assert (np.diff(np.array(points["x"])[order]) >= 0).all()  # where it is drawn rises with its score
+    assert (points["x"][80], points["y"][80]) == (points["x"][0], points["y"][0])
 
 
 def test_a_benchmark_further_down_is_still_shown(contents: ReportContents) -> None:
     low = replace(contents.benchmark, metrics={**contents.benchmark.metrics, "validation/sharpe": -9.0})
     rows = leaderboard_rows(replace(contents, benchmark=low))
     assert rows[-1].is_benchmark
-    assert rows[-1].rank == "81"
-    assert len(rows) == 16
+    assert rows[-1].rank.text == "81"
+    assert len(rows) == 81
 
 
 def test_every_number_about_luck_has_a_meaning_and_its_source(contents: ReportContents) -> None:
     for each in (contents, bare(contents), undefined(bare(contents))):
         found = findings(each, SOURCES)
-        assert len(found) == 6
+        assert len(found) == (7 if each is contents else 6)
         assert all(finding.meaning.endswith(".") and finding.source for finding in found)
     assert all(finding.source == "" for finding in findings(contents, {}))
 
