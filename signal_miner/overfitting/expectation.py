@@ -149,7 +149,9 @@ def expectation_from(
     if weight < 1:
         variance += (1 - weight) ** 2 / len(test)
     quantile = float(stdtrit(max(independent - 1, _LEAST_FREEDOM), (1 + INTERVAL_LEVEL) / 2))
-    half = quantile * float(influence.std()) * math.sqrt(variance / per_era)
+    # A standard deviation from so few independent eras is too small by as much.
+    deviation = float(influence.std()) / math.sqrt(1 - min(0.5, 1 / independent))
+    half = quantile * deviation * math.sqrt(variance / per_era)
     return Expectation(objective, value, value - half, value + half, shown, tested, prior, future_eras)
 
 
