@@ -203,7 +203,7 @@ def test_nothing_of_a_hostile_store_is_run(registered, tournament, tmp_path, cap
     for arguments in (("submit",), ("submit", "--dry-run", "true"), ("deploy",)):
         assert command(directory, *arguments, *live_data) == 2
         error = capsys.readouterr().err
-        assert f"1 of 11 files of version 1 of 'signal-miner' are not those that were registered ({name})" in error
+        assert f"1 of 12 files of version 1 of 'signal-miner' are not those that were registered ({name})" in error
         assert error.count("\n") == 1
     assert not mark.exists()
     assert not tournament.submissions
