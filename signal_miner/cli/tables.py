@@ -63,11 +63,13 @@ _HOLDOUT = (
     Column.of("max_drawdown", priority=3),
     Column.of("bmc", priority=4),
     Column.of("benchmark_corr", priority=1),
+    Column.of("payout", priority=9),
 )
 _HOLDOUT_BENCHMARK = (
     Column.of("corr", priority=5, group="benchmark"),
     Column.of("sharpe", priority=7, group="benchmark"),
     Column.of("max_drawdown", priority=2, group="benchmark"),
+    Column.of("payout", priority=8, group="benchmark"),
 )
 
 

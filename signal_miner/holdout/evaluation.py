@@ -126,7 +126,7 @@ class Holdout:
         opening = self.opening()
         if opening is None or not opening.result:
             return None
-        return HoldoutResult(opening, self._runs.scores(self._study.run_id, opening))
+        return HoldoutResult(opening, self._runs.scores(self._study.run_id, opening, self._study.scoring))
 
     def preview(self, plan: Plan) -> HoldoutPreview:
         """Return what `open` would do."""
@@ -245,6 +245,8 @@ class Holdout:
             own.bmc[BENCHMARK][:, 0],
             own.benchmark_corr[BENCHMARK][:, 0],
             scored.corr[1],
+            scored.scores[1].bmc[BENCHMARK][:, 0],
+            fold_plan.scoring,
         )
         (meta,) = meta_model_scores(fold_plan, {1: blend[:, np.newaxis]})
         of_meta_model = [meta_model_text(meta)] if meta else []

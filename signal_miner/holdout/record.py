@@ -13,8 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from signal_miner.data.eras import recorded_era_numbers
-from signal_miner.engine.metrics import mean_score, score_summary
-from signal_miner.scoring.beats_benchmark import in_common, is_positive, scores_above
+from signal_miner.engine.metrics import mean_score, payout_summary, score_summary
+from signal_miner.scoring.beats_benchmark import beats_benchmark, in_common, is_positive, scores_above
+from signal_miner.scoring.objective import DEFAULT_SCORING, Objective, Scoring
 from signal_miner.scoring.sharpe_ratio import effective_observations
 from signal_miner.tracking.tags import (
     HOLDOUT_DIGEST,
@@ -124,6 +125,11 @@ class HoldoutScores:
         Of the model: CORR, contribution to the benchmark, correlation with it. NaN where it is not defined.
     benchmark : ndarray of float64, shape (n_eras,)
         CORR of the benchmark.
+    benchmark_bmc : ndarray of float64, shape (n_eras,), or None
+        BMC of the benchmark, which is not 0 where contributions are taken against other predictions; None of a holdout
+        that was opened before it was kept.
+    scoring : Scoring
+        Of the study: by what the model is compared with the benchmark.
     """
 
     era_labels: tuple[str, ...]
@@ -131,6 +137,8 @@ class HoldoutScores:
     bmc: NDArray[np.float64]
     benchmark_corr: NDArray[np.float64]
     benchmark: NDArray[np.float64]
+    benchmark_bmc: NDArray[np.float64] | None = None
+    scoring: Scoring = DEFAULT_SCORING
 
     @property
     def undefined_eras(self) -> int:
@@ -138,28 +146,40 @@ class HoldoutScores:
         return int((np.isnan(self.corr) & np.isfinite(self.benchmark)).sum())
 
     @property
+    def payouts(self) -> NDArray[np.float64]:
+        """Payout of each era."""
+        return self.scoring.payout.of(self.corr, self.bmc)
+
+    @property
+    def benchmark_payouts(self) -> NDArray[np.float64]:
+        """Payout of the benchmark in each era; NaN where its BMC was not kept."""
+        return self.scoring.payout.of(self.benchmark, np.nan if self.benchmark_bmc is None else self.benchmark_bmc)
+
+    @property
     def model_scores(self) -> dict[str, float]:
-        """``corr``, ``sharpe``, ``max_drawdown``, ``bmc`` and ``benchmark_corr``; NaN for what is not defined."""
-        return score_summary(self.corr) | {
-            "bmc": mean_score(self.bmc),
-            "benchmark_corr": mean_score(self.benchmark_corr),
-        }
+        """Of `score_summary` and `payout_summary`, ``bmc`` and ``benchmark_corr``; NaN for what is not defined."""
+        return (
+            score_summary(self.corr)
+            | {"bmc": mean_score(self.bmc), "benchmark_corr": mean_score(self.benchmark_corr)}
+            | payout_summary(self.payouts)
+        )
 
     @property
     def benchmark_scores(self) -> dict[str, float]:
-        """``corr``, ``sharpe`` and ``max_drawdown`` of the benchmark."""
-        return score_summary(self.benchmark)
+        """What `score_summary` and `payout_summary` have of the benchmark."""
+        return score_summary(self.benchmark) | payout_summary(self.benchmark_payouts)
 
     @property
     def _compared(self) -> dict[str, float]:
         """The model's scores in the eras in which the benchmark has one."""
-        return score_summary(in_common(self.corr, self.benchmark))
+        payouts = in_common(self.payouts, self.benchmark_payouts)
+        return score_summary(in_common(self.corr, self.benchmark)) | payout_summary(payouts)
 
     @property
     def metrics(self) -> dict[str, float]:
         """What is logged: metric name, such as ``holdout/sharpe``, to value. What is not defined is left out."""
         own, other, compared = self.model_scores, self.benchmark_scores, self._compared
-        over = {f"{name}_over_benchmark": compared[name] - other[name] for name in ("sharpe", "corr")}
+        over = {f"{name}_over_benchmark": compared[name] - other[name] for name in ("sharpe", "corr", "payout")}
         values = {f"holdout/{name}": value for name, value in (own | over).items() if math.isfinite(value)}
         return values | ({"holdout/undefined_eras": float(self.undefined_eras)} if self.undefined_eras else {})
 
@@ -171,8 +191,27 @@ class HoldoutScores:
         overlap_eras : int, default 0
             Eras after an era whose targets share returns with its own.
         """
-        own, other, compared = self.model_scores, self.benchmark_scores, self._compared
+        own, other = self.model_scores, self.benchmark_scores
+        pays = self.scoring.objective.compared is Objective.PAYOUT and math.isfinite(other["payout"])
         count = len(self.era_labels)
+        if pays:
+            verdict, era_scores, benchmark = self._verdict_on_payouts(), self.payouts, self.benchmark_payouts
+            head = f"payout {_number(own['payout'], 3)}, "
+            figures = f"{_number(other['payout'], 3)}, "
+        else:
+            verdict, era_scores, benchmark, head, figures = self._verdict(), self.corr, self.benchmark, "", ""
+        above = int((era_scores > benchmark).sum())
+        missing = f"; no CORR in {self.undefined_eras} eras" if self.undefined_eras else ""
+        independent = effective_observations(era_scores, overlap_eras)
+        worth = f"; as targets overlap, these eras are worth about {independent:.1f} independent ones"
+        return (
+            f"{head}CORR {_number(own['corr'], 4)} and Sharpe {_number(own['sharpe'], 2)} over {_eras(count)}, "
+            f"the benchmark {figures}{_number(other['corr'], 4)} and {_number(other['sharpe'], 2)}: {verdict}, "
+            f"and is above it in {above} of {_eras(count)}{missing}{worth if independent < count - 1 else ''}"
+        )
+
+    def _verdict(self) -> str:
+        own, other, compared = self.model_scores, self.benchmark_scores, self._compared
         better = [
             head
             for name, head in (("corr", "CORR"), ("sharpe", "Sharpe"))
@@ -180,19 +219,19 @@ class HoldoutScores:
         ]
         verdict = "it beats the benchmark in " + " and ".join(better) if better else "it does not beat the benchmark"
         verdict += " alone" if len(better) == 1 else ""
-        verdict += ", but its own CORR is not above 0" if better and not is_positive(own["corr"]) else ""
-        above = int((self.corr > self.benchmark).sum())
-        missing = f"; no CORR in {self.undefined_eras} eras" if self.undefined_eras else ""
-        independent = effective_observations(self.corr, overlap_eras)
-        worth = f"; as targets overlap, these eras are worth about {independent:.1f} independent ones"
+        return verdict + (", but its own CORR is not above 0" if better and not is_positive(own["corr"]) else "")
+
+    def _verdict_on_payouts(self) -> str:
+        if not beats_benchmark(self.payouts, self.benchmark_payouts, Objective.PAYOUT):
+            return "it does not beat the benchmark"
+        positive = is_positive(self.model_scores["payout"])
         return (
-            f"CORR {_number(own['corr'], 4)} and Sharpe {_number(own['sharpe'], 2)} over {_eras(count)}, "
-            f"the benchmark {_number(other['corr'], 4)} and {_number(other['sharpe'], 2)}: {verdict}, "
-            f"and is above it in {above} of {_eras(count)}{missing}{worth if independent < count - 1 else ''}"
+            "it beats the benchmark, with a higher payout in each half of the eras"
+            f"{'' if positive else ', but its own payout is not above 0'}"
         )
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a row an era: ``era``, ``corr``, ``bmc``, ``benchmark_corr``, ``benchmark``."""
+        """Return a row an era: ``era``, and the scores by their names here."""
         return pd.DataFrame(
             {
                 "era": list(self.era_labels),
@@ -200,14 +239,17 @@ class HoldoutScores:
                 "bmc": self.bmc,
                 "benchmark_corr": self.benchmark_corr,
                 "benchmark": self.benchmark,
+                **({} if self.benchmark_bmc is None else {"benchmark_bmc": self.benchmark_bmc}),
             }
         )
 
     @classmethod
-    def of_frame(cls, frame: pd.DataFrame) -> Self:
+    def of_frame(cls, frame: pd.DataFrame, scoring: Scoring = DEFAULT_SCORING) -> Self:
         """Return the scores that `to_frame` wrote; raise `KeyError` or `ValueError` where it did not."""
-        columns = (frame[name].to_numpy(np.float64) for name in ("corr", "bmc", "benchmark_corr", "benchmark"))
-        return cls(tuple(map(str, frame["era"])), *columns)
+        names = ("corr", "bmc", "benchmark_corr", "benchmark")
+        corr, bmc, benchmark_corr, benchmark = (frame[name].to_numpy(np.float64) for name in names)
+        known = frame["benchmark_bmc"].to_numpy(np.float64) if "benchmark_bmc" in frame else None
+        return cls(tuple(map(str, frame["era"])), corr, bmc, benchmark_corr, benchmark, known, scoring)
 
 
 def _number(value: float, decimals: int) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from signal_miner.errors import StoreError, UserError
 from signal_miner.holdout.record import TWICE, HoldoutScores, Opening, span
+from signal_miner.scoring.objective import Scoring
 from signal_miner.tracking.artifact_cache import ArtifactCache
 from signal_miner.tracking.run_store import reports_store_errors
 from signal_miner.tracking.tags import HOLDOUT_KEPT, HOLDOUT_RESULT, KIND, STUDY, STUDY_KIND
@@ -122,7 +123,7 @@ class HoldoutRuns(ArtifactCache):
         self._set_tags(study_run_id, {HOLDOUT_RESULT: result})
 
     @reports_store_errors
-    def scores(self, study_run_id: str, opening: Opening) -> HoldoutScores:
+    def scores(self, study_run_id: str, opening: Opening, scoring: Scoring) -> HoldoutScores:
         """Return the tracked scores of an opened holdout.
 
         Raises
@@ -133,7 +134,7 @@ class HoldoutRuns(ArtifactCache):
         try:
             with temporary_directory() as directory:
                 path = self.download(study_run_id, HOLDOUT_SCORES, directory)
-                scores = HoldoutScores.of_frame(pd.read_parquet(path))
+                scores = HoldoutScores.of_frame(pd.read_parquet(path), scoring)
             if not scores.era_labels or span(scores.era_labels) != opening.eras:
                 raise UserError("its eras are not those of the holdout")
         except StoreError:

@@ -33,6 +33,7 @@ class Reason(Enum):
     SCALED_TREES = auto()
     SAME_ENSEMBLE = auto()
     OTHER_DATA = auto()
+    OTHER_BENCHMARK = auto()
     UNREADABLE = auto()
     COMPARED = auto()
 
@@ -140,6 +141,7 @@ def decide_promotion(
     champion: ModelVersion | None,
     era_scores: Callable[[str], pd.DataFrame],
     scoring: Scoring = DEFAULT_SCORING,
+    contribution: Mapping[str, str] | None = None,
 ) -> Promotion:
     """Decide whether the ensemble of a run becomes champion.
 
@@ -156,6 +158,9 @@ def decide_promotion(
         Returns ``era_scores.parquet`` of a run; raises UserError, OSError or ValueError where it cannot.
     scoring : Scoring
         Of the study: what champion and challenger are compared by.
+    contribution : mapping of str to str, optional
+        Tags of which a champion has one with the same value if its BMC was taken against the same benchmark. It has to
+        have one where BMC is a part of what is compared.
     """
     if options.promote != IF_BETTER:
         return Promotion(options.promote == ALWAYS, Reason.CHOSEN)
@@ -174,6 +179,10 @@ def decide_promotion(
         return Promotion(True, Reason.SAME_ENSEMBLE)
     if any(champion.tags.get(tag) != value for tag, value in scored_on.items()):
         return Promotion(False, Reason.OTHER_DATA, champion.version)
+    against = contribution or {}
+    alike = not against or any(champion.tags.get(tag) == value for tag, value in against.items())
+    if scoring.objective.compared is Objective.PAYOUT and not alike:
+        return Promotion(False, Reason.OTHER_BENCHMARK, champion.version)
     try:
         theirs = era_scores(champion.run_id)
     except (UserError, OSError, ValueError) as error:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,8 @@ from rich.console import Console
 
 from signal_miner.ensemble.runs import ENSEMBLE, EnsembleRuns, members_note
 from signal_miner.errors import Stopped
+from signal_miner.experiment.plan import Plan
+from signal_miner.experiment.schema import BENCHMARK
 from signal_miner.models.expectation import EXPECTED_SCORES, ExpectedScores
 from signal_miner.models.options import RegistrationOptions
 from signal_miner.models.packing import PREDICT, PackedEnsemble, pack
@@ -19,12 +24,16 @@ from signal_miner.models.portable.booster_text import BoosterText
 from signal_miner.models.promotion import Promotion, SectionScores, decide_promotion
 from signal_miner.models.registry import CHAMPION, ModelVersion, Registry, check_name
 from signal_miner.models.registry.package import ModelNeeds, ModelRecord
+from signal_miner.scoring.objective import Objective
 from signal_miner.scoring.study_scores import TEST, VALIDATION
 from signal_miner.tracking.artifacts import ERA_SCORES
 from signal_miner.tracking.run_store import EXPERIMENT_FILE, PLAN
-from signal_miner.tracking.tags import MODEL_DIGEST, MODEL_TARGET, REGISTERED_AS
+from signal_miner.tracking.tags import MODEL_CONTRIBUTION, MODEL_DIGEST, MODEL_TARGET, REGISTERED_AS
 from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.interruption import StopRequest
+
+STUDY_TAG = "study"
+"""Of a registered version: the name of its ensemble's study."""
 
 _EXAMPLE_ROWS = 5
 
@@ -90,6 +99,7 @@ def register(options: RegistrationOptions, console: Console) -> Registration:
             champion,
             lambda run_id: _era_scores(runs, run_id),
             packed.study.scoring,
+            {STUDY_TAG: packed.study.name, MODEL_CONTRIBUTION: _contribution(packed.plan)},
         )
         if promotion.promoted:
             registry.promote(made.name, made.version, CHAMPION)
@@ -130,10 +140,14 @@ def _record(
         params={**tracked.params, "refit_trees": options.trees},
         metrics={**tracked.metrics, **metrics},
         tags={
-            "study": packed.study.name,
+            STUDY_TAG: packed.study.name,
             **_scored_on(packed),
-            "validation_sharpe": f"{tracked.metrics.get('validation/sharpe', float('nan')):.4f}",
-            "test_sharpe": f"{tracked.metrics.get('test/sharpe', float('nan')):.4f}",
+            MODEL_CONTRIBUTION: _contribution(plan),
+            **{
+                f"{section}_{score}": f"{tracked.metrics.get(f'{section}/{score}', float('nan')):.4f}"
+                for section in (VALIDATION, TEST)
+                for score in dict.fromkeys((Objective.SHARPE, packed.study.objective))
+            },
             **trees,
         },
         description=_description(packed, options),
@@ -144,6 +158,19 @@ def _scored_on(packed: PackedEnsemble) -> dict[str, str]:
     return {MODEL_DIGEST: packed.plan.dataset.digest, MODEL_TARGET: packed.plan.experiment.scoring_target}
 
 
+def _contribution(plan: Plan) -> str:
+    """Return what a plan's BMC is taken against: a column of predictions, or the digest of what its benchmark is."""
+    if plan.experiment.contribution_to != BENCHMARK:
+        return plan.experiment.contribution_to
+    if plan.benchmark_predictions:
+        return plan.benchmark_predictions
+    settings = plan.experiment.folds
+    folds = (settings.count, settings.holdout_eras, settings.train_era_step)
+    trained = (plan.experiment.engine, plan.experiment.seed, plan.purge_eras[plan.benchmark_target], folds)
+    described = json.dumps([dict(plan.benchmark), *trained], sort_keys=True)
+    return f"benchmark {hashlib.sha256(described.encode()).hexdigest()[:8]}"
+
+
 def _era_scores(runs: EnsembleRuns, run_id: str) -> pd.DataFrame:
     with temporary_directory() as directory:
         return pd.read_parquet(runs.download(run_id, ERA_SCORES, directory))
@@ -152,10 +179,11 @@ def _era_scores(runs: EnsembleRuns, run_id: str) -> pd.DataFrame:
 def _description(packed: PackedEnsemble, options: RegistrationOptions) -> str:
     tracked, dataset = packed.tracked, packed.plan.dataset
     trees = [BoosterText.parse(packed.models[member.name]).trees for member in tracked.ensemble.members]
+    objective = packed.study.objective
     note = members_note(tracked.ensemble, packed.experiment_ids, trees, {})
     return (
         f"{tracked.name} of study `{packed.study.name}`, refitted on all {len(np.unique(dataset.eras))} "
         f"resolved eras of {dataset.name} (digest {dataset.digest}, {len(packed.features)} features), trees "
-        f"{options.trees}. Validation Sharpe {tracked.metrics.get('validation/sharpe', float('nan')):.3f}, "
-        f"test {tracked.metrics.get('test/sharpe', float('nan')):.3f}.\n\n{note}"
+        f"{options.trees}. Validation {objective.label} {tracked.metrics.get(f'validation/{objective}', nan):.3f}, "
+        f"test {tracked.metrics.get(f'test/{objective}', nan):.3f}.\n\n{note}"
     )

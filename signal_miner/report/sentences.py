@@ -505,6 +505,10 @@ def promotion_reason(promotion: Promotion, promote: str) -> str:
         Reason.SCALED_TREES: "scaled tree counts were never validated",
         Reason.SAME_ENSEMBLE: "it is the same ensemble, refitted",
         Reason.OTHER_DATA: f"version {promotion.champion_version} was mined on other data or scored on another target",
+        Reason.OTHER_BENCHMARK: (
+            f"the BMC of version {promotion.champion_version} is a contribution to another benchmark, so payouts do "
+            "not compare"
+        ),
         Reason.UNREADABLE: f"the scores of version {promotion.champion_version} cannot be read ({promotion.error})",
     }[promotion.reason]
 

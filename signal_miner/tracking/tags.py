@@ -92,6 +92,9 @@ MODEL_DATA, MODEL_DIGEST = "signal_miner.data", "signal_miner.data_digest"
 MODEL_TARGET, MODEL_FEATURES = "signal_miner.scoring_target", "signal_miner.features"
 """Of a registered version: the target its ensemble was scored on, the number of features it needs."""
 
+MODEL_CONTRIBUTION = "signal_miner.contribution_to"
+"""Of a registered version: what its BMC, and with it its payout, was taken against."""
+
 MODEL_ENSEMBLE, MODEL_PYTHON = "signal_miner.ensemble", "signal_miner.python"
 """Of a registered version: the ensemble's run, the version of Python it was packed by."""
 

@@ -32,6 +32,7 @@ from signal_miner.holdout.model import EvaluatedModel, holdout_plan
 from signal_miner.holdout.record import HoldoutScores, Opening
 from signal_miner.holdout.runs import HoldoutRuns
 from signal_miner.report.sentences import opened_holdout
+from signal_miner.scoring.objective import Objective, Scoring
 from signal_miner.scoring.scorer import Scorer
 from signal_miner.tracking.studies import Studies
 from signal_miner.tracking.tags import ENSEMBLE_SHA256
@@ -184,12 +185,18 @@ def test_it_is_plain_lightgbm_and_numerais_scores(study, number):
                 "bmc": oracle.correlation_contribution(ranks, benchmark["benchmark"], own)["prediction"],
                 "benchmark_corr": np.corrcoef(*gaussian)[0, 1],
                 "benchmark": oracle.numerai_corr(benchmark, own)["benchmark"],
+                "benchmark_bmc": 0.0,  # to itself
             }
         )
     expected = pd.DataFrame(rows)
     pd.testing.assert_frame_equal(artifact(study, run, "holdout_scores.parquet"), expected, rtol=0, atol=1e-9)
 
+    payouts = (3 * expected["corr"] + 15 * expected["bmc"]).clip(-1, 1)
     metrics = {
+        "holdout/payout": payouts.mean(),
+        "holdout/payout_sharpe": oracle.sharpe_ratio(payouts),
+        "holdout/payout_drawdown": (payouts.cumsum().cummax() - payouts.cumsum()).max(),
+        "holdout/payout_over_benchmark": payouts.mean() - (3 * expected["benchmark"]).clip(-1, 1).mean(),
         "holdout/corr": expected["corr"].mean(),
         "holdout/sharpe": oracle.sharpe_ratio(expected["corr"]),
         "holdout/max_drawdown": (expected["corr"].cumsum().cummax() - expected["corr"].cumsum()).max(),
@@ -536,6 +543,41 @@ def test_the_sentence_matches_the_scores(corr, benchmark, output):
     assert output in evaluated.result()
     assert all(np.isfinite(value) for value in evaluated.metrics.values())
     assert evaluated.metrics.get("holdout/undefined_eras", 0) == np.isnan(corr).sum()
+
+
+PAYS = Scoring(Objective.PAYOUT)
+
+
+@pytest.mark.parametrize(
+    ("bmc", "benchmark_bmc", "output"),
+    [
+        ([0.02] * 4, [0.0] * 4, "0.390, CORR 0.0300 and Sharpe not defined over 4 eras, the benchmark 0.090, 0.0300"),
+        (
+            [0.02] * 4,
+            [0.0] * 4,
+            "it beats the benchmark, with a higher payout in each half of the eras, and is above it",
+        ),
+        ([0.09, 0.09, -0.01, -0.01], [0.0] * 4, "it does not beat the benchmark, and is above it in 2 of 4 eras"),
+        ([-0.02] * 4, [-0.03] * 4, "in each half of the eras, but its own payout is not above 0"),
+    ],
+)
+def test_a_study_that_looks_for_payouts_is_judged_by_them(bmc, benchmark_bmc, output):
+    same = np.full(4, 0.03)
+    labels = tuple(f"{era:04d}" for era in range(1, 5))
+    evaluated = HoldoutScores(labels, same, np.array(bmc), same, same, np.array(benchmark_bmc), PAYS)
+    assert output in evaluated.result()
+    again = HoldoutScores.of_frame(evaluated.to_frame(), PAYS)
+    assert again.result() == evaluated.result()
+    assert again.metrics == evaluated.metrics
+    assert evaluated.metrics["holdout/payout"] == pytest.approx(np.clip(3 * same + 15 * np.array(bmc), -1, 1).mean())
+    over = evaluated.metrics["holdout/payout"] - (0.09 + 15 * np.mean(benchmark_bmc))
+    assert evaluated.metrics["holdout/payout_over_benchmark"] == pytest.approx(over)
+
+
+def test_a_holdout_opened_before_payouts_were_kept_is_judged_by_corr():
+    older = HoldoutScores.of_frame(scores([0.3, 0.2, 0.4], [0.1, 0.3, 0.1]).to_frame(), PAYS)
+    assert "it beats the benchmark in CORR and Sharpe" in older.result()
+    assert "holdout/payout_over_benchmark" not in older.metrics
 
 
 def test_overlapping_eras_count_for_less():

@@ -45,6 +45,37 @@ def decided(champion=VERSION, era_scores=scores_of, run_id="run of the challenge
     return decide_promotion(RegistrationOptions(**options), run_id, sections, SCORED_ON, champion, era_scores)
 
 
+PAID = Scoring(Objective.PAYOUT)
+PAYOUTS = tuple(
+    SectionScores(each, 0.03, 1.5, 0.02, 1.0, 0, 0.5, 0.3, 0.1, Objective.PAYOUT) for each in ("validation", "test")
+)
+
+
+@pytest.mark.parametrize(
+    ("tags", "compared"),
+    [
+        ({"study": "demo-1"}, True),  # registered before there was the other tag
+        ({"study": "demo-0", "against": "ridge"}, True),
+        ({"study": "demo-0", "against": "deep"}, False),
+        ({"study": "demo-0"}, False),
+    ],
+)
+def test_payouts_are_compared_with_a_champion_of_the_same_benchmark_alone(tags, compared):
+    def of(run_id):
+        return scores_of(run_id).assign(bmc=0.01)
+
+    against = {"study": "demo-1", "against": "ridge"}
+    champion = replace(VERSION, tags=SCORED_ON | tags)
+    found = decide_promotion(RegistrationOptions(), "run", PAYOUTS, SCORED_ON, champion, of, PAID, against)
+    assert (found.promoted, found.reason is Reason.COMPARED) == (compared, compared)
+    if not compared:
+        assert promotion_reason(found, "if-better") == (
+            "the BMC of version 3 is a contribution to another benchmark, so payouts do not compare"
+        )
+    by_corr = decide_promotion(RegistrationOptions(), "run", GOOD, SCORED_ON, champion, of, Scoring(), against)
+    assert by_corr.reason is Reason.COMPARED
+
+
 def section(name: str, **changes: float) -> tuple[SectionScores, ...]:
     """Return good scores, changed in a section."""
     return tuple(replace(each, **changes) if each.section == name else each for each in GOOD)
