@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, TypeVar
 
 from signal_miner.errors import UserError, did_you_mean
@@ -116,6 +116,38 @@ class NumeraiAccount:
         if now < opened:
             raise RoundClosed(f"round {current.number} opens at {clock(opened)}; run the same command then")
         return current
+
+    def next_round(self) -> Round:
+        """Return the round that a submission counts for while none is open: the one after the newest that closed.
+
+        Its `opened` is when that one closed, from when on submissions count for the next.
+
+        Raises
+        ------
+        UserError
+            If Numerai lists no closed round.
+        """
+        listed = self._ask(queries.RECENT_ROUNDS, {"limit": _RECENT_ROUNDS}, authorization=False).get("rounds") or ()
+        times = {
+            int(each["number"]): (read_time(each.get("openTime")), read_time(each.get("closeStakingTime")))
+            for each in listed
+            if each and each.get("number") is not None
+        }
+        now = datetime.now(UTC)
+        closed = {number: closes for number, (_, closes) in times.items() if closes is not None and closes <= now}
+        if not closed:
+            raise UserError(
+                "Numerai's list of rounds does not say which one is next; run the command while one is open"
+            )
+        last = max(closed)
+        closes = times.get(last + 1, (None, None))[1]
+        return Round(last + 1, closed[last], closes or closed[last] + timedelta(days=1))
+
+    def uploaded_model(self, model_id: str, name: str) -> UploadedPickle | None:
+        """Return the uploaded model that submits for a model slot; None if there is none."""
+        answer = self._ask(queries.PICKLES, {"modelId": model_id, "unassigned": False})
+        assigned = (each for each in map(read_pickle, answer.get("computePickles") or ()) if each.assigned)
+        return next((each for each in assigned if {name, model_id} & set(each.assigned or ())), None)
 
     def payout_scores(self, number: int) -> tuple[PayoutScore, ...]:
         """Return the scores that the open round pays on; none if Numerai does not publish them."""

@@ -64,6 +64,7 @@ class SubmitOptions:
     live: Path | None = None
     live_benchmarks: Path | None = None
     again: bool = False
+    late: bool = False
     directory: Path = DIRECTORY
 
 
@@ -128,8 +129,8 @@ def submit(options: SubmitOptions, model: RegisteredModel, runs: SubmissionRuns,
         )
     slot = ModelSlot.find(options.numerai_model, options.data_version, model)
     with _alone(options.directory, slot.name, console):
-        current = slot.account.open_round()
-        console.print(f"Round {current.number} is open until {clock(current.closes)}")
+        _refuse_where_deployed(slot)
+        current = _round(slot, options, console)
         scores = slot.account.payout_scores(current.number)
         if scores:
             console.print(f"It pays on {' + '.join(f'{score.multiplier:g} × {score.name}' for score in scores)}")
@@ -155,6 +156,30 @@ def _dry_run(options: SubmitOptions, model: RegisteredModel, console: Console) -
         without = f"; without it they would be submitted {slot}in the open round"
     console.print(f"Dry run: nothing uploaded{without}")
     return SubmissionOutcome(path)
+
+
+def _refuse_where_deployed(slot: ModelSlot) -> None:
+    uploaded = slot.account.uploaded_model(slot.id, slot.name)
+    if uploaded is not None:
+        raise UserError(
+            f"{slot.name} has an uploaded model ({uploaded.filename}), and takes no other submission; deploy to it, or "
+            "remove the upload on the model's page at numer.ai"
+        )
+
+
+def _round(slot: ModelSlot, options: SubmitOptions, console: Console | None = None) -> Round:
+    """Return the open round or, where none is and it was asked for, the next; print which one it is."""
+    try:
+        current = slot.account.open_round()
+        line = f"Round {current.number} is open until {clock(current.closes)}"
+    except RoundClosed as closed:
+        if not options.late:
+            raise RoundClosed(f"{closed}; {option_text('late', 'true')} submits for the next round") from None
+        current = slot.account.next_round()
+        line = f"No round is open: the submission is late, and counts for round {current.number}"
+    if console is not None:
+        console.print(line)
+    return current
 
 
 def _once(work: _Work) -> SubmissionOutcome:
@@ -186,13 +211,14 @@ def _predict_and_upload(
     work: _Work, run_id: str, tracked: tuple[TrackedSubmission, ...], before: set[str]
 ) -> SubmissionOutcome:
     files = _fetch(work.options, work.model, work.slot.data_version)
-    _refuse_old(files, tracked, work.round)
+    if not work.options.late:  # which predicts the data of the round that closed
+        _refuse_old(files, tracked, work.round)
     frame = _read(files, work.model, work.slot.data_version, work.console)
     work.runs.log_live(run_id, files.sha256, _era(frame), len(frame))
     body = _write(_predict(work.model, frame, files.features), work.path, work.model, work.console)
     try:
         work.runs.log_file(run_id, work.path)
-        now_open = work.slot.account.open_round()
+        now_open = _round(work.slot, work.options)
         if now_open.number != work.round.number:
             raise RoundClosed(f"round {work.round.number} closed before the upload; nothing was submitted")
         others = [
