@@ -381,16 +381,7 @@ def restore_plan(record: Mapping[str, Any], data: str | None = None) -> Plan:
     UserError
         If the data are not there, or are not those that the study was mined on.
     """
-    try:
-        table = {key: value for key, value in record["experiment"].items() if key in KEYS}
-        grid = {name: values for name, values in table["grid"].items() if name != "feature_set"}
-        table |= {"targets": grid.pop("target"), "grid": grid, "data": data or table["data"]}
-        experiment = parse_experiment(table, recorded=True)
-        location, tracked = data or _data_location(record), record["data"]["digest"]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"plan.json of study {shown(record.get('study'))} is damaged ({error!r}); rerun `mine` to write it again"
-        ) from error
+    experiment, location, tracked = _recorded(record, data)
     dataset = open_data(replace(experiment, data=location))
     if dataset.digest != tracked:
         raise UserError(
@@ -404,6 +395,38 @@ def restore_plan(record: Mapping[str, Any], data: str | None = None) -> Plan:
     if json.loads(json.dumps(plan_record(plan)))["targets"] != record["targets"]:
         raise UserError(f"the folds are not those of study {record['study']}; mine it again")
     return plan
+
+
+def renewed_plan(record: Mapping[str, Any], data: str | None = None) -> Plan:
+    """Return a study's plan over its data as they are now: with the eras that were resolved since.
+
+    Parameters
+    ----------
+    record, data
+        As of `restore_plan`.
+
+    Raises
+    ------
+    UserError
+        If the data are not there, or the experiment does not fit them any more.
+    """
+    experiment, location, _ = _recorded(record, data)
+    named = replace(experiment, data=str(record["experiment"]["data"]))
+    return make_plan(named, open_data(replace(experiment, data=location)))
+
+
+def _recorded(record: Mapping[str, Any], data: str | None) -> tuple[Experiment, str, str]:
+    """Return the experiment of a ``plan.json``, where its data are, and their digest as tracked."""
+    try:
+        table = {key: value for key, value in record["experiment"].items() if key in KEYS}
+        grid = {name: values for name, values in table["grid"].items() if name != "feature_set"}
+        table |= {"targets": grid.pop("target"), "grid": grid, "data": data or table["data"]}
+        experiment = parse_experiment(table, recorded=True)
+        return experiment, data or _data_location(record), record["data"]["digest"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"plan.json of study {shown(record.get('study'))} is damaged ({error!r}); rerun `mine` to write it again"
+        ) from error
 
 
 def other_values(data: str, study: str) -> str:

@@ -21,7 +21,7 @@ from signal_miner.ensemble.sources import open_sources
 from signal_miner.errors import UserError
 from signal_miner.experiment.engines import COMPILING
 from signal_miner.experiment.parameters import DatasetKey
-from signal_miner.experiment.plan import Plan
+from signal_miner.experiment.plan import Plan, renewed_plan
 from signal_miner.models.options import SCALED, PackingOptions
 from signal_miner.models.portable import PortableModel, load_predict, write_predict
 from signal_miner.models.portable.booster_text import on_features
@@ -76,7 +76,7 @@ class PackedEnsemble:
 
     @property
     def largest_difference(self) -> float:
-        """Largest absolute difference between a replica's predictions and the tracked ones."""
+        """Largest absolute difference between a replica's predictions and the tracked ones; 0 without replicas."""
         return _largest_difference(self.replicas)
 
 
@@ -95,21 +95,59 @@ def pack(
         If a stop was asked for while members were trained.
     """
     tracked = runs.find(options.ensemble)
+    sources = open_sources(_studies_of(tracked, options.tracking_uri), options.data)
+    return _packed(
+        tracked, {source.study: source.plan for source in sources}, options, runs, path, stop, console, replicate=True
+    )
+
+
+def pack_on_newest(
+    options: PackingOptions, runs: EnsembleRuns, path: Path, stop: StopRequest, console: Console
+) -> PackedEnsemble:
+    """Refit an ensemble's members on all eras that are resolved now, write ``predict.pkl`` and try it as hosted.
+
+    Members were reproduced when the ensemble was first registered; on data that have changed they cannot be. Raises as
+    `pack` does.
+    """
+    tracked = runs.find(options.ensemble)
+    studies = _studies_of(tracked, options.tracking_uri)
+    plans = {study: renewed_plan(study.plan, options.data) for study in studies}
+    return _packed(tracked, plans, options, runs, path, stop, console, replicate=False)
+
+
+def _studies_of(tracked: TrackedEnsemble, tracking_uri: str | None) -> list[TrackedStudy]:
+    """Return the studies of an ensemble's members, its own first."""
     members = tracked.ensemble.members
     names = dict.fromkeys([tracked.ensemble.study, *(member.study for member in members if member.study)])
-    studies = Studies(options.tracking_uri)
-    sources = open_sources([studies.find(name) for name in names], options.data)
-    study, plan = sources[0].study, sources[0].plan
-    listed = " and ".join(names)
-    console.print(f"{tracked.name} of study {listed}: {len(members)} members; data {plan.experiment.data}")
-    plans = {source.study.name: source.plan for source in sources}
+    studies = Studies(tracking_uri)
+    return [studies.find(name) for name in names]
+
+
+def _packed(
+    tracked: TrackedEnsemble,
+    found: Mapping[TrackedStudy, Plan],
+    options: PackingOptions,
+    runs: EnsembleRuns,
+    path: Path,
+    stop: StopRequest,
+    console: Console,
+    *,
+    replicate: bool,
+) -> PackedEnsemble:
+    study, plan = next(iter(found.items()))
+    listed = " and ".join(each.name for each in found)
+    console.print(
+        f"{tracked.name} of study {listed}: {len(tracked.ensemble.members)} members; data {plan.experiment.data}"
+    )
+    plans = {each.name: plan for each, plan in found.items()}
     if options.jobs is not None:
         plans = {
             name: replace(each, experiment=replace(each.experiment, jobs=options.jobs)) for name, each in plans.items()
         }
-    packer = _Packer(tracked, study, plans, runs, stop, console)
+    kept = "txt" if replicate else f"{plan.dataset.digest}.txt"
+    packer = _Packer(tracked, study, plans, runs, stop, console, kept)
     with compilation_reported(plans.values(), lambda: console.print(COMPILING)):
-        replicas = packer.replicate()
+        replicas = packer.replicate() if replicate else {}
     models = packer.refit(options.trees)
     rows, check = packer.write(models, path)
     return PackedEnsemble(
@@ -117,7 +155,7 @@ def pack(
         tracked=tracked,
         study=study,
         plan=plans[study.name],
-        experiment_ids={source.study.name: source.study.experiment_id for source in sources},
+        experiment_ids={each.name: each.experiment_id for each in found},
         features=packer.features,
         nullable_features=packer.nullable_features,
         replicas=replicas,
@@ -136,6 +174,8 @@ class _Packer:
         The ensemble's.
     plans : mapping of str to Plan
         By study of the members, the ensemble's first.
+    kept : str
+        Ends the names of the files in which refitted members are kept: other data have others.
     """
 
     def __init__(
@@ -146,8 +186,10 @@ class _Packer:
         runs: EnsembleRuns,
         stop: StopRequest,
         console: Console,
+        kept: str,
     ) -> None:
         self._tracked = tracked
+        self._kept = kept
         self._plan = plans[study.name]
         self._plans = tuple(plans.values())
         self._runs = runs
@@ -231,7 +273,7 @@ class _Packer:
 
             def keep(each: Configuration, model: str) -> None:
                 with temporary_directory() as directory:
-                    file = directory / each.file_name("txt")
+                    file = directory / each.file_name(self._kept)
                     file.write_text(model, encoding="utf-8")
                     self._runs.log_refit(self._tracked.run_id, file)
                 models[each.name] = model
@@ -248,7 +290,7 @@ class _Packer:
     def _refitted(self, wanted: Mapping[str, Configuration]) -> dict[str, str]:
         found = {}
         for name, each in wanted.items():
-            text = self._runs.refit(self._tracked.run_id, each.file_name("txt"))
+            text = self._runs.refit(self._tracked.run_id, each.file_name(self._kept))
             if text is not None:
                 found[name] = text
         return found
@@ -358,4 +400,4 @@ def rows_as_live(plan: Plan, benchmark_column: str | None, eras: Sequence[int]) 
 
 
 def _largest_difference(replicas: Mapping[str, Replica]) -> float:
-    return max(replica.difference for replica in replicas.values())
+    return max((replica.difference for replica in replicas.values()), default=0.0)

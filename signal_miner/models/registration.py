@@ -106,6 +106,22 @@ def register(options: RegistrationOptions, console: Console) -> Registration:
         return Registration(made, promotion, sections, packed.plan.experiment.data, registry.tracking_uri)
 
 
+def register_refit(
+    packed: PackedEnsemble, options: RegistrationOptions, runs: EnsembleRuns, directory: Path
+) -> ModelVersion:
+    """Register what `pack_on_newest` made as a new version; no alias moves.
+
+    Raises
+    ------
+    UserError
+        If the model does not predict its example, or a store fails.
+    """
+    metrics = {"predict/seconds": packed.check.seconds, "predict/peak_memory_mb": packed.check.peak_memory_bytes / 1e6}
+    made = Registry(options.tracking_uri).register(_record(packed, options, metrics, _files(packed, runs, directory)))
+    runs.log_values(packed.tracked.run_id, {}, {REGISTERED_AS: f"{made.name}/{made.version}"})
+    return made
+
+
 def _files(packed: PackedEnsemble, runs: EnsembleRuns, directory: Path) -> dict[str, Path]:
     """Put what the model was made by into a directory."""
     (directory / ENSEMBLE).write_text(packed.tracked.ensemble.to_json(), encoding="utf-8")

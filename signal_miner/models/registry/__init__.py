@@ -20,6 +20,7 @@ from pathlib import Path
 import mlflow.artifacts
 import pandas as pd
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
+from mlflow.entities.model_registry import ModelVersion as RegistryVersion
 from mlflow.entities.model_registry import RegisteredModel as RegistryEntry
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
@@ -38,7 +39,15 @@ from signal_miner.models.registry.package import (
     try_package,
 )
 from signal_miner.tracking.store import LONGEST_VALUE, Store, store_errors
-from signal_miner.tracking.tags import MODEL_DATA, MODEL_ENSEMBLE, MODEL_FEATURES, MODEL_FILES, MODEL_PYTHON, NOTE
+from signal_miner.tracking.tags import (
+    MODEL_DATA,
+    MODEL_DIGEST,
+    MODEL_ENSEMBLE,
+    MODEL_FEATURES,
+    MODEL_FILES,
+    MODEL_PYTHON,
+    NOTE,
+)
 from signal_miner.tracking.ui import MODEL_TRAINING
 from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.redaction import reason_of, without_passwords
@@ -130,11 +139,17 @@ class Registry(Store):
 
     def first_registered(self, version: ModelVersion) -> datetime:
         """Return when the ensemble of a version was first registered under its name: refits of it came later."""
-        quote = '"' if "'" in version.name else "'"
         with self._store_errors(_ANSWERS):
-            found = self._client.search_model_versions(f"name={quote}{version.name}{quote}")
+            found = self._versions_named(version.name)
         made = [int(each.creation_timestamp) for each in found if each.run_id == version.run_id]
         return datetime.fromtimestamp(min(made, default=0) / 1000, UTC)
+
+    def of_data(self, version: ModelVersion, digest: str) -> ModelVersion | None:
+        """Return the newest version of the same name and ensemble that was fitted on data of this digest, if any."""
+        with self._store_errors(_ANSWERS):
+            made = [each for each in self._versions_named(version.name) if each.run_id == version.run_id]
+            numbers = [int(each.version) for each in made if each.tags.get(MODEL_DIGEST) == digest]
+        return self.find(version.name, str(max(numbers))) if numbers else None
 
     def fetch(self, version: ModelVersion, artifact: str, directory: Path) -> Path | None:
         """Fetch one of the files that a version was registered with; None if it was registered without it.
@@ -319,11 +334,16 @@ class Registry(Store):
 
     def _numbers(self, entry: RegistryEntry) -> list[str]:
         """Return a registered model's versions, newest first."""
-        quote = '"' if "'" in entry.name else "'"
-        if quote in entry.name:  # MLflow's filters have no way to write such a name
-            return list(filter(None, [_newest(entry)]))
-        found = self._client.search_model_versions(f"name={quote}{entry.name}{quote}")
+        found = self._versions_named(entry.name)
         return [str(number) for number in sorted((int(version.version) for version in found), reverse=True)]
+
+    def _versions_named(self, name: str) -> list[RegistryVersion]:
+        """Return all versions of a registered model; the newest alone where MLflow's filters cannot write its name."""
+        quote = '"' if "'" in name else "'"
+        if quote in name:
+            entry = self._entry(name)
+            return [] if entry is None else list(entry.latest_versions)
+        return list(self._client.search_model_versions(f"name={quote}{name}{quote}"))
 
     def _store_errors(self, repair: str) -> AbstractContextManager[None]:
         return store_errors(self.tracking_uri, repair, "model registry")

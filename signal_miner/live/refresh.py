@@ -1,0 +1,300 @@
+"""The weekly refresh: newest data, what changed in them, members refitted, checked, registered and delivered."""
+
+# Each step finds by itself what an earlier call has done: files that are current are not fetched, members that were
+# refitted on these data are kept at the ensemble's run, a version of these data is not registered again, and Numerai's
+# lists decide what is submitted or deployed. So a call that was killed anywhere is resumed by the same call.
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from signal_miner.data.sources import DATA_DIRECTORY, is_data_version
+from signal_miner.ensemble.runs import EnsembleRuns
+from signal_miner.errors import Stopped, UserError
+from signal_miner.experiment.plan import Plan, renewed_plan
+from signal_miner.live.data_changes import DataChanges, change_lines, data_changes, missing_features
+from signal_miner.live.delivery import Delivered, DeliveryOptions, deliver
+from signal_miner.live.slots import Slot
+from signal_miner.models.options import KEPT, PackingOptions, RegistrationOptions
+from signal_miner.models.packing import PREDICT, PackedEnsemble, pack_on_newest
+from signal_miner.models.portable.hosted import predict_apart
+from signal_miner.models.registration import register_refit
+from signal_miner.models.registry import ModelVersion, RegisteredModel, Registry
+from signal_miner.numerai.download.payout import download_payout
+from signal_miner.numerai.download.versions import download_version
+from signal_miner.numerai.live.data import LIVE, LIVE_BENCHMARKS, read_live
+from signal_miner.numerai.live.submission_file import checked_submission
+from signal_miner.tracking.studies import Studies, TrackedStudy
+from signal_miner.utils.files import temporary_directory
+from signal_miner.utils.interruption import StopRequest
+
+_SHOWN = 5  # names in a message
+
+
+@dataclass(frozen=True)
+class RefreshOptions:
+    """How models are refreshed.
+
+    Attributes
+    ----------
+    data : str or None
+        Directory of the data; None for that of the study, where Numerai's newest files are put.
+    deliver : bool
+        Submit to the slots, or deploy to them, once all checks have passed.
+    least_correlation : float
+        Rank correlation of the new version with the old on the newest live era below which nothing is registered.
+    """
+
+    data: str | None = None
+    trees: str = KEPT
+    jobs: int | None = None
+    deliver: bool = False
+    late: bool = False
+    least_correlation: float = 0.5
+    tracking_uri: str | None = None
+
+
+@dataclass(frozen=True)
+class LiveCheck:
+    """A new version beside the old one on the newest live era.
+
+    Attributes
+    ----------
+    era : str
+    rank_correlation : float
+        Of both predictions.
+    exposure, old_exposure : float
+        Largest absolute correlation of the predictions with a feature, of the new and of the old version.
+    """
+
+    era: str
+    rank_correlation: float
+    exposure: float
+    old_exposure: float
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """How the refresh of a registered model ended.
+
+    Attributes
+    ----------
+    version : str
+        Of the registered model, new or as before; empty where it failed.
+    is_new : bool
+    changes : DataChanges or None
+    check : LiveCheck or None
+        None without live data, or without a new version.
+    delivered : tuple of Delivered
+    error : str
+        What stopped it; nothing was registered or delivered then.
+    """
+
+    model: str
+    alias: str
+    version: str = ""
+    is_new: bool = False
+    changes: DataChanges | None = None
+    check: LiveCheck | None = None
+    delivered: tuple[Delivered, ...] = ()
+    error: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it, or the delivery to a slot, failed."""
+        return bool(self.error) or any(each.error for each in self.delivered)
+
+    def __str__(self) -> str:
+        what = f"{self.model}@{self.alias}"
+        if self.error:
+            return f"{what}: stopped, nothing registered or delivered: {self.error}"
+        text = f"{what}: {'new ' if self.is_new else 'nothing to refit, '}version {self.version}"
+        if self.changes is not None:
+            text += (
+                f", {self.changes.eras} eras to {self.changes.last_era} ({self.changes.new_eras} since it was mined)"
+            )
+        if self.delivered:
+            failed = [each.slot.name for each in self.delivered if each.error]
+            text += f"; {len(self.delivered) - len(failed)} of {len(self.delivered)} slots delivered"
+            text += f", failed: {', '.join(failed)}" if failed else ""
+        return text
+
+
+def refresh(slots: Sequence[Slot], options: RefreshOptions, console: Console) -> tuple[Refreshed, ...]:
+    """Refresh the models of slots, each registered model once; the failure of one does not stop the others.
+
+    Raises
+    ------
+    UserError
+        If the tracking store cannot be opened.
+    Stopped
+        If the user asked for a stop; the same call resumes.
+    """
+    groups: dict[tuple[str, str], list[Slot]] = {}
+    for slot in slots:
+        groups.setdefault((slot.model, slot.alias), []).append(slot)
+    refreshed = []
+    for (model, alias), members in groups.items():
+        try:
+            refreshed.append(_Refresh(model, alias, members, options, console).run())
+        except UserError as error:
+            refreshed.append(Refreshed(model, alias, error=str(error)))
+    return tuple(refreshed)
+
+
+@dataclass(frozen=True, eq=False)
+class _Data:
+    """A study's data as they are now."""
+
+    plan: Plan
+    location: str | None
+    live: Path | None
+    live_benchmarks: Path | None
+
+
+@dataclass
+class _Refresh:
+    """One registered model on its way to a new version."""
+
+    model: str
+    alias: str
+    slots: list[Slot]
+    options: RefreshOptions
+    console: Console
+    changes: DataChanges | None = field(default=None, init=False)
+    check: LiveCheck | None = field(default=None, init=False)
+
+    def run(self) -> Refreshed:
+        if self.alias.isdecimal():
+            raise UserError(
+                f"alias {self.alias} of {self.model} is a version, which never moves; name an alias such as champion"
+            )
+        registry = Registry(self.options.tracking_uri)
+        with temporary_directory() as directory:
+            (directory / "old").mkdir()
+            old = registry.load(self.model, self.alias, directory / "old")
+            found = registry.get(self.model, old.version)
+            study = self._study(found)
+            data = self._newest(study, old)
+            registered = registry.of_data(found, data.plan.dataset.digest)
+            if registered is None:
+                (directory / "new").mkdir()
+                registered = self._new_version(old, data, directory / "new")
+                is_new = True
+            else:
+                is_new = False
+                self.console.print(f"Nothing to refit: version {registered.version} was fitted on these data")
+        if self.alias not in registered.aliases:
+            registry.promote(self.model, registered.version, self.alias)
+            self.console.print(f"{self.alias} is version {registered.version} now")
+        return Refreshed(
+            self.model, self.alias, registered.version, is_new, self.changes, self.check, self._delivered()
+        )
+
+    def _study(self, version: ModelVersion) -> TrackedStudy:
+        tracked = EnsembleRuns(self.options.tracking_uri).find(version.run_id)
+        return Studies(self.options.tracking_uri).find(tracked.ensemble.study)
+
+    def _newest(self, study: TrackedStudy, old: RegisteredModel) -> _Data:
+        """Fetch Numerai's newest files, and stop where they lack a feature that the model needs."""
+        named = str(study.plan["experiment"]["data"])
+        location = self.options.data
+        if is_data_version(named):
+            directory = Path(location) if location else DATA_DIRECTORY / named
+            files = download_version(named, directory, show_progress=self.console.is_terminal)
+            download_payout(directory)
+            fetched = [file.path.name for file in files if file.fetched]
+            self.console.print(f"Newest files of {named}: {', '.join(fetched) if fetched else 'nothing changed'}")
+        else:
+            directory = Path(location or named)
+        there = [directory / name for name in ("train.parquet", "validation.parquet", LIVE)]
+        there = [path for path in there if path.is_file()]
+        if gone := missing_features(there, old.needs.features):
+            listed = ", ".join(gone[:_SHOWN]) + (", …" if len(gone) > _SHOWN else "")
+            raise UserError(
+                f"{len(gone)} of the {len(old.needs.features):,} features that version {old.version} needs are gone "
+                f"from the data: {listed}; mine a model without them"
+            )
+        plan = renewed_plan(study.plan, location)
+        live, benchmarks = (
+            path if path.is_file() else None for path in (directory / LIVE, directory / LIVE_BENCHMARKS)
+        )
+        self.changes = data_changes(study.plan, plan.dataset, plan.targets, old.needs.features, live)
+        for line in change_lines(self.changes):
+            self.console.print(line)
+        return _Data(plan, location, live, benchmarks)
+
+    def _new_version(self, old: RegisteredModel, data: _Data, directory: Path) -> ModelVersion:
+        """Refit, compare with the old version on the newest live era, and register."""
+        options = self.options
+        packing = PackingOptions(old.run_id, options.trees, options.jobs, data.location, options.tracking_uri)
+        runs = EnsembleRuns(options.tracking_uri)
+        stopping = StopRequest(lambda: self.console.print("Stopping; members refitted so far are kept …"))
+        with stopping as stop:
+            packed = pack_on_newest(packing, runs, directory / PREDICT, stop, self.console)
+            if stop.is_set():
+                raise Stopped
+            if packed.plan.dataset.digest != data.plan.dataset.digest:
+                raise UserError("the data changed while the model was refitted; run the same command again")
+            self.check = self._checked(old, packed, data)
+            stop.defer_signals()
+            registration = RegistrationOptions(
+                old.run_id, options.trees, options.jobs, data.location, options.tracking_uri, model=self.model
+            )
+            made = register_refit(packed, registration, runs, directory)
+        self.console.print(f"Registered {made.name} version {made.version}")
+        return made
+
+    def _checked(self, old: RegisteredModel, packed: PackedEnsemble, data: _Data) -> LiveCheck | None:
+        """Raise a `UserError` where the new version's live predictions are not sound."""
+        if data.live is None:
+            self.console.print(f"No {LIVE} beside the data: the new version is not compared with the old on a live era")
+            return None
+        frame = read_live(data.live, old, data.live_benchmarks)
+        predict = functools.partial(predict_apart, packed.path, frame)
+        columns = [name for name in old.needs.benchmark_columns if name in frame]
+        new = predict(frame[columns] if columns else None)
+        checked_submission(new, frame.index)
+        before = old.predict(frame)
+        check = LiveCheck(
+            era=str(frame["era"].iloc[0]) if "era" in frame else "unknown",
+            rank_correlation=float(new["prediction"].corr(before.loc[new.index, "prediction"], method="spearman")),
+            exposure=_exposure(new["prediction"], frame[list(old.needs.features)]),
+            old_exposure=_exposure(before["prediction"], frame[list(old.needs.features)]),
+        )
+        self.console.print(
+            f"Live era {check.era}: rank correlation with version {old.version} {check.rank_correlation:.3f}, largest "
+            f"feature exposure {check.exposure:.3f} (was {check.old_exposure:.3f}), official checks passed"
+        )
+        if not check.rank_correlation >= self.options.least_correlation:
+            raise UserError(
+                f"the new version's rank correlation with version {old.version} on live era {check.era} is "
+                f"{check.rank_correlation:.3f}, below {self.options.least_correlation:g}; look at the data, or lower "
+                "least_correlation"
+            )
+        return check
+
+    def _delivered(self) -> tuple[Delivered, ...]:
+        named = [slot for slot in self.slots if slot.name]
+        if not self.options.deliver or not named:
+            return ()
+        how = DeliveryOptions(late=self.options.late, tracking_uri=self.options.tracking_uri)
+        return deliver(named, how, self.console)
+
+
+def _exposure(predictions: pd.Series[float], features: pd.DataFrame) -> float:
+    values = features.to_numpy(np.float64)
+    values = np.where(np.isnan(values), np.nanmean(values, axis=0), values)
+    centred = values - values.mean(axis=0)
+    ranks = predictions.reindex(features.index).rank().to_numpy(np.float64)
+    ranks = ranks - ranks.mean()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        correlations = ranks @ centred / np.sqrt((ranks**2).sum() * (centred**2).sum(axis=0))
+    return float(np.nanmax(np.abs(correlations), initial=0.0))

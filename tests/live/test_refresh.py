@@ -1,0 +1,179 @@
+"""The weekly refresh: newest data, changes, refit, checks, registration; stopped anywhere, it resumes."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import chdir
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+
+from signal_miner.ensemble.build import build_ensemble
+from signal_miner.errors import UserError
+from signal_miner.live import refresh as refreshing
+from signal_miner.live.data_changes import SHIFTED
+from signal_miner.live.refresh import Refreshed, RefreshOptions, refresh
+from signal_miner.live.slots import Slot
+from signal_miner.models import packing, registration
+from signal_miner.models.expectation import EXPECTED_SCORES, ExpectedScores
+from signal_miner.models.registry import Registry
+from tests.conftest import write_numerai_directory
+from tests.helpers.study import command, copy_study
+from tests.helpers.tournament import make_console
+
+
+@pytest.fixture(scope="module")
+def registered_study(tiny_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the finished study with a registered champion, and live data beside its data."""
+    study = copy_study(tiny_study, tmp_path_factory.mktemp("refreshed") / "study")
+    build_ensemble(select="top", members=2, tracking_uri=f"sqlite:///{study}/mlflow.db")
+    assert command(study, "register", "--promote", "always", "--data", str(study / "numerai")) == 0
+    write_live(study / "numerai")
+    return study
+
+
+@pytest.fixture
+def study(registered_study: Path, tmp_path: Path) -> Path:
+    return copy_study(registered_study, tmp_path / "study")
+
+
+def write_live(data: Path) -> None:
+    """The newest, unresolved era as live data."""
+    validation = pd.read_parquet(data / "validation.parquet")
+    live = validation[validation["era"] == validation["era"].max()].assign(era="0099")
+    live.to_parquet(data / "live.parquet")
+
+
+def newer(data: Path, eras: int = 62) -> None:
+    """Data two weeks later."""
+    shutil.rmtree(data)
+    write_numerai_directory(data, eras=eras)
+    train, validation = (data / f"{name}.parquet" for name in ("train", "validation"))
+    whole = pd.concat([pd.read_parquet(train), pd.read_parquet(validation)])  # the border of both files has moved
+    whole[whole["era"] <= "0040"].drop(columns="data_type", errors="ignore").to_parquet(train)
+    whole[whole["era"] > "0040"].to_parquet(validation)
+    write_live(data)
+
+
+def run(study: Path, **options: object) -> tuple[Refreshed, str]:
+    console, written = make_console()
+    uri = f"sqlite:///{study}/mlflow.db"
+    given = RefreshOptions(data=str(study / "numerai"), tracking_uri=uri, **{"least_correlation": -1.0} | options)
+    with chdir(study):
+        (found,) = refresh([Slot("")], given, console)
+    return found, written.getvalue()
+
+
+def versions(study: Path) -> list[str]:
+    client = MlflowClient(f"sqlite:///{study}/mlflow.db")
+    return sorted(str(each.version) for each in client.search_model_versions("name='signal-miner'"))
+
+
+def test_register_keeps_what_is_expected(registered_study, tmp_path):
+    registry = Registry(f"sqlite:///{registered_study}/mlflow.db")
+    path = registry.fetch(registry.get("signal-miner", "champion"), EXPECTED_SCORES, tmp_path)
+    kept = ExpectedScores.read(path)
+    assert kept.in_test.any()
+    assert not kept.in_test.all()
+    assert np.isfinite(kept.corr).all()
+
+
+def test_unchanged_data_are_not_refitted(study):
+    found, written = run(study)
+    assert not found.failed
+    assert (found.version, found.is_new) == ("1", False)
+    assert "Nothing to refit: version 1 was fitted on these data" in written
+    assert versions(study) == ["1"]
+
+
+def test_new_eras_are_refitted_checked_and_registered_once(study):
+    newer(study / "numerai")
+    found, written = run(study)
+    assert not found.failed, found.error
+    assert (found.version, found.is_new) == ("2", True)
+    assert (found.changes.eras, found.changes.new_eras) == (62, 2)
+    assert found.check.era == "0099"
+    assert -1 <= found.check.rank_correlation <= 1
+    assert "champion is version 2 now" in written
+    assert str(found).startswith("signal-miner@champion: new version 2, 62 eras to 0062 (2 since it was mined)")
+    again, written = run(study)
+    assert (again.version, again.is_new) == ("2", False)
+    assert "Nothing to refit: version 2 was fitted on these data" in written
+    assert versions(study) == ["1", "2"]
+
+
+def test_a_feature_that_is_gone_is_named_before_anything_is_registered(study):
+    newer(study / "numerai")
+    used = Registry(f"sqlite:///{study}/mlflow.db").load("signal-miner", "champion", study / "loaded").needs.features
+    path = study / "numerai" / "validation.parquet"
+    pd.read_parquet(path).drop(columns=used[1]).to_parquet(path)
+    found, _ = run(study)
+    assert found.failed
+    assert f"1 of the {len(used)} features that version 1 needs are gone from the data: {used[1]};" in found.error
+    assert versions(study) == ["1"]
+
+
+def test_a_version_that_predicts_otherwise_is_not_registered(study):
+    newer(study / "numerai")
+    found, _ = run(study, least_correlation=1.01)
+    assert "below 1.01; look at the data, or lower least_correlation" in found.error
+    assert versions(study) == ["1"]
+    assert str(found).startswith("signal-miner@champion: stopped, nothing registered or delivered:")
+
+
+class Killed(BaseException):
+    """Ends a process where it is raised."""
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        (refreshing, "data_changes"),
+        (packing, "write_predict"),
+        (refreshing, "checked_submission"),
+        (registration, "_record"),
+        (Registry, "promote"),
+    ],
+)
+def test_killed_at_each_step_it_resumes(place, name, study, monkeypatch):
+    newer(study / "numerai")
+
+    def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, name, killed)
+        with pytest.raises(Killed):
+            run(study)
+    found, written = run(study)
+    assert not found.failed, found.error
+    assert found.version == "2"
+    assert versions(study) == ["1", "2"]
+    client = MlflowClient(f"sqlite:///{study}/mlflow.db")
+    assert client.get_model_version_by_alias("signal-miner", "champion").version in ("2", 2)
+    if name in ("checked_submission", "_record"):
+        assert "2 of 2 members were refitted before" in written
+
+
+def test_drift_of_the_features_that_are_used_is_shown(study):
+    newer(study / "numerai")
+    path = study / "numerai" / "live.parquet"
+    live = pd.read_parquet(path)
+    used = Registry(f"sqlite:///{study}/mlflow.db").load("signal-miner", "champion", study / "loaded").needs.features
+    live[used[0]] = np.where(np.arange(len(live)) % 8, 4, 0).astype(live[used[0]].dtype)
+    live.to_parquet(path)
+    found, written = run(study)
+    assert next(iter(found.changes.drift)) == used[0]
+    assert found.changes.drift[used[0]] > SHIFTED
+    assert set(found.changes.drift) == set(used)
+    assert f"the largest is {used[0]}" in written
+
+
+def test_a_version_cannot_be_refreshed():
+    console, _ = make_console()
+    (found,) = refresh([Slot("", alias="3")], RefreshOptions(), console)
+    assert "alias 3 of signal-miner is a version" in found.error
+    assert isinstance(UserError(found.error), ValueError)
