@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -72,6 +73,27 @@ class LiveReview:
     def failed(self) -> bool:
         """Whether anything failed."""
         return bool(self.problems) or any(each.problems for each in self.slots)
+
+
+@dataclass(frozen=True, eq=False)
+class LiveModel:
+    """A slot as of the last look, read from the tracking store; `model` is name and version of the registered model."""
+
+    slot: str
+    model: str
+    comparison: Comparison
+
+
+def tracked_live(experiment_id: str, study: str, tracking_uri: str | None = None) -> tuple[LiveModel, ...]:
+    """Return the slots that a study's ensembles are in, as `review_slots` logged them; damaged ones are left out."""
+    runs = LiveRuns(tracking_uri)
+    found = []
+    for run_id, record in runs.records(experiment_id, study):
+        with suppress(UserError):  # the run's era scores are damaged
+            expectation = scores_of_run(run_id, runs).expected(record.terms.payout)
+            model = f"{record.model} {record.version}"
+            found.append(LiveModel(record.slot, model, compare_rounds(record.series, expectation)))
+    return tuple(found)
 
 
 def review_slots(

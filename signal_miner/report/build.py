@@ -14,6 +14,7 @@ from pathlib import Path
 from signal_miner.ensemble.runs import EnsembleRuns
 from signal_miner.errors import UserError
 from signal_miner.holdout.record import Opening
+from signal_miner.live.review import tracked_live
 from signal_miner.overfitting.records import StudyEvaluation
 from signal_miner.overfitting.verdict import SOURCES, evaluate, evaluate_blend
 from signal_miner.report.contents import ReportContents, ReportedEnsemble
@@ -138,6 +139,7 @@ def read_contents(name: str | None, tracking_uri: str | None) -> tuple[TrackedSt
         holdout=opened_holdout(opening) if (opening := Opening.of(study.tags)) else None,
         ensembles=_ensembles(study, scores, evaluation, tracking_uri),
         experiment_id=study.experiment_id,
+        live=tracked_live(study.experiment_id, study.name, tracking_uri),
     )
     return study, contents
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from signal_miner.overfitting.records import Estimate, ModelEvaluation, StudyEvaluation
 from signal_miner.scoring.objective import Objective, Scoring
@@ -14,6 +14,9 @@ from signal_miner.scoring.study_scores import Correlations, StudyScores
 from signal_miner.tracking.ranking import Leaderboard, make_leaderboard
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.tracking.studies import scoring_of
+
+if TYPE_CHECKING:  # it imports numerapi and MLflow
+    from signal_miner.live.review import LiveModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +66,8 @@ class ReportContents:
         Made of the study's trials, best in validation first.
     experiment_id : str
         MLflow's, for links to runs; empty where there are none.
+    live : tuple of LiveModel
+        The slots at Numerai that the study's ensembles are in.
 
     Raises
     ------
@@ -82,6 +87,7 @@ class ReportContents:
     holdout: str | None
     ensembles: tuple[ReportedEnsemble, ...] = ()
     experiment_id: str = ""
+    live: tuple[LiveModel, ...] = ()
 
     def __post_init__(self) -> None:
         if tuple(trial.number for trial in self.trials) != self.scores.numbers:

@@ -15,6 +15,7 @@ from signal_miner.overfitting.records import INTERVAL_LEVEL, Estimate
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.curves import corr_by_trees_figure, cumulative_corr_figure
 from signal_miner.report.fold_plan import fold_plan_figure
+from signal_miner.report.live_figure import live_description, live_figure
 from signal_miner.report.luck import expectation_figure, intervals_figure, luck_figure
 from signal_miner.report.measures import trial_sharpe
 from signal_miner.report.parameters import parameters_figure, varying_dimensions
@@ -144,6 +145,7 @@ def page_figures(contents: ReportContents) -> Iterator[PageFigure]:
         "For the benchmark's target; targets of another horizon have another purge." + _of_these(contents.plan),
         "Bars of the eras that each fold trains on, purges and predicts.",
     )
+    yield from _live(contents)
     yield from _parameters(contents)
 
 
@@ -160,6 +162,17 @@ def _of_leaders(contents: ReportContents) -> tuple[NDArray[np.float64], NDArray[
     for place, leader in enumerate(contents.evaluation.leaders):
         x[place], y[place] = leader.corrected.value, place - 0.14
     return x, y
+
+
+def _live(contents: ReportContents) -> Iterator[PageFigure]:
+    for number, each in enumerate(contents.live, 1):
+        yield PageFigure(
+            f"live_{number}",
+            live_figure(each.slot, each.comparison),
+            "The sum of each week's mean payout in live rounds, as a share of the stake, over what was expected.",
+            live_description(each.slot, each.comparison),
+            as_file=False,
+        )
 
 
 def _of_these(plan: Mapping[str, Any]) -> str:

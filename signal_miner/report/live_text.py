@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from signal_miner.live.comparison import Comparison
 from signal_miner.live.evidence import HORIZON_WEEKS, LEVEL, Standing
 from signal_miner.live.history import Revision
-from signal_miner.live.review import LiveReview, SlotReview
 from signal_miner.live.stake import StakeView
 from signal_miner.numerai.round_records import RoundTerms
 from signal_miner.utils.formatting import number_text, percent_text
+
+if TYPE_CHECKING:  # it imports numerapi and MLflow
+    from signal_miner.live.review import LiveReview, SlotReview
 
 STANDINGS = {
     Standing.NONE: "no resolved round",

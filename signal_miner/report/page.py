@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from signal_miner.overfitting.records import FEWEST_TRIALS, STRONG
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.gallery import page_figures
+from signal_miner.report.live_text import METHOD, slot_sentence
 from signal_miner.report.sentences import beating_rule, relation_sentence, verdict_sentence
 from signal_miner.report.style import THEME, page_element, png
 from signal_miner.report.summary import (
@@ -133,6 +134,8 @@ def render_page(
         script=Markup(_script()),
         script_hash=_script_hash(),
         data=Markup(page_data(contents, points or {})),
+        live_sentences=[slot_sentence(each.slot, each.model, each.comparison) for each in contents.live],
+        live_method=METHOD,
         has_holdout=bool(contents.plan.get("holdout_eras")),
     )
 

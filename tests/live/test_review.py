@@ -13,8 +13,9 @@ from mlflow import MlflowClient
 from signal_miner.__main__ import main
 from signal_miner.live.evidence import Standing
 from signal_miner.live.history import RoundHistory
-from signal_miner.live.review import LiveReview, review_slots
+from signal_miner.live.review import LiveReview, review_slots, tracked_live
 from signal_miner.live.slots import read_slots
+from signal_miner.report.live_text import slot_sentence
 from tests.helpers.live_rounds import (
     FIRST_ROUND,
     MEAN,
@@ -183,3 +184,17 @@ def test_stakes_are_in_nmr_and_come_from_the_same_distribution(account, run_id, 
     assert len(history.stakes) == 72
     assert json.loads((tmp_path / "live" / "terms.json").read_text())["payout"] == {"corr": 3, "mmc": 15, "clip": 1}
     assert np.isfinite([score.value for score in history.scores]).all()
+
+
+def test_the_study_s_report_reads_what_was_logged(account, run_id, own_store, tmp_path):
+    client = MlflowClient(own_store)
+    client.set_tag(run_id, "signal_miner.kind", "ensemble")
+    client.set_tag(run_id, "signal_miner.study", "tiny")
+    found = review(own_store, tmp_path)
+    tracked = tracked_live(client.get_run(run_id).info.experiment_id, "tiny", own_store)
+    assert [each.slot for each in tracked] == sorted(SLOTS)
+    assert {each.slot: each.comparison.standing for each in tracked} == dict(zip(SLOTS, standings(found), strict=True))
+    assert slot_sentence(tracked[0].slot, tracked[0].model, tracked[0].comparison).startswith(
+        "miner_one (signal-miner 1)"
+    )
+    assert not tracked_live(client.get_run(run_id).info.experiment_id, "another", own_store)
