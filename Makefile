@@ -15,5 +15,5 @@ types: ; $(PYTHON) -m mypy
 mine: ; mlflow run . -e mine --env-manager local
 ui: ; MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --backend-store-uri sqlite:///mlflow.db
 walkthrough: ; jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False experiments/walkthrough.ipynb
-benchmarks: ; for name in engine bitplane checkpoints jobs dataset_memory plane_store scoring trial_overhead luck; do $(PYTHON) -m benchmarks.$$name || exit 1; done
+benchmarks: ; for name in engine bitplane checkpoints jobs dataset_memory plane_store scoring trial_overhead luck live; do $(PYTHON) -m benchmarks.$$name || exit 1; done
 ci: ; PYTHON=$(PYTHON) .ci/run

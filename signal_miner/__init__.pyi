@@ -4,6 +4,8 @@ from .experiment.files import load_experiment as load_experiment
 from .experiment.files import make_experiment as make_experiment
 from .experiment.plan import open_data as open_data
 from .experiment.schema import Experiment as Experiment
+from .live.refresh import RefreshOptions as RefreshOptions
+from .live.refresh import refresh as refresh
 from .live.review import review_slots as review_slots
 from .live.slots import read_slots as read_slots
 from .mining.background.miner_handle import BackgroundMiner as BackgroundMiner

@@ -32,6 +32,7 @@ from signal_miner.numerai.download.versions import download_version
 from signal_miner.numerai.live.data import LIVE, LIVE_BENCHMARKS, read_live
 from signal_miner.numerai.live.submission_file import checked_submission
 from signal_miner.tracking.studies import Studies, TrackedStudy
+from signal_miner.utils.console import plain_console
 from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.interruption import StopRequest
 
@@ -59,6 +60,9 @@ class RefreshOptions:
     late: bool = False
     least_correlation: float = 0.5
     tracking_uri: str | None = None
+
+
+DEFAULT_OPTIONS = RefreshOptions()
 
 
 @dataclass(frozen=True)
@@ -127,8 +131,22 @@ class Refreshed:
         return text
 
 
-def refresh(slots: Sequence[Slot], options: RefreshOptions, console: Console) -> tuple[Refreshed, ...]:
+def refresh(
+    slots: Sequence[Slot], options: RefreshOptions = DEFAULT_OPTIONS, console: Console | None = None
+) -> tuple[Refreshed, ...]:
     """Refresh the models of slots, each registered model once; the failure of one does not stop the others.
+
+    Parameters
+    ----------
+    slots : sequence of Slot
+        As `read_slots` returns them.
+    console : rich.console.Console, optional
+        Where progress is printed; plain lines on standard output if not given.
+
+    Returns
+    -------
+    tuple of Refreshed
+        One for each registered model and alias.
 
     Raises
     ------
@@ -137,13 +155,14 @@ def refresh(slots: Sequence[Slot], options: RefreshOptions, console: Console) ->
     Stopped
         If the user asked for a stop; the same call resumes.
     """
+    printed = plain_console() if console is None else console
     groups: dict[tuple[str, str], list[Slot]] = {}
     for slot in slots:
         groups.setdefault((slot.model, slot.alias), []).append(slot)
     refreshed = []
     for (model, alias), members in groups.items():
         try:
-            refreshed.append(_Refresh(model, alias, members, options, console).run())
+            refreshed.append(_Refresh(model, alias, members, options, printed).run())
         except UserError as error:
             refreshed.append(Refreshed(model, alias, error=str(error)))
     return tuple(refreshed)

@@ -159,7 +159,9 @@ def test_the_command_prints_tables_and_a_sentence_a_slot(account, run_id, own_st
     assert "miner_three (signal-miner 1): above expectation since round 13" in written
     assert "Round 1414 pays 3 × CORR60 + 15 × MMC60, clipped to ±1, payout factor 0.100" in written
     assert {path.name for path in (tmp_path / "live").glob("*")} >= {"live.html", *(f"{name}.png" for name in SLOTS)}
-    for path in (tmp_path / "live").glob("*"):
+    written_files = [path for path in tmp_path.rglob("*") if path.is_file()]  # the store and its artifacts, too
+    assert len(written_files) > 10
+    for path in written_files:
         assert SECRET_KEY.encode() not in path.read_bytes()
         assert PUBLIC_ID.encode() not in path.read_bytes()
     account.tournament.server.faults.api_status += [503] * 60
