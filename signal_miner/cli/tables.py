@@ -153,11 +153,14 @@ def print_ensemble(summary: EnsembleSummary, benchmark: TrackedTrial, console: C
         made = _table(title, "")
         for head in shown:
             made.add_column(str(head), justify="right", no_wrap=True)
-        *members, itself, other = shown.itertuples(name=None)
-        for cells in members:
+        *rows, other = shown.itertuples(name=None)
+        count = len(ensemble.members)
+        for cells in rows[:count]:
             made.add_row(*cells)
         made.add_section()
-        made.add_row(*itself, style="bold")
+        made.add_row(*rows[count], style="bold")
+        for cells in rows[count + 1 :]:
+            made.add_row(*cells)
         made.add_row(*other, style="yellow")
         return made
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from signal_miner.ensemble.maker import EnsembleMaker, EnsembleSummary, make_neutralization
+from signal_miner.ensemble.maker import BEST_AVERAGED, EnsembleMaker, EnsembleSummary, make_neutralization
 from signal_miner.ensemble.members import FEATURES
 from signal_miner.ensemble.options import EnsembleOptions, SelectionRule
 from signal_miner.ensemble.runs import EnsembleRuns
@@ -94,13 +94,16 @@ def _find_studies(options: EnsembleOptions) -> tuple[TrackedStudy, ...]:
 def ensemble_frame(summary: EnsembleSummary, benchmark: TrackedTrial) -> pd.DataFrame:
     """Return a row for each member at the ensemble's checkpoint, for the ensemble and for the benchmark.
 
-    ``weight`` and ``trees`` are missing for the last two; a score is missing where it is not tracked.
+    Between these two there is one for the mean of the ten best trials, where that was scored, too. ``weight`` and
+    ``trees`` are missing for what is no member; a score is missing where it is not tracked.
     """
     members = summary.tracked.ensemble.members
     models = {
         member.name: trial.scores_at(member.checkpoint) for member, trial in zip(members, summary.members, strict=True)
     }
     models[summary.tracked.name] = summary.tracked.metrics
+    if summary.mean_of_best:
+        models[f"mean of {BEST_AVERAGED} best"] = summary.mean_of_best
     models[benchmark.name] = benchmark.metrics
     names = pd.Index(list(models), name="model")
     frame = pd.DataFrame(index=names)
@@ -140,7 +143,8 @@ class BuiltEnsemble(KeptWithoutPasswords):
     tracking_uri : str or None
         The store of both; None (MLflow's default) after unpickling if the address contained a password.
     table : pandas.DataFrame
-        A row for each member at `checkpoint`, indexed by name; then the ensemble, and ``benchmark``. Columns
+        A row for each member at `checkpoint`, indexed by name; then the ensemble, beside a greedy one
+        ``mean of 10 best`` trials, and ``benchmark``. Columns
         ``weight``, ``trees``, ``validation/corr``, ``validation/sharpe``, ``validation/bmc``,
         ``validation/benchmark_corr``, ``validation/payout``, ``test/corr``, ``test/sharpe``, ``test/bmc``,
         ``test/payout``.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,9 @@ from signal_miner.utils.validation import LARGEST_INTEGER
 EXPECTED = "expected"
 """Section of an ensemble's metrics: what to expect of it in eras to come."""
 
+BEST_AVERAGED = 10
+"""Trials whose mean is scored beside a greedy ensemble: averages generalise better than single winners."""
+
 _NEWEST_ERAS = 4
 _READERS = 8
 _BYTES_A_PREDICTION = 12  # float32, and twice as much while candidates are scored
@@ -66,12 +69,16 @@ class EnsembleSummary:
         Of the members' gaussianised ranks in validation, mean over eras.
     expectations : tuple of Expectation
         What to expect of it in eras to come; empty where its selection cannot be repeated on other eras.
+    mean_of_best : mapping of str to float
+        Scores of the equal blend of the `BEST_AVERAGED` best trials, which is not tracked; empty where there are fewer,
+        or the ensemble is not greedy.
     """
 
     tracked: TrackedEnsemble
     members: tuple[TrackedTrial, ...]
     correlations: NDArray[np.float64]
     expectations: tuple[Expectation, ...] = ()
+    mean_of_best: Mapping[str, float] = field(default_factory=dict)
 
 
 def make_neutralization(to: str, proportion: float, plan: Plan) -> Neutralization | None:
@@ -157,11 +164,7 @@ class EnsembleMaker:
             for trial, weight in zip(trials, weights, strict=True)
         )
         ensemble = Ensemble(self._study.name, members, neutralization, rule.record)
-        blends, correlations = self._blend(trials, weights, rule.checkpoint, neutralization)
-        folds = tuple(
-            FoldResult(fold, blend, self._scorers[fold.number].score(blend), np.empty((len(fold.validation_eras), 0)))
-            for fold, blend in zip(self._plan.scored_folds, blends, strict=True)
-        )
+        folds, correlations = self._blended(trials, weights, rule.checkpoint, neutralization)
         metrics = score_metrics(folds, self._benchmark_scores, self._plan.scoring)
         configurations = np.unique(
             [(names[trial.run_id], str(trial.number)) for trial in trials], axis=0, return_inverse=True
@@ -190,7 +193,39 @@ class EnsembleMaker:
                 directory,
                 f"{table}\n\nMembers are shown {rule.checkpoint.text}.",
             )
-        return EnsembleSummary(tracked, trials, correlations, expectations)
+        mean_of_best = self._mean_of_best(rule, neutralization, every, names)
+        return EnsembleSummary(tracked, trials, correlations, expectations, mean_of_best)
+
+    def _mean_of_best(
+        self,
+        rule: SelectionRule,
+        neutralization: Neutralization | None,
+        every: Sequence[TrackedTrial],
+        names: Mapping[str, str],
+    ) -> Mapping[str, float]:
+        """Return the scores of `EnsembleSummary.mean_of_best`."""
+        if rule.select != GREEDY:
+            return {}
+        best = ranked_trials(replace(rule, select=TOP, members=BEST_AVERAGED), every, names)
+        if len(best) < BEST_AVERAGED:
+            return {}
+        folds, _ = self._blended(best, [1 / len(best)] * len(best), rule.checkpoint, neutralization)
+        return score_metrics(folds, self._benchmark_scores, self._plan.scoring).values
+
+    def _blended(
+        self,
+        trials: Sequence[TrackedTrial],
+        weights: Sequence[float],
+        checkpoint: Checkpoint,
+        neutralization: Neutralization | None,
+    ) -> tuple[tuple[FoldResult, ...], NDArray[np.float64]]:
+        """Return each fold of a blend with its scores, and the members' correlations in validation."""
+        blends, correlations = self._blend(trials, weights, checkpoint, neutralization)
+        folds = tuple(
+            FoldResult(fold, blend, self._scorers[fold.number].score(blend), np.empty((len(fold.validation_eras), 0)))
+            for fold, blend in zip(self._plan.scored_folds, blends, strict=True)
+        )
+        return folds, correlations
 
     def _greedy(
         self, rule: SelectionRule, neutralization: Neutralization | None, trials: Sequence[TrackedTrial]

@@ -111,6 +111,17 @@ def test_the_defaults_are_the_commands(study: Path, uri: str, capsys: pytest.Cap
         assert parameters[name].default == getattr(SelectionRule(), name)
 
 
+def test_the_mean_of_the_best_is_shown_beside_a_greedy_ensemble(uri: str) -> None:
+    greedy = build_ensemble("tiny", min_trees=1, tracking_uri=uri)
+    assert list(greedy.table.index[-3:]) == [greedy.name, "mean of 10 best", "benchmark"]
+    mean = build_ensemble("tiny", select="top", members=10, min_trees=1, tracking_uri=uri)
+    assert len(mean.table) == 12
+    shown, made = (each.table[SCORES].loc[name] for each, name in ((greedy, "mean of 10 best"), (mean, mean.name)))
+    assert shown.to_dict() == pytest.approx(made.to_dict(), nan_ok=True)
+    few = build_ensemble("tiny", max_benchmark_correlation=0.9999, pool=3, tracking_uri=uri)
+    assert few.table.index[-1] == "benchmark"
+
+
 def test_the_options_are_declared_once() -> None:
     declared = {each.name: each for each in fields(EnsembleOptions)}
     assert set(inspect.signature(build_ensemble).parameters) == set(declared)
