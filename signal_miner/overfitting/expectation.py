@@ -105,7 +105,7 @@ def expectation(
     kept = pool.kept**2
     prior = pool.mean + kept * (own - pool.mean)
     certainty = pool.correlation + kept * (1 - pool.correlation)
-    return expectation_from(prior, certainty, validation, test, overlap_eras, objective, future_eras)
+    return expectation_from(prior, certainty, validation, test, overlap_eras, objective, future_eras, pool)
 
 
 def expectation_from(
@@ -116,6 +116,7 @@ def expectation_from(
     overlap_eras: int,
     objective: Objective,
     future_eras: int = FUTURE_ERAS,
+    pool: Pool | None = None,
 ) -> Expectation:
     """Return an expectation from what validation lets expect of a model, and its own test score.
 
@@ -127,6 +128,9 @@ def expectation_from(
         Variance of `prior`, as a share of that of the model's own validation score.
     validation, test, overlap_eras, objective, future_eras
         As of `expectation`.
+    pool : Pool, optional
+        All trials: their autocorrelations tell more surely than its own from how few independent eras the deviation is
+        estimated.
 
     Returns
     -------
@@ -145,6 +149,8 @@ def expectation_from(
     influence = influences(known[:, None], objective)[:, 0]
     independent = effective_observations(influence, overlap_eras)
     per_era = independent / len(known)
+    if pool is not None and pool.effective_eras >= 1:
+        independent = min(independent, pool.effective_eras / len(validation) * len(known))
     variance = weight**2 * certainty / len(validation) + 1 / future_eras
     if weight < 1:
         variance += (1 - weight) ** 2 / len(test)
