@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from signal_miner.errors import UserError
+from signal_miner.report.build import read_contents
 from signal_miner.report.runs import DEFLATED_SHARPE
 from signal_miner.scoring.blending import gaussianised, mean_correlations
 from signal_miner.scoring.series import max_drawdown, sharpe
@@ -104,6 +105,29 @@ def test_a_report_is_on_the_studys_run_and_its_numbers_beside_it(reported: Path)
     best = max(leaders, key=lambda trial: trial.data.metrics["validation/sharpe"])
     assert best.data.tags[VERDICT] == verdict
     assert best.data.metrics[DEFLATED_SHARPE] == run.data.metrics[DEFLATED_SHARPE]
+
+
+def test_ensembles_are_reported_beside_the_trials(tiny_study: Path, tmp_path: Path, capsys) -> None:
+    directory = copy_study(tiny_study, tmp_path / "study")
+    assert command(directory, "ensemble", "--select", "top", "--members", "3") == 0
+    assert "Expect a Sharpe of about " in capsys.readouterr().out
+    assert command(directory, "ensemble", "--select", "runs", "--runs", "1,2") == 0
+    assert "Expect" not in capsys.readouterr().out  # whoever named them may have chosen by anything
+    _, contents = read_contents(None, f"sqlite:///{directory / 'mlflow.db'}")
+    found = {each.name: each for each in contents.ensembles}
+    assert set(found) == {"ensemble 1", "ensemble 2"}
+    for each in found.values():
+        for section in (VALIDATION, TEST):
+            tracked = each.metrics[f"{section}/sharpe"]
+            assert each.evaluation.sharpe[section].value == pytest.approx(tracked, abs=1e-12)
+    top, named = found["ensemble 1"], found["ensemble 2"]
+    assert top.members == 3
+    expected = top.expectation(contents.ratio)
+    assert expected.low < expected.value < expected.high
+    lowered = top.metrics["validation/sharpe"] - top.metrics["expected/sharpe_by_validation"]
+    assert top.evaluation.sharpe[VALIDATION].value - top.evaluation.corrected.value == pytest.approx(lowered)
+    assert np.isnan(named.expectation(contents.ratio).value)
+    assert named.evaluation.against_benchmark == "not shown better"
 
 
 def test_leaders_of_earlier_reports_lose_their_verdict(
