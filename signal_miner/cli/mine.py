@@ -40,13 +40,14 @@ class Options(StoreOptions):
     embargo_eras: int | None = option("purge in eras, instead of what the horizons ask for", None)
     objective: str | None = option("payout, payout_sharpe, sharpe, corr or bmc, instead of the file's", None)
     scoring_target: str | None = option("target that every model is scored on, instead of the file's", None)
+    race: bool | None = option("whether trials that cannot win are stopped early, instead of what the file says", None)
     scheduler: str | None = option("Dask scheduler whose workers train, such as tcp://10.0.0.1:8786", None)
     report: bool = option("whether the report is made at the end (true)", True)
 
     def changes(self) -> Mapping[str, Any]:
         """Return the settings that replace the file's."""
         names = (
-            "name", "data", "trials", "jobs", "seed", "engine", "horizon_days", "objective", "scoring_target",
+            "name", "data", "trials", "jobs", "seed", "engine", "horizon_days", "objective", "scoring_target", "race",
             "tracking_uri",
         )  # fmt: skip
         given = {name: value for name in names if (value := getattr(self, name)) is not None}

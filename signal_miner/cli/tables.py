@@ -86,7 +86,9 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
         columns = [column for column in every if column.head not in left_out]
         label = board.objective.label
         made = _table(
-            f"Leaderboard by validation {label} of trials as drawn (test is shown, never ranked by)", "", "run"
+            f"Leaderboard by validation {label} of trials {board.checkpoint.text} (test is shown, never ranked by)",
+            "",
+            "run",
         )
         for column in columns:
             is_text = column.metric == "beats_benchmark"

@@ -16,6 +16,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 from signal_miner.cluster.job import StudyJob, Trained
+from signal_miner.engine.racing import Race
 from signal_miner.errors import Stopped, UserError
 from signal_miner.experiment.schema import ClusterSettings
 from signal_miner.utils.redaction import reason_of
@@ -202,6 +203,7 @@ class WorkerPool:
         alone: bool = False,
         report_steps: bool = False,
         seed: int | None = None,
+        race: Race | None = None,
     ) -> None:
         """Submit a configuration; earlier draws are trained first.
 
@@ -213,6 +215,8 @@ class WorkerPool:
             Whether each checkpoint is reported to `on_checkpoint`.
         seed : int, optional
             Of the booster, in place of the study's.
+        race : Race, optional
+            By which it may be stopped.
         """
         client, completed = self._open
         slots = max(self._slots.values(), default=1) if alone else 1
@@ -224,6 +228,7 @@ class WorkerPool:
             dict(params),
             report_steps,
             seed,
+            race,
             key=key,
             resources={self._job.resource: slots},
             priority=-number,

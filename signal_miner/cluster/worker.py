@@ -28,6 +28,7 @@ from signal_miner.engine.benchmark_run import score_benchmark
 from signal_miner.engine.boosters import FoldSource
 from signal_miner.engine.fold_sources import fold_source
 from signal_miner.engine.memory_plan import plan_memory
+from signal_miner.engine.racing import Race
 from signal_miner.engine.trial import FoldResult, TrialResult, run_trial
 from signal_miner.engine.validation_rows import fold_scorers
 from signal_miner.errors import Stopped, UserError, is_out_of_memory
@@ -153,7 +154,12 @@ def _prepared(job: StudyJob, threads: int, memory_bytes: int) -> _Study:
 
 
 def train(
-    job: StudyJob, number: int, params: Mapping[str, Value], report_steps: bool, own_seed: int | None = None
+    job: StudyJob,
+    number: int,
+    params: Mapping[str, Value],
+    report_steps: bool,
+    own_seed: int | None = None,
+    race: Race | None = None,
 ) -> Trained | None:
     """Train a configuration on this worker, within a Dask task; None if the task was given up meanwhile.
 
@@ -165,6 +171,8 @@ def train(
         Whether each checkpoint is reported as an event.
     own_seed : int, optional
         Of the booster, in place of the study's.
+    race : Race, optional
+        By which it may be stopped.
     """
     worker, study = get_worker(), _STUDIES[job]
 
@@ -183,6 +191,7 @@ def train(
             _is_given_up,
             on_checkpoint,
             study.plan.scoring,
+            race,
         )
         if job.exchange is None:
             return Trained(worker.address, result)

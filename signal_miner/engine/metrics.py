@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -35,6 +35,8 @@ class RunMetrics:
         Numbers of trees of the curves' points.
     scoring : Scoring
         Its objective decides `beats_benchmark`.
+    at_best : bool
+        Whether scores by section are those at the best checkpoint.
     """
 
     values: Mapping[str, float]
@@ -42,18 +44,20 @@ class RunMetrics:
     curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     checkpoints: tuple[int, ...] = ()
     scoring: Scoring = DEFAULT_SCORING
+    at_best: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class ModelEras:
-    """CORR and BMC of a model's eras, each of shape (n_eras,)."""
+    """CORR, BMC and correlation with the benchmark of a model's eras, each of shape (n_eras,)."""
 
     corr: NDArray[np.float64]
     bmc: NDArray[np.float64]
+    benchmark_corr: NDArray[np.float64]
 
     def of(self, rows: NDArray[np.bool_]) -> ModelEras:
         """Return some of the eras."""
-        return ModelEras(self.corr[rows], self.bmc[rows])
+        return ModelEras(self.corr[rows], self.bmc[rows], self.benchmark_corr[rows])
 
 
 def sections(folds: Sequence[FoldResult]) -> dict[str, tuple[FoldResult, ...]]:
@@ -63,36 +67,61 @@ def sections(folds: Sequence[FoldResult]) -> dict[str, tuple[FoldResult, ...]]:
 
 
 def trial_metrics(
-    result: TrialResult, benchmark_scores: Mapping[int, EraScores], scoring: Scoring = DEFAULT_SCORING
+    result: TrialResult,
+    benchmark_scores: Mapping[int, EraScores],
+    scoring: Scoring = DEFAULT_SCORING,
+    *,
+    at_best: bool = False,
 ) -> RunMetrics:
-    """Return a trial's metrics: at the drawn number of trees by section, and as ``best/…`` at the best checkpoint.
+    """Return a trial's metrics: by section at the drawn number of trees, and as ``best/…`` at the best checkpoint.
 
-    Arguments are those of `score_metrics`.
+    Other arguments are those of `score_metrics`.
+
+    Parameters
+    ----------
+    at_best : bool, default False
+        Whether the metrics by section are at the best checkpoint, too.
     """
-    scored = score_metrics(result.folds, benchmark_scores, scoring)
+    scored = score_metrics(result.folds, benchmark_scores, scoring, BEST if at_best else DRAWN)
     parts = sections(result.folds)
+    values = {**scored.values, **_best_metrics(result, (VALIDATION, TEST), scoring)}
+    curves = {
+        name: curve for section in (VALIDATION, TEST) for name, curve in _curves(section, parts[section], scoring)
+    }
+    return replace(scored, values=values, curves=curves, checkpoints=result.checkpoints, at_best=at_best)
+
+
+def stopped_metrics(result: TrialResult, scoring: Scoring = DEFAULT_SCORING) -> RunMetrics:
+    """Return the metrics of a trial that a race stopped, over the validation folds that it was trained on.
+
+    They are at its best checkpoint, as ``best/validation_…``, so that none is taken for that of a finished trial.
+    """
+    curves = dict(_curves(VALIDATION, result.folds, scoring))
+    best = _best_metrics(result, (VALIDATION,), scoring)
+    beats = {VALIDATION: False, TEST: False}
+    return RunMetrics(best, beats, curves, result.checkpoints, scoring, at_best=True)
+
+
+def _best_metrics(result: TrialResult, names: Sequence[str], scoring: Scoring) -> dict[str, float]:
+    parts = {VALIDATION: result.folds} if result.stop is not None else sections(result.folds)
     best: dict[str, float] = {"best/trees": result.checkpoints[result.best]}
-    for name in (VALIDATION, TEST):
-        summary = score_summary(_eras(parts[name], BEST))
-        best |= {f"best/{name}_corr": summary["corr"], f"best/{name}_sharpe": summary["sharpe"]}
-        best |= _best_payouts(name, ModelEras(_eras(parts[name], BEST), _bmc_eras(parts[name], BEST)), scoring.payout)
+    for name in names:
+        own = _model_eras(parts[name], BEST)
+        summary, paid = score_summary(own.corr), payout_summary(scoring.payout.of(own.corr, own.bmc))
+        best |= {f"best/{name}_{key}": summary[key] for key in ("corr", "sharpe")}
+        best |= {f"best/{name}_{key}": paid[key] for key in ("payout", "payout_sharpe")}
         bmc, benchmark_corr = _against(BENCHMARK, parts[name], BEST)
         best |= {f"best/{name}_bmc": bmc, f"best/{name}_benchmark_corr": benchmark_corr}
     best["train_seconds"] = result.train_seconds
-    curves = {}
-    for name in (VALIDATION, TEST):
-        corr = np.concatenate([part.curve for part in parts[name]])
-        curves[f"{name}/corr_curve"] = tuple(_mean_columns(corr))
-        bmc_curves = [part.bmc_curve for part in parts[name] if part.bmc_curve is not None]
-        if len(bmc_curves) == len(parts[name]):
-            paid_curve = scoring.payout.of(corr, np.concatenate(bmc_curves))
-            curves[f"{name}/payout_curve"] = tuple(_mean_columns(paid_curve))
-    return replace(
-        scored,
-        values={**scored.values, **_defined(best)},
-        curves=curves,
-        checkpoints=result.checkpoints,
-    )
+    return _defined(best)
+
+
+def _curves(name: str, folds: Sequence[FoldResult], scoring: Scoring) -> Iterator[tuple[str, tuple[float, ...]]]:
+    corr = np.concatenate([part.curve for part in folds])
+    yield f"{name}/corr_curve", tuple(_mean_columns(corr))
+    bmc_curves = [part.bmc_curve for part in folds if part.bmc_curve is not None]
+    if len(bmc_curves) == len(folds):
+        yield f"{name}/payout_curve", tuple(_mean_columns(scoring.payout.of(corr, np.concatenate(bmc_curves))))
 
 
 def score_metrics(
@@ -121,26 +150,35 @@ def score_metrics(
     values: dict[str, float] = {}
     beats = {}
     for name, part in sections(folds).items():
-        corr = _eras(part, column)
-        reference = np.concatenate([benchmark_scores[each.fold.number].corr[:, 0] for each in part])
-        reference_bmc = np.concatenate([benchmark_scores[each.fold.number].bmc[BENCHMARK][:, 0] for each in part])
-        mine, other = score_summary(corr), score_summary(reference)
-        compared = score_summary(in_common(corr, reference))
-        values |= {f"{name}/{key}": value for key, value in mine.items()}
-        values[f"{name}/bmc"], values[f"{name}/benchmark_corr"] = _against(BENCHMARK, part, column)
-        values[f"{name}/sharpe_over_benchmark"] = compared["sharpe"] - other["sharpe"]
-        values[f"{name}/corr_over_benchmark"] = compared["corr"] - other["corr"]
-        if undefined := int(undefined_eras(corr, reference)):
-            values[f"{name}/undefined_eras"] = undefined
-        if left_out := int((np.isnan(reference) & ~np.isnan(corr)).sum()):
+        own = _model_eras(part, column)
+        reference = [benchmark_scores[each.fold.number] for each in part]
+        other = ModelEras(
+            np.concatenate([scores.corr[:, 0] for scores in reference]),
+            np.concatenate([scores.bmc[BENCHMARK][:, 0] for scores in reference]),
+            np.concatenate([scores.benchmark_corr[BENCHMARK][:, 0] for scores in reference]),
+        )
+        values |= _corr_metrics(name, own, other)
+        if left_out := int((np.isnan(other.corr) & ~np.isnan(own.corr)).sum()):
             values[f"{name}/eras_without_benchmark"] = left_out
-        own, other_eras = ModelEras(corr, _bmc_eras(part, column)), ModelEras(reference, reference_bmc)
-        values |= {f"{name}/{key}": value for key, value in payout_metrics(own, other_eras, scoring.payout).items()}
+        values |= {f"{name}/{key}": value for key, value in payout_metrics(own, other, scoring.payout).items()}
         if name in (VALIDATION, TEST):
-            beats[name] = _beats(own, other_eras, scoring)
+            beats[name] = _beats(own, other, scoring)
         if name in (VALIDATION, TEST, WHOLE):
             values |= _against_numerai(name, part, column)
     return RunMetrics(_defined(values), beats, scoring=scoring)
+
+
+def _corr_metrics(name: str, own: ModelEras, benchmark: ModelEras) -> dict[str, float]:
+    """Return a section's metrics that depend on no payout."""
+    mine, other = score_summary(own.corr), score_summary(benchmark.corr)
+    compared = score_summary(in_common(own.corr, benchmark.corr))
+    values = {f"{name}/{key}": value for key, value in mine.items()}
+    values[f"{name}/bmc"], values[f"{name}/benchmark_corr"] = mean_score(own.bmc), mean_score(own.benchmark_corr)
+    values[f"{name}/sharpe_over_benchmark"] = compared["sharpe"] - other["sharpe"]
+    values[f"{name}/corr_over_benchmark"] = compared["corr"] - other["corr"]
+    if undefined := int(undefined_eras(own.corr, benchmark.corr)):
+        values[f"{name}/undefined_eras"] = undefined
+    return values
 
 
 def _defined(values: Mapping[str, float]) -> dict[str, float]:
@@ -165,12 +203,12 @@ def _against(benchmark: str, folds: Sequence[FoldResult], column: int) -> tuple[
     )
 
 
-def _bmc_eras(folds: Sequence[FoldResult], column: int) -> NDArray[np.float64]:
-    return np.concatenate([part.scores.bmc[BENCHMARK][:, column] for part in folds])
-
-
-def _eras(folds: Sequence[FoldResult], column: int) -> NDArray[np.float64]:
-    return np.concatenate([part.scores.corr[:, column] for part in folds])
+def _model_eras(folds: Sequence[FoldResult], column: int) -> ModelEras:
+    return ModelEras(
+        np.concatenate([part.scores.corr[:, column] for part in folds]),
+        np.concatenate([part.scores.bmc[BENCHMARK][:, column] for part in folds]),
+        np.concatenate([part.scores.benchmark_corr[BENCHMARK][:, column] for part in folds]),
+    )
 
 
 def score_summary(corr: NDArray[np.float64]) -> dict[str, float]:
@@ -206,42 +244,48 @@ def rescored(
     benchmark: ModelEras,
     scoring: Scoring,
     best: ModelEras | None = None,
+    *,
+    at_best: bool = False,
 ) -> RunMetrics:
     """Return a run's metrics under another scoring, from the tracked scores of its eras.
 
     Parameters
     ----------
     values : mapping of str to float
-        As tracked: what does not depend on the scoring stays.
+        As tracked: contributions to Numerai's benchmarks stay.
     folds : ndarray of int64, shape (n_eras,)
         Number of the fold of each era.
+    model : ModelEras
+        As drawn.
     best : ModelEras or None
         At the best checkpoint, which stays the one that it was, as no other's predictions are tracked.
+    at_best : bool, default False
+        Whether the metrics by section are those of `best`.
     """
     last = folds.max()
     parts = {VALIDATION: folds < last, TEST: folds == last, WHOLE: folds > 0}
     parts |= {f"fold_{number}": folds == number for number in np.unique(folds)}
     changed: dict[str, float] = {}
     beats = {}
+    scored = best if at_best and best is not None else model
     for name, rows in parts.items():
-        own, other = model.of(rows), benchmark.of(rows)
+        own, other = scored.of(rows), benchmark.of(rows)
+        if f"{name}/undefined_eras" in values:
+            changed[f"{name}/undefined_eras"] = 0.0
+        changed |= _corr_metrics(name, own, other)
         changed |= {f"{name}/{key}": value for key, value in payout_metrics(own, other, scoring.payout).items()}
         if name in (VALIDATION, TEST):
             beats[name] = _beats(own, other, scoring)
             if best is not None:
-                changed |= _best_payouts(name, best.of(rows), scoring.payout)
-    return RunMetrics({**values, **_defined(changed)}, beats, scoring=scoring)
+                paid = payout_summary(scoring.payout.of(best.of(rows).corr, best.of(rows).bmc))
+                changed |= {f"best/{name}_{key}": paid[key] for key in ("payout", "payout_sharpe")}
+    return RunMetrics({**values, **_defined(changed)}, beats, scoring=scoring, at_best=at_best)
 
 
 def _beats(model: ModelEras, benchmark: ModelEras, scoring: Scoring) -> bool:
     compared = scoring.objective.compared
     own, other = (scoring.era_scores(each.corr, each.bmc, compared) for each in (model, benchmark))
     return bool(beats_benchmark(own, other, compared))
-
-
-def _best_payouts(section: str, best: ModelEras, payout: Payout) -> dict[str, float]:
-    paid = payout_summary(payout.of(best.corr, best.bmc))
-    return {f"best/{section}_{key}": paid[key] for key in ("payout", "payout_sharpe")}
 
 
 def mean_score(scores: NDArray[np.float64]) -> float:

@@ -39,6 +39,12 @@ def ranked_trials(
         raise UserError("the study has no finished trial; mine it first")
     if rule.select == RUNS:
         return _named(rule, trials, studies or {})
+    raced = next((trial for trial in finished if trial.checkpoint is Checkpoint.BEST), None)
+    if raced is not None and rule.checkpoint is Checkpoint.DRAWN:
+        raise UserError(
+            f"checkpoint = drawn: {raced.name} was raced, so that it is scored at its best checkpoint; use "
+            "checkpoint=best, or complete the study with race=false"
+        )
     place = "at its best checkpoint" if rule.checkpoint is Checkpoint.BEST else "as drawn"
     grown = [trial for trial in finished if (trial.trees_at(rule.checkpoint) or 0) >= rule.fewest_trees]
     if not grown:

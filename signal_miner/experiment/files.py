@@ -95,6 +95,8 @@ def load_experiment(path: str | Path = DEFAULT, **changes: Any) -> Experiment:
     changed = dict(table)
     for key, value in _keywords(changes).items():
         old = table.get(key)
+        if value is True and isinstance(old, dict):  # race=True of a file that says how
+            continue
         if key in TABLES and isinstance(value, dict) and old is not None:
             changed[key] = old | value if isinstance(old, dict) else old  # which is refused below
         else:

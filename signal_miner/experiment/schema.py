@@ -6,6 +6,7 @@ and `experiment_table` on the way out.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
@@ -38,7 +39,7 @@ LEADERS = 10
 ALL_TARGETS = "all"
 """Value of ``targets`` that trains on every target of the data."""
 
-TABLES = ("folds", "cluster", "grid", "benchmark", "payout", "confirm")
+TABLES = ("folds", "cluster", "grid", "benchmark", "payout", "confirm", "race")
 """Keys of an experiment that hold tables."""
 
 PREDICTIONS_KEY = "predictions"
@@ -236,6 +237,14 @@ def _confirm(key: str, value: Any) -> ConfirmSettings:
     return ConfirmSettings(**{"leaders": LEADERS} | _checked(ConfirmSettings, value, f"{key}."))
 
 
+def _race(key: str, value: Any) -> RaceSettings | None:
+    if isinstance(value, bool):
+        return RaceSettings() if value else None
+    if not isinstance(value, Mapping):
+        raise UserError(f"{key} = {shown(value)} is neither true, false nor a table; write {key} = true, or [{key}]")
+    return RaceSettings(**_checked(RaceSettings, value, f"{key}."))
+
+
 def _grid(key: str, value: Any) -> dict[str, tuple[Value, ...]]:
     if not isinstance(value, Mapping) or not value:
         raise UserError(
@@ -296,6 +305,10 @@ def _bags_in_goss(axes: Mapping[str, tuple[Value, ...]]) -> bool:
 
 def _integer(low: int, high: int = LARGEST_INTEGER) -> Callable[[str, Any], Any]:
     return Rule(int, low, high).checked
+
+
+def _number(low: float, high: float = math.inf, *, open_low: bool = False) -> Callable[[str, Any], Any]:
+    return Rule(float, low, high, open_low=open_low).checked
 
 
 def _gigabytes(*, open_low: bool) -> Callable[[str, Any], Any]:
@@ -368,6 +381,39 @@ class ConfirmSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RaceSettings:
+    """The ``[race]`` table: how training is stopped early where a trial cannot win; see `engine.racing`.
+
+    Attributes
+    ----------
+    controls : float
+        Share of all draws, chosen by the seed, that are trained to the end whatever they score; 0 to 1.
+    significance : float
+        Level at which a learning curve counts as below its own best; 0 to train each fold to its last tree.
+    patience : int
+        Checkpoints in a row that have to be below it for the fold's training to end.
+    margin : float
+        CORR or payout of an era that the best checkpoint may be below the benchmark.
+    quantile : float
+        Of the pilot's scores in validation, which the best checkpoint has to reach as well; 0 for no pilot.
+    pilot : int
+        The first draws, which are trained to the end before any other is begun, where there is a quantile.
+    """
+
+    controls: float = field(default=0.1, metadata=_by(_number(0, 1)))
+    significance: float = field(default=0.1, metadata=_by(_number(0, 0.5)))
+    patience: int = field(default=3, metadata=_by(_integer(1)))
+    margin: float = field(default=0.0, metadata=_by(_number(0)))
+    quantile: float = field(default=0.0, metadata=_by(_number(0, 1)))
+    pilot: int = field(default=20, metadata=_by(_integer(1)))
+
+    @property
+    def pilot_trials(self) -> int:
+        """How many draws are the pilot."""
+        return self.pilot if self.quantile else 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment(KeptWithoutPasswords):
     """One experiment. Neither its repr nor a pickle of it holds a store's password.
 
@@ -398,6 +444,8 @@ class Experiment(KeptWithoutPasswords):
     constraint : Constraint or None
     folds : FoldSettings
     confirm : ConfirmSettings
+    race : RaceSettings or None
+        How trials that cannot win are stopped early; None where all are trained to the end.
     axes : mapping of str to tuple of value
         The grid without its targets.
     benchmark : mapping of str to value
@@ -437,6 +485,7 @@ class Experiment(KeptWithoutPasswords):
     constraint: Constraint | None = field(default=None, metadata=_by(_expression))
     folds: FoldSettings = field(default=FoldSettings(), metadata=_by(_folds))
     confirm: ConfirmSettings = field(default=ConfirmSettings(), metadata=_by(_confirm))
+    race: RaceSettings | None = field(default=None, metadata=_by(_race))
     axes: Mapping[str, tuple[Value, ...]] = field(metadata=_by(_grid, "grid"))
     benchmark: Mapping[str, Value] = field(metadata=_by(_benchmark))
     contribution_to: str = field(default=BENCHMARK, metadata=_by(_text))
@@ -489,6 +538,7 @@ _TABLE_KEYS = {
     "cluster": tuple(_declared(ClusterSettings)),
     "payout": PAYOUT_KEYS,
     "confirm": tuple(_declared(ConfirmSettings)),
+    "race": tuple(_declared(RaceSettings)),
 }
 
 
@@ -643,7 +693,7 @@ def _plain(value: Any) -> Any:
     match value:
         case Constraint():
             return value.expression
-        case FoldSettings() | ClusterSettings() | Payout() | ConfirmSettings():
+        case FoldSettings() | ClusterSettings() | Payout() | ConfirmSettings() | RaceSettings():
             return asdict(value)
         case Objective():
             return str(value)

@@ -117,7 +117,10 @@ class OnCluster(Training):
             draw = attempt.draw
             task = draw.number if draw.seed is None else draw.number + 2**32 * (draw.seed + 1)  # one of each seed
             self._attempts[task] = attempt
-            self.pool.submit(task, draw.params, alone=attempt.alone, report_steps=draw.number < 0, seed=draw.seed)
+            race = self.race_of(draw)
+            self.pool.submit(
+                task, draw.params, alone=attempt.alone, report_steps=draw.number < 0, seed=draw.seed, race=race
+            )
 
     def _slots(self) -> int:
         workers = self.pool.workers

@@ -13,12 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from signal_miner.data.folds import Fold
-from signal_miner.engine.trial import FoldCurve
+from signal_miner.engine.trial import FoldCurve, TrialResult
+from signal_miner.experiment.plan import Plan
+from signal_miner.experiment.study_files import study_directory
 from signal_miner.mining.search import Draw
 from signal_miner.utils.files import UNFINISHED
 from signal_miner.utils.redaction import reason_of_system
 
 _LOG = logging.getLogger(__name__)
+
+_ALL = -1  # every checkpoint's predictions are kept
 
 
 class FoldResultStore:
@@ -28,10 +32,13 @@ class FoldResultStore:
     ----------
     directory : Path
         Created when the first result is saved.
+    folds : int
+        How many the study has.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, folds: int) -> None:
         self._directory = directory
+        self._folds = folds
         self._failed = False
 
     def save(self, draw: Draw, fold: Fold, part: FoldCurve) -> None:
@@ -48,6 +55,7 @@ class FoldResultStore:
                     curve=part.curve,
                     seconds=np.float64(part.seconds),
                     bmc_curve=bmc,
+                    best=np.int64(_ALL if part.best is None else part.best),
                 )
             partial.replace(path)
         except OSError as error:
@@ -57,14 +65,24 @@ class FoldResultStore:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
 
+    def keep(self, draw: Draw, result: TrialResult) -> None:
+        """Keep the validation folds that a raced trial was trained on to the end, for when it is completed."""
+        validation = [part for part in result.folds if part.fold.number < self._folds]
+        whole = len(validation) == self._folds - 1 and all(np.isfinite(part.curve[:, -1]).any() for part in validation)
+        self.remove(draw)
+        for part in validation if whole else ():
+            predictions = np.asarray(part.predictions, np.float32)
+            self.save(draw, part.fold, FoldCurve(predictions, part.curve, part.seconds, part.bmc_curve, result.best))
+
     def load(self, draw: Draw, fold: Fold) -> FoldCurve | None:
         """Return a fold's result; None where none is kept, or it cannot be read."""
         try:
             with np.load(self._path(draw, fold)) as file:
                 predictions = np.asfortranarray(file["predictions"])
                 bmc = file["bmc_curve"]
-                seconds = float(file["seconds"])
-                return FoldCurve(predictions, file["curve"], seconds, bmc if bmc.size else None)
+                seconds, best = float(file["seconds"]), int(file["best"]) if "best" in file else _ALL
+                only = None if best == _ALL else best
+                return FoldCurve(predictions, file["curve"], seconds, bmc if bmc.size else None, only)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
 
@@ -81,3 +99,9 @@ class FoldResultStore:
         configuration = json.dumps([dict(draw.params), fold.train_eras, fold.validation_eras], sort_keys=True)
         digest = hashlib.sha256(configuration.encode()).hexdigest()[:16]
         return self._directory / f"{draw.key}-fold-{fold.number}-{digest}.npz"
+
+
+def fold_results(plan: Plan) -> FoldResultStore:
+    """Return the store of a study's fold results."""
+    directory = study_directory(plan.experiment.study_storage) / f"{plan.study}.folds"
+    return FoldResultStore(directory, plan.experiment.folds.count)

@@ -12,17 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from signal_miner.data.folds import Fold
+from signal_miner.data.folds import Fold, overlap_eras
 from signal_miner.engine.benchmark_run import BenchmarkScores, numerai_predictions, residual_gaps, uncovered_eras
 from signal_miner.engine.further_scores import FURTHER_SCORES, further_scores
-from signal_miner.engine.metrics import score_metrics, trial_metrics
-from signal_miner.engine.trial import DRAWN, TrialResult, rescore
+from signal_miner.engine.metrics import score_metrics, stopped_metrics, trial_metrics
+from signal_miner.engine.racing import Curve, Race, trains_in_full
+from signal_miner.engine.trial import DRAWN, TrialResult, replay, rescore
 from signal_miner.engine.validation_rows import fold_rows
 from signal_miner.errors import OUT_OF_MEMORY, StoreError, UserError, is_out_of_memory
 from signal_miner.experiment.engines import engine_text
 from signal_miner.experiment.parameters import DatasetKey
 from signal_miner.experiment.plan import Plan, tracked_configuration
-from signal_miner.experiment.schema import LEADERS
+from signal_miner.experiment.schema import BENCHMARK, LEADERS, RaceSettings
+from signal_miner.mining.fold_store import fold_results
 from signal_miner.mining.observer import BenchmarkStep, Observer
 from signal_miner.mining.search import Draw, Search
 from signal_miner.mining.status import TrialCounts
@@ -37,7 +39,7 @@ from signal_miner.tracking.artifacts import (
     write_ensemble_artifacts,
 )
 from signal_miner.tracking.ranking import ranked
-from signal_miner.tracking.records import TrackedTrial, trial_name
+from signal_miner.tracking.records import NO_RACE, Checkpoint, RaceRecord, TrackedTrial, trial_name
 from signal_miner.tracking.store import short_timeouts
 from signal_miner.tracking.study_writer import Tracker
 from signal_miner.utils.files import temporary_directory
@@ -101,6 +103,8 @@ class Miner:
         self._waiting = waiting
         self._next_look = 0.0  # for the store that does not answer
         self._counts = TrialCounts(plan.experiment.trials, objective=plan.experiment.objective)
+        self._partial: dict[int | None, TrackedTrial] = {}  # that a race cut short, and are trained to the end now
+        self._kept = fold_results(plan)
         self._counting = threading.Lock()  # draws are asked for in joblib's threads
         self._fixed = {"seed": plan.experiment.seed, "engine": engine_text(plan.experiment.engine)}
         self._rows = fold_rows(plan)
@@ -116,7 +120,9 @@ class Miner:
         """
         for late in self._waiting or ():
             self._track_late(late, {trial.number: trial for trial in self._tracker.trials()})
-        self.trials = list(self._tracker.trials())
+        found = self._tracker.trials()
+        self.trials = [trial for trial in found if self._is_done(trial)]
+        self._partial = {trial.number: trial for trial in found if not self._is_done(trial)}
         self._say_what_residuals_leave_out()
         self._train_benchmark()
         if self.benchmark is None:
@@ -127,7 +133,7 @@ class Miner:
         self.view = self._tracker.save_view(self.benchmark.metrics, varying, plan.experiment.objective)
         tracked = {self._key(trial.params): trial for trial in self.trials}
         drawn = sorted([*self._search.finished(), *self._search.interrupted()], key=lambda draw: draw.number)
-        before, pending = [], []
+        before, pending = [], list[Draw]()
         for draw in drawn:
             trial = tracked.get(self._key(draw.params))
             if trial is None:
@@ -135,23 +141,81 @@ class Miner:
             else:  # finished in the study too, or killed between tracking and reporting it
                 self._tell(draw.number, trial)
                 before.append(trial)
-        left = max(0, self._plan.experiment.trials - len(before))
-        self._counts = TrialCounts.at_start(len(before) + left, before, plan.experiment.objective)
+        left, race = max(0, plan.experiment.trials - len(before)), plan.experiment.race
+        objective = plan.experiment.objective
+        self._counts = TrialCounts.at_start(len(before) + left, before, objective, races=race is not None)
         self._observer(self._counts)
         try:
-            for outcome in self._training.outcomes(self._draws(pending, left, tracked)):
-                self._track_waiting()
-                if outcome.result is not None or outcome.error is not None:
-                    self._finish(outcome)
-            self._await_store()
+            if race is not None:
+                pilot = [draw for draw in pending if draw.number < race.pilot_trials]
+                asked_for = max(0, min(race.pilot_trials, plan.experiment.trials) - len(drawn))
+                self._train(pilot, min(left, len(pilot) + asked_for), tracked)
+                if not self._stop.is_set():
+                    self._training.race = self._race(race)
+                pending, left = pending[len(pilot) :], left - min(left, len(pilot) + asked_for)
+            self._train(pending, left, tracked)
         except BaseException:
             self._stop.set()  # or the trials in training would keep the process alive to their end
             raise
-        self.complete = self.exhausted or len(self._search.finished()) >= self._plan.experiment.trials
+        ended = len(self._search.finished()) - len(self._partial)
+        self.complete = (self.exhausted and not self._partial) or ended >= plan.experiment.trials
         if self.complete:
             self.complete = self._confirm_leaders()
         if self.complete:
             self._score_leaders()
+
+    def _train(self, pending: Sequence[Draw], count: int, tracked: Mapping[tuple[str, ...], TrackedTrial]) -> None:
+        """Train draws, those pending first, and track each as it ends."""
+        for outcome in self._training.outcomes(self._draws(pending, count, tracked)):
+            self._track_waiting()
+            if outcome.result is not None or outcome.error is not None:
+                self._finish(outcome)
+        self._await_store()
+
+    def _is_done(self, trial: TrackedTrial) -> bool:
+        """Return whether a tracked trial stays as it is: it failed, or is trained as far as the study wants it."""
+        experiment, number = self._plan.experiment, trial.number or 0
+        return not trial.race.partial or not trains_in_full(experiment.race, experiment.seed, number)
+
+    @property
+    def _checkpoint(self) -> Checkpoint:
+        """At which the trials of the study are scored: where not all are trained to the end, at their best."""
+        return Checkpoint.DRAWN if self._plan.experiment.race is None else Checkpoint.BEST
+
+    def _race(self, settings: RaceSettings) -> Race:
+        """Return the race, once its pilot is tracked."""
+        plan, folds = self._plan, self._plan.scored_folds[:-1]
+        benchmark = [
+            Curve(self._benchmark_scores[fold.number].corr, self._benchmark_scores[fold.number].bmc[BENCHMARK])
+            for fold in folds
+        ]
+        numbers = [fold.number for fold in folds]
+        pilot = [trial for trial in self.trials if trial.finished and (trial.number or 0) < settings.pilot_trials]
+        curves = [self._tracker.curves(trial, numbers) for trial in pilot]
+        eras = [era for fold in plan.scored_folds for era in fold.validation_eras]
+        horizon = plan.dataset.horizon_days(plan.experiment.scoring_target, plan.experiment.horizon_days)
+        overlap = overlap_eras(horizon, eras, plan.experiment.folds.embargo_eras)
+        return Race.of(settings, plan.scoring, overlap, benchmark, curves)
+
+    def _race_record(self, number: int, result: TrialResult | None = None) -> RaceRecord:
+        """Return what the race made of a trial, or what is known of that before it is trained."""
+        experiment, race = self._plan.experiment, self._training.race
+        settings = experiment.race
+        if settings is None:
+            return NO_RACE
+        if trains_in_full(settings, experiment.seed, number):
+            pilot = number < settings.pilot_trials
+            stop = None
+            if not pilot and race is not None and result is not None:
+                curves = [Curve(part.curve, part.bmc_curve) for part in result.folds if part.bmc_curve is not None]
+                stop = replay(result.params, [part.fold for part in result.folds], curves, race).stop
+            return RaceRecord("pilot" if pilot else "true", reason="" if stop is None else str(stop.reason))
+        if result is None or result.in_full:
+            return NO_RACE
+        stop = result.stop
+        if stop is None:
+            return RaceRecord(partial=True)
+        return RaceRecord("", f"fold {stop.fold}, {stop.trees} trees", str(stop.reason), partial=True)
 
     def _confirm_leaders(self) -> bool:
         """Train the leaders by validation again with further seeds; return whether all of that is done."""
@@ -177,7 +241,8 @@ class Miner:
                     continue
                 params = dict(draw.params) | self._fixed | {"seed": draw.seed}
                 trial = trials[draw.number]
-                metrics = trial_metrics(outcome.result, self._benchmark_scores, self._plan.scoring)
+                at_best = self._checkpoint is Checkpoint.BEST
+                metrics = trial_metrics(outcome.result, self._benchmark_scores, self._plan.scoring, at_best=at_best)
                 with temporary_directory() as directory:
                     write_artifacts(directory, outcome.result, self._rows)
                     repeat = self._tracker.log_repeat(trial, params, metrics, directory, outcome.started)
@@ -195,16 +260,29 @@ class Miner:
         scoring, benchmark = self._plan.scoring, self.benchmark
         if benchmark is None:
             raise ValueError("there is no benchmark to compare with")
+        checkpoint = self._checkpoint
         others = [
-            place for place, trial in enumerate(self.trials) if trial.finished and not trial.is_scored_by(scoring)
+            place
+            for place, trial in enumerate(self.trials)
+            if trial.finished and not trial.is_scored_by(scoring, checkpoint)
         ]
         if not others and benchmark.is_scored_by(scoring):
             return
         if others:
-            self._observer(f"Ranking {len(others)} trials anew by {scoring.objective.label} …")
+            moved = any(self.trials[place].checkpoint is not checkpoint for place in others)
+            how = f"by {scoring.objective.label}{f' {checkpoint.text}' if moved else ''}"
+            self._observer(f"Ranking {len(others)} trials anew {how} …")
         eras = self._tracker.era_scores(benchmark)
         for place in others:
-            self.trials[place] = self._tracker.rank_anew(self.trials[place], benchmark, scoring, eras)
+            trial = self.trials[place]
+            race = replace(self._race_record(trial.number or 0), partial=trial.race.partial)
+            repeats = tuple(
+                self._tracker.rank_anew(repeat, benchmark, scoring, eras, checkpoint)
+                for repeat in trial.repeats
+                if repeat.checkpoint is not checkpoint
+            )
+            anew = self._tracker.rank_anew(trial, benchmark, scoring, eras, checkpoint, race)
+            self.trials[place] = replace(anew, repeats=repeats or trial.repeats)
         self.benchmark = self._tracker.rank_anew(benchmark, benchmark, scoring, eras)
 
     def _score_leaders(self) -> None:
@@ -219,7 +297,8 @@ class Miner:
             parts = []
             for model in models:
                 with temporary_directory() as directory:
-                    parts.append(read_predictions(self._tracker.download(model.run_id, PREDICTIONS, directory)))
+                    path = self._tracker.download(model.run_id, PREDICTIONS, directory)
+                    parts.append(read_predictions(path, model.checkpoint.column))
             # A model that lacks predictions, as Numerai's may, is scored by itself, so that others lose no era.
             whole = [all(np.isfinite(values).all() for values in part.values()) for part in parts]
             found: dict[str, dict[str, float]] = {}
@@ -287,16 +366,28 @@ class Miner:
             trial = self._track(draw.number, params, outcome.result, outcome.started)
         if trial is not None:
             self._tell(draw.number, trial)
-        self._training.settled(draw)
+            self._replace_partial(draw.number)
+        if outcome.result is not None and not outcome.result.in_full:
+            self._kept.keep(draw, outcome.result)
+        else:
+            self._training.settled(draw)
         if trial is not None:
             self._add(trial)
+
+    def _replace_partial(self, number: int) -> None:
+        """Delete the run of a trial that a race had cut short, now that another has all of it."""
+        partial = self._partial.pop(number, None)
+        if partial is not None:
+            self._tracker.delete(partial.run_id)
 
     def _add(self, trial: TrackedTrial) -> None:
         self.trials.append(trial)
         self._count(trial)
 
     def _tell(self, number: int, trial: TrackedTrial) -> None:
-        if trial.finished:
+        if trial.stopped:
+            self._search.tell_pruned(number)
+        elif trial.finished:
             self._search.tell(number, trial.metrics.get(self._plan.experiment.objective.metric, -math.inf))
         else:
             self._search.tell_failed(number)
@@ -305,12 +396,17 @@ class Miner:
         self, number: int | None, params: Mapping[str, object], result: TrialResult, started: float
     ) -> TrackedTrial | None:
         """Track a trial or the benchmark; return None where the trial has to wait for the store."""
-        metrics = trial_metrics(result, self._benchmark_scores, self._plan.scoring)
+        scoring, race = self._plan.scoring, NO_RACE if number is None else self._race_record(number, result)
+        at_best = number is not None and self._checkpoint is Checkpoint.BEST
+        if result.stop is None:
+            metrics = trial_metrics(result, self._benchmark_scores, scoring, at_best=at_best)
+        else:
+            metrics = stopped_metrics(result, scoring)
         with temporary_directory() as directory:
             write_artifacts(directory, result, self._rows)
             return self._or_wait(
-                lambda: self._tracker.log_trial(number, params, metrics, directory, started),
-                lambda waiting, number: waiting.add(number, params, metrics, "", started, directory),
+                lambda: self._tracker.log_trial(number, params, metrics, directory, started, race),
+                lambda waiting, number: waiting.add(number, params, metrics, "", started, directory, race),
                 number,
             )
 
@@ -357,6 +453,7 @@ class Miner:
                 for late in self._waiting:
                     trial = self._track_late(late, tracked)
                     self._tell(late.number, trial)
+                    self._replace_partial(late.number)
                     self._add(trial)
         except StoreError as error:
             if error.answered:
@@ -370,7 +467,9 @@ class Miner:
         if trial is None and late.metrics is None:
             trial = self._tracker.log_failure(late.number, late.params, late.error, late.started)
         elif trial is None and late.metrics is not None:
-            trial = self._tracker.log_trial(late.number, late.params, late.metrics, late.artifacts, late.started)
+            trial = self._tracker.log_trial(
+                late.number, late.params, late.metrics, late.artifacts, late.started, late.race
+            )
         if trial is None:
             raise ValueError("a trial that waited is neither finished nor failed")
         if self._waiting is not None:

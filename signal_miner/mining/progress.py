@@ -71,7 +71,7 @@ class TrialsBar(ProgressDisplay):
     def show(self, counts: TrialCounts, workers: int | None = None) -> None:
         """Show the counts after a trial, and how many workers of a cluster train."""
         now = time.time()
-        rate, best = rate_text(counts.rate(now)), best_text(counts)
+        rate, best = rate_text(counts.rate(now), races=counts.races), best_text(counts)
         if workers is not None:
             rate += f" on {workers} worker{'s' * (workers != 1)}"
         self._bar.update(self._task, completed=counts.done, rate=rate, best=best, short=best_text(counts, short=True))
@@ -136,9 +136,11 @@ class MiningProgress:
             self._shown.__exit__(kind, error, traceback)
 
 
-def rate_text(rate: float | None) -> str:
-    """Return a rate in words: ``1.5 trials/s``, ``4.0 trials/min``."""
+def rate_text(rate: float | None, *, races: bool = False) -> str:
+    """Return a rate in words: ``1.5 trials/s``, ``4.0 trials/min``; ``240 models judged/h`` of a race."""
     rate = rate or 0.0
+    if races:
+        return f"{rate * 3600:,.0f} models judged/h"
     return f"{rate:.1f} trials/s" if rate >= 1 else f"{rate * 60:.1f} trials/min"
 
 
@@ -148,11 +150,12 @@ def time_text(left: timedelta | None) -> str:
 
 
 def best_text(counts: TrialCounts, *, short: bool = False) -> str:
-    """Return what the best trial is, how many beat the benchmark, and how many failed."""
+    """Return what the best trial is, how many beat the benchmark, how a race goes, and how many failed."""
     objective, beating = counts.objective, f"{counts.beating} beat{'' if short else ' the benchmark'}"
     best = f"no {objective.label} yet"
     if counts.best_score is not None:
         score = f"{counts.best_score:.{objective.digits}f}"
         best = f"best{'' if short else ' validation'} {objective.label} {score}"
         best += "" if short else f" ({counts.best})"
-    return f"{best} · {beating}{f' · {counts.failed} failed' if counts.failed else ''}"
+    race = f" · {counts.stopped} stopped, {counts.controls} controls" if counts.races else ""
+    return f"{best} · {beating}{race}{f' · {counts.failed} failed' if counts.failed else ''}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,9 +114,9 @@ class Search:
         # it counts for nothing, and its draw is made again. So a draw's number is its place among the whole trials, not
         # Optuna's number.
         trials = self._patiently(lambda: self._study.get_trials(deepcopy=False))
-        whole = [trial for trial in trials if len(trial.params) == len(self._grid.axes)]
-        self._drawn = {_cell(trial.params, self._grid) for trial in whole}
-        self._optuna_numbers = [trial.number for trial in whole]
+        whole = _by_cell(trials, self._grid)
+        self._drawn = set(whole)
+        self._optuna_numbers = [trial.number for trial in whole.values()]
         self._n_trials = len(trials)
 
     def claims(self) -> dict[str, str]:
@@ -151,8 +151,8 @@ class Search:
         return self._draws(TrialState.RUNNING)
 
     def finished(self) -> tuple[Draw, ...]:
-        """Return the draws that have ended, failed ones too."""
-        return self._draws(TrialState.COMPLETE, TrialState.FAIL)
+        """Return the draws that have ended, failed and stopped ones too."""
+        return self._draws(TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED)
 
     def ask(self) -> Draw | None:
         """Return a configuration that was never drawn before, or None where the grid is exhausted."""
@@ -186,9 +186,23 @@ class Search:
         return self._patiently(ask)
 
     def tell(self, number: int, value: float) -> None:
-        """Finish a draw with its score in validation; minus infinity where it has none."""
+        """Finish a draw with its score in validation; minus infinity where it has none.
+
+        Optuna changes no trial that has ended: one that was pruned and is completed now is added once more.
+        """
         optuna_number = self._optuna_numbers[number]
-        self._patiently(lambda: self._study.tell(optuna_number, value, skip_if_finished=True))
+        told = self._patiently(lambda: self._study.tell(optuna_number, value, skip_if_finished=True))
+        if told.state == TrialState.PRUNED:
+            completed = create_trial(
+                value=value, params=told.params, distributions=told.distributions, user_attrs=told.user_attrs
+            )
+            self._patiently(lambda: self._study.add_trial(completed))
+            self.reload()
+
+    def tell_pruned(self, number: int) -> None:
+        """Finish a draw that a race stopped."""
+        optuna_number = self._optuna_numbers[number]
+        self._patiently(lambda: self._study.tell(optuna_number, state=TrialState.PRUNED, skip_if_finished=True))
 
     def tell_failed(self, number: int) -> None:
         """Finish a draw whose training raised an error."""
@@ -209,8 +223,7 @@ class Search:
                 ) from None
 
     def _trials(self) -> list[FrozenTrial]:
-        trials = self._study.get_trials(deepcopy=False)
-        return [trial for trial in trials if len(trial.params) == len(self._grid.axes)]
+        return list(_by_cell(self._study.get_trials(deepcopy=False), self._grid).values())
 
     def _draws(self, *states: TrialState) -> tuple[Draw, ...]:
         return tuple(
@@ -293,6 +306,11 @@ def _stored(grid: Grid, cell: tuple[int, ...]) -> dict[str, Any]:
         _stored_name(axis): index if _by_index(axis) else axis.values[index]
         for axis, index in zip(grid.axes, cell, strict=True)
     }
+
+
+def _by_cell(trials: Iterable[FrozenTrial], grid: Grid) -> dict[tuple[int, ...], FrozenTrial]:
+    """Return whole trials by cell in the order of the draws; of one that was pruned and completed, the completed."""
+    return {_cell(trial.params, grid): trial for trial in trials if len(trial.params) == len(grid.axes)}
 
 
 def _cell(stored: Mapping[str, Any], grid: Grid) -> tuple[int, ...]:

@@ -226,8 +226,10 @@ def _end_study(
     finished = [trial for trial in miner.trials if trial.finished]
     metrics = {
         "trials/finished": float(len(finished)),
-        "trials/failed": float(len(miner.trials) - len(finished)),
+        "trials/failed": float(sum(trial.failed for trial in miner.trials)),
         "trials/beat_benchmark_in_validation": float(sum(trial.beats_benchmark["validation"] for trial in finished)),
     }
+    if stopped := sum(trial.stopped for trial in miner.trials):
+        metrics["trials/stopped"] = float(stopped)
     board = make_leaderboard(miner.trials, miner.benchmark, objective) if miner.benchmark else None
     tracker.end_study(run_id, status, metrics, study_note(board))

@@ -64,6 +64,10 @@ class TrialCounts:
         Its score there.
     objective : Objective
         Which score that is.
+    stopped, controls : int
+        Trials that a race stopped, and those of its controls and pilot that are finished.
+    races : bool
+        Whether there is a race.
     """
 
     total: int
@@ -75,13 +79,21 @@ class TrialCounts:
     best: str = ""
     best_score: float | None = None
     objective: Objective = Objective.SHARPE
+    stopped: int = 0
+    controls: int = 0
+    races: bool = False
 
     @classmethod
     def at_start(
-        cls, total: int, trials: Iterable[TrackedTrial], objective: Objective = Objective.SHARPE
+        cls,
+        total: int,
+        trials: Iterable[TrackedTrial],
+        objective: Objective = Objective.SHARPE,
+        *,
+        races: bool = False,
     ) -> TrialCounts:
         """Return the counts before the first trial of a process, with the trials of earlier ones."""
-        counts = cls(total, objective=objective)
+        counts = cls(total, objective=objective, races=races)
         for trial in trials:
             counts = counts.after(trial)
         return replace(counts, done_before=counts.done, since=time.time())
@@ -95,7 +107,9 @@ class TrialCounts:
         return replace(
             self,
             done=self.done + 1,
-            failed=self.failed + (not trial.finished),
+            failed=self.failed + trial.failed,
+            stopped=self.stopped + trial.stopped,
+            controls=self.controls + bool(trial.race.control),
             beating=self.beating + trial.beats_benchmark["validation"],
             best=trial.name if better else self.best,
             best_score=score if better else self.best_score,

@@ -17,6 +17,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from types import TracebackType
 from typing import Any, Self
@@ -31,13 +32,13 @@ from signal_miner.engine.boosters import FoldSource, fold_data
 from signal_miner.engine.fold_sources import fold_source
 from signal_miner.engine.memory_needs import WAITING_FOR_EACH_JOB, block_draws
 from signal_miner.engine.memory_plan import MemoryPlan
-from signal_miner.engine.trial import FoldCurve, TrialAssembly, TrialResult, run_trial, train_fold
+from signal_miner.engine.racing import Race, trains_in_full
+from signal_miner.engine.trial import FoldCurve, TrialAssembly, TrialResult, complete, train_curve, train_next
 from signal_miner.engine.validation_rows import fold_scorers
 from signal_miner.errors import Stopped, UserError, is_out_of_memory
 from signal_miner.experiment.parameters import DatasetKey
 from signal_miner.experiment.plan import Plan
-from signal_miner.experiment.study_files import study_directory
-from signal_miner.mining.fold_store import FoldResultStore
+from signal_miner.mining.fold_store import FoldResultStore, fold_results
 from signal_miner.mining.observer import FeaturesBinned, Observer
 from signal_miner.mining.search import Draw
 from signal_miner.scoring.scorer import Scorer
@@ -73,11 +74,14 @@ class Training:
         Asked before each tree.
     scorers : mapping of int to Scorer
         By fold number; against the benchmark, as soon as there is one.
+    race : Race or None
+        By which draws after the pilot are stopped, as soon as the pilot is trained.
     """
 
     plan: Plan
     should_stop: Callable[[], bool]
     scorers: Mapping[int, Scorer]
+    race: Race | None = field(init=False, default=None)
 
     def __enter__(self) -> Self:
         return self
@@ -110,6 +114,13 @@ class Training:
     def _seed(self, draw: Draw) -> int:
         return self.plan.experiment.seed if draw.seed is None else draw.seed
 
+    def race_of(self, draw: Draw) -> Race | None:
+        """Return the race that a draw takes part in; None of those that are trained to the end."""
+        experiment = self.plan.experiment
+        if draw.seed is not None or trains_in_full(experiment.race, experiment.seed, draw.number):
+            return None
+        return self.race
+
 
 @dataclass(eq=False)
 class InThreads(Training):
@@ -120,10 +131,13 @@ class InThreads(Training):
     source : FoldSource
     jobs : int
         Trainings at a time.
+    kept : FoldResultStore
+        Where results of folds are on disk whose trial is not whole.
     """
 
     source: FoldSource
     jobs: int
+    kept: FoldResultStore
     _slots: threading.Semaphore = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -136,16 +150,19 @@ class InThreads(Training):
             n_jobs=self.jobs, backend="threading", return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1
         )
 
-    def _train_fold(
-        self, draw: Draw, fold: Fold, on_checkpoint: OnCheckpoint = lambda _fold, _trees: None
-    ) -> FoldCurve:
-        params = draw.params
-        data = fold_data(self.source, fold, params)
-        started = time.perf_counter()
-        predictions = train_fold(
-            data, params, self._seed(draw), self.should_stop, lambda trees: on_checkpoint(fold, trees)
-        )
-        return FoldCurve.of(predictions, self.scorers[fold.number], time.perf_counter() - started)
+    def settled(self, draw: Draw) -> None:
+        """Remove a draw's fold results from the disk once it is tracked."""
+        self.kept.remove(draw)
+
+    def _assembly(self, draw: Draw) -> TrialAssembly:
+        """Return a draw's trial with the folds of it that are on disk, all but the last."""
+        assembly = TrialAssembly(draw.params, self._folds(draw), self.plan.scoring, self.race_of(draw))
+        while (fold := assembly.next_fold) is not None and fold is not assembly.folds[-1]:
+            part = self.kept.load(draw, fold)
+            if part is None or not assembly.takes(part):
+                break
+            assembly.add(part)
+        return assembly
 
     def _await_slot(self) -> bool:
         """Wait until a result may be held; return whether one may, before a stop was asked for."""
@@ -173,9 +190,15 @@ class SideBySide(InThreads):
                 on_checkpoint(fold, trees)
 
         def train() -> TrialResult:
-            assembly = TrialAssembly(draw.params, self._folds(draw), self.plan.scoring)
+            params = draw.params
+            assembly = TrialAssembly(params, self._folds(draw), self.plan.scoring)
+
+            def train_one(fold: Fold) -> FoldCurve:
+                data, scorer = fold_data(self.source, fold, params), self.scorers[fold.number]
+                return train_curve(data, scorer, params, self._seed(draw), self.should_stop, partial(report, fold))
+
             folds = joblib.Parallel(n_jobs=self.jobs, backend="threading", batch_size=1)(
-                joblib.delayed(self._train_fold)(draw, fold, report) for fold in assembly.folds
+                joblib.delayed(train_one)(fold) for fold in assembly.folds
             )
             for part in folds:
                 assembly.add(part)
@@ -186,18 +209,9 @@ class SideBySide(InThreads):
     def _train(self, draw: Draw) -> Outcome:
         if not self._await_slot():
             return Outcome(draw, time.time())
-        plan, folds = self.plan, self._folds(draw)
 
         def train() -> TrialResult:
-            return run_trial(
-                self.source,
-                folds,
-                self.scorers,
-                draw.params,
-                self._seed(draw),
-                self.should_stop,
-                scoring=plan.scoring,
-            )
+            return complete(self._assembly(draw), self.source, self.scorers, self._seed(draw), self.should_stop)
 
         return attempt(draw, train)
 
@@ -212,17 +226,8 @@ class _Entry:
     over: bool = False
 
 
-@dataclass(eq=False)
 class InBlocks(InThreads):
-    """Blocks of draws, fold by fold and grouped by dataset: one dataset is held at a time.
-
-    Attributes
-    ----------
-    kept : FoldResultStore
-        Where results of folds wait on disk until their trial is whole.
-    """
-
-    kept: FoldResultStore
+    """Blocks of draws, fold by fold and grouped by dataset: one dataset is held at a time."""
 
     def outcomes(self, draws: Iterator[Draw]) -> Iterator[Outcome]:
         """Train draws block by block and yield each outcome as it completes."""
@@ -245,6 +250,9 @@ class InBlocks(InThreads):
 
     def _block(self, block: list[Draw], generator: np.random.Generator) -> Iterator[Outcome]:
         entries = [self._entry(draw) for draw in block]
+        for entry in entries:
+            if entry.assembly.next_fold is None:  # stopped by what is on disk of it
+                yield Outcome(entry.draw, entry.started, entry.assembly.result(self.scorers))
         keys = sorted({DatasetKey.of(draw.params) for draw in block})
         # Sorted with the target last, so that neighbours share their bins, and rotated by a random offset. A
         # study may be stopped within a block, when only the groups that came first have finished trials. With a fixed
@@ -266,18 +274,8 @@ class InBlocks(InThreads):
                 if self.should_stop():
                     return
 
-    def settled(self, draw: Draw) -> None:
-        """Remove a draw's fold results from the disk once it is tracked."""
-        self.kept.remove(draw)
-
     def _entry(self, draw: Draw) -> _Entry:
-        assembly = TrialAssembly(draw.params, self._folds(draw), self.plan.scoring)
-        while (fold := assembly.next_fold) is not None and fold is not assembly.folds[-1]:
-            part = self.kept.load(draw, fold)
-            if part is None:
-                break
-            assembly.add(part)
-        return _Entry(draw, assembly, time.time())
+        return _Entry(draw, self._assembly(draw), time.time())
 
     def _step(self, entry: _Entry) -> tuple[_Entry, Outcome | None]:
         """Train an entry's next fold; return its outcome where that was the last, or failed."""
@@ -295,7 +293,8 @@ class InBlocks(InThreads):
         return entry, outcome if outcome.result or outcome.error or self.should_stop() else None
 
     def _add(self, entry: _Entry, fold: Fold, on_checkpoint: OnCheckpoint = lambda _fold, _trees: None) -> None:
-        part = self._train_fold(entry.draw, fold, on_checkpoint)
+        seed = self._seed(entry.draw)
+        part = train_next(entry.assembly, self.source, self.scorers, seed, self.should_stop, on_checkpoint)
         entry.assembly.add(part)
         if fold is not entry.assembly.folds[-1]:
             self.kept.save(entry.draw, fold, part)
@@ -322,10 +321,7 @@ def make_training(
         from signal_miner.mining.cluster_training import on_cluster  # its packages may not be installed
 
         return on_cluster(plan, should_stop, observer)
-    experiment = plan.experiment
     source = fold_source(plan, memory, plan.labels, should_stop, lambda *features: observer(FeaturesBinned(*features)))
     scorers = fold_scorers(plan)
-    if memory.together:
-        return SideBySide(plan, should_stop, scorers, source, memory.jobs)
-    directory = study_directory(experiment.study_storage) / f"{plan.study}.folds"
-    return InBlocks(plan, should_stop, scorers, source, memory.jobs, FoldResultStore(directory))
+    kind = SideBySide if memory.together else InBlocks
+    return kind(plan, should_stop, scorers, source, memory.jobs, fold_results(plan))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from signal_miner.engine.metrics import RunMetrics
 from signal_miner.errors import UserError
 from signal_miner.scoring.objective import Scoring
+from signal_miner.tracking.records import NO_RACE, RaceRecord
 from signal_miner.utils.files import UNFINISHED
 from signal_miner.utils.redaction import reason_of_system
 from signal_miner.utils.validation import Value
@@ -36,6 +37,8 @@ class WaitingTrial:
         Seconds since the epoch.
     directory : Path
         Where it waits.
+    race : RaceRecord
+        What a race made of it.
     """
 
     number: int
@@ -44,6 +47,7 @@ class WaitingTrial:
     error: str
     started: float
     directory: Path
+    race: RaceRecord = NO_RACE
 
     @property
     def artifacts(self) -> Path:
@@ -74,6 +78,7 @@ class WaitingTrials:
         error: str,
         started: float,
         artifacts: Path | None,
+        race: RaceRecord = NO_RACE,
     ) -> None:
         """Keep a trial; it is there once all of it is written.
 
@@ -90,6 +95,7 @@ class WaitingTrials:
             if artifacts is not None:
                 shutil.copytree(artifacts, part / _ARTIFACTS)
             table = {"number": number, "params": dict(params), "error": error, "started": started}
+            table["race"] = asdict(race)
             table["metrics"] = None if metrics is None else _table(metrics)
             (part / _TRIAL).write_text(json.dumps(table), encoding="utf-8")
             shutil.rmtree(place, ignore_errors=True)
@@ -107,7 +113,8 @@ class WaitingTrials:
             table = json.loads(path.read_text(encoding="utf-8"))
             if table["metrics"] is not None:
                 table["metrics"] = _metrics(table["metrics"], self._scoring)
-            yield WaitingTrial(**table, directory=path.parent)
+            race = RaceRecord(**table.pop("race", {}))
+            yield WaitingTrial(**table, directory=path.parent, race=race)
 
     def __len__(self) -> int:
         return sum(1 for path in self.directory.glob(f"*/{_TRIAL}") if path.parent.name.isdigit())
@@ -123,4 +130,5 @@ def _table(metrics: RunMetrics) -> dict[str, Any]:
 
 def _metrics(table: Mapping[str, Any], scoring: Scoring) -> RunMetrics:
     curves = {name: tuple(points) for name, points in table["curves"].items()}
-    return RunMetrics(table["values"], table["beats_benchmark"], curves, tuple(table["checkpoints"]), scoring)
+    at_best = bool(table.get("at_best"))
+    return RunMetrics(table["values"], table["beats_benchmark"], curves, tuple(table["checkpoints"]), scoring, at_best)

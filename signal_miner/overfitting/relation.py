@@ -26,7 +26,7 @@ _HIGHEST = 0.999999  # Fisher's transformation of 1 is infinite
 
 
 def relation(scores: StudyScores, seed: int) -> Relation:
-    """Return how well validation Sharpe predicted test Sharpe, over all trials.
+    """Return how well validation Sharpe predicted test Sharpe, over all trials; see `StudyScores.unbiased`.
 
     Trials of one study resemble each other, so that their number is no measure of how certain the rank correlation is.
     Its interval therefore draws eras anew, in blocks, in validation and test separately, and takes the standard
@@ -39,7 +39,8 @@ def relation(scores: StudyScores, seed: int) -> Relation:
         *weak* where the whole interval of the rank correlation is above 0; *strong* where it is above half of `STRONG`
         and the rank correlation at least `STRONG`; *no* elsewhere, and of fewer than `FEWEST_TRIALS` trials.
     """
-    sections = [scores.era_scores[scores.rows(section)] for section in (VALIDATION, TEST)]
+    known = scores.era_scores[:, scores.unbiased]
+    sections = [known[scores.rows(section)] for section in (VALIDATION, TEST)]
     ratios = np.stack([sharpe(section) for section in sections])  # (2, n_trials)
     both = np.isfinite(ratios).all(axis=0)
     validation, test = ratios[:, both]

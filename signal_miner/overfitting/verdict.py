@@ -98,7 +98,8 @@ def evaluate(scores: StudyScores, leaders: int = 10, seed: int = 0, payout: Payo
     deflation, deflated = deflate(scores, leaders)
     validation = scores.rows(VALIDATION)
     past, benchmark = scores.era_scores[validation], scores.benchmark[validation]
-    pool = pool_of(past, scores.overlap_eras, Objective.SHARPE)
+    unbiased = scores.unbiased
+    pool = pool_of(past[:, unbiased], scores.overlap_eras, Objective.SHARPE)
     evaluated = tuple(
         _evaluate_model(scores, place, float(probability), pool, seed) for place, probability in enumerate(deflated)
     )
@@ -106,7 +107,7 @@ def evaluate(scores: StudyScores, leaders: int = 10, seed: int = 0, payout: Payo
         evaluated,
         deflation,
         relation(scores, seed),
-        probability_of_overfitting(scores.era_scores, scores.overlap_eras, seed=seed),
+        probability_of_overfitting(scores.era_scores[:, unbiased], scores.overlap_eras, seed=seed),
         superior_predictive_ability(past, benchmark, scores.overlap_eras, seed),
         superior_predictive_ability(past, benchmark, scores.overlap_eras, seed, Objective.SHARPE),
         pool,
@@ -172,7 +173,7 @@ def _expectations(scores: StudyScores, pool: Pool, payout: Payout) -> tuple[Expe
     own, paying = scores.era_scores, scores.objective.compared is Objective.PAYOUT
     ratio = Objective.PAYOUT_SHARPE if paying else Objective.SHARPE
     paid = own if paying else payout.of(own, scores.bmc)
-    of_payouts = pool_of(paid[validation], scores.overlap_eras, Objective.PAYOUT)
+    of_payouts = pool_of(paid[validation][:, scores.unbiased], scores.overlap_eras, Objective.PAYOUT)
     found = (
         expectation(eras[validation, 0], eras[test, 0], its_pool, scores.overlap_eras, objective)
         for eras, its_pool, objective in ((own, pool, ratio), (paid, of_payouts, Objective.PAYOUT))

@@ -18,6 +18,7 @@ from signal_miner.experiment.plan import Plan
 from signal_miner.experiment.schema import BENCHMARK
 from signal_miner.models.promotion import FEWEST_ERAS, Comparison, Promotion, Reason, SectionScores
 from signal_miner.overfitting.cross_validation import FEW_SPLITS
+from signal_miner.overfitting.race import share_lost
 from signal_miner.overfitting.records import (
     FEWEST_TRIALS,
     INTERVAL_LEVEL,
@@ -39,8 +40,15 @@ from signal_miner.overfitting.verdict import LUCK_LEVEL, SKILL_LEVEL
 from signal_miner.scoring.objective import Objective, Scoring
 from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
 from signal_miner.tracking.ranking import Leaderboard, SeedNoise, Shortfall, below_benchmark, losses
-from signal_miner.tracking.records import trial_name
-from signal_miner.utils.formatting import UNKNOWN, bytes_text, gigabytes_rounded_up, number_text, probability_text
+from signal_miner.tracking.records import TrackedTrial, trial_name
+from signal_miner.utils.formatting import (
+    UNKNOWN,
+    bytes_text,
+    gigabytes_rounded_up,
+    number_text,
+    percent_text,
+    probability_text,
+)
 
 if TYPE_CHECKING:  # they import LightGBM, which reports do not need
     from signal_miner.engine.memory_plan import MemoryPlan
@@ -169,7 +177,23 @@ def seed_noise_sentence(noise: SeedNoise) -> str:
 def leaderboard_sentence(board: Leaderboard) -> str:
     """Return how many trials finished and failed, and how many beat the benchmark."""
     failed = f", {board.failed} failed" if board.failed else ""
-    return f"{trials_text(board.finished)} finished{failed}; {against_benchmark_text(board)}"
+    stopped = f", {board.stopped} stopped by the race" if board.stopped else ""
+    return f"{trials_text(board.finished)} finished{stopped}{failed}; {against_benchmark_text(board)}"
+
+
+def race_sentence(trials: Sequence[TrackedTrial], n_stopped: int) -> str:
+    """Return what a race's controls, among finished trials, say of the winners that it lost; empty without a race."""
+    controls = [trial for trial in trials if trial.race.control == "true" and trial.finished]
+    if not n_stopped:
+        return ""
+    winners = [trial for trial in controls if trial.held]
+    stopped = sum(bool(trial.race.reason) for trial in winners)
+    lost = share_lost(len(winners), stopped)
+    of_all = f"{percent_text(lost.low)} to {percent_text(lost.high)} of all winners are lost, at {INTERVAL_LEVEL:.0%}"
+    return (
+        f"Of {len(controls)} controls, which the race trained to the end whatever they scored, {len(winners)} held in "
+        f"test, and it would have stopped {stopped} of them: {of_all}."
+    )
 
 
 def against_benchmark_text(board: Leaderboard) -> str:

@@ -17,6 +17,7 @@ from signal_miner.report.sentences import (
     expectation_sentence,
     interval_text,
     payouts_note,
+    race_sentence,
     rank_correlation_text,
     recommendation_sentence,
     relation_sentence,
@@ -87,7 +88,10 @@ def _trials(contents: ReportContents) -> str:
 
 def others_text(contents: ReportContents) -> str:
     """Return how many trials failed and how many are not finished, such as ``, 2 failed``; empty if none."""
-    counts = ((contents.scores.failed, "failed"), (contents.scores.unfinished, "not finished"))
+    scores = contents.scores
+    counts = (
+        (scores.stopped, "stopped by the race"), (scores.failed, "failed"), (scores.unfinished, "not finished"),
+    )  # fmt: skip
     return "".join(f", {count:,} {word}" for count, word in counts if count)
 
 
@@ -112,10 +116,11 @@ def _relation(contents: ReportContents) -> str:
     relation = contents.evaluation.relation
     if not math.isfinite(relation.rank_correlation.value):
         return f"Past against future: {relation.strength} relation. {relation_sentence(relation)}"
-    return (
+    line = (
         f"Past against future: {relation.strength} relation over {trials_text(relation.n_trials)} "
         f"({rank_correlation_text(relation)}), slope {number_text(relation.slope)}."
     )
+    return " ".join(filter(None, (line, race_sentence(contents.trials, contents.scores.stopped))))
 
 
 def _overfitting(contents: ReportContents) -> str:

@@ -51,6 +51,11 @@ class StudyScores:
         Trials that were drawn and have neither finished nor failed: in training, stopped, or deleted since.
     objective : Objective, default `Objective.SHARPE`
         What trials are ranked by.
+    stopped : int, default 0
+        Trials that a race stopped: drawn all the same.
+    sampled : ndarray of bool, shape (n_trials,), or None
+        Trials that a race trained to the end whatever they scored, an unbiased sample of all; none without a race,
+        which finishes all.
     """
 
     study: str
@@ -70,11 +75,23 @@ class StudyScores:
     candidate_trees: NDArray[np.int64]
     unfinished: int = 0
     objective: Objective = Objective.SHARPE
+    stopped: int = 0
+    sampled: NDArray[np.bool_] | None = None
 
     @property
     def tries(self) -> int:
         """Trials that were drawn, however they ended."""
-        return len(self.names) + self.failed + self.unfinished
+        return len(self.names) + self.failed + self.stopped + self.unfinished
+
+    @property
+    def unbiased(self) -> NDArray[np.bool_]:
+        """Trials that stand for all that were drawn, shape (n_trials,): where a race stopped some, its controls.
+
+        The others were chosen by validation. All of them where there is no control.
+        """
+        if self.stopped and self.sampled is not None and self.sampled.any():
+            return self.sampled
+        return np.ones(len(self.names), dtype=np.bool_)
 
     def rows(self, section: str) -> NDArray[np.bool_]:
         """Return which eras belong to `VALIDATION`, `TEST` or `WHOLE`, shape (n_eras,); `ValueError` for others."""

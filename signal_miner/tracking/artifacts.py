@@ -30,7 +30,7 @@ BMC in ``bmc_50``; runs made before, and a trained benchmark, lack BMC."""
 
 
 def write_artifacts(directory: Path, result: TrialResult, rows: Mapping[int, FoldRows]) -> None:
-    """Write the three files of a trial.
+    """Write the three files of a trial; of one that a race stopped, its learning curve alone.
 
     Parameters
     ----------
@@ -39,10 +39,12 @@ def write_artifacts(directory: Path, result: TrialResult, rows: Mapping[int, Fol
     rows : mapping of int to FoldRows
         By fold number.
     """
+    _write_frames(directory / CURVE_SCORES, [_curve_scores(part, rows, result.checkpoints) for part in result.folds])
+    if result.stop is not None:
+        return
     columns = {"prediction": DRAWN, "best_prediction": BEST}
     _write_predictions(directory, result.folds, rows, columns)
     _write_frames(directory / ERA_SCORES, [_era_scores(part, rows, best=True) for part in result.folds])
-    _write_frames(directory / CURVE_SCORES, [_curve_scores(part, rows, result.checkpoints) for part in result.folds])
 
 
 def write_ensemble_artifacts(directory: Path, folds: Sequence[FoldResult], rows: Mapping[int, FoldRows]) -> None:

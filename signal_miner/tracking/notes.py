@@ -9,7 +9,7 @@ from signal_miner.engine.metrics import RunMetrics
 from signal_miner.scoring.columns import Column
 from signal_miner.scoring.objective import Objective
 from signal_miner.scoring.study_scores import TEST, VALIDATION
-from signal_miner.tracking.records import wins
+from signal_miner.tracking.records import RaceRecord, wins
 from signal_miner.utils.formatting import number_text
 
 _GAP = "&emsp;"  # MLflow draws table cells side by side, and strips blanks, even wide ones, from their ends
@@ -51,6 +51,11 @@ def scores_note(metrics: RunMetrics, links: Mapping[str, str] | None = None, *, 
         for row, cell in zip(rows, (f"{best} of {metrics.checkpoints[-1]}", ""), strict=True):
             row.append(cell)
     return "\n\n".join((f"{first} {links_text(links or {})}".strip(), markdown_table(heads, rows)))
+
+
+def stopped_note(race: RaceRecord, links: Mapping[str, str]) -> str:
+    """Return where a race stopped a trial and why, and links."""
+    return f"Stopped by the race at {race.stopped_at}: {race.reason}. {links_text(links)}".strip()
 
 
 def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

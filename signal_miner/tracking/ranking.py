@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from signal_miner.scoring.objective import Objective
 from signal_miner.scoring.study_scores import TEST, VALIDATION
-from signal_miner.tracking.records import TrackedTrial
+from signal_miner.tracking.records import Checkpoint, TrackedTrial
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,17 @@ class Leaderboard:
         Trials that failed.
     objective : Objective
         What they are ranked by.
+    stopped : int
+        Trials that a race stopped.
+    checkpoint : Checkpoint
+        At which their scores are.
     """
 
     places: tuple[RankedTrial, ...]
     failed: int
     objective: Objective
+    stopped: int = 0
+    checkpoint: Checkpoint = Checkpoint.DRAWN
 
     @property
     def beating(self) -> tuple[RankedTrial, ...]:
@@ -154,7 +160,13 @@ def make_leaderboard(trials: Sequence[TrackedTrial], benchmark: TrackedTrial, ob
     """Rank trials and the benchmark by an objective."""
     finished = [benchmark, *(trial for trial in trials if trial.finished)]
     places = tuple(RankedTrial(rank, trial) for rank, trial in enumerate(ranked(finished, objective), start=1))
-    return Leaderboard(places, failed=sum(not trial.finished for trial in trials), objective=objective)
+    return Leaderboard(
+        places,
+        failed=sum(trial.failed for trial in trials),
+        objective=objective,
+        stopped=sum(trial.stopped for trial in trials),
+        checkpoint=finished[-1].checkpoint,
+    )
 
 
 def below_benchmark(

@@ -12,7 +12,14 @@ from typing import Any
 from signal_miner.scoring import beats_benchmark as rule
 from signal_miner.scoring.objective import DEFAULT_SCORING, Objective, Scoring
 from signal_miner.scoring.study_scores import TEST, VALIDATION
-from signal_miner.tracking.tags import BENCHMARK_KIND, REPEAT_KIND
+from signal_miner.tracking.tags import (
+    BENCHMARK_KIND,
+    RACE_CONTROL,
+    RACE_PARTIAL,
+    RACE_REASON,
+    RACE_STOPPED_AT,
+    REPEAT_KIND,
+)
 
 FIXED_PARAMS = {"seed", "engine"}
 """Parameters of runs that are the same in all of a study, and no axes of its grid."""
@@ -36,6 +43,53 @@ class Checkpoint(StrEnum):
 
 
 @dataclass(frozen=True)
+class RaceRecord:
+    """What a race made of a trial.
+
+    Attributes
+    ----------
+    control : str
+        ``true`` or ``pilot`` of one that is trained to the end whatever it scores; empty of others.
+    stopped_at : str
+        ``fold 1, 40 trees`` of one that was stopped; empty of others.
+    reason : str
+        Why it was stopped or, of a control, would have been; empty of others.
+    partial : bool
+        Whether it was not trained to the drawn number of trees on every fold.
+    """
+
+    control: str = ""
+    stopped_at: str = ""
+    reason: str = ""
+    partial: bool = False
+
+    @classmethod
+    def of(cls, tags: Mapping[str, str]) -> RaceRecord:
+        """Return what a run's tags say."""
+        return cls(
+            tags.get(RACE_CONTROL, ""),
+            tags.get(RACE_STOPPED_AT, ""),
+            tags.get(RACE_REASON, ""),
+            tags.get(RACE_PARTIAL) == "true",
+        )
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags that say it."""
+        texts = {
+            RACE_CONTROL: self.control,
+            RACE_STOPPED_AT: self.stopped_at,
+            RACE_REASON: self.reason,
+            RACE_PARTIAL: "true" if self.partial else "",
+        }
+        return {key: text for key, text in texts.items() if text}
+
+
+NO_RACE = RaceRecord()
+"""Of a trial that was mined without a race."""
+
+
+@dataclass(frozen=True)
 class TrackedTrial:
     """A trial or benchmark as MLflow has it.
 
@@ -55,6 +109,10 @@ class TrackedTrial:
         That `beats_benchmark` was decided by.
     payout : str
         How its payouts were computed, as `Payout` is written; empty where it has none.
+    checkpoint : Checkpoint
+        At which its scores by section are: `Checkpoint.BEST` in a study that races.
+    race : RaceRecord
+        What a race made of it.
     repeats : tuple of TrackedTrial
         The same configuration trained with further seeds, by seed; its number is the trial's.
     """
@@ -69,12 +127,15 @@ class TrackedTrial:
     artifact_uri: str = ""
     objective: Objective = Objective.SHARPE
     payout: str = ""
+    checkpoint: Checkpoint = Checkpoint.DRAWN
+    race: RaceRecord = NO_RACE
     repeats: tuple[TrackedTrial, ...] = ()
 
-    def is_scored_by(self, scoring: Scoring) -> bool:
-        """Return whether its tracked scores are those of a scoring."""
+    def is_scored_by(self, scoring: Scoring, checkpoint: Checkpoint = Checkpoint.DRAWN) -> bool:
+        """Return whether its tracked scores are those of a scoring, at a checkpoint."""
         needs_none = not self.payout and scoring.objective.compared is Objective.CORR
-        return self.objective is scoring.objective and (needs_none or self.payout == str(scoring.payout))
+        as_scored = self.objective is scoring.objective and (needs_none or self.payout == str(scoring.payout))
+        return as_scored and self.checkpoint is checkpoint
 
     @property
     def name(self) -> str:
@@ -122,6 +183,16 @@ class TrackedTrial:
     def finished(self) -> bool:
         """Whether the run is FINISHED."""
         return self.status == "FINISHED"
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a race stopped it."""
+        return bool(self.race.stopped_at)
+
+    @property
+    def failed(self) -> bool:
+        """Whether its training raised an error."""
+        return not self.finished and not self.stopped
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from signal_miner.engine.metrics import RunMetrics
 from signal_miner.errors import StoreError, UserError
 from signal_miner.scoring.objective import Objective
 from signal_miner.tracking.comparison_view import sections_of, with_folded
-from signal_miner.tracking.records import TrackedTrial
+from signal_miner.tracking.records import Checkpoint, RaceRecord, TrackedTrial
 from signal_miner.tracking.relocation import as_written, beside, here, local_path, relocate
 from signal_miner.tracking.store import LONGEST_VALUE, WEB_PAGE, Store, require_server, short_timeouts, store_errors
 from signal_miner.tracking.tags import (
@@ -32,6 +32,7 @@ from signal_miner.tracking.tags import (
     OBJECTIVE,
     PAYOUT,
     REPEAT_KIND,
+    SCORED_AT,
     SHARED_VIEW,
     STUDY,
     TRIAL_KIND,
@@ -51,6 +52,7 @@ EXPERIMENT_FILE = "experiment.toml"
 RUNNING = RunStatus.to_string(RunStatus.RUNNING)
 FINISHED = RunStatus.to_string(RunStatus.FINISHED)
 FAILED = RunStatus.to_string(RunStatus.FAILED)
+STOPPED = RunStatus.to_string(RunStatus.KILLED)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -244,12 +246,13 @@ class RunStore(Store):
         """Return a study's finished and failed trials, by number, with what is trained again of them.
 
         Of two with one number, which processes of two folders tracked before studies were claimed, the first counts,
-        and a finished one before a failed one.
+        and a finished one before a failed one; one that was trained to the end before one that a race cut short.
         """
         kept: dict[int, TrackedTrial] = {}
         for trial in map(_tracked, self._find([experiment_id], {KIND: TRIAL_KIND, STUDY: study})):  # newest first
             number = trial.number or 0
-            if trial.finished or (trial.status == FAILED and not (number in kept and kept[number].finished)):
+            counts = trial.finished or trial.stopped or trial.status == FAILED
+            if counts and (number not in kept or _standing(trial) >= _standing(kept[number])):
                 kept[number] = trial
         repeats: dict[int, dict[int, TrackedTrial]] = {}
         for repeat in map(_tracked, self._find([experiment_id], {KIND: REPEAT_KIND, STUDY: study})):
@@ -280,6 +283,10 @@ class RunStore(Store):
         return [str(experiment.experiment_id) for experiment in self._client.search_experiments(max_results=1000)]
 
 
+def _standing(trial: TrackedTrial) -> tuple[bool, bool]:
+    return trial.finished, not trial.race.partial
+
+
 def _tracked(run: Run) -> TrackedTrial:
     tags = run.data.tags
     return TrackedTrial(
@@ -293,4 +300,6 @@ def _tracked(run: Run) -> TrackedTrial:
         artifact_uri=run.info.artifact_uri,
         objective=Objective(tags.get(OBJECTIVE, Objective.SHARPE)),
         payout=tags.get(PAYOUT, ""),
+        checkpoint=Checkpoint(tags.get(SCORED_AT, Checkpoint.DRAWN)),
+        race=RaceRecord.of(tags),
     )

@@ -139,13 +139,16 @@ class Studies(RunStore):
         if benchmark is None:
             raise UserError(f"study {name} has no finished benchmark; rerun `mine` to resume")
         self._require_artifacts(f"study {name}", benchmark.artifact_uri)
+        plan, trials = self._plan(run.info.run_id, name), self._trials(experiment_id, name)
+        if not plan["experiment"].get("race"):  # what a race cut short is not completed yet
+            trials = tuple(trial for trial in trials if not trial.race.partial)
         return TrackedStudy(
             name=name,
             run_id=run.info.run_id,
             experiment_id=experiment_id,
             config_hash=run.data.tags[CONFIG_HASH],
-            plan=self._plan(run.info.run_id, name),
-            trials=self._trials(experiment_id, name),
+            plan=plan,
+            trials=trials,
             benchmark=benchmark,
             tags=dict(run.data.tags),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from errno import ENOENT
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from signal_miner.data.eras import recorded_era_numbers
 from signal_miner.data.folds import PURGE_ERAS, overlap_eras
+from signal_miner.engine.racing import Curve
 from signal_miner.errors import StoreError, UserError
 from signal_miner.experiment.schema import PREDICTIONS_KEY
 from signal_miner.scoring.blending import gaussianised, mean_correlations
@@ -22,7 +23,7 @@ from signal_miner.scoring.objective import Objective, Scoring
 from signal_miner.scoring.study_scores import Correlations, StudyScores
 from signal_miner.tracking.artifacts import CURVE_SCORES, ERA_SCORES, PREDICTIONS
 from signal_miner.tracking.ranking import ranked
-from signal_miner.tracking.records import TrackedTrial
+from signal_miner.tracking.records import Checkpoint, TrackedTrial
 from signal_miner.tracking.relocation import here, local_path
 from signal_miner.tracking.run_store import RunStore, reports_store_errors
 from signal_miner.tracking.studies import TrackedStudy
@@ -47,6 +48,14 @@ class _TrialScores:
     compared: NDArray[np.float64]
     curve: NDArray[np.float64]
     trees: tuple[int, ...]
+
+    def where_trained(self, in_validation: NDArray[np.bool_]) -> _TrialScores:
+        """Return the same without checkpoints that a race cut off in validation; `in_validation` is by era."""
+        known: NDArray[np.bool_] = np.isfinite(self.curve[in_validation]).sum(axis=0) > 0
+        if known.all():
+            return self
+        trees = tuple(count for count, there in zip(self.trees, known, strict=True) if there)
+        return replace(self, curve=self.curve[:, known], trees=trees)
 
 
 class StudyReader(RunStore):
@@ -80,6 +89,11 @@ class StudyReader(RunStore):
         labels = tuple(benchmark.eras.column("era").to_pylist())
         eras = recorded_era_numbers(labels).astype(np.int64)
         n_eras = len(labels)
+        in_validation = benchmark.eras.column("fold").to_numpy() < study.plan["experiment"]["folds"]["count"]
+        parts = [
+            part.where_trained(in_validation) if trial.race.partial else part
+            for trial, part in zip(trials, parts, strict=True)
+        ]
         widths = [part.curve.shape[1] for part in parts]
         candidates = np.empty((n_eras, sum(widths)), dtype=np.float64)
         cuts = np.concatenate([[0], np.cumsum(widths)]).astype(int)
@@ -99,7 +113,9 @@ class StudyReader(RunStore):
             overlap_eras=overlap_of(study, eras),
             names=tuple(trial.name for trial in trials),
             numbers=tuple(int(trial.number or 0) for trial in trials),
-            failed=sum(not trial.finished for trial in study.trials),
+            failed=sum(trial.failed for trial in study.trials),
+            stopped=sum(trial.stopped for trial in study.trials),
+            sampled=np.array([bool(trial.race.control) for trial in trials], dtype=np.bool_),
             unfinished=max((int(trial.number or 0) + 1 for trial in study.trials), default=0) - len(study.trials),
             era_scores=np.stack([part.compared for part in parts], axis=1) if parts else nothing,
             benchmark=benchmark.compared,
@@ -126,6 +142,25 @@ class StudyReader(RunStore):
         return table
 
     @reports_store_errors
+    def curves(self, trial: TrackedTrial, folds: Sequence[int]) -> list[Curve]:
+        """Return the learning curve of a trial that was trained here, for each of these folds.
+
+        Raises
+        ------
+        UserError
+            If ``curve_scores.parquet`` is missing, damaged, or has no BMC.
+        """
+        with temporary_directory() as directory:
+            table = self._table(trial, CURVE_SCORES, directory)
+        names = [name for name in table.column_names if name.isdigit()]
+        try:
+            corr, bmc = _matrix(table, names), _matrix(table, [f"bmc_{name}" for name in names])
+            fold = table.column("fold").to_numpy()
+        except (KeyError, ValueError, TypeError) as error:
+            raise _damaged(trial, CURVE_SCORES, reason_of(error)) from error
+        return [Curve(corr[fold == number], bmc[fold == number]) for number in folds]
+
+    @reports_store_errors
     def correlations(self, study: TrackedStudy, leaders: int) -> Correlations:
         """Return the mean correlation, over validation eras, of the ranks of the first trials and the benchmark.
 
@@ -142,10 +177,11 @@ class StudyReader(RunStore):
         columns = []
         for trial in trials:
             with temporary_directory() as directory:
-                table = self._table(trial, PREDICTIONS, directory, ["id", "era", "fold", "prediction"])
+                column = trial.checkpoint.column
+                table = self._table(trial, PREDICTIONS, directory, ["id", "era", "fold", column])
             try:
                 rows = table.filter(pa.compute.less(table.column("fold"), last))
-                columns.append(rows.column("prediction").to_numpy().astype(np.float32))
+                columns.append(rows.column(column).to_numpy().astype(np.float32))
             except (ValueError, TypeError, NotImplementedError) as error:
                 raise _damaged(trial, PREDICTIONS, reason_of(error)) from error
             labels = rows.select(["id", "era"])
@@ -161,7 +197,9 @@ class StudyReader(RunStore):
     def _read(self, trial: TrackedTrial, directory: Path, scoring: Scoring) -> _TrialScores:
         own = directory / trial.run_id
         own.mkdir()
-        scores = self._table(trial, ERA_SCORES, own, ["era", "fold", *_SCORES])
+        prefix = "best_" if trial.checkpoint is Checkpoint.BEST else ""
+        names_scored = tuple(f"{prefix}{name}" for name in _SCORES)
+        scores = self._table(trial, ERA_SCORES, own, ["era", "fold", *names_scored])
         curve, names = pa.table({}), list[str]()
         if PREDICTIONS_KEY not in trial.params:  # what was not trained here has no learning curve
             curve = self._table(trial, CURVE_SCORES, own)
@@ -172,7 +210,7 @@ class StudyReader(RunStore):
             raise _damaged(trial, ERA_SCORES, "it is not whole")
         try:
             recorded_era_numbers(scores.column("era").to_pylist())
-            matrix, compared = _matrix(scores, _SCORES), scoring.objective.compared
+            matrix, compared = _matrix(scores, names_scored), scoring.objective.compared
             drawn = scoring.era_scores(matrix[:, 0], matrix[:, 1], compared)
             return _TrialScores(
                 eras=scores.select(["era", "fold"]).cast(_ERAS),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,20 +16,32 @@ import pyarrow as pa
 from mlflow.entities import Dataset as DatasetEntity
 from mlflow.entities import DatasetInput, InputTag, Run
 from mlflow.exceptions import MlflowException
+from numpy.typing import NDArray
 
-from signal_miner.engine.metrics import ModelEras, RunMetrics, rescored
+from signal_miner.engine.metrics import ModelEras, RunMetrics, mean_score, rescored
 from signal_miner.errors import UserError
 from signal_miner.experiment.plan import other_values
 from signal_miner.scoring.objective import Objective, Scoring
+from signal_miner.scoring.study_scores import TEST, VALIDATION, WHOLE
 from signal_miner.tracking.comparison_view import folded_sections, order, run_color, shared_view
-from signal_miner.tracking.notes import links_text, scores_note
-from signal_miner.tracking.records import Checkpoint, StudyRecord, TrackedTrial, repeat_name, trial_name, wins
+from signal_miner.tracking.notes import links_text, scores_note, stopped_note
+from signal_miner.tracking.records import (
+    NO_RACE,
+    Checkpoint,
+    RaceRecord,
+    StudyRecord,
+    TrackedTrial,
+    repeat_name,
+    trial_name,
+    wins,
+)
 from signal_miner.tracking.run_store import (
     EXPERIMENT_FILE,
     FAILED,
     FINISHED,
     PLAN,
     RUNNING,
+    STOPPED,
     reports_store_errors,
 )
 from signal_miner.tracking.store import LONGEST_VALUE
@@ -48,6 +61,7 @@ from signal_miner.tracking.tags import (
     PAYOUT,
     REPEAT_KIND,
     RUN_COLOR,
+    SCORED_AT,
     SHARED_VIEW,
     STUDY,
     STUDY_KIND,
@@ -216,8 +230,9 @@ class Tracker(StudyReader):
         metrics: RunMetrics,
         artifacts: Path,
         started: float,
+        race: RaceRecord = NO_RACE,
     ) -> TrackedTrial:
-        """Write a finished trial, or the benchmark.
+        """Write a finished trial, the benchmark, or a trial that a race stopped, whose run is KILLED.
 
         The run is set to FINISHED last: one that is still RUNNING was cut off, and `delete_cut_off` finds it.
 
@@ -231,8 +246,10 @@ class Tracker(StudyReader):
             Directory whose files are logged.
         started : float
             Time at which training started, seconds since the epoch.
+        race : RaceRecord, optional
+            What a race made of it.
         """
-        return self._log(_kind(number), number, {}, params, metrics, artifacts, started)
+        return self._log(_kind(number), number, {}, params, metrics, artifacts, started, race)
 
     @reports_store_errors
     def log_repeat(
@@ -251,23 +268,27 @@ class Tracker(StudyReader):
         metrics: RunMetrics,
         artifacts: Path,
         started: float,
+        race: RaceRecord = NO_RACE,
     ) -> TrackedTrial:
         texts = {key: str(value) for key, value in params.items()}
         name = repeat_name(int(number or 0), int(params["seed"])) if kind == REPEAT_KIND else None
-        run_id = self._create_trial(kind, number, dict(tags) | self._scored_tags(number, metrics), started, name)
+        own = dict(tags) | self._scored_tags(number, metrics, race) | race.tags
+        run_id, status = self._create_trial(kind, number, own, started, name), STOPPED if race.stopped_at else FINISHED
         self._write(run_id, texts, metrics)
         self._log_directory(run_id, artifacts)
-        self._client.set_terminated(run_id, FINISHED)
+        self._client.set_terminated(run_id, status)
         return TrackedTrial(
             run_id,
             kind,
             number,
-            FINISHED,
+            status,
             texts,
             metrics.values,
             metrics.beats_benchmark,
             objective=metrics.scoring.objective,
             payout=str(metrics.scoring.payout),
+            checkpoint=_checkpoint(metrics),
+            race=race,
         )
 
     @reports_store_errors
@@ -291,9 +312,15 @@ class Tracker(StudyReader):
 
     @reports_store_errors
     def rank_anew(
-        self, trial: TrackedTrial, benchmark: TrackedTrial, scoring: Scoring, eras: pa.Table | None = None
+        self,
+        trial: TrackedTrial,
+        benchmark: TrackedTrial,
+        scoring: Scoring,
+        eras: pa.Table | None = None,
+        checkpoint: Checkpoint = Checkpoint.DRAWN,
+        race: RaceRecord | None = None,
     ) -> TrackedTrial:
-        """Score a finished run by another objective, from the tracked scores of its eras, and write it so.
+        """Score a finished run by another objective or checkpoint, from the tracked scores of its eras, and write it.
 
         Parameters
         ----------
@@ -301,30 +328,44 @@ class Tracker(StudyReader):
             What it is compared with; the run itself where it is the benchmark.
         eras : pyarrow.Table, optional
             Of `era_scores` of the benchmark, so as not to read it for each trial.
+        checkpoint : Checkpoint, default `Checkpoint.DRAWN`
+            At which it is scored.
+        race : RaceRecord, optional
+            What a race makes of it now; as it is tracked if not given.
         """
         own, other = self.era_scores(trial), self.era_scores(benchmark) if eras is None else eras
         best = model_eras(own, "best_") if "best_corr" in own.column_names else None
         folds = own.column("fold").to_numpy().astype(np.int64)
-        metrics = rescored(trial.metrics, folds, model_eras(own), model_eras(other), scoring, best)
+        at_best, race = checkpoint is Checkpoint.BEST, trial.race if race is None else race
+        metrics = rescored(trial.metrics, folds, model_eras(own), model_eras(other), scoring, best, at_best=at_best)
+        if trial.checkpoint is Checkpoint.BEST and not at_best:
+            metrics = replace(metrics, values={**metrics.values, **_against_numerai(own, folds)})
         drawn = trial.trees_at(Checkpoint.DRAWN)
         metrics = replace(metrics, checkpoints=() if drawn is None else (drawn,))
         new = {name: value for name, value in metrics.values.items() if trial.metrics.get(name) != value}
         self._write(trial.run_id, {}, new)
-        self._set_tags(trial.run_id, self._scored_tags(trial.number, metrics))  # last: they say that it is done
+        tags = self._scored_tags(trial.number, metrics, race) | race.tags
+        self._set_tags(trial.run_id, tags)  # last: they say that it is done
         return replace(
             trial,
             metrics=metrics.values,
             beats_benchmark=metrics.beats_benchmark,
             objective=scoring.objective,
             payout=str(scoring.payout),
+            checkpoint=checkpoint,
+            race=race,
         )
 
-    def _scored_tags(self, number: int | None, metrics: RunMetrics) -> dict[str, str]:
+    def _scored_tags(self, number: int | None, metrics: RunMetrics, race: RaceRecord) -> dict[str, str]:
         """Return the tags of a finished run that follow from its scores."""
         kind, objective = _kind(number), metrics.scoring.objective
         won = wins(metrics.values, metrics.beats_benchmark, objective)
         tags = _appearance(kind, won, metrics.values.get(objective.metric))
         tags |= beats_benchmark_tags(metrics.beats_benchmark) | scoring_tags(metrics.scoring)
+        if number is not None and (metrics.at_best or race.control):
+            tags[SCORED_AT] = str(_checkpoint(metrics))
+        if race.stopped_at:
+            return tags | {NOTE: stopped_note(race, self._links)}
         return tags | {NOTE: scores_note(metrics, self._links, is_benchmark=number is None)}
 
     @reports_store_errors
@@ -393,6 +434,10 @@ def _refuse_other_payout(record: StudyRecord, tracked: str | None) -> None:
     )
 
 
+def _checkpoint(metrics: RunMetrics) -> Checkpoint:
+    return Checkpoint.BEST if metrics.at_best else Checkpoint.DRAWN
+
+
 def _kind(number: int | None) -> str:
     return BENCHMARK_KIND if number is None else TRIAL_KIND
 
@@ -401,7 +446,20 @@ def _appearance(kind: str, wins: Mapping[str, bool], score: float | None) -> dic
     return {RUN_COLOR: run_color(kind, wins), ORDER: order(kind, score)}
 
 
+def _against_numerai(table: pa.Table, folds: NDArray[np.int64]) -> dict[str, float]:
+    """Return BMC and correlation with each of Numerai's benchmarks as drawn, from ``era_scores.parquet``."""
+    sections = {VALIDATION: folds < folds.max(), TEST: folds == folds.max(), WHOLE: folds > 0}
+    values: dict[str, float] = {}
+    for column in table.column_names:
+        for score in ("bmc", "benchmark_corr"):
+            name = column.removesuffix(f"_{score}")
+            if name not in (column, "best"):
+                eras = table.column(column).to_numpy().astype(np.float64)
+                values |= {f"{name}/{section}_{score}": mean_score(eras[rows]) for section, rows in sections.items()}
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
 def model_eras(table: pa.Table, prefix: str = "") -> ModelEras:
     """Return CORR and BMC from ``era_scores.parquet``; with ``best_`` those at the best checkpoint."""
-    corr, bmc = (table.column(f"{prefix}{name}").to_numpy().astype(np.float64) for name in ("corr", "bmc"))
-    return ModelEras(corr, bmc)
+    names = (f"{prefix}{name}" for name in ("corr", "bmc", "benchmark_corr"))
+    return ModelEras(*(table.column(name).to_numpy().astype(np.float64) for name in names))

@@ -50,6 +50,19 @@ OBJECTIVE, PAYOUT = "signal_miner.objective", "signal_miner.payout"
 """By what it is decided whether a run beats the benchmark, and how its payouts are computed. Runs made before lack
 both; their objective is ``sharpe``."""
 
+SCORED_AT = "signal_miner.scored_at"
+"""Of a trial: ``best`` where its scores by section are at its best checkpoint, as in a study that races; else as
+drawn."""
+
+RACE_CONTROL = "signal_miner.race.control"
+"""Of a trial that a race trained to the end whatever it scored: ``true``, or ``pilot``."""
+
+RACE_STOPPED_AT, RACE_REASON = "signal_miner.race.stopped_at", "signal_miner.race.reason"
+"""Of a trial that a race stopped: ``fold 1, 40 trees``, and why; of a control, why it would have stopped it."""
+
+RACE_PARTIAL = "signal_miner.race.partial"
+"""``true`` of a trial that was not trained to the drawn number of trees on every fold."""
+
 VERDICT = "signal_miner.verdict"
 """What the report believes of a leader, and of a study's chosen model: ``skill``, ``unclear`` or ``luck``."""
 

@@ -67,9 +67,9 @@ def sound_table(data: str = "data.parquet") -> dict[str, str]:
 def written(table: dict[str, str]) -> str:
     """Return the text of an experiment file."""
     lines = [f"{key} = {value}" for key, value in table.items() if "." not in key]
-    for name in ("folds", "grid", "benchmark", "confirm"):
+    for name in ("folds", "grid", "benchmark", "confirm", "race"):
         inside = [(key, value) for key, value in table.items() if key.startswith(f"{name}.")]
-        if name == "confirm" and not inside:
+        if name in ("confirm", "race") and not inside:
             continue
         lines += [f"[{name}]", *(f"{key.partition('.')[2]} = {value}" for key, value in inside)]
     return "\n".join(lines) + "\n"
@@ -147,6 +147,8 @@ KINDS = {
     "folds.train_era_step": "count",
     "confirm.leaders": "eras",
     "confirm.seeds": "count",
+    "race.controls": "gigabytes",
+    "race.patience": "count",
     "grid.learning_rate": "positive",
     "grid.colsample_bytree": "fraction",
     "grid.target_residual": "share",
@@ -266,6 +268,10 @@ def _files() -> Iterator[BadInput]:
     yield _changed("contribution", "contribution_to.*v1_lgbm", contribution_to='"v1_lgbm"')
     yield _changed("leaders", "confirm.leaders = 2 is more than trials = 1", **{"confirm.leaders": "2"})
     yield _changed("one-seed", "confirm.seeds", **{"confirm.leaders": "1", "confirm.seeds": "1"})
+    yield _changed("race", "race = 'fast' is neither true, false nor a table", race='"fast"')
+    yield _changed("race-share", "race.controls = 2", **{"race.controls": "2"})
+    yield _changed("race-level", "race.significance = 0.9", **{"race.significance": "0.9"})
+    yield _changed("race-key", "did you mean 'race.controls'|race.control", **{"race.control": "0.1"})
     yield _changed("purge", "purge|train", **{"folds.embargo_eras": "30"})
     yield _changed("holdout", "holdout", **{"folds.holdout_eras": "39"})
     yield _changed("folds", "folds", **{"folds.count": "41"})

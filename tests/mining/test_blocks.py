@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from signal_miner.data.sources import open_source
+from signal_miner.engine import trial
 from signal_miner.engine.binning import BinnedFolds
 from signal_miner.engine.memory_plan import MemoryPlan, plan_memory
 from signal_miner.errors import Stopped
@@ -86,16 +87,16 @@ def test_blocks_give_the_same_study_and_hold_at_most_one_dataset(side_by_side, s
 def test_a_stopped_block_loses_no_fold(side_by_side, study, monkeypatch, after):
     """Stopped after some folds, the study resumes, trains no fold again, and ends as an undisturbed one."""
     trained = []
-    real = training.train_fold
+    real = trial.train_fold
 
-    def train_fold(data, params, seed, should_stop, on_checkpoint):
+    def train_fold(data, params, *others):
         if len(trained) >= after and limited:
             raise KeyboardInterrupt
-        predictions = real(data, params, seed, should_stop, on_checkpoint)
+        predictions = real(data, params, *others)
         trained.append(tuple(sorted(params.items())))
         return predictions
 
-    monkeypatch.setattr(training, "train_fold", train_fold)
+    monkeypatch.setattr(trial, "train_fold", train_fold)
     limited = True
     with pytest.raises((KeyboardInterrupt, Stopped)):
         mined(study)

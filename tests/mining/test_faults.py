@@ -68,7 +68,7 @@ def _replaced(work, other, is_other):
 @pytest.mark.parametrize("error", [MemoryError("no memory"), OSError("disk failed"), RuntimeError("std::bad_alloc")])
 def test_a_fault_of_the_machine_ends_no_trial(plan, tmp_path, monkeypatch, error):
     with monkeypatch.context() as fault:
-        fault.setattr(training, "run_trial", after(3, error, training.run_trial))
+        fault.setattr(training, "complete", after(3, error, training.complete))
         with pytest.raises(
             UserError, match=r"mining stopped at trial \d: .*(fix this and|then) rerun the command to resume"
         ):

@@ -60,7 +60,12 @@ def test_payouts_equal_those_of_numerais_own_scores(market) -> None:
     np.testing.assert_allclose(paid[:, 1], np.clip(3 * scores.corr[:, 1], -1, 1), atol=1e-9)
     path = pd.Series(paid[:, 0]).cumsum()
     drawdown = (path.cummax() - path).max()
-    models = [ModelEras(scores.corr[:, place], scores.bmc["benchmark"][:, place]) for place in (0, 1)]
+    models = [
+        ModelEras(
+            scores.corr[:, place], scores.bmc["benchmark"][:, place], scores.benchmark_corr["benchmark"][:, place]
+        )
+        for place in (0, 1)
+    ]
     metrics = payout_metrics(*models, DEFAULT_PAYOUT)
     assert metrics["payout"] == pytest.approx(paid[:, 0].mean())
     assert metrics["payout_sharpe"] == pytest.approx(oracle.sharpe_ratio(pd.Series(paid[:, 0])), abs=1e-9)

@@ -112,7 +112,7 @@ class Progress(MinerStatus):
         if self.total:
             words.append(f"{self.done} of {self.total} trials")
         if self.state == MINING and self.rate is not None:
-            words += [rate_text(self.rate), time_text(self.time_left)]
+            words += [rate_text(self.rate, races=self.trial_counts.races), time_text(self.time_left)]
         if self.done:
             words.append(best_text(self.trial_counts))
         if self.at and self.running:

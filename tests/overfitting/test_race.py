@@ -1,0 +1,52 @@
+"""What a race's controls say of the winners that it lost, and that what depends on all trials is read off them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from signal_miner.overfitting.race import share_lost
+from signal_miner.overfitting.records import INTERVAL_LEVEL
+from signal_miner.overfitting.verdict import evaluate
+from tests.helpers.report import make_contents
+
+
+@given(st.integers(1, 60).flatmap(lambda count: st.tuples(st.just(count), st.integers(0, count))))
+def test_the_interval_is_clopper_and_pearsons(drawn):
+    winners, stopped = drawn
+    found = share_lost(winners, stopped)
+    exact = binomtest(stopped, winners).proportion_ci(INTERVAL_LEVEL, method="exact")
+    assert (found.value, found.low, found.high) == pytest.approx((stopped / winners, exact.low, exact.high))
+
+
+def test_without_a_winner_nothing_is_known():
+    found = share_lost(0, 0)
+    assert math.isnan(found.value)
+    assert (found.low, found.high) == (0.0, 1.0)
+
+
+def test_past_against_future_and_overfitting_are_of_the_controls():
+    scores = make_contents().scores
+    sampled = np.arange(len(scores.names)) % 3 == 0
+    raced = replace(scores, stopped=5, sampled=sampled)
+    places = np.flatnonzero(sampled)
+    alone = replace(
+        scores,
+        names=tuple(scores.names[place] for place in places),
+        numbers=tuple(scores.numbers[place] for place in places),
+        era_scores=scores.era_scores[:, places],
+        bmc=scores.bmc[:, places],
+        benchmark_corr=scores.benchmark_corr[:, places],
+        candidates=scores.candidates[:, sampled[scores.candidate_trial]],
+    )
+    found, wanted, of_all = evaluate(raced, 1), evaluate(alone, 1), evaluate(scores, 1)
+    assert found.relation == wanted.relation != of_all.relation
+    assert found.relation.n_trials == len(places)
+    assert raced.tries == scores.tries + 5
+    assert evaluate(replace(scores, sampled=sampled), 1).relation == of_all.relation  # none was stopped
