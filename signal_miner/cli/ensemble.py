@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from signal_miner.cli.terminal import print_address
-from signal_miner.ensemble.options import TOP, EnsembleOptions
+from signal_miner.ensemble.options import AVERAGED, TOP, EnsembleOptions
 from signal_miner.tracking.ui import run_page
 from signal_miner.utils.next_command import next_command
 
@@ -23,7 +23,6 @@ def run(options: Options, console: Console) -> int:
     """Make an ensemble, and return the exit code."""
     from signal_miner.cli.tables import print_ensemble
     from signal_miner.ensemble.build import make_ensemble
-    from signal_miner.ensemble.maker import BEST_AVERAGED
 
     def describe(sources: Sequence[Source]) -> None:
         for each in sources:
@@ -40,6 +39,6 @@ def run(options: Options, console: Console) -> int:
     if made.summary.mean_of_best:
         study = ",".join(options.study)
         same = {name: getattr(options, name) for name in ("metric", "neutralize", "tracking_uri")}
-        best = next_command("ensemble", study=study, select=TOP, members=BEST_AVERAGED, **same)
-        console.print(f"To make the mean of the {BEST_AVERAGED} best: {best}")
+        best = next_command("ensemble", study=study, select=TOP, members=AVERAGED, **same)
+        console.print(f"To make the mean of the {AVERAGED} best: {best}")
     return 0

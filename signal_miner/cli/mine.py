@@ -107,8 +107,8 @@ def mine_experiment(
 
     # MLflow takes seconds to import; a mistake in the file is reported before that.
     from signal_miner.cli.tables import print_leaderboard
+    from signal_miner.ensemble.options import AVERAGED
     from signal_miner.mining.session import mine
-    from signal_miner.report.sentences import AVERAGED
 
     summary = mine(plan, memory, console, status_writer, study_note)
     print_leaderboard(summary.leaderboard, console)

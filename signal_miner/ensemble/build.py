@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from signal_miner.ensemble.maker import BEST_AVERAGED, EnsembleMaker, EnsembleSummary, make_neutralization
+from signal_miner.ensemble.maker import EnsembleMaker, EnsembleSummary, make_neutralization
 from signal_miner.ensemble.members import FEATURES
-from signal_miner.ensemble.options import EnsembleOptions, SelectionRule
+from signal_miner.ensemble.options import AVERAGED, EnsembleOptions, SelectionRule
 from signal_miner.ensemble.runs import EnsembleRuns
 from signal_miner.ensemble.sources import Source, open_sources
 from signal_miner.errors import UserError
@@ -103,7 +103,7 @@ def ensemble_frame(summary: EnsembleSummary, benchmark: TrackedTrial) -> pd.Data
     }
     models[summary.tracked.name] = summary.tracked.metrics
     if summary.mean_of_best:
-        models[f"mean of {BEST_AVERAGED} best"] = summary.mean_of_best
+        models[f"mean of {AVERAGED} best"] = summary.mean_of_best
     models[benchmark.name] = benchmark.metrics
     names = pd.Index(list(models), name="model")
     frame = pd.DataFrame(index=names)

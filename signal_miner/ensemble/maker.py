@@ -26,7 +26,7 @@ from signal_miner.ensemble.expectation import (
     expected_of_ensemble,
 )
 from signal_miner.ensemble.members import FEATURES, OWN_BENCHMARK, Ensemble, Member, Neutralization, neutralizers_of
-from signal_miner.ensemble.options import AVERAGE, GREEDY, TOP, SelectionRule
+from signal_miner.ensemble.options import AVERAGE, AVERAGED, GREEDY, TOP, SelectionRule
 from signal_miner.ensemble.runs import EnsembleRuns, TrackedEnsemble, members_note
 from signal_miner.ensemble.selection import grow, ranked_trials, scores_of, weights_of
 from signal_miner.ensemble.sources import Source
@@ -48,9 +48,6 @@ from signal_miner.utils.validation import LARGEST_INTEGER
 EXPECTED = "expected"
 """Section of an ensemble's metrics: what to expect of it in eras to come."""
 
-BEST_AVERAGED = 10
-"""Trials whose mean is scored beside a greedy ensemble: averages generalise better than single winners."""
-
 _NEWEST_ERAS = 4
 _READERS = 8
 _BYTES_A_PREDICTION = 12  # float32, and twice as much while candidates are scored
@@ -70,7 +67,7 @@ class EnsembleSummary:
     expectations : tuple of Expectation
         What to expect of it in eras to come; empty where its selection cannot be repeated on other eras.
     mean_of_best : mapping of str to float
-        Scores of the equal blend of the `BEST_AVERAGED` best trials, which is not tracked; empty where there are fewer,
+        Scores of the equal blend of the `AVERAGED` best trials, which is not tracked; empty where there are fewer,
         or the ensemble is not greedy.
     """
 
@@ -206,8 +203,8 @@ class EnsembleMaker:
         """Return the scores of `EnsembleSummary.mean_of_best`."""
         if rule.select != GREEDY:
             return {}
-        best = ranked_trials(replace(rule, select=TOP, members=BEST_AVERAGED), every, names)
-        if len(best) < BEST_AVERAGED:
+        best = ranked_trials(replace(rule, select=TOP, members=AVERAGED), every, names)
+        if len(best) < AVERAGED:
             return {}
         folds, _ = self._blended(best, [1 / len(best)] * len(best), rule.checkpoint, neutralization)
         return score_metrics(folds, self._benchmark_scores, self._plan.scoring).values

@@ -27,6 +27,9 @@ WEIGHTS = (EQUAL, BY_RANK)
 OWN, AVERAGE = "own", "average"
 SEEDS = (OWN, AVERAGE)
 
+AVERAGED = 10
+"""Best trials whose mean is recommended, and scored beside a greedy ensemble."""
+
 _OF_GREEDY = ("max_correlation", "pool")
 
 

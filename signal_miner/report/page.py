@@ -19,7 +19,7 @@ from signal_miner.overfitting.records import FEWEST_TRIALS, STRONG
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.gallery import page_figures
 from signal_miner.report.live_text import METHOD, slot_sentence
-from signal_miner.report.sentences import beating_rule, relation_sentence, verdict_sentence
+from signal_miner.report.sentences import beating_rule, further_sentence, relation_sentence, verdict_sentence
 from signal_miner.report.style import THEME, page_element, png
 from signal_miner.report.summary import (
     expected_headline,
@@ -115,6 +115,7 @@ def render_page(
         recommendation=recommendation(contents),
         lines=summary_lines(contents),
         uniqueness=uniqueness_sentence(contents),
+        further=further_sentence(contents.chosen.name, contents.chosen_trial.metrics),
         relation_sentence=relation_sentence(contents.evaluation.relation),
         relation_facts=relation_facts(contents),
         rows=leaderboard_rows(contents),

@@ -55,8 +55,6 @@ if TYPE_CHECKING:  # they import LightGBM, which reports do not need
     from signal_miner.holdout.evaluation import HoldoutPreview
     from signal_miner.holdout.record import Opening
 
-AVERAGED = 10
-"""Leaders whose average is recommended."""
 
 FEW_EFFECTIVE_ERAS = 10
 """Independent eras below which a note warns."""

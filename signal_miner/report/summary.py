@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
+from signal_miner.ensemble.options import AVERAGED
 from signal_miner.overfitting.records import Estimate
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.sentences import (
-    AVERAGED,
     against_benchmark_text,
     benchmark_loss_sentence,
     evaluation_notes,

@@ -176,6 +176,22 @@ def test_the_headline_is_the_first_models_verdict(contents: ReportContents, verd
     assert f'<span class="badge {verdict}">{verdict}</span>' in render_page(changed, SOURCES, {})
 
 
+def test_the_page_has_the_scores_that_nothing_is_chosen_by(contents: ReportContents, page: str) -> None:
+    further = {"validation/fnc": 0.0123, "test/fnc": 0.0045, "validation/feature_exposure": 0.31}
+    further |= {"test/feature_exposure": 0.29, "meta_model/mmc": 0.002, "meta_model/cwmm": 0.45}
+    further |= {"meta_model/eras": 40.0, "meta_model/independent_blocks": 3.0}
+    chosen = contents.chosen_trial
+    trials = tuple(
+        replace(trial, metrics={**trial.metrics, **further}) if trial is chosen else trial for trial in contents.trials
+    )
+    shown = render_page(replace(contents, trials=trials), SOURCES, {})
+    start = f"Shown, never chosen by: {contents.chosen.name} has FNC 0.0123 in validation and 0.0045 in test, "
+    assert start in shown
+    assert "MMC 0.0020" in shown
+    assert "independent" in shown.partition(start)[2].partition("</p>")[0]
+    assert "Shown, never chosen by" not in page
+
+
 def test_seven_lines_say_what_was_found(contents: ReportContents) -> None:
     lines = summary_lines(contents)
     assert len(lines) == 7
