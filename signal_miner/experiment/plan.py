@@ -422,7 +422,7 @@ def _recorded(record: Mapping[str, Any], data: str | None) -> tuple[Experiment, 
         grid = {name: values for name, values in table["grid"].items() if name != "feature_set"}
         table |= {"targets": grid.pop("target"), "grid": grid, "data": data or table["data"]}
         experiment = parse_experiment(table, recorded=True)
-        return experiment, data or _data_location(record), record["data"]["digest"]
+        return experiment, data or data_location(record), record["data"]["digest"]
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"plan.json of study {shown(record.get('study'))} is damaged ({error!r}); rerun `mine` to write it again"
@@ -437,7 +437,7 @@ def other_values(data: str, study: str) -> str:
     )
 
 
-def _data_location(record: Mapping[str, Any]) -> str:
+def data_location(record: Mapping[str, Any]) -> str:
     """Return the data as the study named them or, from another working directory, where its files were."""
     named, files = str(record["experiment"]["data"]), [Path(file) for file in record["data"]["files"]]
     found = Path(named).expanduser().exists() or (DATA_DIRECTORY / named).exists()

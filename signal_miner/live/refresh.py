@@ -18,7 +18,7 @@ from rich.console import Console
 from signal_miner.data.sources import DATA_DIRECTORY, is_data_version
 from signal_miner.ensemble.runs import EnsembleRuns
 from signal_miner.errors import Stopped, UserError
-from signal_miner.experiment.plan import Plan, renewed_plan
+from signal_miner.experiment.plan import Plan, data_location, renewed_plan
 from signal_miner.live.data_changes import DataChanges, change_lines, data_changes, missing_features
 from signal_miner.live.delivery import Delivered, DeliveryOptions, deliver
 from signal_miner.live.slots import Slot
@@ -173,7 +173,6 @@ class _Data:
     """A study's data as they are now."""
 
     plan: Plan
-    location: str | None
     live: Path | None
     live_benchmarks: Path | None
 
@@ -224,15 +223,13 @@ class _Refresh:
     def _newest(self, study: TrackedStudy, old: RegisteredModel) -> _Data:
         """Fetch Numerai's newest files, and stop where they lack a feature that the model needs."""
         named = str(study.plan["experiment"]["data"])
-        location = self.options.data
+        location = self.options.data or data_location(study.plan)
+        directory = Path(location) if Path(location).exists() else DATA_DIRECTORY / location
         if is_data_version(named):
-            directory = Path(location) if location else DATA_DIRECTORY / named
             files = download_version(named, directory, show_progress=self.console.is_terminal)
             download_payout(directory)
             fetched = [file.path.name for file in files if file.fetched]
             self.console.print(f"Newest files of {named}: {', '.join(fetched) if fetched else 'nothing changed'}")
-        else:
-            directory = Path(location or named)
         there = [directory / name for name in ("train.parquet", "validation.parquet", LIVE)]
         there = [path for path in there if path.is_file()]
         if gone := missing_features(there, old.needs.features):
@@ -241,19 +238,19 @@ class _Refresh:
                 f"{len(gone)} of the {len(old.needs.features):,} features that version {old.version} needs are gone "
                 f"from the data: {listed}; mine a model without them"
             )
-        plan = renewed_plan(study.plan, location)
+        plan = renewed_plan(study.plan, self.options.data)
         live, benchmarks = (
             path if path.is_file() else None for path in (directory / LIVE, directory / LIVE_BENCHMARKS)
         )
         self.changes = data_changes(study.plan, plan.dataset, plan.targets, old.needs.features, live)
         for line in change_lines(self.changes):
             self.console.print(line)
-        return _Data(plan, location, live, benchmarks)
+        return _Data(plan, live, benchmarks)
 
     def _new_version(self, old: RegisteredModel, data: _Data, directory: Path) -> ModelVersion:
         """Refit, compare with the old version on the newest live era, and register."""
         options = self.options
-        packing = PackingOptions(old.run_id, options.trees, options.jobs, data.location, options.tracking_uri)
+        packing = PackingOptions(old.run_id, options.trees, options.jobs, options.data, options.tracking_uri)
         runs = EnsembleRuns(options.tracking_uri)
         stopping = StopRequest(lambda: self.console.print("Stopping; members refitted so far are kept …"))
         with stopping as stop:
@@ -265,7 +262,7 @@ class _Refresh:
             self.check = self._checked(old, packed, data)
             stop.defer_signals()
             registration = RegistrationOptions(
-                old.run_id, options.trees, options.jobs, data.location, options.tracking_uri, model=self.model
+                old.run_id, options.trees, options.jobs, options.data, options.tracking_uri, model=self.model
             )
             made = register_refit(packed, registration, runs, directory)
         self.console.print(f"Registered {made.name} version {made.version}")

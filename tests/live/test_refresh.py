@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from contextlib import chdir
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from signal_miner.ensemble.build import build_ensemble
 from signal_miner.errors import UserError
 from signal_miner.live import refresh as refreshing
 from signal_miner.live.data_changes import SHIFTED
+from signal_miner.live.delivery import Delivered
 from signal_miner.live.refresh import Refreshed, RefreshOptions, refresh
 from signal_miner.live.slots import Slot
 from signal_miner.models import packing, registration
@@ -58,12 +60,12 @@ def newer(data: Path, eras: int = 62) -> None:
     write_live(data)
 
 
-def run(study: Path, **options: object) -> tuple[Refreshed, str]:
+def run(study: Path, slots: Sequence[Slot] = (Slot(""),), **options: object) -> tuple[Refreshed, str]:
     console, written = make_console()
     uri = f"sqlite:///{study}/mlflow.db"
     given = RefreshOptions(data=str(study / "numerai"), tracking_uri=uri, **{"least_correlation": -1.0} | options)
     with chdir(study):
-        (found,) = refresh([Slot("")], given, console)
+        (found,) = refresh(slots, given, console)
     return found, written.getvalue()
 
 
@@ -152,6 +154,27 @@ def test_killed_at_each_step_it_resumes(study, monkeypatch):
     assert (found.version, found.is_new) == ("2", False)
     assert "champion is version 2 now" in written
     assert versions(study) == ["1", "2"]
+
+
+def test_slots_are_delivered_to_only_after_all_checks(study, monkeypatch):
+    newer(study / "numerai")
+    delivered: list[list[str]] = []
+
+    def deliver(slots: list[Slot], *_: object) -> tuple[Delivered, ...]:
+        delivered.append([slot.name for slot in slots])
+        return tuple(Delivered(slot, "no" * (slot.name == "two")) for slot in slots)
+
+    monkeypatch.setattr(refreshing, "deliver", deliver)
+    slots = [Slot("one"), Slot("two")]
+    found, _ = run(study, slots, deliver=True, least_correlation=1.01)
+    assert found.failed
+    assert delivered == []
+    run(study, slots)
+    assert delivered == []
+    found, _ = run(study, slots, deliver=True)
+    assert delivered == [["one", "two"]]
+    assert found.failed
+    assert str(found).endswith("; 1 of 2 slots delivered, failed: two")
 
 
 def test_drift_of_the_features_that_are_used_is_shown(study):
