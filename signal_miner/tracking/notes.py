@@ -18,6 +18,9 @@ _COLUMNS = tuple(Column.of(score) for score in ("sharpe", "corr", "max_drawdown"
 _PAID = tuple(Column.of(score) for score in ("payout", "payout_sharpe"))
 
 
+CONTROL_NOTE = "A control: the race trained it to the end whatever it scored."
+
+
 def scores_note(metrics: RunMetrics, links: Mapping[str, str] | None = None, *, is_benchmark: bool = False) -> str:
     """Return in which sections a model beats the benchmark, links, and its scores beside the benchmark's as a table.
 

@@ -24,7 +24,7 @@ from signal_miner.experiment.plan import other_values
 from signal_miner.scoring.objective import Objective, Scoring
 from signal_miner.scoring.study_scores import TEST, VALIDATION, WHOLE
 from signal_miner.tracking.comparison_view import folded_sections, order, run_color, shared_view
-from signal_miner.tracking.notes import links_text, scores_note, stopped_note
+from signal_miner.tracking.notes import CONTROL_NOTE, links_text, scores_note, stopped_note
 from signal_miner.tracking.records import (
     NO_RACE,
     Checkpoint,
@@ -366,7 +366,8 @@ class Tracker(StudyReader):
             tags[SCORED_AT] = str(_checkpoint(metrics))
         if race.stopped_at:
             return tags | {NOTE: stopped_note(race, self._links)}
-        return tags | {NOTE: scores_note(metrics, self._links, is_benchmark=number is None)}
+        note = scores_note(metrics, self._links, is_benchmark=number is None)
+        return tags | {NOTE: f"{note}\n\n{CONTROL_NOTE}" if race.control else note}
 
     @reports_store_errors
     def save_view(self, benchmark: Mapping[str, float], grid_params: Sequence[str], objective: Objective) -> str:

@@ -122,6 +122,7 @@ def test_controls_are_those_of_the_seed_and_exactly_as_without_a_race(raced, in_
     controls = {number for number, run in runs.items() if f"{PREFIX}control" in run.data.tags}
     assert controls == {number for number in range(TRIALS) if is_control(SETTINGS, SEED, number)}
     for number in controls:
+        assert "A control: " in runs[number].data.tags["mlflow.note.content"]
         for name in ("predictions.parquet", "era_scores.parquet", "curve_scores.parquet"):
             paths = [
                 place / run.info.artifact_uri.removeprefix("file://") / name

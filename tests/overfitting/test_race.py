@@ -14,6 +14,8 @@ from scipy.stats import binomtest
 from signal_miner.overfitting.race import share_lost
 from signal_miner.overfitting.records import INTERVAL_LEVEL
 from signal_miner.overfitting.verdict import evaluate
+from signal_miner.report.sentences import race_sentence
+from signal_miner.tracking.records import RaceRecord
 from tests.helpers.report import make_contents
 
 
@@ -29,6 +31,17 @@ def test_without_a_winner_nothing_is_known():
     found = share_lost(0, 0)
     assert math.isnan(found.value)
     assert (found.low, found.high) == (0.0, 1.0)
+
+
+def test_the_report_says_how_many_winners_the_race_lost():
+    trials = [replace(trial, race=RaceRecord(control="true")) for trial in make_contents().trials]
+    held = [place for place, trial in enumerate(trials) if trial.held]
+    assert held
+    trials[held[0]] = replace(trials[held[0]], race=RaceRecord("true", reason="below the benchmark"))
+    sentence = race_sentence(trials, 30)
+    assert f"Of {len(trials)} controls" in sentence
+    assert f"{len(held)} held in test, and it would have stopped 1 of them" in sentence
+    assert not race_sentence(trials, 0)
 
 
 def test_past_against_future_and_overfitting_are_of_the_controls():
