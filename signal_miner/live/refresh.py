@@ -51,6 +51,11 @@ class RefreshOptions:
         Submit to the slots, or deploy to them, once all checks have passed.
     least_correlation : float
         Rank correlation of the new version with the old on the newest live era below which nothing is registered.
+
+    Raises
+    ------
+    UserError
+        If `least_correlation` is no correlation.
     """
 
     data: str | None = None
@@ -60,6 +65,12 @@ class RefreshOptions:
     late: bool = False
     least_correlation: float = 0.5
     tracking_uri: str | None = None
+
+    def __post_init__(self) -> None:
+        if not -1 <= self.least_correlation <= 1:
+            raise UserError(
+                f"least_correlation = {self.least_correlation:g} is not between -1 and 1; the default is 0.5"
+            )
 
 
 DEFAULT_OPTIONS = RefreshOptions()

@@ -36,7 +36,7 @@ class ScriptedPool:
     def in_training(self):
         return len(self.waiting)
 
-    def submit(self, number, params, *, alone=False, report_steps=False, seed=None):
+    def submit(self, number, params, *, alone=False, report_steps=False, seed=None, race=None):
         self.submitted.append((number, alone))
         self.waiting.append(number)
         self.most = max(self.most, len(self.waiting))
@@ -48,7 +48,8 @@ class ScriptedPool:
 
 def mined(scripts, workers=Workers(1, 2)):  # noqa: B008
     pool, said = ScriptedPool(scripts, workers), []
-    training = OnCluster(SimpleNamespace(folds={}), lambda: False, {}, pool, said.append)
+    plan = SimpleNamespace(folds={}, experiment=SimpleNamespace(race=None, seed=0))
+    training = OnCluster(plan, lambda: False, {}, pool, said.append)
     outcomes = {each.draw.number: each for each in training.outcomes(Draw(number, {}) for number in scripts)}
     return outcomes, pool, said
 
