@@ -37,7 +37,7 @@ return told;
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[object, str]]:
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[object, str]]:
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
@@ -49,10 +49,18 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[object, s
     options.binary_location = str(shutil.which("chromium"))
     driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
     try:
-        driver.get(page)
         yield driver, page
     finally:
         driver.quit()
+
+
+@pytest.fixture
+def opened(browser) -> tuple[object, str]:
+    """The page as it is first shown on a desktop."""
+    driver, page = browser
+    driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    driver.get(page)
+    return driver, page
 
 
 def test_the_leaderboard_fits_sorts_and_filters(opened) -> None:
