@@ -120,8 +120,8 @@ def test_a_feature_that_is_gone_is_named_before_anything_is_registered(study):
 
 def test_a_version_that_predicts_otherwise_is_not_registered(study):
     newer(study / "numerai")
-    found, _ = run(study, least_correlation=1.01)
-    assert "below 1.01; look at the data, or lower least_correlation" in found.error
+    found, _ = run(study, least_correlation=1.0)
+    assert "below 1; look at the data, or lower least_correlation" in found.error
     assert versions(study) == ["1"]
     assert str(found).startswith("signal-miner@champion: stopped, nothing registered or delivered:")
 
@@ -166,7 +166,7 @@ def test_slots_are_delivered_to_only_after_all_checks(study, monkeypatch):
 
     monkeypatch.setattr(refreshing, "deliver", deliver)
     slots = [Slot("one"), Slot("two")]
-    found, _ = run(study, slots, deliver=True, least_correlation=1.01)
+    found, _ = run(study, slots, deliver=True, least_correlation=1.0)
     assert found.failed
     assert delivered == []
     run(study, slots)
