@@ -139,14 +139,19 @@ def original_configurations(count: int, most_trees: int, seed: int = 0) -> list[
     """Return configurations drawn at random from ``experiments/original.toml``, their trees capped."""
     experiment = load_experiment(_ORIGINAL)
     grid = Grid(tuple(Axis(name, values) for name, values in experiment.axes.items()), experiment.constraint)
+    params = drawn_configurations(grid, count, seed)
+    return [each | {"n_estimators": min(int(each["n_estimators"]), most_trees)} for each in params]
+
+
+def drawn_configurations(grid: Grid, count: int, seed: int) -> list[dict[str, Any]]:
+    """Return the configurations that a study of this seed draws first."""
     draws, drawn = Draws(grid, seed), list[tuple[int, ...]]()
     for number in range(count):
         cell = draws.draw(number, frozenset(drawn))
         if cell is None:
             raise RuntimeError("the grid is exhausted; ask for fewer configurations")
         drawn.append(cell)
-    params = [grid.params(cell) for cell in drawn]
-    return [each | {"n_estimators": min(int(each["n_estimators"]), most_trees)} for each in params]
+    return [grid.params(cell) for cell in drawn]
 
 
 def run_in_scratch(measure: Callable[[argparse.Namespace, Console], None], parser: argparse.ArgumentParser) -> None:

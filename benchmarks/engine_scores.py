@@ -21,13 +21,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from scipy.stats import spearmanr, t
 
-from benchmarks.common import measured, ratio_table, run_in_scratch, write_large
+from benchmarks.common import drawn_configurations, measured, ratio_table, run_in_scratch, write_large
 from signal_miner.engine.fold_sources import fold_source
 from signal_miner.engine.memory_plan import plan_memory
 from signal_miner.engine.validation_rows import fold_scorers
 from signal_miner.experiment.engines import BITPLANE, LIGHTGBM
 from signal_miner.experiment.files import load_experiment
-from signal_miner.experiment.grid import Draws
 from signal_miner.experiment.parameters import max_bin_of
 from signal_miner.experiment.plan import Plan, make_plan, open_data
 from signal_miner.scoring.series import mean, sharpe
@@ -77,13 +76,7 @@ def plans_over(grid: str, data: str, given: argparse.Namespace) -> dict[str, Pla
 
 def drawn(plan: Plan, count: int, most_trees: int, seed: int) -> list[Params]:
     """Return random configurations, those of a dataset side by side."""
-    draws, cells = Draws(plan.grid, seed), list[tuple[int, ...]]()
-    for number in range(count):
-        cell = draws.draw(number, frozenset(cells))
-        if cell is None:
-            raise RuntimeError("the grid is exhausted; ask for fewer configurations")
-        cells.append(cell)
-    found = [plan.grid.params(cell) for cell in cells]
+    found = drawn_configurations(plan.grid, count, seed)
     capped = [each | {"n_estimators": min(int(each["n_estimators"]), most_trees)} for each in found]
     return sorted(capped, key=lambda each: (max_bin_of(each), str(each["target"])))
 

@@ -22,14 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from benchmarks.common import measured, ratio_table
+from benchmarks.common import drawn_configurations, measured, ratio_table
 from signal_miner.data.demo import Market, write_market
 from signal_miner.data.folds import OVERLAP_ERAS
 from signal_miner.data.sources import open_source
 from signal_miner.engine.binning import BinnedFolds
 from signal_miner.engine.trial import train_fold
 from signal_miner.engine.validation_rows import fold_scorers
-from signal_miner.experiment.grid import Draws
 from signal_miner.experiment.parameters import max_bin_of
 from signal_miner.experiment.plan import Plan, make_plan
 from signal_miner.experiment.schema import parse_experiment
@@ -80,13 +79,8 @@ def study_scores(seed: int, signal: float, trials: int) -> StudyScores:
         plan = plan_over(write_market(Path(scratch) / "market", market).resolve())
         binned, scorers = BinnedFolds(plan.dataset, plan.targets, seed=0), fold_scorers(plan)
         benchmark = curve(plan, binned, scorers, plan.benchmark, seed)[:, -1]
-        draws, drawn, curves = Draws(plan.grid, seed), set[tuple[int, ...]](), list[Curve]()
-        for number in range(trials):
-            cell = draws.draw(number, drawn)
-            if cell is None:
-                raise RuntimeError("the grid is exhausted; ask for fewer trials")
-            drawn.add(cell)
-            curves.append(curve(plan, binned, scorers, plan.grid.params(cell), seed))
+        configurations = drawn_configurations(plan.grid, trials, seed)
+        curves = [curve(plan, binned, scorers, params, seed) for params in configurations]
         return assembled(plan, curves, benchmark)
 
 

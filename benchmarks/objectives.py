@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from benchmarks.common import ratio_table, run_in_scratch
+from benchmarks.common import drawn_configurations, ratio_table, run_in_scratch
 from signal_miner.data.demo import DEFAULT_MARKET, Market, write_market
 from signal_miner.engine.benchmark_run import BenchmarkScores, score_benchmark
 from signal_miner.engine.boosters import FoldSource, fold_data
@@ -35,7 +35,6 @@ from signal_miner.engine.validation_rows import fold_scorers
 from signal_miner.ensemble.options import SelectionRule
 from signal_miner.ensemble.selection import grow
 from signal_miner.experiment.files import load_experiment
-from signal_miner.experiment.grid import Draws
 from signal_miner.experiment.plan import Plan, make_plan, open_data
 from signal_miner.experiment.schema import BENCHMARK
 from signal_miner.scoring.blending import gaussianised, mean_correlations
@@ -116,13 +115,7 @@ def mine(data: str, trials: int, grid: Mapping[str, Any] | None = None, **change
         for number, columns in trained(plan, source, [plan.benchmark], plan.experiment.seed).items()
     }
     against = score_benchmark(plan, fold_scorers(plan), benchmark)
-    draws, cells = Draws(plan.grid, plan.experiment.seed), list[tuple[int, ...]]()
-    for number in range(trials):
-        cell = draws.draw(number, frozenset(cells))
-        if cell is None:
-            raise RuntimeError("the grid is exhausted; ask for fewer trials")
-        cells.append(cell)
-    configurations = [plan.grid.params(cell) for cell in cells]
+    configurations = drawn_configurations(plan.grid, trials, plan.experiment.seed)
     predictions = trained(plan, source, configurations, plan.experiment.seed)
     return Mined(plan, source, configurations, predictions, against)
 
