@@ -35,6 +35,7 @@ except ImportError as error:
 RECONNECT_SECONDS = 600.0
 """How long a lost scheduler is waited for."""
 
+_SUBSCRIBED = "subscribed"
 _CONNECT_SECONDS = 10.0
 _SECONDS_BETWEEN_LOOKS = 1.0
 _SECONDS_BETWEEN_ATTEMPTS = 2.0
@@ -127,6 +128,7 @@ class WorkerPool:
         self._slots: dict[str, int] = {}
         self._looked = 0.0
         self._news = threading.Event()  # a worker reported
+        self._subscribed = threading.Event()
         self._local: LocalCluster | None = None
         self._client: Client | None = None
         self._completed: as_completed | None = None
@@ -329,8 +331,23 @@ class WorkerPool:
             name=f"signal-miner-{self._job.study}",
         )
         self._completed = as_completed(loop=client.loop, with_results=False, raise_errors=False)
-        client.subscribe_topic(self._job.topic, self._heard)
+        self._subscribe(client)
         self._register(client)
+
+    def _subscribe(self, client: Client) -> None:
+        """Subscribe to what workers report, and wait until events arrive.
+
+        A subscription and a plugin take different connections to the scheduler, so that a worker could report before
+        the subscription arrived; Dask repeats no event.
+        """
+        self._subscribed.clear()
+        client.subscribe_topic(self._job.topic, self._heard)
+        end = time.monotonic() + _CONNECT_SECONDS
+        while not self._subscribed.is_set():
+            if time.monotonic() > end:
+                raise OSError(f"it passes on no events after {_CONNECT_SECONDS:g} s")
+            client.log_event(self._job.topic, {"kind": _SUBSCRIBED, "worker": ""})
+            self._subscribed.wait(_SECONDS_BETWEEN_CHECKS)
 
     def _register(self, client: Client) -> None:
         client.register_plugin(StudyPlugin(self._job, self._benchmark))
@@ -339,7 +356,9 @@ class WorkerPool:
         """Take in what a worker reported; called in a thread of Dask's."""
         message = event[1]
         kind, worker = message["kind"], str(message["worker"])
-        if kind == CHECKPOINT:
+        if kind == _SUBSCRIBED:
+            self._subscribed.set()
+        elif kind == CHECKPOINT:
             self.on_checkpoint(int(message["fold"]), int(message["trees"]))
         elif kind == READY:
             self._refused.pop(worker, None)

@@ -130,6 +130,22 @@ def test_the_mining_ends_where_every_worker_is_refused(plan, scheduler, monkeypa
     assert "is given no trials: it plans the study as" in said[0]
 
 
+def test_no_report_of_a_worker_is_missed_where_the_subscription_arrives_late(plan, scheduler, monkeypatch):
+    def send_late(client, message):
+        delay = 0.5 if message["op"] == "subscribe-topic" else 0
+        client.loop.call_later(delay, send, client, message)
+
+    send = pools.Client._send_to_scheduler
+    monkeypatch.setattr(pools.Client, "_send_to_scheduler", send_late)
+    said = []
+    with connected(scheduler, replace(StudyJob.of(plan), study="other-3"), said) as pool:
+        for _ in range(100):
+            pool.ended(0.1)
+            if said:
+                break
+    assert [line for line in said if "is given no trials: it plans the study as" in line]
+
+
 def test_a_task_that_is_given_up_ends_at_its_next_tree(plan, scheduler, monkeypatch):
     started, stopped = threading.Event(), threading.Event()
 
