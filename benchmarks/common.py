@@ -90,11 +90,13 @@ def add_size(parser: argparse.ArgumentParser, rows: int = 500_000, features: int
     parser.add_argument("--rows", type=int, default=rows)
     parser.add_argument("--features", type=int, default=features)
     parser.add_argument("--eras", type=int, default=100)
+    parser.add_argument("--market-seed", type=int, default=Market.seed)
 
 
 def write_large(directory: Path, given: argparse.Namespace) -> Path:
     """Write the synthetic market at the requested size."""
     market = Market(
+        seed=given.market_seed,
         train_eras=given.eras * 2 // 3,
         validation_eras=given.eras - given.eras * 2 // 3,
         rows_per_era=given.rows // given.eras,

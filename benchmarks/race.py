@@ -5,6 +5,8 @@ on bit planes to the end, on both folds of a synthetic market or of ``--data DIR
 the CPU seconds at each checkpoint. Then each rule races the same configurations on these curves, which is exact, as a
 race changes no number: what it stops is not paid for. A *confirmed winner* beats the benchmark in validation at its
 best checkpoint, and in test at the same one. ``--keep FILE`` keeps what was trained, and reads it where it is there.
+``--plain N`` also fits N of the configurations, evenly spread, as a person would with LightGBM, and says how many times
+the CPU seconds that takes, a winner: engine and race together.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from scipy.stats import beta, spearmanr
 
-from benchmarks.common import add_size, original_configurations, ratio_table, run_in_scratch, write_large
+from benchmarks.common import add_size, original_configurations, ratio_table, raw_matrix, run_in_scratch, write_large
+from benchmarks.engine import plain_model
 from signal_miner.data.folds import OVERLAP_ERAS, Fold
 from signal_miner.data.sources import open_source
 from signal_miner.engine.benchmark_run import score_benchmark
@@ -70,12 +73,13 @@ class TrainedInFull:
 
 @dataclass(frozen=True, eq=False)
 class Market:
-    """Everything that was trained on one data set."""
+    """Everything that was trained on one data set; of some trials what plain LightGBM takes, in CPU seconds."""
 
     folds: tuple[Fold, ...]
     overlap_eras: int
     benchmark: tuple[Curve, ...]
     trials: tuple[TrainedInFull, ...]
+    plain_seconds: dict[int, float]
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,25 @@ def train_in_full(given: argparse.Namespace, console: Console) -> Market:
     benchmark = tuple(
         Curve(scored.scores[fold.number].corr, scored.scores[fold.number].bmc[BENCHMARK]) for fold in folds
     )
-    return Market(folds, OVERLAP_ERAS[given.horizon], benchmark, tuple(trials))
+    plain = plain_seconds(plan, [each.params for each in trials], given.plain)
+    return Market(folds, OVERLAP_ERAS[given.horizon], benchmark, tuple(trials), plain)
+
+
+def plain_seconds(plan: Plan, configurations: Sequence[dict[str, Any]], count: int) -> dict[int, float]:
+    """Fit some configurations with LightGBM from the raw matrix, and predict with all their trees; CPU seconds."""
+    found: dict[int, float] = {}
+    if not count:
+        return found
+    matrix, target = raw_matrix(plan), plan.dataset.read_target("target")
+    for number in range(0, len(configurations), -(-len(configurations) // count)):
+        params = {name: value for name, value in configurations[number].items() if name != "target"}
+        began = time.thread_time()
+        for fold in plan.scored_folds:
+            train, validation = (plan.dataset.rows_of(eras) for eras in (fold.train_eras, fold.validation_eras))
+            model = plain_model(params, params["n_estimators"]).fit(matrix[train], target[train])
+            model.predict(matrix[validation], num_threads=1)
+        found[number] = time.thread_time() - began
+    return found
 
 
 def wins(trial: TrainedInFull, benchmark: Sequence[Curve], scoring: Scoring, checkpoint: int) -> bool:
@@ -236,6 +258,8 @@ def print_table(market: Market, scoring: Scoring, console: Console) -> None:
             f"{own / rate:.2f} x" if rate else "",
         )
     console.print(table)
+    if market.plain_seconds:
+        print_plain(market, full, raced(market, scoring, RaceSettings()), console)
     chosen = sampled(market, RaceSettings())
     won = len(full.winners & set(chosen))
     low, high = beta.ppf(
@@ -250,6 +274,18 @@ def print_table(market: Market, scoring: Scoring, console: Console) -> None:
         f"Controls, {len(chosen)}: {won / len(chosen):.0%} win ({low:.0%} to {high:.0%}), of all "
         f"{len(full.winners) / len(market.trials):.0%}; rank correlation of validation and test {few:.2f}, of all "
         f"{everyone:.2f}"
+    )
+
+
+def print_plain(market: Market, full: Outcome, race: Outcome, console: Console) -> None:
+    """Print what the same configurations take with plain LightGBM, which would find as many winners as all in full."""
+    plain = sum(market.plain_seconds.values())
+    own = sum(float(fold.seconds[-1]) for number in market.plain_seconds for fold in market.trials[number].folds)
+    seconds = full.seconds * plain / own
+    ratio = len(race.winners) / race.seconds / (len(full.winners) / seconds) if full.winners else np.nan
+    console.print(
+        f"Plain LightGBM takes {plain:.1f} CPU s for {len(market.plain_seconds)} of them, bit planes {own:.1f} "
+        f"({plain / own:.1f} x); with the default race {ratio:.1f} x as many winners per CPU s"
     )
 
 
@@ -269,6 +305,7 @@ def main() -> None:
     parser.add_argument("--benchmark-rate", type=float, default=0.01)
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--keep")
+    parser.add_argument("--plain", type=int, default=0, help="configurations to fit with plain LightGBM, too")
     run_in_scratch(measure, parser)
 
 
