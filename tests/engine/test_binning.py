@@ -183,7 +183,7 @@ def test_memory_matches_the_estimate_resident_and_at_the_peak(tmp_path):
         estimate = dataset_bytes(values // 200, 200, 5)
         assert resident > 0.8 * estimate, figures
         assert resident < 1.1 * estimate + PROCESS_BYTES, figures
-        assert peak <= 1.2 * values, figures
+        assert peak <= (1.2 if case.split()[1] == "1" else 1.3) * values, figures  # each thread reads its own columns
     assert any((tmp_path / "cache").glob("*/train-0003.bin"))
 
 

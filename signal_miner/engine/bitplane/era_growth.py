@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from signal_miner.engine.bitplane.compilation import compiled, inner
 from signal_miner.engine.bitplane.era_kernels import count_environments, count_in, exponential, sum_environments, sum_in
-from signal_miner.engine.bitplane.growth import add_children, leaf_gain, mark_rows, number_splits, output, pop
+from signal_miner.engine.bitplane.growth import add_children, is_plain, leaf_gain, mark_rows, number_splits, output, pop
 from signal_miner.engine.bitplane.kernels import BLOCK
 from signal_miner.engine.bitplane.planes import VECTOR
 from signal_miner.engine.bitplane.random_numbers import choose, drawn, mixed
@@ -108,18 +108,26 @@ def _judge(sums, of_node, reg_lambda, directions, informative, pooled):
 
 
 @inner
-def _gain_in(word, node_sum, node_count, own, value, rules, scale, plain):
-    """Return a split's gain in one environment, minus infinity where it is degenerate."""
-    right_sum, right = sum_in(word) * scale, count_in(word)
-    left_sum, left = node_sum - right_sum, node_count - right
-    both = (right > 0.0) & (left > 0.0)
-    if plain:
-        one = left + rules.reg_lambda if both else 1.0
-        other = right + rules.reg_lambda if both else 1.0
-        gain = left_sum * left_sum / one + right_sum * right_sum / other - own
+def _gains_in(row, of_node, value, rules, scale, gains):
+    """Write the gains of splits in one environment, minus infinity where one is degenerate."""
+    node_sum, node_count = sum_in(of_node) * scale, count_in(of_node)
+    own = leaf_gain(-node_sum, node_count, node_count, value, rules) if node_count > 0.0 else 0.0
+    if is_plain(rules):  # apart, so that LLVM makes vectors of it
+        reg_lambda = rules.reg_lambda
+        for i in range(gains.shape[0]):
+            right_sum, right = sum_in(row[i]) * scale, count_in(row[i])
+            left_sum, left = node_sum - right_sum, node_count - right
+            both = (right > 0.0) & (left > 0.0)
+            one = left + reg_lambda if both else 1.0
+            other = right + reg_lambda if both else 1.0
+            gain = left_sum * left_sum / one + right_sum * right_sum / other - own
+            gains[i] = gain if both else -np.inf
     else:
-        gain = leaf_gain(-left_sum, left, left, value, rules) + leaf_gain(-right_sum, right, right, value, rules) - own
-    return gain if both else -np.inf
+        for i in range(gains.shape[0]):
+            right_sum, right = sum_in(row[i]) * scale, count_in(row[i])
+            left_sum, left = node_sum - right_sum, node_count - right
+            gain = leaf_gain(-left_sum, left, left, value, rules) + leaf_gain(-right_sum, right, right, value, rules)
+            gains[i] = gain - own if (right > 0.0) & (left > 0.0) else -np.inf
 
 
 @inner
@@ -141,7 +149,6 @@ def _era_gains(sums, of_node, value, listed, n, rules, alpha, scale, informative
         scratch.words,
         scratch.of_each,
     )
-    plain = rules.reg_alpha <= 0.0 and rules.max_delta_step <= 0.0 and rules.path_smooth <= 0.0
     for i in range(n):
         gains[i] = 0.0
         largest[i] = -np.inf
@@ -151,20 +158,13 @@ def _era_gains(sums, of_node, value, listed, n, rules, alpha, scale, informative
             for i in range(n):
                 words[i] = row[listed[i]]
             row = words
-        node_count = count_in(of_node[e])
-        node_sum = sum_in(of_node[e]) * scale
-        own = leaf_gain(-node_sum, node_count, node_count, value, rules) if node_count > 0.0 else 0.0
-        if alpha == 0.0:
+        each = of_each[e if alpha != 0.0 else 0][:n]
+        _gains_in(row, of_node[e], value, rules, scale, each)
+        for i in range(n):
+            gains[i] += each[i] if each[i] > -np.inf else 0.0
+        if alpha != 0.0:
             for i in range(n):
-                gain = _gain_in(row[i], node_sum, node_count, own, value, rules, scale, plain)
-                gains[i] += gain if gain > -np.inf else 0.0
-        else:
-            each = of_each[e]
-            for i in range(n):
-                gain = _gain_in(row[i], node_sum, node_count, own, value, rules, scale, plain)
-                each[i] = gain
-                gains[i] += gain if gain > -np.inf else 0.0
-                power = alpha * gain if gain > -np.inf else -np.inf
+                power = alpha * each[i] if each[i] > -np.inf else -np.inf
                 largest[i] = power if power > largest[i] else largest[i]
     for i in range(n):
         gains[i] /= informative[listed[i]]
@@ -331,7 +331,7 @@ def grow_era_tree(planes, rows, environments, columns, rules, criterion, key, le
     slot[0] = free_slots[n_free_slots]
 
     masked = np.empty((BAG + 1, BLOCK), np.uint64)
-    weighed = n_environments if criterion.boltzmann_alpha != 0.0 else 0
+    kept = n_environments if criterion.boltzmann_alpha != 0.0 else 1
     scratch = _Scratch(
         np.empty(columns.features.shape[0], np.bool_),
         np.empty(n_thresholds),
@@ -343,7 +343,7 @@ def grow_era_tree(planes, rows, environments, columns, rules, criterion, key, le
         np.empty(n_thresholds),
         np.empty(n_thresholds),
         np.empty(n_thresholds, np.int64),
-        np.empty((weighed, n_thresholds)),
+        np.empty((kept, n_thresholds)),
     )
     of_root = np.empty(n_environments, np.int64)
     sum_environments(rows.first, environments, rows.residuals, of_root)

@@ -126,6 +126,12 @@ def leaf_gain(gradient, hessian, count, parent, rules):
 
 
 @inner
+def is_plain(rules):
+    """Return whether a gain is a sum's square over its rows and `reg_lambda`."""
+    return rules.reg_alpha <= 0.0 and rules.max_delta_step <= 0.0 and rules.path_smooth <= 0.0
+
+
+@inner
 def _best_split(sums, counts, total, count, value, key, columns, rules, scale, splittable, allowed):
     """Return gain and place of a node's best threshold, -1 where there is none; a row goes right where its bit is set.
 
@@ -139,7 +145,7 @@ def _best_split(sums, counts, total, count, value, key, columns, rules, scale, s
     if by_node:
         share = int64(np.floor(n_columns * rules.colsample_bynode + 0.5))
         choose(mixed(key ^ uint64(0xB)), n_columns, max(share, min(2, n_columns)), allowed)
-    plain = rules.reg_alpha <= 0.0 and rules.max_delta_step <= 0.0 and rules.path_smooth <= 0.0
+    plain = is_plain(rules)
     smallest = max(float64(rules.min_child_samples), 1.0)
     best, best_at = -1.0, -1
     for column in range(n_columns):
