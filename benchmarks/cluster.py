@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mlflow import MlflowClient
 from rich.console import Console
 
 from benchmarks.common import ratio_table, run_in_scratch
@@ -38,9 +39,16 @@ from signal_miner.mining.search import Search
 from signal_miner.mining.session import mine
 from signal_miner.tracking.artifacts import write_artifacts
 from signal_miner.tracking.study_writer import Tracker
+from signal_miner.tracking.tags import KIND, TRIAL_KIND
 
 _GRID = {"n_estimators": [20], "learning_rate": {"from": 0.001, "to": 0.1, "count": 12_000}, "max_depth": [3]}
 _BENCHMARK = {"n_estimators": 20, "max_depth": 3}
+_OWN_MACHINES = {
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+    "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "1s",
+    "DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL": "10s",
+}
+"""What each of many workers does a hundred times a second, on its own machine: here it would take both cores."""
 
 
 def main() -> None:
@@ -73,18 +81,34 @@ def _plan(given: argparse.Namespace, **changes: Any) -> Plan:
 
 def _workers(given: argparse.Namespace, console: Console) -> None:
     """Mine the same trials with one worker and with two."""
-    trials = given.trials or 12
-    table = ratio_table(f"{trials} trials of {given.trees:,} trees of the demo", "workers", "s", "against one")
-    seconds: list[float] = []
+    trials = given.trials or 24
+    heads = "s", "against one", "trials a minute once all are busy", "against one"
+    table = ratio_table(f"{trials} trials of {given.trees:,} trees of the demo", "workers", *heads)
+    found: list[tuple[float, float]] = []
     for count in (1, 2):
         grid = _GRID | {"n_estimators": [given.trees]}
         plan = _plan(given, name=f"with {count}", grid=grid, trials=trials, jobs=count, cluster={"workers": count})
         mine(replace(plan, experiment=replace(plan.experiment, trials=count)), None, Console(quiet=True))  # bins
         started = time.monotonic()
         mine(plan, None, Console(quiet=True))
-        seconds.append(time.monotonic() - started)
-        table.add_row(str(count), f"{seconds[-1]:.1f}", f"{seconds[0] / seconds[-1]:.2f} ×")
+        found.append((time.monotonic() - started, _rate(plan, count)))
+        ratios = found[0][0] / found[-1][0], found[-1][1] / found[0][1]
+        table.add_row(
+            str(count), f"{found[-1][0]:.1f}", f"{ratios[0]:.2f} ×", f"{found[-1][1]:.1f}", f"{ratios[1]:.2f} ×"
+        )
     console.print(table)
+
+
+def _rate(plan: Plan, workers: int) -> float:
+    """Return trials a minute, from the first that ended with all workers in training to the last that ended so."""
+    client = MlflowClient(str(plan.experiment.tracking_uri))
+    experiment = client.get_experiment_by_name(plan.experiment.name)
+    if experiment is None:
+        raise RuntimeError("nothing was tracked")
+    runs = client.search_runs([experiment.experiment_id], f"tags.`{KIND}` = '{TRIAL_KIND}'", max_results=1000)
+    ended = sorted(run.info.end_time / 1000 for run in runs)
+    inside = ended[2 * workers - 1 : len(ended) - workers + 1]  # after those of the run that bins, and the first ones
+    return float(60 * (len(inside) - 1) / (inside[-1] - inside[0]))
 
 
 def _parent(given: argparse.Namespace, console: Console) -> None:
@@ -141,7 +165,10 @@ def _crowd(given: argparse.Namespace, console: Console) -> None:
         ["benchmarks.cluster", "host", "--scheduler", address, "--workers", str(given.workers)],
     ]
     commands[1] += ["--seconds", str(given.seconds)]
-    running = [subprocess.Popen([sys.executable, "-m", *words], stdout=log, stderr=log, env=here) for words in commands]
+    running = [
+        subprocess.Popen([sys.executable, "-m", *words], stdout=log, stderr=log, env=own)
+        for words, own in zip(commands, (here, here | _OWN_MACHINES), strict=True)
+    ]
     try:
         plan = _plan(given, name="crowd", trials=trials, cluster={"scheduler": address})
         while not _answers(port):
