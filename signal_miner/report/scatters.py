@@ -40,6 +40,8 @@ def past_vs_future_figure(
 ) -> Figure:
     """Draw validation Sharpe against test Sharpe: a dot a trial, the benchmark a star, and the fitted line.
 
+    The controls of a race, which are not chosen by what they scored, are encircled.
+
     Parameters
     ----------
     relation : Relation
@@ -65,6 +67,8 @@ def past_vs_future_figure(
     axes.axhline(0, color=MUTED, linewidth=0.8, zorder=1)
     axes.axline((0, 0), slope=1, color=MUTED, linewidth=1, linestyle=":", zorder=1, label="test = validation")
     _dots(axes, scores, past, future)
+    if scores.sampled is not None and scores.sampled.any():
+        _circles(axes, past[scores.sampled], future[scores.sampled])
     if np.isfinite([relation.slope, relation.intercept]).all():
         known = past[np.isfinite(past) & np.isfinite(future)]
         x = np.array([known.min(), known.max()]) if len(known) else np.array(ends[0])
@@ -149,6 +153,11 @@ def _dots(axes: Axes, scores: StudyScores, x: NDArray[np.float64], y: NDArray[np
 
 def _ring(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], label: str) -> None:
     axes.plot(x, y, "o", markersize=11, markerfacecolor="none", markeredgecolor=INK, mew=1.4, label=label, zorder=6)
+
+
+def _circles(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64]) -> None:
+    look: dict[str, Any] = {"markersize": 8, "markerfacecolor": "none", "markeredgecolor": INK, "mew": 0.7}
+    axes.plot(x, y, "o", **look, label="controls of the race", rasterized=as_picture(len(x)), zorder=4)
 
 
 def _diamonds(axes: Axes, points: NDArray[np.float64]) -> None:

@@ -76,6 +76,16 @@ def test_past_vs_future_has_a_dot_for_every_trial_and_the_benchmark_a_star(conte
     assert (end[1] - start[1]) / (end[0] - start[0]) == pytest.approx(slope)
 
 
+def test_controls_of_a_race_are_encircled(contents: ReportContents) -> None:
+    sampled = np.arange(len(contents.scores.names)) % 10 == 3
+    scores = replace(contents.scores, sampled=sampled)
+    axes = past_vs_future_figure(scores, contents.evaluation.relation).axes[0]
+    expected = np.column_stack([trial_sharpe(scores, VALIDATION), trial_sharpe(scores, TEST)])[sampled]
+    np.testing.assert_allclose(lines(axes)["controls of the race"], expected)
+    none = past_vs_future_figure(replace(scores, sampled=~np.ones_like(sampled)), contents.evaluation.relation)
+    assert "controls of the race" not in lines(none.axes[0])
+
+
 def test_dots_beat_the_benchmark_as_their_runs_are_tagged(contents: ReportContents) -> None:
     for section in (VALIDATION, TEST):
         tagged = [trial.beats_benchmark[section] for trial in contents.trials]
