@@ -119,8 +119,9 @@ def _parent(given: argparse.Namespace, console: Console) -> None:
     rows = fold_rows(plan)
     search = Search(plan.study, plan.grid, 0, given.study_storage)
     tracker = Tracker("parent", plan.study, plan.config_hash, given.tracking_uri)
-    table = ratio_table("a trial, wall clock", "trials in the study", "ask, ms", "track, ms", "report, ms", "trials/s")
-    spent = np.zeros(3)
+    heads = "ask, ms", "track, ms", "report, ms", "trials/s", "CPU, ms"
+    table = ratio_table("a trial, wall clock and CPU", "trials in the study", *heads)
+    spent, cpu = np.zeros(3), time.process_time()
     marks = sorted({100, *range(1000, trials + 1, 1000), trials})
     last = 0
     for number in range(1, trials + 1):
@@ -139,8 +140,10 @@ def _parent(given: argparse.Namespace, console: Console) -> None:
         spent += np.diff(moments)
         if number in marks:
             each = spent / (number - last)
-            table.add_row(f"{number:,}", *(f"{1000 * value:.0f}" for value in each), f"{1 / each.sum():.1f}")
-            spent, last = np.zeros(3), number
+            busy = 1000 * (time.process_time() - cpu) / (number - last)
+            shown = (f"{1000 * value:.0f}" for value in each)
+            table.add_row(f"{number:,}", *shown, f"{1 / each.sum():.1f}", f"{busy:.0f}")
+            spent, last, cpu = np.zeros(3), number, time.process_time()
     console.print(table)
 
 
