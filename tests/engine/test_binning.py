@@ -129,7 +129,7 @@ def test_estimates_step_with_the_bytes_of_a_bin():
 
 
 PROCESS_BYTES = 30_000_000
-"""What a process grows by when it reads and bins anything at all: more on a busy machine, whose threads wait in turn."""
+"""What a process grows by when it reads and bins anything at all; more where its threads wait for a processor."""
 
 MEASURED = """
 import sys
