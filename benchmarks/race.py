@@ -4,7 +4,8 @@
 on bit planes to the end, on both folds of a synthetic market or of ``--data DIRECTORY``, and keeps its curves and
 the CPU seconds at each checkpoint. Then each rule races the same configurations on these curves, which is exact, as a
 race changes no number: what it stops is not paid for. A *confirmed winner* beats the benchmark in validation at its
-best checkpoint, and in test at the same one. ``--keep FILE`` keeps what was trained, and reads it where it is there.
+best checkpoint, and in test at the same one. Where none does, another learning rate of the benchmark may be given for
+each objective. ``--keep FILE`` keeps what was trained, and reads it where it is there.
 ``--plain N`` also fits N of the configurations, evenly spread, as a person would with LightGBM, and says how many times
 the CPU seconds that takes, a winner: engine and race together.
 """
@@ -77,7 +78,7 @@ class Market:
 
     folds: tuple[Fold, ...]
     overlap_eras: int
-    benchmark: tuple[Curve, ...]
+    benchmark: dict[Objective, tuple[Curve, ...]]
     trials: tuple[TrainedInFull, ...]
     plain_seconds: dict[int, float]
 
@@ -110,7 +111,7 @@ def open_plan(data: Path, trees: int, rate: float, horizon: int) -> Plan:
 def train_in_full(given: argparse.Namespace, console: Console) -> Market:
     """Train the benchmark and all configurations on every fold."""
     data = Path(given.data) if given.data else write_large(Path("data"), given).resolve()
-    plan = open_plan(data, given.most_trees, given.benchmark_rate, given.horizon)
+    plan = open_plan(data, given.most_trees, given.payout_rate, given.horizon)
     source = PlaneFolds(plan.dataset, 2, lambda: False, limit_bytes=int(1e9), group_bytes=10**9)
     folds, scorers = plan.scored_folds, fold_scorers(plan)
 
@@ -126,8 +127,19 @@ def train_in_full(given: argparse.Namespace, console: Console) -> Market:
 
     for fold in folds:
         predictions(dict(plan.benchmark) | {"n_estimators": 2}, fold)  # compiles, and reads the planes
-    own = {fold.number: predictions(dict(plan.benchmark), fold)[0][:, -1] for fold in folds}
-    scored = score_benchmark(plan, scorers, own)
+    rates = {Objective.SHARPE: given.sharpe_rate, Objective.PAYOUT: given.payout_rate}
+    benchmarks = {
+        objective: score_benchmark(
+            plan,
+            scorers,
+            {
+                fold.number: predictions(dict(plan.benchmark) | {"learning_rate": rate}, fold)[0][:, -1]
+                for fold in folds
+            },
+        )
+        for objective, rate in rates.items()
+    }
+    scored = benchmarks[Objective.PAYOUT]
     trials = []
     for params in original_configurations(given.configurations, given.most_trees, given.seed):
         params |= {"target": "target"}
@@ -141,9 +153,12 @@ def train_in_full(given: argparse.Namespace, console: Console) -> Market:
         trials.append(TrainedInFull(params, tuple(parts)))
         if len(trials) % 50 == 0:
             console.print(f"{len(trials)} configurations trained, {time.process_time():.0f} CPU s")
-    benchmark = tuple(
-        Curve(scored.scores[fold.number].corr, scored.scores[fold.number].bmc[BENCHMARK]) for fold in folds
-    )
+    benchmark = {
+        objective: tuple(
+            Curve(each.scores[fold.number].corr, each.scores[fold.number].bmc[BENCHMARK]) for fold in folds
+        )
+        for objective, each in benchmarks.items()
+    }
     plain = plain_seconds(plan, [each.params for each in trials], given.plain)
     return Market(folds, OVERLAP_ERAS[given.horizon], benchmark, tuple(trials), plain)
 
@@ -185,7 +200,7 @@ def in_full(market: Market, scoring: Scoring) -> Outcome:
     winners = [
         number
         for number, trial in enumerate(market.trials)
-        if wins(trial, market.benchmark, scoring, best_of(trial, scoring))
+        if wins(trial, market.benchmark[scoring.objective], scoring, best_of(trial, scoring))
     ]
     seconds = sum(float(fold.seconds[-1]) for trial in market.trials for fold in trial.folds)
     return Outcome(seconds, frozenset(winners), len(market.trials))
@@ -199,20 +214,21 @@ def best_of(trial: TrainedInFull, scoring: Scoring) -> int:
 def raced(market: Market, scoring: Scoring, settings: RaceSettings) -> Outcome:
     """Return what a race finds."""
     pilot = [[fold.curve for fold in trial.folds[:-1]] for trial in market.trials[: settings.pilot_trials]]
-    race = Race.of(settings, scoring, market.overlap_eras, market.benchmark[:-1], pilot)
+    benchmark = market.benchmark[scoring.objective]
+    race = Race.of(settings, scoring, market.overlap_eras, benchmark[:-1], pilot)
     seconds, winners, finished = 0.0, [], 0
     for number, trial in enumerate(market.trials):
         if trains_in_full(settings, SEED, number):
             seconds += sum(float(fold.seconds[-1]) for fold in trial.folds)
             finished += 1
-            won = wins(trial, market.benchmark, scoring, best_of(trial, scoring))
+            won = wins(trial, benchmark, scoring, best_of(trial, scoring))
         else:
             found = replay(trial.params, market.folds, [fold.curve for fold in trial.folds], race)
             seconds += sum(
                 float(fold.seconds[count - 1]) for fold, count in zip(trial.folds, found.reached, strict=False)
             )
             finished += found.stop is None
-            won = found.stop is None and wins(trial, market.benchmark, scoring, found.best)
+            won = found.stop is None and wins(trial, benchmark, scoring, found.best)
         if won:
             winners.append(number)
     return Outcome(seconds, frozenset(winners), finished)
@@ -302,7 +318,8 @@ def main() -> None:
     parser.add_argument("--horizon", type=int, default=60)
     parser.add_argument("--configurations", type=int, default=200)
     parser.add_argument("--most-trees", type=int, default=300)
-    parser.add_argument("--benchmark-rate", type=float, default=0.01)
+    parser.add_argument("--sharpe-rate", type=float, default=0.01, help="learning rate of the benchmark by Sharpe")
+    parser.add_argument("--payout-rate", type=float, default=0.01, help="of the benchmark by payout, and of BMC")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--keep")
     parser.add_argument("--plain", type=int, default=0, help="configurations to fit with plain LightGBM, too")
