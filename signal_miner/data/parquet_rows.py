@@ -69,6 +69,11 @@ class ParquetRows:
                 n_read = max(n_read, 0 if batch.neighbours else batch.n_rows)
         return len(wanted) + max(n_read, 0 if ascending else len(wanted))
 
+    def rows_read(self, rows: Rows = slice(None)) -> int:
+        """Return how many rows the row groups have that hold the wanted ones."""
+        read = self._by_file(np.sort(self.positions[rows]))
+        return sum(batch.n_rows for path, inside in read for batch in _batches(footer_of(path), inside))
+
     def _by_file(self, wanted: NDArray[np.int64]) -> Iterator[tuple[Path, NDArray[np.int64]]]:
         """Yield each file and the ascending positions in it, of ascending positions in all of them."""
         start = 0

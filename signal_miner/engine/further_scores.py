@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from signal_miner.data.folds import overlap_eras
+from signal_miner.data.parquet_rows import forget_large_footers
+from signal_miner.engine.column_groups import GROUP_BYTES
 from signal_miner.engine.metrics import mean_score
+from signal_miner.errors import Stopped
 from signal_miner.experiment.plan import Plan
-from signal_miner.scoring.blending import filled_features, gaussianised, neutralized
+from signal_miner.scoring.blending import gaussianised
+from signal_miner.scoring.feature_neutral import feature_neutral, neutral_bytes
 from signal_miner.scoring.scorer import Scorer
 from signal_miner.scoring.series import era_slices
 from signal_miner.scoring.study_scores import TEST, VALIDATION
@@ -28,18 +31,19 @@ FURTHER_SCORES = frozenset({f"{VALIDATION}/{FNC}", f"{TEST}/{FNC}", MMC})
 
 META_ERAS, META_BLOCKS = "meta_model/eras", "meta_model/independent_blocks"
 
-MOST_FEATURES = 1000
-"""Of a feature set that predictions are made neutral to: an era's least squares grow with their square."""
-
 MOST_ERAS, FEW_FEATURES = 60, 100
 """Eras of a fold, evenly spaced, that are made neutral to a set of more than so many features; else all of them."""
 
-_CHUNK_BYTES = 2**28
+_PREDICTION_BYTES = 4
+_MODELS_WHILE_READ = 4  # a model's predictions while they are read: with their folds, in Arrow and in NumPy
 _META = "meta model"
 
 
 def further_scores(
-    plan: Plan, predictions: Mapping[int, NDArray[np.floating[Any]]], *, features: bool = True
+    plan: Plan,
+    predictions: Mapping[int, NDArray[np.floating[Any]]],
+    group_bytes: int = GROUP_BYTES,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> list[dict[str, float]]:
     """Return the further scores of models as named metrics.
 
@@ -50,30 +54,40 @@ def further_scores(
     ----------
     predictions : mapping of int to ndarray of float, shape (n_rows, n_models)
         By fold number, of its validation rows; NaN in rows of which a model has none.
-    features : bool, default True
-        Whether features are read, a few eras at a time; never where there are more than `MOST_FEATURES`.
+    group_bytes : int
+        Features held at a time, some eras of all of them, and again as much while they are read.
 
     Returns
     -------
     list of dict of str to float
         A dict a model, without what is not defined.
+
+    Raises
+    ------
+    Stopped
+        If `should_stop`, called before each era, returned true.
     """
     last, n_models = plan.scored_folds[-1].number, next(iter(predictions.values())).shape[1]
     found: list[dict[str, float]] = [{} for _ in range(n_models)]
-    if features and len(plan.dataset.features) <= MOST_FEATURES:
-        parts = {
-            fold.number: _feature_scores(plan, fold.number, predictions[fold.number]) for fold in plan.scored_folds
-        }
-        for section in (VALIDATION, TEST):
-            numbers = [number for number in parts if (number == last) == (section == TEST)]
-            for place, name in enumerate((FNC, EXPOSURE)):
-                if not numbers:
-                    continue
-                eras = np.concatenate([parts[number][place] for number in numbers])
-                for model in range(n_models):
-                    found[model][f"{section}/{name}"] = mean_score(eras[:, model])
-    for model, values in enumerate(meta_model_scores(plan, predictions)):
-        found[model] |= values
+    parts = {
+        fold.number: _feature_scores(plan, fold.number, predictions[fold.number], group_bytes, should_stop)
+        for fold in plan.scored_folds
+    }
+    for section in (VALIDATION, TEST):
+        numbers = [number for number in parts if (number == last) == (section == TEST)]
+        for place, name in enumerate((FNC, EXPOSURE)):
+            if not numbers:
+                continue
+            eras = np.concatenate([parts[number][place] for number in numbers])
+            for model in range(n_models):
+                found[model][f"{section}/{name}"] = mean_score(eras[:, model])
+    # A model that lacks predictions, as Numerai's may, is scored by itself, so that others lose no era.
+    whole = np.logical_and.reduce([np.isfinite(columns).all(axis=0) for columns in predictions.values()])
+    for places in (np.flatnonzero(whole), *np.flatnonzero(~whole)[:, np.newaxis]):
+        if len(places):
+            own = {number: columns[:, places] for number, columns in predictions.items()}
+            for model, values in zip(places, meta_model_scores(plan, own), strict=True):
+                found[model] |= values
     return [{name: value for name, value in each.items() if np.isfinite(value)} for each in found]
 
 
@@ -119,55 +133,77 @@ def meta_model_text(metrics: Mapping[str, float]) -> str:
     )
 
 
+def scores_bytes(
+    n_models: int, n_rows: int, largest_era: int, n_features: int, era_bytes: int, group_bytes: int
+) -> int:
+    """Return the bytes that `further_scores` needs, with the predictions that it is given, of `n_rows` in all.
+
+    Parameters
+    ----------
+    largest_era : int
+        Rows of the largest era.
+    era_bytes : int
+        Of the features of such an era, as they are stored.
+    """
+    predictions = _PREDICTION_BYTES * (n_models + _MODELS_WHILE_READ) * n_rows
+    return predictions + 2 * max(group_bytes, era_bytes) + neutral_bytes(largest_era, n_features)
+
+
 def _feature_scores(
-    plan: Plan, number: int, predictions: NDArray[np.floating[Any]]
+    plan: Plan,
+    number: int,
+    predictions: NDArray[np.floating[Any]],
+    group_bytes: int,
+    should_stop: Callable[[], bool],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return FNC and the largest feature exposure of each era and model, NaN in eras without all predictions."""
+    """Return FNC and the largest feature exposure of each era and model, NaN in eras without all its predictions."""
     dataset = plan.dataset
     span = dataset.span_of(plan.scored_folds[number - 1].validation_eras)
     target, eras = dataset.read_scoring_target(span), dataset.eras[span]
-    neutral_corr, exposure = [], []
     chosen = list(era_slices(eras))
     if len(dataset.features) > FEW_FEATURES and len(chosen) > MOST_ERAS:
         chosen = [chosen[place] for place in np.linspace(0, len(chosen) - 1, MOST_ERAS).round().astype(int)]
-    for rows, features in _features_of(plan, span, chosen):
-        own = predictions[rows]
-        scored = np.isfinite(target[rows]).any() and np.isfinite(own).all()
-        if not scored:
-            neutral_corr.append(np.full(own.shape[1], np.nan))
-            exposure.append(np.full(own.shape[1], np.nan))
-            continue
-        ranked = gaussianised(eras[rows], own)
-        neutral = neutralized(eras[rows], ranked, partial(_same, features), 1.0)
-        neutral_corr.append(Scorer(eras[rows], target[rows]).corr(neutral)[0])
-        exposure.append(np.abs(_correlations(features, ranked)).max(axis=0, initial=0.0))
-    return np.stack(neutral_corr), np.stack(exposure)
+    neutral_corr, exposure = np.full((2, len(chosen), predictions.shape[1]), np.nan)
+    wanted = [np.isfinite(target[rows]).any() and np.isfinite(predictions[rows]).all(axis=0).any() for rows in chosen]
+    scored = np.flatnonzero(wanted)
+    read = _features_of(plan, span, [chosen[place] for place in scored], group_bytes)
+    for place, (rows, features) in zip(scored, read, strict=True):
+        if should_stop():
+            raise Stopped
+        whole = np.isfinite(predictions[rows]).all(axis=0)
+        ranked = gaussianised(eras[rows], predictions[rows][:, whole])
+        neutral, exposure[place, whole] = feature_neutral(features, ranked)
+        neutral_corr[place, whole] = Scorer(eras[rows], target[rows]).corr(neutral)[0]
+    return neutral_corr, exposure
 
 
-def _same(features: NDArray[np.float64], _rows: slice) -> NDArray[np.float64]:
-    return features
-
-
-def _features_of(plan: Plan, span: slice, slices: list[slice]) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-    """Yield rows of eras within a span, and their features; neighbouring eras are read together, a few at a time."""
+def _features_of(
+    plan: Plan, span: slice, slices: Sequence[slice], group_bytes: int
+) -> Iterator[tuple[slice, NDArray[np.number[Any]]]]:
+    """Yield rows of eras within a span, and all features of each, read a group of columns of some eras at a time."""
     dataset = plan.dataset
-    most_rows = max(1, _CHUNK_BYTES // (dataset.feature_bytes * len(dataset.features)))
+    most_rows = group_bytes // (dataset.feature_bytes * len(dataset.features))
     left = list(slices)
     while left:
-        chunk = [left.pop(0)]
-        while left and left[0].start == chunk[-1].stop and left[0].stop - chunk[0].start <= most_rows:
-            chunk.append(left.pop(0))
-        first = chunk[0].start
-        table = dataset.read_features(dataset.features, slice(span.start + first, span.start + chunk[-1].stop))
-        for rows in chunk:
-            part = table.slice(rows.start - first, rows.stop - rows.start)
-            columns = [column.to_numpy().astype(np.float64) for column in part.columns]
-            yield rows, filled_features(np.column_stack(columns))
-
-
-def _correlations(features: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return Pearson correlations, shape (n_features, n_models); 0 where one of the two is constant."""
-    first, second = features - features.mean(axis=0), columns - columns.mean(axis=0)
-    norms = np.outer(np.linalg.norm(first, axis=0), np.linalg.norm(second, axis=0))
-    products: NDArray[np.float64] = np.divide(first.T @ second, norms, out=np.zeros_like(norms), where=norms > 0)
-    return products
+        eras = [left.pop(0)]
+        while left and sum(rows.stop - rows.start for rows in (*eras, left[0])) <= most_rows:
+            eras.append(left.pop(0))
+        positions = np.concatenate([np.arange(span.start + rows.start, span.start + rows.stop) for rows in eras])
+        width = max(1, group_bytes // (dataset.feature_bytes * dataset.source.rows_read(positions)))
+        held: NDArray[np.number[Any]] | None = None
+        for start in range(0, len(dataset.features), width):
+            names = dataset.features[start : start + width]
+            columns = [column.to_numpy() for column in dataset.read_features(names, positions).columns]
+            kind = np.result_type(*columns, *([] if held is None else [held]))
+            if held is None:
+                held = np.empty((len(positions), len(dataset.features)), kind, order="F")
+            held = held.astype(kind, copy=False)
+            for place, column in enumerate(columns, start):
+                held[:, place] = column
+        forget_large_footers()
+        first = 0
+        for rows in eras:
+            last = first + rows.stop - rows.start
+            if held is not None:
+                yield rows, held[first:last]
+            first = last

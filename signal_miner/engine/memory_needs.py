@@ -16,10 +16,12 @@ from signal_miner.engine.bitplane.planes import MOST_LEVELS, planes_bytes
 from signal_miner.engine.bitplane.store import level_counts_in_files
 from signal_miner.engine.column_groups import LIGHTGBM_SAMPLE_ROWS, SAMPLE_BYTES
 from signal_miner.engine.dataset_size import PACKED_BINS, copy_bytes, dataset_bytes
+from signal_miner.engine.further_scores import scores_bytes
 from signal_miner.engine.trial import CHECKPOINTS
 from signal_miner.experiment.engines import BITPLANE
 from signal_miner.experiment.parameters import POOLED, DatasetKey
 from signal_miner.experiment.plan import Plan
+from signal_miner.experiment.schema import LEADERS
 from signal_miner.utils.validation import Value
 
 WAITING_FOR_EACH_JOB = 2
@@ -245,7 +247,14 @@ class StudyShape:
         training = max(jobs * self.trial_bytes(self.trial), side_by_side * self.trial_bytes(self.benchmark))
         datasets = self.together_bytes if together else self.largest_bytes
         passing = self.build_bytes(group_bytes) + training + self.waiting_bytes(jobs, together)
-        return self.fixed_bytes + datasets + passing
+        return self.fixed_bytes + datasets + max(passing, self._leaders_bytes(group_bytes))
+
+    def _leaders_bytes(self, group_bytes: int) -> int:
+        """Return the bytes that scoring the leaders needs, once nothing is left to train."""
+        largest = max(self._count((era,)) for fold in self.folds[self.keys[0].target] for era in fold.validation_eras)
+        era_bytes = self.feature_bytes * largest * self.n_features
+        n_rows = sum(self._validation_rows)
+        return scores_bytes(LEADERS + 1, n_rows, largest, self.n_features, era_bytes, group_bytes)
 
     @cached_property
     def _validation_rows(self) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from signal_miner.engine.available_memory import available_bytes
 from signal_miner.engine.benchmark_run import score_benchmark
-from signal_miner.engine.further_scores import further_scores
+from signal_miner.engine.further_scores import FEW_FEATURES, further_scores
 from signal_miner.engine.metrics import score_metrics
 from signal_miner.engine.trial import FoldResult
 from signal_miner.engine.validation_rows import fold_rows, fold_scorers
@@ -168,6 +168,8 @@ class EnsembleMaker:
         )[1]
         others = configurations[:, np.newaxis] != configurations  # seeds of one configuration are alike by design
         closest = float(np.max(correlations[others])) if others.any() else np.nan
+        if (n_features := len(self._plan.dataset.features)) > FEW_FEATURES:
+            self._console.print(f"Scoring the blend once what {n_features:,} features explain is taken out …")
         further = further_scores(self._plan, {part.fold.number: part.predictions for part in folds})[0]
         expectations = self._expectations(rule, neutralization, every, among, folds, correlations)
         metrics = replace(metrics, values={**metrics.values, **further, **expected_metrics(expectations)})

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from signal_miner.data.folds import Fold, overlap_eras
 from signal_miner.engine.benchmark_run import BenchmarkScores, numerai_predictions, residual_gaps, uncovered_eras
-from signal_miner.engine.further_scores import FURTHER_SCORES, further_scores
+from signal_miner.engine.further_scores import FEW_FEATURES, FURTHER_SCORES, further_scores
+from signal_miner.engine.memory_plan import GROUP_BYTES
 from signal_miner.engine.metrics import score_metrics, stopped_metrics, trial_metrics
 from signal_miner.engine.racing import Curve, Race, trains_in_full
 from signal_miner.engine.trial import DRAWN, TrialResult, replay, rescore
 from signal_miner.engine.validation_rows import fold_rows
-from signal_miner.errors import OUT_OF_MEMORY, StoreError, UserError, is_out_of_memory
+from signal_miner.errors import OUT_OF_MEMORY, Stopped, StoreError, UserError, is_out_of_memory
 from signal_miner.experiment.engines import engine_text
 from signal_miner.experiment.parameters import DatasetKey
 from signal_miner.experiment.plan import Plan, tracked_configuration
@@ -61,6 +62,8 @@ class Miner:
     observer : Observer
     waiting : WaitingTrials, optional
         Where finished trials wait while the tracking store does not answer; without it that ends the mining.
+    group_bytes : int
+        Raw bytes of features that are read at a time for the leaders' FNC.
 
     Attributes
     ----------
@@ -87,6 +90,7 @@ class Miner:
         stop: StopRequest,
         observer: Observer,
         waiting: WaitingTrials | None = None,
+        group_bytes: int = GROUP_BYTES[-1],
     ) -> None:
         self.trials: list[TrackedTrial] = []
         self.benchmark: TrackedTrial | None = None
@@ -101,6 +105,7 @@ class Miner:
         self._stop = stop
         self._observer = observer
         self._waiting = waiting
+        self._group_bytes = group_bytes
         self._next_look = 0.0  # for the store that does not answer
         self._counts = TrialCounts(plan.experiment.trials, objective=plan.experiment.objective)
         self._partial: dict[int | None, TrackedTrial] = {}  # that a race cut short, and are trained to the end now
@@ -293,22 +298,20 @@ class Miner:
         models = [model for model in models if not FURTHER_SCORES & model.metrics.keys()]
         if not models or self._stop.is_set():
             return
+        if (n_features := len(self._plan.dataset.features)) > FEW_FEATURES:
+            self._observer(f"Scoring the leaders once what {n_features:,} features explain is taken out …")
         try:
-            parts = []
-            for model in models:
+            columns: dict[int, NDArray[np.float32]] = {}
+            for place, model in enumerate(models):
                 with temporary_directory() as directory:
                     path = self._tracker.download(model.run_id, PREDICTIONS, directory)
-                    parts.append(read_predictions(path, model.checkpoint.column))
-            # A model that lacks predictions, as Numerai's may, is scored by itself, so that others lose no era.
-            whole = [all(np.isfinite(values).all() for values in part.values()) for part in parts]
-            found: dict[str, dict[str, float]] = {}
-            for places in (np.flatnonzero(whole), *np.flatnonzero(~np.array(whole))[:, np.newaxis]):
-                if len(places):
-                    columns = {
-                        number: np.column_stack([parts[place][number] for place in places]) for number in parts[0]
-                    }
-                    scores = further_scores(self._plan, columns)
-                    found |= {models[place].run_id: each for place, each in zip(places, scores, strict=True)}
+                    for number, values in read_predictions(path, model.checkpoint.column).items():
+                        column = columns.setdefault(number, np.empty((len(values), len(models)), np.float32, order="F"))
+                        column[:, place] = values
+            scores = further_scores(self._plan, columns, self._group_bytes, self._stop.is_set)
+            found = {model.run_id: each for model, each in zip(models, scores, strict=True)}
+        except Stopped:
+            return
         except StoreError:
             raise
         except (UserError, OSError, ValueError, KeyError) as error:

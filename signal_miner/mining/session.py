@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from signal_miner.engine.fold_sources import compilation_reported
-from signal_miner.engine.memory_plan import MemoryPlan
+from signal_miner.engine.memory_plan import GROUP_BYTES, MemoryPlan
 from signal_miner.errors import Stopped, StoreError, UserError
 from signal_miner.experiment.plan import Plan, plan_record
 from signal_miner.experiment.study_files import lock_message, sole_process, study_directory
@@ -122,7 +122,8 @@ def mine(
         late = (
             WaitingTrials(study_directory(storage) / f"{study}.waiting", plan.scoring) if experiment.cluster else None
         )
-        miner = Miner(plan, training, tracker, search, stop, observer, late)
+        group_bytes = GROUP_BYTES[-1] if memory is None else memory.group_bytes
+        miner = Miner(plan, training, tracker, search, stop, observer, late, group_bytes)
 
         def waiting(owner: Owner) -> None:
             writer.update(at=f"waiting for {owner}")

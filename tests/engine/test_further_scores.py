@@ -9,7 +9,7 @@ from numerai_tools import scoring as oracle
 
 from signal_miner.engine import further_scores as module
 from signal_miner.engine.further_scores import CWMM, MMC, further_scores, meta_model_scores
-from signal_miner.errors import UserError
+from signal_miner.errors import Stopped, UserError
 from signal_miner.experiment.plan import make_plan, open_data
 from signal_miner.experiment.schema import parse_experiment
 from tests.helpers.mining import mine_here, runs_of, write_experiment
@@ -53,11 +53,10 @@ def rows_of(plan, directory):
     return {fold.number: frame[eras.isin(fold.validation_eras)] for fold in plan.scored_folds}
 
 
-@pytest.mark.parametrize("chunk_bytes", [1, 2**28])
-def test_fnc_and_exposure_are_numerais(plan, numerai_directory, monkeypatch, chunk_bytes):
-    monkeypatch.setattr(module, "_CHUNK_BYTES", chunk_bytes)
+@pytest.mark.parametrize("group_bytes", [1, 2**12, 2**28])
+def test_fnc_and_exposure_are_numerais(plan, numerai_directory, group_bytes):
     predictions = random_predictions(plan)
-    found = further_scores(plan, predictions)
+    found = further_scores(plan, predictions, group_bytes)
     for number, section in ((1, "validation"), (2, "test")):
         rows = rows_of(plan, numerai_directory)[number]
         own = pd.DataFrame(predictions[number], rows.index, ["a", "b"])
@@ -96,18 +95,26 @@ def test_mmc_and_cwmm_are_numerais_in_the_eras_that_the_meta_model_covers(plan, 
         assert found[model]["meta_model/independent_blocks"] == len(mmc) / 4  # 20 days overlap the next three eras
 
 
-def test_eras_without_all_predictions_are_left_out_and_many_features_too(plan, monkeypatch):
-    predictions = random_predictions(plan, 1)
-    whole = further_scores(plan, predictions)[0]
-    predictions[1][:40] = np.nan  # an era
-    part = further_scores(plan, predictions)[0]
-    assert part["test/fnc"] == whole["test/fnc"]
-    assert part["validation/fnc"] != whole["validation/fnc"]
+def test_eras_without_all_predictions_are_left_out_for_the_model_that_lacks_them(plan, monkeypatch):
+    predictions = random_predictions(plan)
+    whole = further_scores(plan, predictions)
+    predictions[1][:40, 0] = np.nan  # an era
+    part = further_scores(plan, predictions)
+    assert part[0]["test/fnc"] == whole[0]["test/fnc"]
+    assert part[0]["validation/fnc"] != whole[0]["validation/fnc"]
+    assert part[1] == pytest.approx(whole[1])
+    assert further_scores(plan, {number: each[:, :1] for number, each in predictions.items()})[0] == pytest.approx(
+        part[0]
+    )
     monkeypatch.setattr(module, "FEW_FEATURES", 3)
     monkeypatch.setattr(module, "MOST_ERAS", 20)
-    assert further_scores(plan, predictions)[0] == pytest.approx(part)
-    monkeypatch.setattr(module, "MOST_FEATURES", 11)
-    assert further_scores(plan, predictions) == [{}]
+    assert further_scores(plan, predictions)[0] == pytest.approx(part[0])
+
+
+def test_it_stops_between_eras(plan):
+    calls = iter([False, False, True])
+    with pytest.raises(Stopped):
+        further_scores(plan, random_predictions(plan), should_stop=lambda: next(calls))
 
 
 def test_a_meta_model_of_other_data_is_one_line(plan, numerai_directory):
