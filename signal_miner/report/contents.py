@@ -101,6 +101,12 @@ class ReportContents:
         return scoring_of(self.plan)
 
     @property
+    def metrics(self) -> tuple[Mapping[str, float], ...]:
+        """The metrics of the trials, the ensembles and the benchmark."""
+        own = (each.metrics for each in self.ensembles)
+        return (*(trial.metrics for trial in self.trials), *own, self.benchmark.metrics)
+
+    @property
     def objective(self) -> Objective:
         """What the study's models are ranked by."""
         return self.scores.objective

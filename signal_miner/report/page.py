@@ -19,7 +19,13 @@ from signal_miner.overfitting.records import FEWEST_TRIALS, STRONG
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.gallery import page_figures
 from signal_miner.report.live_text import METHOD, slot_sentence
-from signal_miner.report.sentences import beating_rule, further_sentence, relation_sentence, verdict_sentence
+from signal_miner.report.sentences import (
+    beating_rule,
+    further_rule,
+    further_sentence,
+    relation_sentence,
+    verdict_sentence,
+)
 from signal_miner.report.style import THEME, page_element, png
 from signal_miner.report.summary import (
     expected_headline,
@@ -31,7 +37,15 @@ from signal_miner.report.summary import (
     summary_lines,
     uniqueness_sentence,
 )
-from signal_miner.report.tables import MOST, SECTIONS, column_heads, columns_of, findings, leaderboard_rows
+from signal_miner.report.tables import (
+    MOST,
+    SECTIONS,
+    column_heads,
+    columns_of,
+    findings,
+    further_heads,
+    leaderboard_rows,
+)
 from signal_miner.scoring.columns import Column
 from signal_miner.tracking.records import FIXED_PARAMS
 from signal_miner.tracking.ui import REPORT_PAGE, run_page
@@ -118,12 +132,14 @@ def render_page(
         further=further_sentence(contents.chosen.name, contents.chosen_trial.metrics),
         relation_sentence=relation_sentence(contents.evaluation.relation),
         relation_facts=relation_facts(contents),
+        further_rule=further_rule(contents.metrics),
         rows=leaderboard_rows(contents),
         findings=found,
         sources=sorted(set(sources.values())),
         relation_source=sources.get("relation", ""),
         figures=figures,
         columns=column_heads(contents.objective),
+        further_heads=further_heads(contents),
         sections={section: _SECTION_NOTES[section] for section in SECTIONS},
         theme=THEME,
         others=others_text(contents),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from signal_miner.data.payout_file import DEFAULT
-from signal_miner.engine.further_scores import EXPOSURE, FNC, MMC, meta_model_text
+from signal_miner.engine.further_scores import EXPOSURE, FNC, META_BLOCKS, META_ERAS, MMC, meta_model_text
 from signal_miner.experiment.plan import Plan
 from signal_miner.experiment.schema import BENCHMARK
 from signal_miner.models.promotion import FEWEST_ERAS, Comparison, Promotion, Reason, SectionScores
@@ -155,6 +155,20 @@ def further_sentence(name: str, metrics: Mapping[str, float]) -> str:
     if MMC in metrics:
         clauses.append(meta_model_text(metrics))
     return f"Shown, never chosen by: {name} has {'; '.join(clauses)}." if clauses else ""
+
+
+def further_rule(models: Sequence[Mapping[str, float]]) -> str:
+    """Return what the scores are that nothing is chosen by, of models' metrics; empty where none has any."""
+    clauses = []
+    if any(f"{VALIDATION}/{FNC}" in metrics for metrics in models):
+        clauses.append("CORR once the features are taken out (FNC), and the largest correlation with a feature")
+    if covered := [metrics for metrics in models if MMC in metrics]:
+        eras, blocks = (max(metrics[name] for metrics in covered) for name in (META_ERAS, META_BLOCKS))
+        clauses.append(
+            f"contribution to Numerai's meta model (MMC) and correlation with it (CWMM), in the {eras:.0f} eras that "
+            f"it covers, worth about {blocks:.1f} independent ones"
+        )
+    return "; ".join(clauses)
 
 
 def seed_noise_sentence(noise: SeedNoise) -> str:

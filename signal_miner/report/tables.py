@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from signal_miner.engine.further_scores import CWMM, EXPOSURE, FNC, MMC
 from signal_miner.overfitting.records import INTERVAL_LEVEL, Estimate, ModelEvaluation, Standing
 from signal_miner.report.contents import ReportContents
 from signal_miner.report.sentences import deflation_sentence, overfitting_sentence, superiority_sentence, why_text
@@ -31,6 +33,21 @@ def columns_of(objective: Objective) -> tuple[Column, ...]:
     paying = objective.compared is Objective.PAYOUT
     own = ("payout_sharpe", "payout", "sharpe", "corr") if paying else ("sharpe", "corr", "max_drawdown")
     return tuple(Column.of(metric) for metric in (*own, "bmc", "benchmark_corr"))
+
+
+FURTHER = (
+    *(Column.of(f"{section}/{FNC}") for section in SECTIONS),
+    Column.of(f"{VALIDATION}/{EXPOSURE}"),
+    Column.of(MMC),
+    Column.of(CWMM),
+)
+"""What is shown of the ensembles, the leaders and the benchmark, and never chosen by; test's exposure is alike."""
+
+
+def further_columns(contents: ReportContents) -> tuple[Column, ...]:
+    """Return those of `FURTHER` that some model of the leaderboard has."""
+    known = frozenset(chain.from_iterable(contents.metrics))
+    return tuple(column for column in FURTHER if column.metric in known)
 
 
 @dataclass(frozen=True)
@@ -60,7 +77,7 @@ class Row:
     expected : Cell
         Sharpe ratio to expect of it.
     cells : tuple of Cell
-        The columns of each section, section by section.
+        The columns of each section, section by section, then `further_columns`.
     verdict, why, better : str
         Empty where it has none; why in a few words, and what it is shown to be better than.
     beats : str
@@ -108,7 +125,7 @@ class Finding:
 
 def leaderboard_rows(contents: ReportContents, top: int = MOST) -> tuple[Row, ...]:
     """Return the ensembles, then the first trials and the benchmark in its place or, if it is further down, last."""
-    board, columns = contents.leaderboard, columns_of(contents.objective)
+    board, columns = contents.leaderboard, _metrics(contents)
     expected = expected_ratios(contents)
     places = {trial.number: place for place, trial in enumerate(contents.trials)}
     leaders = {leader.number: leader for leader in contents.evaluation.leaders}
@@ -164,10 +181,15 @@ def expected_ratios(contents: ReportContents) -> NDArray[np.float64]:
     return found
 
 
-def _cells(metrics: Mapping[str, float], columns: Sequence[Column]) -> tuple[Cell, ...]:
-    return tuple(
-        Cell.of(metrics.get(f"{section}/{column.metric}"), column.digits) for section in SECTIONS for column in columns
-    )
+def _metrics(contents: ReportContents) -> dict[str, int]:
+    """Return the digits of each metric that a line shows, in order."""
+    columns = columns_of(contents.objective)
+    scores = {f"{section}/{column.metric}": column.digits for section in SECTIONS for column in columns}
+    return scores | {column.metric: column.digits for column in further_columns(contents)}
+
+
+def _cells(metrics: Mapping[str, float], digits: Mapping[str, int]) -> tuple[Cell, ...]:
+    return tuple(Cell.of(metrics.get(name), places) for name, places in digits.items())
 
 
 def _judged(leader: ModelEvaluation, contents: ReportContents) -> dict[str, Any]:
@@ -192,8 +214,22 @@ def _trees(trial: TrackedTrial) -> str:
 
 def column_heads(objective: Objective) -> list[str]:
     """Return the headings of a section's columns, with soft hyphens, as the page has many columns."""
-    heads = (column.head.replace("\n", " ").removeprefix("max. ") for column in columns_of(objective))
-    return [head.replace("drawdown", "draw\u00addown").replace("benchmark", "bench\u00admark") for head in heads]
+    return [_hyphenated(column.head.replace("\n", " ").removeprefix("max. ")) for column in columns_of(objective)]
+
+
+def further_heads(contents: ReportContents) -> list[str]:
+    """Return the headings of `further_columns`; FNC, which is of both sections, has its own."""
+    return [
+        _hyphenated(f"{column.head} {section}" if score == FNC else column.head.replace("\n", " "))
+        for column in further_columns(contents)
+        for section, _, score in [column.metric.partition("/")]
+    ]
+
+
+def _hyphenated(head: str) -> str:
+    for word, broken in (("drawdown", "draw\u00addown"), ("benchmark", "bench\u00admark"), ("valid", "vali\u00add")):
+        head = head.replace(word, broken)
+    return head.replace("exposure", "ex\u00adpo\u00adsure")
 
 
 def findings(contents: ReportContents, sources: Mapping[str, str]) -> tuple[Finding, ...]:

@@ -15,6 +15,10 @@ _SCORES = {
     "payout_sharpe": ("payout Sharpe", 2),
     "payout_drawdown": ("payout drawdown", 2),
     "benchmark_corr": ("corr. with benchmark", 2),
+    "fnc": ("FNC", 4),
+    "feature_exposure": ("largest exposure", 2),
+    "mmc": ("MMC", 4),
+    "cwmm": ("CWMM", 2),
 }
 
 

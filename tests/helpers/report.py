@@ -139,6 +139,40 @@ def with_ensembles(contents: ReportContents) -> ReportContents:
     return replace(contents, ensembles=ensembles, experiment_id="1")
 
 
+def with_further_scores(contents: ReportContents) -> ReportContents:
+    """Return the same with scores of the leaders, the ensembles and the benchmark that nothing is chosen by."""
+    leaders = {leader.number for leader in contents.evaluation.leaders}
+    further = {
+        "validation/fnc": 0.0123,
+        "test/fnc": -0.0045,
+        "validation/feature_exposure": 0.31,
+        "test/feature_exposure": 0.29,
+        "meta_model/mmc": 0.0012,
+        "meta_model/cwmm": 0.45,
+        "meta_model/eras": 86.0,
+        "meta_model/independent_blocks": 7.2,
+    }
+    trials = tuple(
+        replace(trial, metrics={**trial.metrics, **further}) if trial.number in leaders else trial
+        for trial in contents.trials
+    )
+    ensembles = tuple(replace(each, metrics={**each.metrics, **further}) for each in contents.ensembles)
+    benchmark = replace(contents.benchmark, metrics={**contents.benchmark.metrics, **further})
+    return replace(contents, trials=trials, ensembles=ensembles, benchmark=benchmark)
+
+
+def with_payouts(contents: ReportContents) -> ReportContents:
+    """Return the same as the objective payout would have it, with the payouts that fill most room."""
+    paid = {f"{section}/{score}": -0.123 for section in (VALIDATION, TEST) for score in ("payout", "payout_sharpe")}
+    return replace(
+        contents,
+        scores=replace(contents.scores, objective=Objective.PAYOUT),
+        trials=tuple(replace(trial, metrics={**trial.metrics, **paid}) for trial in contents.trials),
+        ensembles=tuple(replace(each, metrics={**each.metrics, **paid}) for each in contents.ensembles),
+        benchmark=replace(contents.benchmark, metrics={**contents.benchmark.metrics, **paid}),
+    )
+
+
 def bare(contents: ReportContents) -> ReportContents:
     """Return the same without the optional parts, with one configuration for all trials."""
     params = dict(contents.trials[0].params)

@@ -22,9 +22,9 @@ from signal_miner.report.contents import ReportContents
 from signal_miner.report.page import render_page, write_report
 from signal_miner.report.sentences import interval_text
 from signal_miner.report.summary import expected_headline, headline, summary_lines
-from signal_miner.report.tables import findings, leaderboard_rows
+from signal_miner.report.tables import findings, further_heads, leaderboard_rows
 from signal_miner.utils.formatting import number_text, percent_text, probability_text
-from tests.helpers.report import SOURCES, bare, make_contents, undefined, with_ensembles
+from tests.helpers.report import SOURCES, bare, make_contents, undefined, with_ensembles, with_further_scores
 
 NASTY = '<script>alert("1")</script> & <b>' + "x" * 150
 VOID = {"meta", "br", "link", "img", "input", "hr", "path", "use", "image", "rect"}
@@ -268,6 +268,30 @@ def test_seven_lines_where_nothing_was_estimated() -> None:
         assert "not estimated" in lines[4]
         assert "not possible" in lines[5]
         assert not any("nan" in line for line in lines)
+
+
+def test_leaders_ensembles_and_benchmark_have_scores_that_nothing_is_chosen_by(
+    contents: ReportContents,
+) -> None:
+    assert "never chosen by" not in render_page(contents, SOURCES, {}).lower()
+    further = with_further_scores(with_ensembles(contents))
+    columns = ["FNC vali\u00addation", "FNC test", "largest ex\u00adpo\u00adsure", "MMC", "CWMM"]
+    assert further_heads(further) == columns
+    rows = leaderboard_rows(further)
+    leaders = {leader.name for leader in contents.evaluation.leaders}
+    assert len(leaders) == 10
+    for row in rows:
+        known = row.kind != "trial" or row.name in leaders
+        expected = ["0.0123", "−0.0045", "0.31", "0.0012", "0.45"] if known else ["–"] * 5
+        assert [cell.text for cell in row.cells[-5:]] == expected
+    page = render_page(further, SOURCES, {})
+    assert (
+        "of the ensembles, the first ten trials and the benchmark, CORR once the features are taken out (FNC)" in page
+    )
+    assert "in the 86 eras that it covers, worth about 7.2 independent ones." in page
+    body = re.findall(r"<tr.*?</tr>", page, re.DOTALL)
+    assert {len(re.findall(r"<t[hd][ >]", row)) for row in body if 'scope="row"' in row} == {2 + len(rows[0].cells) + 6}
+    assert [int(n) for n in re.findall(r'data-column="(\d+)"', page)][-5:] == list(range(12, 17))
 
 
 def test_the_leaderboard_has_the_trials_and_the_benchmark_in_its_place(contents: ReportContents) -> None:

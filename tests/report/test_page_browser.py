@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from signal_miner.report.page import write_report
-from tests.helpers.report import SOURCES, make_contents, with_ensembles
+from tests.helpers.report import SOURCES, make_contents, with_ensembles, with_further_scores, with_payouts
 
 DRIVER = shutil.which("chromedriver")
 MISSING = [
@@ -42,7 +42,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[object, 
     from selenium.webdriver.chrome.service import Service
 
     directory = tmp_path_factory.mktemp("page")
-    page = write_report(with_ensembles(make_contents()), SOURCES, directory)[0].as_uri()
+    contents = with_further_scores(with_ensembles(make_contents()))
+    page = write_report(contents, SOURCES, directory)[0].as_uri()
+    write_report(with_payouts(contents), SOURCES, directory / "paid")
     options = webdriver.ChromeOptions()
     for switch in ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--window-size=1600,1000"):
         options.add_argument(switch)
@@ -64,11 +66,13 @@ def opened(browser) -> tuple[object, str]:
 
 
 def test_the_leaderboard_fits_sorts_and_filters(opened) -> None:
-    driver, _ = opened
-    wide = driver.execute_script(
-        "const box = document.querySelector('.scroll'); return box.scrollWidth - box.clientWidth"
-    )
-    assert wide <= 0
+    driver, page = opened
+    for each in (page.replace("report.html", "paid/report.html"), page):
+        driver.get(each)
+        wide = driver.execute_script(
+            "const box = document.querySelector('.scroll'); return box.scrollWidth - box.clientWidth"
+        )
+        assert wide <= 0
     assert len(driver.execute_script(TABLE)) == 18  # two ensembles, fifteen trials and the benchmark
     head = driver.find_element("css selector", "th[data-column='7'] button")  # test Sharpe
     for direction in (1, -1):
