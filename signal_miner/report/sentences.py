@@ -322,10 +322,14 @@ def relation_meaning(relation: Relation) -> str:
 
 def rank_correlation_text(relation: Relation) -> str:
     """Return the rank correlation, its interval and its meaning."""
+    return f"{_rank_figures(relation)}: {relation_meaning(relation)}"
+
+
+def _rank_figures(relation: Relation) -> str:
     rank = relation.rank_correlation
     value, low, high = (number_text(part) for part in (rank.value, rank.low, rank.high))
     interval = f", {INTERVAL_LEVEL:.0%} interval {low} to {high}" if math.isfinite(rank.low) else ""
-    return f"rank correlation {value}{interval}: {relation_meaning(relation)}"
+    return f"rank correlation {value}{interval}"
 
 
 def relation_sentence(relation: Relation) -> str:
@@ -335,7 +339,7 @@ def relation_sentence(relation: Relation) -> str:
         return f"There is no relation to report: {trials} with a Sharpe ratio in validation and test."
     if relation.n_trials < FEWEST_TRIALS:
         return f"{trials} are too few to show a relation."
-    figures = f"over {trials}, {rank_correlation_text(relation)}"
+    figures = f"over {trials}, {_rank_figures(relation)}"
     if relation.strength is not Strength.NO:
         much = "well" if relation.strength is Strength.STRONG else "to some extent"
         return f"A {relation.strength} relation: validation Sharpe predicted test Sharpe {much} ({figures})."

@@ -17,6 +17,7 @@ from signal_miner.overfitting.verdict import SKILL_LEVEL, SOURCES, evaluate
 from signal_miner.report.sentences import (
     deflation_sentence,
     evaluation_notes,
+    rank_correlation_text,
     relation_meaning,
     relation_sentence,
     verdict_sentence,
@@ -185,10 +186,10 @@ def test_the_relation_over_trials():
     assert found.strength == "strong"
     assert found.rank_correlation.low > 0
     assert found.slope > 0.5
-    assert "(over 60 trials, rank correlation 0." in relation_sentence(found)
-    assert relation_sentence(found).endswith(
-        ": 0.5 or more and the interval above 0.25, so validation predicted test well)."
-    )
+    said = relation_sentence(found)
+    assert "predicted test Sharpe well (over 60 trials, rank correlation 0." in said
+    assert relation_meaning(found) not in said  # what it means is the sentence itself
+    assert relation_meaning(found) in rank_correlation_text(found)
     few = relation(first(study(5, spread=1.5), 9), 0)
     assert few.strength == "no"
     assert relation_sentence(few) == "9 trials are too few to show a relation."
