@@ -8,7 +8,7 @@ from pathlib import Path
 
 from signal_miner.errors import UserError
 from signal_miner.scoring.payout import DEFAULT_DATE, DEFAULT_PAYOUT, DEFAULT_ROUND, Payout
-from signal_miner.utils.files import write_whole
+from signal_miner.utils.files import file_exists, write_whole
 from signal_miner.utils.validation import parsed_json
 
 PAYOUT_FILE = "payout.json"
@@ -43,10 +43,10 @@ def read_payout(directory: Path) -> PublishedPayout | None:
     Raises
     ------
     UserError
-        If the file is damaged, or its multipliers pay nothing.
+        If the file is damaged, is a directory or a link to nothing, or its multipliers pay nothing.
     """
     path = directory / PAYOUT_FILE
-    if not path.is_file():
+    if not file_exists(path):
         return None
     try:
         content = parsed_json(path.read_text(encoding="utf-8"))

@@ -19,6 +19,7 @@ from sqlalchemy import create_engine, inspect
 
 from signal_miner.errors import UserError
 from signal_miner.experiment.grid import Axis, Draws, Grid
+from signal_miner.utils.files import file_exists
 from signal_miner.utils.interruption import release_database
 from signal_miner.utils.redaction import reason_of, without_passwords
 from signal_miner.utils.store_address import sqlite_path
@@ -366,7 +367,7 @@ def _is_mlflows(storage: str) -> bool:
 def _repair_journal(path: Path) -> None:
     """Remove what a killed process leaves: a lock that would stall us for 30 s, a half-written last line."""
     path.with_name(path.name + ".lock").unlink(missing_ok=True)
-    if path.is_file() and path.stat().st_size:
+    if file_exists(path) and path.stat().st_size:
         content = path.read_bytes()
         if not content.endswith(b"\n"):
             path.write_bytes(content[: content.rfind(b"\n") + 1])

@@ -14,7 +14,7 @@ from filelock import FileLock
 from mlflow import MlflowClient
 
 from signal_miner.errors import StoreError, UserError
-from signal_miner.utils.files import temporary_directory
+from signal_miner.utils.files import file_exists, temporary_directory
 from signal_miner.utils.redaction import reason_of_system
 from signal_miner.utils.store_address import sqlite_address
 
@@ -41,8 +41,14 @@ def create(path: Path) -> None:
 
 
 def is_absent(path: Path) -> bool:
-    """Return whether there is no store yet: no file, or an empty one, such as `touch` leaves."""
-    return not path.exists() or (path.is_file() and not path.stat().st_size)
+    """Return whether there is no store yet: no file, or an empty one, such as `touch` leaves.
+
+    Raises
+    ------
+    UserError
+        If it is a link to nothing, such as to a disk that is not mounted.
+    """
+    return not path.is_dir() and (not file_exists(path) or not path.stat().st_size)
 
 
 def check(path: Path) -> None:

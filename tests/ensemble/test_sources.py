@@ -64,6 +64,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, s
         "all": mined(directory, "all"),
         "small": mined(directory, "small", "--seed", "5", features='feature_set = "all" -> feature_set = "small"'),
         "mixed": mined(directory, "mixed", "--data", str(mixed)),
+        "planes": mined(directory, "planes", "--engine", "bitplane"),
         "other": mined(directory, "other", "--data", str(other), "--trials", "1"),
         "changed": mined(directory, "changed", "--data", str(changed), "--trials", "1"),
         "folds": mined(directory, "folds", "--trials", "1", folds="embargo_eras = 8 -> embargo_eras = 8\ncount = 3"),
@@ -166,6 +167,29 @@ def test_members_of_several_studies_are_reproduced_refitted_and_registered(studi
         assert given.loc[part.index].to_numpy() == pytest.approx(expected.to_numpy(), abs=1e-9)
     assert command(directory, "holdout", "--ensemble", run.info.run_id) == 2
     assert "the holdout is opened for a model of one study" in capsys.readouterr().err
+
+
+def test_members_of_both_engines_are_blended_refitted_and_predict_alike(studies):
+    directory, names = studies
+    trials = {(run.data.tags["signal_miner.study"], run.info.run_name): run for run in runs_of(directory)}
+    ids = ",".join(trials[names[study], "trial 0001"].info.run_id for study in ("all", "planes"))
+    assert command(directory, "ensemble", "--select", "runs", "--runs", ids) == 0
+    assert command(directory, "register") == 0
+    run = newest_ensemble(directory)
+    rows = pd.read_parquet(directory / "numerai" / "validation.parquet")
+    files = sorted(artifact_path(directory, run, "refit").glob("trial-*"))
+    boosters = [lgb.Booster(model_file=str(file)) for file in files]
+    assert len(boosters) == 2
+    table = pd.DataFrame(
+        {place: each.predict(rows[each.feature_name()].to_numpy(np.float32)) for place, each in enumerate(boosters)},
+        rows.index,
+    ).astype(np.float32)
+    features = [name for name in rows if name.startswith("feature")]
+    given = load_predict(predict_file(directory))(rows[["era", *features]], None)["prediction"]
+    for _, part in table.groupby(rows["era"]):
+        blend = oracle.gaussian(oracle.tie_kept_rank(part)).mean(axis=1).to_frame("blend")
+        expected = oracle.tie_kept_rank(blend.round(10))["blend"]
+        assert given.loc[part.index].to_numpy() == pytest.approx(expected.to_numpy(), abs=1e-9)
 
 
 @pytest.mark.parametrize(

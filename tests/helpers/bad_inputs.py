@@ -593,6 +593,7 @@ COMMAND_LINES = {
     "mine --embargo-eras=-1": "embargo_eras = -1",
     "mine --horizon-days=7": "horizon_days = 7",
     "mine --name=a/b": "name = 'a/b'",
+    "mine --scoring-target=targett": "did you mean 'target'",
     "mine --data=nowhere": "nowhere",
     "mine --experiment=other.toml": "other.toml",
     "mine bad.toml --experiment=other.toml": "twice",

@@ -72,13 +72,13 @@ def environment() -> dict[str, str]:
 
 
 def start_mining(
-    directory: Path, *arguments: str, preexec_fn: Callable[[], None] | None = None
+    directory: Path, *arguments: str, preexec_fn: Callable[[], None] | None = None, **variables: str
 ) -> subprocess.Popen[str]:
-    """Start the command in a process group of its own."""
+    """Start the command in a process group of its own, with further environment variables."""
     return subprocess.Popen(
         [sys.executable, "-m", "signal_miner", *MINE, *arguments],
         cwd=directory,
-        env=environment(),
+        env=environment() | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -100,6 +100,12 @@ def test_a_journal_of_another_grid_is_refused(tmp_path, axes):
         Search("s", make_grid(), 3, str(tmp_path))
 
 
+def test_a_journal_that_is_a_link_to_nothing_is_refused(tmp_path):
+    (tmp_path / "s.journal").symlink_to("elsewhere.journal")
+    with pytest.raises(UserError, match=r"s\.journal is a link to nothing; replace or remove it"):
+        Search("s", make_grid(), 3, str(tmp_path))
+
+
 def test_an_exhausted_grid_says_so(tmp_path):
     grid = Grid((Axis("n_estimators", (1, 2, 3)), Axis("target", ("a",))))
     search = Search("s", grid, 0, str(tmp_path))

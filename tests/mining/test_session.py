@@ -188,6 +188,8 @@ def test_the_command_prints_what_it_does_and_what_comes_next(tiny_mining):
     assert "benchmark" in done.stdout
     assert "10 trials finished" in done.stdout
     assert "mlflow ui --backend-store-uri sqlite:///" in done.stdout
+    assert "Back from a trial, reload the page to see these charts" in done.stdout
+    assert "Leaderboard by validation Sharpe of trials as drawn" in done.stdout
     assert "embargo_eras = 8 is below the 16 that target_cyrusd_60" in done.stdout
     assert "LightGBM" not in done.stdout + done.stderr
 

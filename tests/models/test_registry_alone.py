@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from mlflow import MlflowClient
 from signal_miner.models.registry import CHAMPION, ModelVersion, Registry
 from signal_miner.models.registry.package import ModelRecord
 from tests.helpers.registry import BENCHMARK, live, make_record, predict_pkl
+from tests.helpers.tracking_server import tracking_server
 
 ALONE = """
 import sys
@@ -81,30 +80,11 @@ def test_mlflow_predicts_from_the_command_line(empty_store, tmp_path, monkeypatc
 @pytest.fixture
 def server(empty_store: Path, tmp_path: Path) -> Iterator[str]:
     """A tracking server with artifacts of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     place = tmp_path / "server"
     place.mkdir()
     shutil.copy(empty_store, place)
-    address = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{place}/mlflow.db", "--artifacts-destination", str(place / "files")]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-    environment = kept | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (place / "log").open("w") as log:
-        process = subprocess.Popen(command, cwd=place, env=environment, stdout=log, stderr=log, start_new_session=True)
-        try:
-            deadline = time.monotonic() + 90
-            while time.monotonic() < deadline and process.poll() is None:
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                time.sleep(0.2)
-            yield address
-        finally:
-            os.killpg(process.pid, 15)
-            process.wait(30)
+    with tracking_server(place) as running:
+        yield running.address
 
 
 @pytest.mark.slow

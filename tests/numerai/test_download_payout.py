@@ -73,3 +73,13 @@ def test_a_damaged_record_is_refused_in_one_line(tmp_path: Path, text: str) -> N
     with pytest.raises(UserError, match="is not a record of payouts; download the data again, or set") as refused:
         read_payout(tmp_path)
     assert "\n" not in str(refused.value)
+
+
+def test_a_record_that_is_no_file_is_not_taken_for_none(tmp_path: Path) -> None:
+    (tmp_path / "payout.json").symlink_to("elsewhere.json")
+    with pytest.raises(UserError, match=r"payout\.json is a link to nothing; replace or remove it"):
+        read_payout(tmp_path)
+    (tmp_path / "payout.json").unlink()
+    (tmp_path / "payout.json").mkdir()
+    with pytest.raises(UserError, match=r"payout\.json is no file; replace or remove it"):
+        read_payout(tmp_path)

@@ -86,6 +86,16 @@ def test_controls_of_a_race_are_encircled(contents: ReportContents) -> None:
     assert "controls of the race" not in lines(none.axes[0])
 
 
+def test_a_notebook_shows_a_figure_at_the_width_of_its_cell(contents: ReportContents) -> None:
+    figure = past_vs_future_figure(contents.scores, contents.evaluation.relation)
+    width = figure.get_figwidth()
+    picture, metadata = figure._repr_png_()
+    assert metadata == {"width": 1040}
+    pixels = struct.unpack(">I", picture[16:20])[0]
+    assert pixels >= metadata["width"]
+    assert figure.get_figwidth() == width
+
+
 def test_dots_beat_the_benchmark_as_their_runs_are_tagged(contents: ReportContents) -> None:
     for section in (VALIDATION, TEST):
         tagged = [trial.beats_benchmark[section] for trial in contents.trials]

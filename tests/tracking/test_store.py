@@ -282,6 +282,7 @@ def test_a_store_that_was_cut_off_while_it_was_created_holds_nothing(tmp_path: P
     [
         (lambda path: path.mkdir(), "is a directory; set tracking_uri to"),
         (lambda path: path.write_bytes(b"something else entirely" * 100), "is not an SQLite database; restore it"),
+        (lambda path: path.symlink_to("elsewhere.db"), r"mlflow\.db is a link to nothing; replace or remove it"),
         (lambda path: other_program(path), r"is a database of another program \(tables studies, trials"),
     ],
 )
