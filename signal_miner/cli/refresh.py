@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from signal_miner.cli.options import ModelOptions
+from signal_miner.cli.several_slots import names_slots
 from signal_miner.cli.terminal import SOME_FAILED
 from signal_miner.errors import UserError
 from signal_miner.utils.option import option
@@ -27,6 +28,7 @@ class Options(ModelOptions):
     trees: str = option("kept (default) or scaled, as of register", "kept")
     jobs: int | None = option("members trained at a time (as the study was mined)", None)
     least_correlation: float = option("rank correlation with the old version that is required (0.5)", 0.5)
+    promote: str | None = option("always or never moves the alias to the new version (as registered)", None)
 
 
 def run(options: Options, console: Console) -> int:
@@ -37,7 +39,7 @@ def run(options: Options, console: Console) -> int:
     if options.deliver and options.slots is None:
         raise UserError("deliver needs slots, a file that names the model slots at Numerai; give one, or leave it out")
     slots: tuple[Slot, ...] = (Slot("", options.model, options.alias),)
-    if options.slots is not None:
+    if names_slots(options) and options.slots is not None:
         slots = chosen_slots(options.slots, options.slot)
     given = RefreshOptions(
         data=options.data,
@@ -46,6 +48,7 @@ def run(options: Options, console: Console) -> int:
         deliver=options.deliver,
         late=options.late,
         least_correlation=options.least_correlation,
+        promote=options.promote,
         tracking_uri=options.tracking_uri,
     )
     refreshed = refresh(slots, given, console)

@@ -1,4 +1,4 @@
-"""What `submit` and `deploy` do with a file of slots."""
+"""What `submit`, `deploy` and `refresh` do with a file of slots."""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ class SeveralSlots(Protocol):
     @property
     def slot(self) -> tuple[str, ...]:
         """Names of slots in it."""
+
+
+def names_slots(options: SeveralSlots) -> bool:
+    """Return whether a file of slots is given; raise a `UserError` where some of its slots are, and the file is not."""
+    if options.slot and options.slots is None:
+        raise UserError("slot names some of the slots of a file; give slots, too, or leave it out")
+    return options.slots is not None
 
 
 def deliver_to_slots(

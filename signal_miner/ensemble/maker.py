@@ -34,7 +34,7 @@ from signal_miner.errors import UserError, did_you_mean
 from signal_miner.experiment.plan import Plan
 from signal_miner.experiment.schema import BENCHMARK
 from signal_miner.overfitting.expectation import pool_of
-from signal_miner.overfitting.records import Expectation
+from signal_miner.overfitting.records import EXPECTED, Expectation
 from signal_miner.scoring.blending import gaussianised, mean_correlations, neutralized, uniform_ranks
 from signal_miner.scoring.objective import Objective, Scoring
 from signal_miner.scoring.scorer import Scorer
@@ -44,9 +44,6 @@ from signal_miner.tracking.study_reader import StudyReader, overlap_of
 from signal_miner.tracking.tags import REPEAT_KIND
 from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.validation import LARGEST_INTEGER
-
-EXPECTED = "expected"
-"""Section of an ensemble's metrics: what to expect of it in eras to come."""
 
 _NEWEST_ERAS = 4
 _READERS = 8

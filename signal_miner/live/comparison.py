@@ -73,7 +73,7 @@ class RoundSeries:
             bmc=bmc,
             payouts=terms.payout.of(np.nan_to_num(corr), np.nan_to_num(mmc)),
             percentiles=np.array([scores[each, paying[-1]].percentile for each in rounds], dtype=np.float64),
-            weeks=np.array(days, dtype=np.int64) // _DAYS_A_WEEK,
+            weeks=np.maximum.accumulate(np.array(days, dtype=np.int64).clip(0)) // _DAYS_A_WEEK,
             missing=tuple(each for each in range(rounds[0], rounds[-1]) if each not in known) if rounds else (),
         )
 

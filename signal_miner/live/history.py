@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -118,7 +119,7 @@ def _score(record: Mapping[str, Any]) -> RoundScore:
     return RoundScore(
         round=int(record["round"]),
         name=str(record["name"]),
-        value=float(record["value"]),
+        value=_finite(record["value"]),
         percentile=number(record["percentile"]),
         day=int(record["day"]),
         resolved=bool(record["resolved"]),
@@ -129,5 +130,12 @@ def _score(record: Mapping[str, Any]) -> RoundScore:
 
 def _stake(record: Mapping[str, Any]) -> RoundStake:
     return RoundStake(
-        int(record["round"]), float(record["at_risk"]), number(record["payout"]), bool(record["resolved"])
+        int(record["round"]), _finite(record["at_risk"]), number(record["payout"]), bool(record["resolved"])
     )
+
+
+def _finite(value: object) -> float:
+    read = number(value)
+    if not math.isfinite(read):
+        raise ValueError(f"{value} is not a finite number")
+    return read

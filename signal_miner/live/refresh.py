@@ -21,22 +21,27 @@ from signal_miner.errors import Stopped, UserError
 from signal_miner.experiment.plan import Plan, data_location, renewed_plan
 from signal_miner.live.data_changes import DataChanges, change_lines, data_changes, missing_features
 from signal_miner.live.delivery import Delivered, DeliveryOptions, deliver
+from signal_miner.live.history import DIRECTORY
 from signal_miner.live.slots import Slot
-from signal_miner.models.options import KEPT, PackingOptions, RegistrationOptions
+from signal_miner.models.options import ALWAYS, IF_BETTER, KEPT, NEVER, PackingOptions, RegistrationOptions
 from signal_miner.models.packing import PREDICT, PackedEnsemble, pack_on_newest
 from signal_miner.models.portable.hosted import predict_apart
 from signal_miner.models.registration import register_refit
-from signal_miner.models.registry import ModelVersion, RegisteredModel, Registry
+from signal_miner.models.registry import CHAMPION, NEWEST, ModelVersion, RegisteredModel, Registry
 from signal_miner.numerai.download.payout import download_payout
 from signal_miner.numerai.download.versions import download_version
 from signal_miner.numerai.live.data import LIVE, LIVE_BENCHMARKS, read_live
 from signal_miner.numerai.live.submission_file import checked_submission
 from signal_miner.tracking.studies import Studies, TrackedStudy
+from signal_miner.tracking.tags import MODEL_PROMOTE
 from signal_miner.utils.console import plain_console
-from signal_miner.utils.files import temporary_directory
+from signal_miner.utils.files import alone, temporary_directory
 from signal_miner.utils.interruption import StopRequest
+from signal_miner.utils.next_command import option_text
+from signal_miner.utils.validation import shown
 
 _SHOWN = 5  # names in a message
+_LOCK = ".refresh.lock"
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,14 @@ class RefreshOptions:
         Submit to the slots, or deploy to them, once all checks have passed.
     least_correlation : float
         Rank correlation of the new version with the old on the newest live era below which nothing is registered.
+    promote : str or None
+        ``always`` moves the alias to the new version, ``never`` does not; None does as ``promote`` said when the model
+        was registered, where all but ``never`` moves it: the ensemble is the same.
 
     Raises
     ------
     UserError
-        If `least_correlation` is no correlation.
+        If `least_correlation` is no correlation, or `promote` is another text.
     """
 
     data: str | None = None
@@ -64,12 +72,18 @@ class RefreshOptions:
     deliver: bool = False
     late: bool = False
     least_correlation: float = 0.5
+    promote: str | None = None
     tracking_uri: str | None = None
 
     def __post_init__(self) -> None:
         if not -1 <= self.least_correlation <= 1:
             raise UserError(
                 f"least_correlation = {self.least_correlation:g} is not between -1 and 1; the default is 0.5"
+            )
+        if self.promote not in (None, ALWAYS, NEVER):
+            raise UserError(
+                f"promote = {shown(self.promote)} is neither {ALWAYS} nor {NEVER}; leave it out to do as the model was "
+                "registered"
             )
 
 
@@ -102,20 +116,23 @@ class Refreshed:
     Attributes
     ----------
     version : str
-        Of the registered model, new or as before; empty where it failed.
+        Of the registered model, new or as before; empty where it failed before there was one.
     is_new : bool
+    alias_version : str
+        That the alias names now: an older one where it was not to move.
     changes : DataChanges or None
     check : LiveCheck or None
         None without live data, or without a new version.
     delivered : tuple of Delivered
     error : str
-        What stopped it; nothing was registered or delivered then.
+        What stopped it; nothing was delivered then, and nothing registered unless `version` says so.
     """
 
     model: str
     alias: str
     version: str = ""
     is_new: bool = False
+    alias_version: str = ""
     changes: DataChanges | None = None
     check: LiveCheck | None = None
     delivered: tuple[Delivered, ...] = ()
@@ -128,6 +145,8 @@ class Refreshed:
 
     def __str__(self) -> str:
         what = f"{self.model}@{self.alias}"
+        if self.error and self.version:
+            return f"{what}: version {self.version} is registered, but not delivered: {self.error}"
         if self.error:
             return f"{what}: stopped, nothing registered or delivered: {self.error}"
         text = f"{what}: {'new ' if self.is_new else 'nothing to refit, '}version {self.version}"
@@ -135,6 +154,8 @@ class Refreshed:
             text += (
                 f", {self.changes.eras} eras to {self.changes.last_era} ({self.changes.new_eras} since it was mined)"
             )
+        if self.alias_version != self.version:
+            text += f"; {self.alias} stays version {self.alias_version}"
         if self.delivered:
             failed = [each.slot.name for each in self.delivered if each.error]
             text += f"; {len(self.delivered) - len(failed)} of {len(self.delivered)} slots delivered"
@@ -170,13 +191,11 @@ def refresh(
     groups: dict[tuple[str, str], list[Slot]] = {}
     for slot in slots:
         groups.setdefault((slot.model, slot.alias), []).append(slot)
-    refreshed = []
-    for (model, alias), members in groups.items():
-        try:
-            refreshed.append(_Refresh(model, alias, members, options, printed).run())
-        except UserError as error:
-            refreshed.append(Refreshed(model, alias, error=str(error)))
-    return tuple(refreshed)
+    waiting = "Waiting for another refresh in this folder"
+    with alone(DIRECTORY / _LOCK, lambda: printed.print(waiting)):
+        return tuple(
+            _Refresh(model, alias, members, options, printed).outcome() for (model, alias), members in groups.items()
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,11 +218,25 @@ class _Refresh:
     console: Console
     changes: DataChanges | None = field(default=None, init=False)
     check: LiveCheck | None = field(default=None, init=False)
+    registered: ModelVersion | None = field(default=None, init=False)
 
-    def run(self) -> Refreshed:
+    def outcome(self) -> Refreshed:
+        """Refresh the model; what stops it is in the outcome."""
+        try:
+            return self._run()
+        except UserError as error:
+            version = "" if self.registered is None else self.registered.version
+            return Refreshed(self.model, self.alias, version, changes=self.changes, check=self.check, error=str(error))
+
+    def _run(self) -> Refreshed:
         if self.alias.isdecimal():
             raise UserError(
-                f"alias {self.alias} of {self.model} is a version, which never moves; name an alias such as champion"
+                f"alias {self.alias} of {self.model} is a version, which never moves; name an alias such as {CHAMPION}"
+            )
+        if self.alias == NEWEST:
+            raise UserError(
+                f"alias {NEWEST} of {self.model} is whichever version is newest, checked or not; name an alias such as "
+                f"{CHAMPION}"
             )
         registry = Registry(self.options.tracking_uri)
         with temporary_directory() as directory:
@@ -215,16 +248,30 @@ class _Refresh:
             registered = registry.of_data(found, data.plan.dataset.digest)
             if registered is None:
                 (directory / "new").mkdir()
-                registered = self._new_version(old, data, directory / "new")
+                registered = self._new_version(old, data, directory / "new", _promotion_of(found))
                 is_new = True
             else:
                 is_new = False
                 self.console.print(f"Nothing to refit: version {registered.version} was fitted on these data")
+        self.registered = registered
+        alias_version = registered.version
         if self.alias not in registered.aliases:
-            registry.promote(self.model, registered.version, self.alias)
-            self.console.print(f"{self.alias} is version {registered.version} now")
+            if (self.options.promote or _promotion_of(found)) == NEVER:
+                alias_version = found.version
+                moving = option_text("promote", ALWAYS)
+                self.console.print(f"{self.alias} stays version {alias_version}; {moving} moves it")
+            else:
+                registry.promote(self.model, registered.version, self.alias)
+                self.console.print(f"{self.alias} is version {registered.version} now")
         return Refreshed(
-            self.model, self.alias, registered.version, is_new, self.changes, self.check, self._delivered()
+            self.model,
+            self.alias,
+            registered.version,
+            is_new,
+            alias_version,
+            self.changes,
+            self.check,
+            self._delivered(),
         )
 
     def _study(self, version: ModelVersion) -> TrackedStudy:
@@ -258,7 +305,7 @@ class _Refresh:
             self.console.print(line)
         return _Data(plan, live, benchmarks)
 
-    def _new_version(self, old: RegisteredModel, data: _Data, directory: Path) -> ModelVersion:
+    def _new_version(self, old: RegisteredModel, data: _Data, directory: Path, promote: str) -> ModelVersion:
         """Refit, compare with the old version on the newest live era, and register."""
         options = self.options
         packing = PackingOptions(old.run_id, options.trees, options.jobs, options.data, options.tracking_uri)
@@ -273,7 +320,13 @@ class _Refresh:
             self.check = self._checked(old, packed, data)
             stop.defer_signals()
             registration = RegistrationOptions(
-                old.run_id, options.trees, options.jobs, options.data, options.tracking_uri, model=self.model
+                old.run_id,
+                options.trees,
+                options.jobs,
+                options.data,
+                options.tracking_uri,
+                model=self.model,
+                promote=promote,
             )
             made = register_refit(packed, registration, runs, directory)
         self.console.print(f"Registered {made.name} version {made.version}")
@@ -314,6 +367,10 @@ class _Refresh:
             return ()
         how = DeliveryOptions(late=self.options.late, tracking_uri=self.options.tracking_uri)
         return deliver(named, how, self.console)
+
+
+def _promotion_of(version: ModelVersion) -> str:
+    return version.tags.get(MODEL_PROMOTE, IF_BETTER)
 
 
 def _exposure(predictions: pd.Series[float], features: pd.DataFrame) -> float:

@@ -111,8 +111,8 @@ def review_slots(
     Raises
     ------
     UserError
-        If the tracking store or a file of the workspace cannot be used. What Numerai refuses, or does not answer, is
-        a problem of the review instead.
+        If the tracking store cannot be opened. What fails for a slot, and what Numerai refuses or does not answer, is a
+        problem of the review instead.
     """
     return _Reviewer(tracking_uri, directory).review(slots, fetch=fetch)
 
@@ -148,6 +148,8 @@ class _Reviewer:
         problems = _Problems()
         if fetch:
             problems.attempt(self._connect)
+        elif self._terms is None:
+            problems.lines.append(f"nothing is kept in {self._directory} yet; fetch it first")
         return LiveReview(tuple(map(self._slot, slots)), self._terms, tuple(problems.lines))
 
     def _connect(self) -> None:
@@ -158,8 +160,12 @@ class _Reviewer:
 
     def _slot(self, slot: Slot) -> SlotReview:
         path = history_file(self._directory, slot.name)
-        history, problems = RoundHistory.read(path), _Problems()
+        history, problems = RoundHistory(), _Problems()
         revisions: list[Revision] = []
+
+        def read() -> None:
+            nonlocal history
+            history = RoundHistory.read(path)
 
         def fetched() -> None:
             nonlocal history
@@ -175,6 +181,8 @@ class _Reviewer:
             history, _ = history.updated((), account.round_stakes(model_id))
             history.write(path)
 
+        if not problems.attempt(read):  # what cannot be read is not written over
+            return SlotReview(slot, history, problems=tuple(problems.lines))
         problems.attempt(fetched)
         version: ModelVersion | None = None
         comparison: Comparison | None = None
@@ -234,6 +242,6 @@ def scores_of_run(run_id: str, runs: RunStore) -> ExpectedScores:
     with temporary_directory() as directory:
         path = runs.download(run_id, ERA_SCORES, directory)
         try:
-            return ExpectedScores.of_run(pd.read_parquet(path))
+            return ExpectedScores.of_run(pd.read_parquet(path), runs.metrics(run_id))
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"its {ERA_SCORES} cannot be read ({reason_of(error)})") from error

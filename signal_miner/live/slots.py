@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -87,6 +88,8 @@ def chosen_slots(path: Path, names: tuple[str, ...]) -> tuple[Slot, ...]:
 
 
 def _slot(path: Path, name: str, table: Any) -> Slot:
+    if not re.fullmatch(r"\w[\w-]*", name, re.ASCII):
+        raise UserError(f"{path}: slot {shown(name)} is no name of a model at Numerai: letters, digits and _")
     where = f"{path}: slots.{name}"
     if not isinstance(table, Mapping):
         raise UserError(f"{where} = {shown(table)} is not a table; write [slots.{name}]")

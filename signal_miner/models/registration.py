@@ -28,7 +28,7 @@ from signal_miner.scoring.objective import Objective
 from signal_miner.scoring.study_scores import TEST, VALIDATION
 from signal_miner.tracking.artifacts import ERA_SCORES
 from signal_miner.tracking.run_store import EXPERIMENT_FILE, PLAN
-from signal_miner.tracking.tags import MODEL_CONTRIBUTION, MODEL_DIGEST, MODEL_TARGET, REGISTERED_AS
+from signal_miner.tracking.tags import MODEL_CONTRIBUTION, MODEL_DIGEST, MODEL_PROMOTE, MODEL_TARGET, REGISTERED_AS
 from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.interruption import StopRequest
 
@@ -129,7 +129,8 @@ def _files(packed: PackedEnsemble, runs: EnsembleRuns, directory: Path) -> dict[
     for name in (PLAN, EXPERIMENT_FILE):
         files[name] = runs.download(packed.study.run_id, name, directory)
     files[EXPECTED_SCORES] = directory / EXPECTED_SCORES
-    ExpectedScores.of_run(_era_scores(runs, packed.tracked.run_id)).write(files[EXPECTED_SCORES])
+    expected = ExpectedScores.of_run(_era_scores(runs, packed.tracked.run_id), packed.tracked.metrics)
+    expected.write(files[EXPECTED_SCORES])
     return files
 
 
@@ -159,6 +160,7 @@ def _record(
             STUDY_TAG: packed.study.name,
             **_scored_on(packed),
             MODEL_CONTRIBUTION: _contribution(plan),
+            MODEL_PROMOTE: options.promote,
             **{
                 f"{section}_{score}": f"{tracked.metrics.get(f'{section}/{score}', float('nan')):.4f}"
                 for section in (VALIDATION, TEST)

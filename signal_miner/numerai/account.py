@@ -172,7 +172,7 @@ class NumeraiAccount:
             If Numerai's answer has no such round.
         """
         listed = self._ask(queries.RECENT_ROUNDS, {"limit": _RECENT_ROUNDS}, authorization=False).get("rounds") or ()
-        found = [terms for terms in map(read_terms, filter(None, listed)) if terms is not None]
+        found = read_terms(listed)
         if not found:
             raise UserError("Numerai's list of rounds does not say what they pay on; try again later")
         return max(found, key=lambda terms: terms.number)

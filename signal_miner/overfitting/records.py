@@ -18,6 +18,9 @@ FEWEST_TRIALS = 10
 STRONG = 0.5
 """Rank correlation from which a relation is strong, where its interval is above the half of it."""
 
+EXPECTED = "expected"
+"""Section of an ensemble's metrics: what to expect of it in eras to come, such as ``expected/sharpe``."""
+
 INTERVAL_LEVEL = 0.9
 """Coverage of the intervals."""
 

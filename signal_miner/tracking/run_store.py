@@ -118,6 +118,11 @@ class RunStore(Store):
         with artifact_errors(artifact, self.tracking_uri):
             return Path(shutil.copy(path / artifact, directory))
 
+    @reports_store_errors
+    def metrics(self, run_id: str) -> dict[str, float]:
+        """Return the newest value of each of a run's metrics; raise a `StoreError` if the store fails."""
+        return dict(self._client.get_run(run_id).data.metrics)
+
     def _location(self, run_id: str) -> str:
         """Return where a run's artifacts are now."""
         location = str(self._client.get_run(run_id).info.artifact_uri)

@@ -105,6 +105,10 @@ MODEL_DATA, MODEL_DIGEST = "signal_miner.data", "signal_miner.data_digest"
 MODEL_TARGET, MODEL_FEATURES = "signal_miner.scoring_target", "signal_miner.features"
 """Of a registered version: the target its ensemble was scored on, the number of features it needs."""
 
+MODEL_PROMOTE = "signal_miner.promote"
+"""Of a registered version: ``promote`` as it was registered, by which a refresh moves the alias. Versions made before
+have none."""
+
 MODEL_CONTRIBUTION = "signal_miner.contribution_to"
 """Of a registered version: what its BMC, and with it its payout, was taken against."""
 

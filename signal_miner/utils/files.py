@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -95,6 +95,39 @@ def remove_abandoned(place: Path) -> None:
                     with FileLock(root / _LOCK, timeout=0):
                         shutil.rmtree(root, ignore_errors=True)
                     shutil.rmtree(root, ignore_errors=True)  # the lock itself, on Windows
+
+
+@contextmanager
+def alone(lock_file: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Wait until no other process holds a lock, and hold it; a process that is killed leaves none behind.
+
+    Parameters
+    ----------
+    lock_file : Path
+        Its directory is made.
+    on_wait : callable
+        Called where another process holds it.
+
+    Raises
+    ------
+    UserError
+        If the directory cannot be used.
+    """
+    lock = FileLock(lock_file)
+    try:
+        lock_file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            on_wait()
+            lock.acquire()
+    except OSError as error:
+        reason = reason_of_system(error)
+        raise UserError(f"directory {str(lock_file.parent)!r} can't be used ({reason}); choose another") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

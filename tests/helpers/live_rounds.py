@@ -61,7 +61,9 @@ class LiveAccount:
         rounds = server.answers["rounds"]
         server.private |= {"v2RoundModelPerformances"}
         server.answers |= {
-            "account": lambda _: {"models": [{"id": f"id {name}", "name": name, "tournament": 8} for name in SLOTS]},
+            "account": lambda _: {
+                "models": [{"id": f"id {name}", "name": name, "tournament": 8} for name in self.payouts]
+            },
             "rounds": lambda given: self.rounds() if "limit" in given else rounds(given),
             "submissionScores": self.scores,
             "v2RoundModelPerformances": self.stakes,
@@ -112,6 +114,11 @@ class LiveAccount:
         ]
 
 
+def rounds_of(tournament: Tournament, slot: str) -> LiveAccount:
+    """60 rounds of a slot as expected, the only one of its account."""
+    return LiveAccount(tournament, {slot: MEAN + DEVIATION * histories(np.random.default_rng(1), 1, ROUNDS + 12)[0]})
+
+
 def three_slots(tournament: Tournament, seed: int = 3) -> LiveAccount:
     """60 rounds of a slot as expected, of one broken from round 30 on, and of a lucky one."""
     drawn = MEAN + DEVIATION * histories(np.random.default_rng(seed), 3, ROUNDS + 12)
@@ -133,7 +140,7 @@ def register_version(store: str, directory: Path, expected: bool = True, **chang
     MlflowClient(store).log_artifact(record.run_id, str(directory / "era_scores.parquet"))
     if expected:
         files[EXPECTED_SCORES] = directory / EXPECTED_SCORES
-        ExpectedScores.of_run(scores).write(files[EXPECTED_SCORES])
+        ExpectedScores.of_run(scores, {}).write(files[EXPECTED_SCORES])
     from dataclasses import replace
 
     registry = Registry(store)

@@ -111,6 +111,11 @@ RULES = (
         after=r"-e ensemble.*study=numerai",
     ),
     Rule(
+        r"\bsignal-miner (live|refresh)\b",
+        r"\g<0> --slot my_model",
+        "the account has one model; the reader has not registered what is in the other slot",
+    ),
+    Rule(
         r"data/demo/live\.parquet",
         _live_of_champion,
         "the demo's live data fit a model mined on the demo; once real data are mined, the champion may be another",

@@ -37,47 +37,28 @@ SHRUNK = {
 """Replacements in the experiment files of real data: so many trees take hours, and so many rows per leaf would leave a
 single leaf."""
 
-SITE = """
-import sys
-from importlib.abc import MetaPathFinder
-from importlib.machinery import PathFinder
-
-class ToLoopback(MetaPathFinder):
-    # Sends numerapi to the test's server, in whichever process imports it.
-    def find_spec(self, name, path=None, target=None):
-        if name != "numerapi.base_api":
-            return None
-        spec = PathFinder.find_spec(name, path)
-        run = spec.loader.exec_module
-        def exec_module(module):
-            run(module)
-            module.API_TOURNAMENT_URL = {url!r}
-        spec.loader.exec_module = exec_module
-        return spec
-
-sys.meta_path.insert(0, ToLoopback())
-"""
-
 
 @contextmanager
 def documentation_reader(base: Path) -> Iterator[Reader]:
     """Give a reader a fresh copy of the project, a Numerai on loopback, and data where ``path/to/directory`` says."""
     from tests.helpers.numerai_server import NumeraiServer
+    from tests.helpers.numerai_site import write_site
     from tests.helpers.tournament import PUBLIC_ID, SECRET_KEY, Tournament
 
     project, scratch = base / "project", base / "scratch"
     copy_project(project)
     for block in all_blocks("toml"):
-        if name := tomllib.loads(block.text).get("name"):  # an experiment that the reader saves
+        given = tomllib.loads(block.text)
+        if "slots" in given:
+            (project / "slots.toml").write_text(block.text, encoding="utf-8")
+        if name := given.get("name"):  # an experiment that the reader saves
             (project / "experiments" / f"{name}.toml").write_text(block.text, encoding="utf-8")
     shrink_experiments(project)
     write_numerai_directory(project / "path" / "to" / "directory", eras=150)
     scratch.mkdir()
     with NumeraiServer() as server, _no_process_left(base):
         offer(Tournament(server), project, scratch / "version")
-        site, packages = scratch / "site", scratch / "packages"
-        site.mkdir()
-        (site / "sitecustomize.py").write_text(SITE.format(url=server.url), encoding="utf-8")
+        site, packages = write_site(scratch / "site", server.url), scratch / "packages"
         keys = {"PUBLIC_ID": PUBLIC_ID, "SECRET_KEY": SECRET_KEY}
         own = re.compile(r"MLFLOW_|NUMERAI_|PYTEST_|COV_|PYTHON|VIRTUAL_ENV$")  # set by whoever runs the tests
         kept = {name: value for name, value in os.environ.items() if not own.match(name)}
@@ -142,7 +123,7 @@ def shrink_experiments(project: Path) -> None:
 
 def offer(tournament: Tournament, project: Path, directory: Path) -> None:
     """Offer the version that the experiments name, with the targets, benchmarks and eras that they ask for."""
-    from tests.helpers.tournament import MODEL_ID
+    from tests.helpers.live_rounds import rounds_of
 
     given = list(experiments_of_numerai(project).values())
     (version,) = {each["data"] for each in given}
@@ -154,8 +135,7 @@ def offer(tournament: Tournament, project: Path, directory: Path) -> None:
     )
     for path in directory.iterdir():
         tournament.server.put(f"{version}/{path.name}", path.read_bytes())
-    mine = {"id": MODEL_ID, "name": NUMERAI_MODEL, "tournament": 8}
-    tournament.server.answers["account"] = lambda _: {"models": [mine]}
+    rounds_of(tournament, NUMERAI_MODEL)
     tournament.assigns_by_itself = False
     tournament.statuses[:] = ["validated"]  # the command looks four times a minute
     tournament.images.insert(0, "Python 3.13")

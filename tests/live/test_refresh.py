@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
-from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +18,12 @@ from signal_miner.live.delivery import Delivered
 from signal_miner.live.refresh import Refreshed, RefreshOptions, refresh
 from signal_miner.live.slots import Slot
 from signal_miner.models import packing, registration
-from signal_miner.models.expectation import EXPECTED_SCORES, ExpectedScores
+from signal_miner.models.expectation import EXPECTED_SCORES, FEWEST_ERAS, ExpectedScores
 from signal_miner.models.registry import Registry
-from tests.conftest import write_numerai_directory
+from signal_miner.scoring.payout import DEFAULT_PAYOUT
+from signal_miner.tracking.tags import MODEL_PROMOTE
+from tests.helpers.refresh import newer, versions, write_live
+from tests.helpers.refresh import run as run_in
 from tests.helpers.study import command, copy_study
 from tests.helpers.tournament import make_console
 
@@ -42,45 +43,20 @@ def study(registered_study: Path, tmp_path: Path) -> Path:
     return copy_study(registered_study, tmp_path / "study")
 
 
-def write_live(data: Path) -> None:
-    """The newest, unresolved era as live data."""
-    validation = pd.read_parquet(data / "validation.parquet")
-    live = validation[validation["era"] == validation["era"].max()].assign(era="0099")
-    live.to_parquet(data / "live.parquet")
-
-
-def newer(data: Path, eras: int = 62) -> None:
-    """Data two weeks later."""
-    shutil.rmtree(data)
-    write_numerai_directory(data, eras=eras)
-    train, validation = (data / f"{name}.parquet" for name in ("train", "validation"))
-    whole = pd.concat([pd.read_parquet(train), pd.read_parquet(validation)])  # the border of both files has moved
-    whole[whole["era"] <= "0040"].drop(columns="data_type", errors="ignore").to_parquet(train)
-    whole[whole["era"] > "0040"].to_parquet(validation)
-    write_live(data)
-
-
 def run(study: Path, slots: Sequence[Slot] = (Slot(""),), **options: object) -> tuple[Refreshed, str]:
-    console, written = make_console()
-    uri = f"sqlite:///{study}/mlflow.db"
-    given = RefreshOptions(data=str(study / "numerai"), tracking_uri=uri, **{"least_correlation": -1.0} | options)
-    with chdir(study):
-        (found,) = refresh(slots, given, console)
-    return found, written.getvalue()
-
-
-def versions(study: Path) -> list[str]:
-    client = MlflowClient(f"sqlite:///{study}/mlflow.db")
-    return sorted(str(each.version) for each in client.search_model_versions("name='signal-miner'"))
+    return run_in(study, slots, data=str(study / "numerai"), **options)
 
 
 def test_register_keeps_what_is_expected(registered_study, tmp_path):
     registry = Registry(f"sqlite:///{registered_study}/mlflow.db")
-    path = registry.fetch(registry.get("signal-miner", "champion"), EXPECTED_SCORES, tmp_path)
-    kept = ExpectedScores.read(path)
+    champion = registry.get("signal-miner", "champion")
+    kept = ExpectedScores.read(registry.fetch(champion, EXPECTED_SCORES, tmp_path))
     assert kept.in_test.any()
     assert not kept.in_test.all()
     assert np.isfinite(kept.corr).all()
+    assert kept.in_test.sum() < FEWEST_ERAS
+    expected = MlflowClient(registry.tracking_uri).get_run(champion.run_id).data.metrics["expected/payout"]
+    assert kept.expected(DEFAULT_PAYOUT).mean == pytest.approx(expected)
 
 
 def test_unchanged_data_are_not_refitted(study):
@@ -177,6 +153,34 @@ def test_slots_are_delivered_to_only_after_all_checks(study, monkeypatch):
     assert str(found).endswith("; 1 of 2 slots delivered, failed: two")
 
 
+def test_a_model_registered_never_to_be_promoted_keeps_its_alias_unless_asked(study, monkeypatch):
+    client = MlflowClient(f"sqlite:///{study}/mlflow.db")
+    assert client.get_model_version("signal-miner", "1").tags[MODEL_PROMOTE] == "always"
+    client.set_model_version_tag("signal-miner", "1", MODEL_PROMOTE, "never")
+    newer(study / "numerai")
+    found, written = run(study)
+    assert (found.version, found.is_new, found.alias_version) == ("2", True, "1")
+    assert "champion stays version 1; " in written
+    assert str(found).endswith("(2 since it was mined); champion stays version 1")
+    assert client.get_model_version("signal-miner", "2").tags[MODEL_PROMOTE] == "never"
+    found, _ = run(study)
+    assert (found.version, found.is_new, found.alias_version) == ("2", False, "1")
+
+    def refuse(*_: object) -> None:
+        raise UserError("the store is read-only; permit it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, "promote", refuse)
+        found, _ = run(study, promote="always")
+    assert str(found) == (
+        "signal-miner@champion: version 2 is registered, but not delivered: the store is read-only; permit it"
+    )
+    found, written = run(study, promote="always")
+    assert (found.version, found.is_new, found.alias_version) == ("2", False, "2")
+    assert client.get_model_version("signal-miner", "2").aliases == ["champion"]
+    assert versions(study) == ["1", "2"]
+
+
 def test_drift_of_the_features_that_are_used_is_shown(study):
     newer(study / "numerai")
     path = study / "numerai" / "live.parquet"
@@ -191,8 +195,13 @@ def test_drift_of_the_features_that_are_used_is_shown(study):
     assert f"the largest is {used[0]}" in written
 
 
-def test_a_version_cannot_be_refreshed():
+def test_a_version_cannot_be_refreshed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     console, _ = make_console()
     (found,) = refresh([Slot("", alias="3")], RefreshOptions(), console)
     assert "alias 3 of signal-miner is a version" in found.error
+    (found,) = refresh([Slot("", alias="latest")], RefreshOptions(), console)
+    assert "alias latest of signal-miner is whichever version is newest" in found.error
+    with pytest.raises(ValueError, match=r"promote = 'if_better' is neither always nor never; leave it out"):
+        RefreshOptions(promote="if_better")
     assert isinstance(UserError(found.error), ValueError)

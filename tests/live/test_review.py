@@ -170,9 +170,13 @@ def test_the_command_prints_tables_and_a_sentence_a_slot(account, run_id, own_st
 
 def test_a_damaged_history_is_named(account, run_id, own_store, tmp_path):
     (tmp_path / "live").mkdir()
-    (tmp_path / "live" / "miner_one.json").write_text('{"scores": 3}')
-    with pytest.raises(ValueError, match=r"miner_one.json is not a history of rounds .*; move it away to fetch"):
-        review(own_store, tmp_path)
+    damaged = tmp_path / "live" / "miner_one.json"
+    damaged.write_text('{"scores": 3}')
+    first, *others = review(own_store, tmp_path).slots
+    (problem,) = first.problems
+    assert re.search(r"miner_one.json is not a history of rounds .*; move it away to fetch", problem)
+    assert damaged.read_text() == '{"scores": 3}'
+    assert [each.comparison.standing for each in others] == [Standing.BELOW, Standing.ABOVE]
 
 
 def test_stakes_are_in_nmr_and_come_from_the_same_distribution(account, run_id, own_store, tmp_path):

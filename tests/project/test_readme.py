@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import re
 import tomllib
 from collections.abc import Iterator
@@ -11,10 +12,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from signal_miner.__main__ import _parser
+from signal_miner.cli.options import parse_options
 from signal_miner.data.sources import open_source
 from signal_miner.experiment.files import load_experiment
 from signal_miner.experiment.plan import make_plan
 from signal_miner.experiment.schema import parse_experiment
+from signal_miner.live.slots import Delivery, Slot, read_slots
 from signal_miner.report.sentences import describe_plan
 from tests.helpers.readme import PAGES, README, ROOT, all_blocks
 
@@ -32,13 +36,38 @@ def test_the_first_lines_of_the_demo_are_as_shown(tmp_path):
 
 
 def test_the_experiment_shown_is_valid():
-    (block,) = all_blocks("toml")
+    block, slots = all_blocks("toml")
+    assert "slots" in tomllib.loads(slots.text)
     experiment = parse_experiment(tomllib.loads(block.text))
     assert experiment.name == "mine_my_own"
     uncommented = re.sub(r"(?m)^# (\w+ = )", r"\1", block.text)
     everything = parse_experiment(tomllib.loads(uncommented))
     assert everything.folds.embargo_eras == 16
     assert everything.numerai_benchmarks == ("v53_lgbm_ender60",)
+
+
+def test_the_slots_shown_are_valid(tmp_path):
+    (tmp_path / "slots.toml").write_text(all_blocks("toml")[1].text, encoding="utf-8")
+    first, second = read_slots(tmp_path / "slots.toml")
+    assert (first.name, first.model, first.delivery) == ("my_model", "signal-miner", Delivery.DEPLOY)
+    assert second == Slot("my_other_model", "numerai-all", from_round=1350, version="v5.3")
+
+
+def test_the_scheduled_commands_shown_are_valid():
+    (timetable,) = (each.text for each in all_blocks("text") if "* * 6" in each.text)
+    units = [each for each in all_blocks("ini") if each.page.name == "slots.md"]
+    (workflow,) = (each.text for each in all_blocks("yaml") if "refresh" in each.text)
+    for line in timetable.splitlines()[1:]:
+        assert re.fullmatch(r"([\d,*/-]+ ){5} *cd .*", line), line
+    for unit in units:
+        configparser.ConfigParser(interpolation=None).read_string(unit.text)
+    steps = yaml.safe_load(workflow)["jobs"]["refresh"]["steps"]
+    texts = (timetable, *(each.text for each in units), *(step.get("run", "") for step in steps))
+    found = [given.split() for text in texts for given in re.findall(r"signal-miner ((?:\w+ )+?--[^>\n]*)", text)]
+    assert sorted(each[0] for each in found) == ["refresh", "refresh", "refresh", "submit"]
+    for each in found:
+        given = _parser().parse_args(each)
+        assert parse_options(given.module.Options, given).slots == Path("slots.toml")
 
 
 def test_every_shipped_experiment_is_listed():

@@ -32,10 +32,10 @@ pytestmark = [pytest.mark.docs, pytest.mark.timeout(1000)]
 
 COMMANDS = commands()
 SNIPPETS = all_blocks("python")
-SHOWN = {"", "text", "toml"}
-"""Languages of blocks that are not run; `test_readme` parses the experiment file."""
+SHOWN = {"", "text", "toml", "ini", "yaml"}
+"""Languages of blocks that are not run; `test_readme` parses them."""
 
-ON_SEVERAL_MACHINES = {"bash", "ini", "py"}
+ON_SEVERAL_MACHINES = {"bash", "py"}
 """Those of the page on clusters, whose commands `tests/cluster` runs in its own way."""
 
 IN_ONE_PROCESS = """

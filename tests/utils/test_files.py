@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
 
-from signal_miner.utils.files import remove_abandoned, temporary_directory
+from signal_miner.errors import UserError
+from signal_miner.utils.files import alone, remove_abandoned, temporary_directory
 from tests.helpers.mining import environment
 
 HOLD = """
@@ -86,3 +88,25 @@ def test_directories_of_other_users_are_left_alone(place: Path) -> None:
     remove_abandoned.cache_clear()
     remove_abandoned(place)
     assert not other.exists()
+
+
+def test_one_holds_a_lock_at_a_time_and_who_waits_says_so(tmp_path: Path) -> None:
+    lock, said, order = tmp_path / "locks" / ".lock", threading.Event(), []
+
+    def second() -> None:
+        with alone(lock, said.set):
+            order.append("second")
+
+    other = threading.Thread(target=second)
+    with alone(lock, lambda: pytest.fail("nobody else has it")):
+        other.start()
+        assert said.wait(30)
+        order.append("first")
+    other.join(30)
+    assert order == ["first", "second"]
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(UserError, match=r"file' can't be used \(.*\); choose another"),
+        alone(tmp_path / "file" / "x", said.set),
+    ):
+        pass

@@ -12,14 +12,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
 import pandas as pd
-from filelock import FileLock, Timeout
 from rich.console import Console
 
 from signal_miner.data.sources import is_data_version
@@ -32,9 +30,8 @@ from signal_miner.numerai.live.model_slot import ModelSlot
 from signal_miner.numerai.live.submission_file import as_csv, checked_submission
 from signal_miner.numerai.live.submission_runs import SubmissionRuns, TrackedSubmission
 from signal_miner.numerai.records import Round, Submission, clock
-from signal_miner.utils.files import write_whole
+from signal_miner.utils.files import alone, write_whole
 from signal_miner.utils.next_command import option_text
-from signal_miner.utils.redaction import reason_of_system
 
 DIRECTORY = Path("submissions")
 """Directory of predictions and of the live data they are computed from, below the working directory."""
@@ -313,21 +310,6 @@ def _era(frame: pd.DataFrame) -> str:
     return str(frame["era"].iloc[0]) if "era" in frame else "unknown"
 
 
-@contextmanager
-def _alone(directory: Path, name: str, console: Console) -> Iterator[None]:
-    """Wait until no other process submits for the same model here; a killed one leaves no lock behind."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(directory / f".{name}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            console.print(f"Waiting for another submission to {name}")
-            lock.acquire()
-    except OSError as error:
-        reason = reason_of_system(error)
-        raise UserError(f"directory {str(directory)!r} can't be used ({reason}); choose another") from None
-    try:
-        yield
-    finally:
-        lock.release()
+def _alone(directory: Path, name: str, console: Console) -> AbstractContextManager[None]:
+    """Wait until no other process submits for the same model here."""
+    return alone(directory / f".{name}.lock", lambda: console.print(f"Waiting for another submission to {name}"))
