@@ -28,6 +28,8 @@ from signal_miner.utils.files import write_whole
 
 PAGE = "live.html"
 
+_IN_HEADLINE = {**STANDINGS, Standing.NONE: "without a resolved round"}
+
 
 def write_live_page(review: LiveReview, directory: Path) -> Path:
     """Write the page and its figures, ``SLOT.png``; raise a `UserError` if the disk does not take them."""
@@ -62,6 +64,6 @@ def _headline(review: LiveReview) -> str:
     """Return how many slots stand how, worst first."""
     count = Counter(each.comparison.standing for each in review.slots if each.comparison is not None)
     order = (Standing.BELOW, Standing.ABOVE, Standing.WITHIN, Standing.NONE)
-    parts = [f"{count[standing]} {STANDINGS[standing]}" for standing in order if count[standing]]
+    parts = [f"{count[standing]} {_IN_HEADLINE[standing]}" for standing in order if count[standing]]
     n_slots = len(review.slots)
     return f"{n_slots} slot{'s' * (n_slots != 1)}: {', '.join(parts) or 'none compared'}"

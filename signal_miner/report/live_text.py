@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,6 +44,7 @@ class LiveRow:
 
 
 HEADS = (
+    "standing",
     "model",
     "rounds resolved",
     "weeks",
@@ -54,7 +55,6 @@ HEADS = (
     "payout",
     "payout expected",
     "percentile",
-    "standing",
 )
 """Of the table's cells, after the slot's name."""
 
@@ -91,7 +91,8 @@ def review_lines(review: LiveReview) -> Iterator[str]:
             yield slot_sentence(each.slot.name, model_text(each), each.comparison)
             if each.comparison.series.missing:
                 yield f"{each.slot.name}: no scores in {_rounds_text(each.comparison.series.missing)}"
-        yield from (revision_line(each.slot.name, revision) for revision in each.revisions)
+        if each.revisions:
+            yield revisions_line(each.slot.name, each.revisions)
         yield from (f"{each.slot.name}: {problem}" for problem in each.problems)
 
 
@@ -106,13 +107,15 @@ def terms_line(terms: RoundTerms) -> str:
     return f"Round {terms.number} pays {' + '.join(parts)}, clipped to ±{terms.payout.clip:g}{factor}"
 
 
-def revision_line(slot: str, revision: Revision) -> str:
-    """Return what Numerai changed in a resolved round."""
-    before, after = revision.before, revision.after
-    return (
-        f"{slot}: Numerai revised {after.name} of round {after.round} from {number_text(before.value, 4)} to "
-        f"{number_text(after.value, 4)}"
-    )
+def revisions_line(slot: str, revisions: Sequence[Revision]) -> str:
+    """Return what Numerai changed in resolved rounds."""
+    changed = [
+        f"{each.after.name} of round {each.after.round} from {number_text(each.before.value, 4)} to "
+        f"{number_text(each.after.value, 4)}"
+        for each in revisions
+    ]
+    more = f", and {len(changed) - _MOST_ROUNDS} more" if len(changed) > _MOST_ROUNDS else ""
+    return f"{slot}: Numerai revised {', '.join(changed[:_MOST_ROUNDS])}{more}"
 
 
 def live_rows(review: LiveReview) -> list[LiveRow]:
@@ -144,7 +147,7 @@ def stake_cells(stake: StakeView) -> tuple[str, ...]:
 def _row(review: SlotReview) -> LiveRow:
     comparison = review.comparison
     if comparison is None:
-        return LiveRow(review.slot.name, None, (model_text(review), *[""] * (len(HEADS) - 2), "not compared"))
+        return LiveRow(review.slot.name, None, ("not compared", model_text(review), *[""] * (len(HEADS) - 2)))
     series, expected = comparison.series, comparison.expectation
     resolved = series.resolved
 
@@ -157,6 +160,7 @@ def _row(review: SlotReview) -> LiveRow:
         review.slot.name,
         comparison.standing,
         (
+            STANDINGS[comparison.standing],
             model_text(review),
             f"{int(resolved.sum())} of {len(series.rounds)}",
             str(comparison.resolved_weeks),
@@ -167,7 +171,6 @@ def _row(review: SlotReview) -> LiveRow:
             number_text(comparison.mean_payout, 4),
             number_text(expected.mean, 4),
             percent_text(sum(percentiles) / len(percentiles)) if percentiles else "–",
-            STANDINGS[comparison.standing],
         ),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -60,7 +61,8 @@ def test_a_slot_with_an_uploaded_model_is_refused_before_anything_is_tried(
     assert len(tournament.submissions) == 1
 
 
-def test_a_late_submission_names_its_round_and_is_made_only_when_asked(tournament, runs, tmp_path, monkeypatch):
+def closed_round(tournament: Tournament) -> None:
+    """Close the round; what is submitted then is for the next one."""
     tournament.closes = datetime.now(UTC) - timedelta(minutes=5)
     tournament.opened = tournament.closes - timedelta(hours=1)
     create = tournament.server.answers["create_submission"]
@@ -73,6 +75,24 @@ def test_a_late_submission_names_its_round_and_is_made_only_when_asked(tournamen
             tournament.closes = closes
 
     tournament.server.answers["create_submission"] = queued
+
+
+def test_several_slots_are_submitted_late_only_when_asked(tournament, loaded, store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    closed_round(tournament)
+    slots = [Slot(NAME), Slot("miner_two")]
+    console, written = make_console()
+    for outcome in deliver(slots, DeliveryOptions(tracking_uri=store), console):
+        assert re.search(r"round 1400 closed at .*late.*true submits for the next round", outcome.error)
+    assert not tournament.submissions
+    outcomes = deliver(slots, DeliveryOptions(tracking_uri=store, late=True), console)
+    assert [each.error for each in outcomes] == ["", ""]
+    assert written.getvalue().count("No round is open: the submission is late, and counts for round 1401") == 2
+    assert len(tournament.submissions) == 2
+
+
+def test_a_late_submission_names_its_round_and_is_made_only_when_asked(tournament, runs, tmp_path, monkeypatch):
+    closed_round(tournament)
     console, written = make_console()
     model = make_model(tmp_path)
     with pytest.raises(UserError, match=r"round 1400 closed at .*late.*true submits for the next round"):

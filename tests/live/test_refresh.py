@@ -94,12 +94,31 @@ def test_a_feature_that_is_gone_is_named_before_anything_is_registered(study):
     assert versions(study) == ["1"]
 
 
-def test_a_version_that_predicts_otherwise_is_not_registered(study):
+def test_a_version_that_predicts_otherwise_or_nonsense_is_not_registered(study, monkeypatch):
     newer(study / "numerai")
+    packed: list[object] = []
+    pack = refreshing.pack_on_newest
+    monkeypatch.setattr(
+        refreshing, "pack_on_newest", lambda *given: (packed or packed.append(pack(*given)) or packed)[0]
+    )
     found, _ = run(study, least_correlation=1.0)
     assert "below 1; look at the data, or lower least_correlation" in found.error
     assert versions(study) == ["1"]
     assert str(found).startswith("signal-miner@champion: stopped, nothing registered or delivered:")
+    for value in (np.nan, 0.5, 1.5, -0.1):
+
+        def predict(_path: Path, frame: pd.DataFrame, *_: object, value: float = value) -> pd.DataFrame:
+            predictions = pd.DataFrame({"prediction": np.linspace(0.1, 0.9, len(frame))}, frame.index)
+            predictions.iloc[slice(None) if value == 0.5 else slice(1)] = value
+            return predictions
+
+        monkeypatch.setattr(refreshing, "predict_apart", predict)
+        found, _ = run(study)
+        assert found.failed, value
+        assert found.version == ""
+        assert "\n" not in found.error
+        assert versions(study) == ["1"]
+    assert len(packed) == 1
 
 
 class Killed(BaseException):

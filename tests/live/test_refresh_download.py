@@ -13,14 +13,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 
 from signal_miner.__main__ import main
+from signal_miner.live.refresh import RefreshOptions, refresh
+from signal_miner.live.slots import Slot
 from signal_miner.models.registry import Registry
 from signal_miner.numerai.download import transfer
 from tests.helpers.numerai_server import GraphQLError
 from tests.helpers.numerai_site import keyed_environment
 from tests.helpers.refresh import DATA, newer, publish, run, versions
-from tests.helpers.tournament import SECRET_KEY, VERSION, Tournament
+from tests.helpers.tournament import SECRET_KEY, VERSION, Tournament, make_console
 
 
 @pytest.fixture
@@ -131,6 +134,27 @@ def test_a_fault_of_numerai_is_one_line_and_nothing_is_lost(
     assert all(kept[name] in (body, (tmp_path / "newest" / name).read_bytes()) for name, body in before.items())
     assert versions(study) == ["1"]
     assert Registry(f"sqlite:///{study}/mlflow.db").get("signal-miner", "champion").version == "1"
+
+
+def test_what_is_gone_is_one_line_and_the_other_models_are_refreshed(study):
+    client = MlflowClient(f"sqlite:///{study}/mlflow.db")
+    slots = [Slot("one", model="gone"), Slot("two", alias="gone"), Slot("three")]
+    console, _ = make_console()
+    *gone, found = refresh(slots, RefreshOptions(tracking_uri=f"sqlite:///{study}/mlflow.db"), console)
+    assert [each.failed for each in (*gone, found)] == [True, True, False]
+    assert "there is no registered model 'gone'" in gone[0].error
+    assert "registered model 'signal-miner' has no alias or version 'gone'" in gone[1].error
+    of_ensemble = client.get_model_version("signal-miner", "1").run_id
+    experiment = client.get_run(of_ensemble).info.experiment_id
+    (of_study,) = client.search_runs([experiment], "tags.`signal_miner.kind` = 'study'")
+    for run_id, said in ((of_ensemble, "has no ensemble"), (of_study.info.run_id, "has no study")):
+        client.delete_run(run_id)
+        found, _ = run(study)
+        assert said in found.error
+        assert "\n" not in found.error
+        client.restore_run(run_id)
+    assert not run(study)[0].failed
+    assert versions(study) == ["1"]
 
 
 @pytest.mark.slow
