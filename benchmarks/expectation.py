@@ -12,13 +12,13 @@ second, how often each verdict is given: its size where there is nothing to be f
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import multiprocessing
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,8 +135,9 @@ def measure(cell: Cell, repetitions: int, expensive: int) -> tuple[Cell, dict[st
     bootstrap.block_weights = lru_cache(maxsize=None)(bootstrap.block_weights.__wrapped__)
     generator = np.random.default_rng(0)
     rows = [_said(cell, *study(cell, generator), expensive=repetition < expensive) for repetition in range(repetitions)]
-    names = {name for row in rows for name in row}
-    return cell, {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}
+    columns = {name: np.array([row[name] for row in rows if name in row]) for name in {*itertools.chain(*rows)}}
+    errors = {f"± {name}": float(values.std() / math.sqrt(len(values))) for name, values in columns.items()}
+    return cell, {name: float(values.mean()) for name, values in columns.items()} | errors
 
 
 def _said(cell: Cell, validation: Scores, test: Scores, skill: Scores, expensive: bool) -> dict[str, float]:
@@ -199,6 +200,10 @@ def _share(name: str) -> Callable[[dict[str, float]], str]:
     return lambda values: f"{values[name]:.2f}" if name in values else ""
 
 
+def _coverage(name: str) -> Callable[[dict[str, float]], str]:
+    return lambda values: f"{values[name]:.3f} ± {values[f'± {name}']:.3f}"
+
+
 def _error(name: str) -> Callable[[dict[str, float]], str]:
     return lambda values: f"{values[f'error {name}']:+.2f}, {math.sqrt(values[f'square {name}']):.2f}"
 
@@ -207,7 +212,7 @@ def main() -> None:
     """Run the benchmark and print its tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, nargs="+", default=[80, 3000])
-    parser.add_argument("--repetitions", type=int, nargs="+", default=[200, 12], help="of each number of trials")
+    parser.add_argument("--repetitions", type=int, nargs="+", default=[200, 40], help="of each number of trials")
     parser.add_argument("--expensive", type=int, default=10, help="repetitions with power, PBO and SPA")
     parser.add_argument("--spread", type=float, nargs="+", default=[0.0, 0.1])
     parser.add_argument("--processes", type=int, default=1)
@@ -217,7 +222,7 @@ def main() -> None:
         (Cell(overlap, trials, correlation, eras, spread), repetitions, given.expensive)
         for spread in given.spread
         for trials, repetitions in zip(given.trials, given.repetitions, strict=True)
-        for overlap, eras in product(OVERLAPS, ERAS)
+        for overlap, eras in itertools.product(OVERLAPS, ERAS)
         for correlation in CORRELATIONS
     ]
     with multiprocessing.get_context("spawn").Pool(given.processes) as pool:
@@ -227,8 +232,8 @@ def main() -> None:
         own = [each for each in found if each[0].spread == spread]
         skills = "equal skill" if spread == 0 else f"skills that differ by {spread:g}"
         columns = {name: _error(name) for name in ("raw", "validation", "test")}
-        columns |= {f"covers, {name}": _share(f"covers {name}") for name in ("validation", "test")}
-        columns |= {f"interval, {name}": _share(f"interval {name}") for name in ("raw", "corrected")}
+        columns |= {f"covers, {name}": _coverage(f"covers {name}") for name in ("validation", "test")}
+        columns |= {f"interval, {name}": _coverage(f"interval {name}") for name in ("raw", "corrected")}
         _table(console, f"{skills}: bias and RMSE of what is expected of the winner, and coverage", own, columns)
         verdicts = {f"skill at {level:g}": _share(f"skill {level}") for level in POWERS}
         verdicts |= {name: _share(name) for name in ("benchmark raw", "benchmark", "average")}
