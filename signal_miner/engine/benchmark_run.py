@@ -76,15 +76,43 @@ def numerai_predictions(plan: Plan) -> dict[int, NDArray[np.float32]]:
         for rows in era_slices(dataset.eras[span]):
             if np.isfinite(predictions[rows]).mean() < LEAST_COVERED:
                 predictions[rows] = np.nan
-        missing = uncovered_eras(plan, fold.number, predictions)
-        count = len(fold.validation_eras)
-        if count - len(missing) < LEAST_COVERED * count:
-            raise UserError(
-                f"benchmark.{PREDICTIONS_KEY} = {column!r} covers {count - len(missing)} of the {count} eras that fold "
-                f"{fold.number} predicts, and at least half are needed; use fewer folds, or train a benchmark"
-            )
+        _missing_eras(plan, fold.number, predictions, f"benchmark.{PREDICTIONS_KEY} = {column!r}", "train a benchmark")
         found[fold.number] = predictions
     return found
+
+
+def contribution_gaps(plan: Plan) -> dict[int, tuple[int, ...]]:
+    """Return the eras that have no BMC, as what it is taken against has no predictions there, by fold number.
+
+    Empty where it is taken against the benchmark run.
+
+    Raises
+    ------
+    UserError
+        If that leaves less than `LEAST_COVERED` of a fold's eras.
+    """
+    column, dataset = plan.experiment.contribution_to, plan.dataset
+    if column in (BENCHMARK, plan.benchmark_predictions):
+        return {}
+    gaps = {}
+    for fold in plan.scored_folds:
+        predictions = dataset.read_benchmarks([column], dataset.span_of(fold.validation_eras))[column]
+        repair = f"take BMC against {BENCHMARK!r}"
+        gaps[fold.number] = _missing_eras(plan, fold.number, predictions, f"contribution_to = {column!r}", repair)
+    return {number: missing for number, missing in gaps.items() if missing}
+
+
+def _missing_eras(
+    plan: Plan, number: int, predictions: NDArray[np.floating[Any]], setting: str, repair: str
+) -> tuple[int, ...]:
+    """Return the eras of a fold without predictions; raise a UserError if too few are left."""
+    missing, count = uncovered_eras(plan, number, predictions), len(plan.scored_folds[number - 1].validation_eras)
+    if count - len(missing) < LEAST_COVERED * count:
+        raise UserError(
+            f"{setting} covers {count - len(missing)} of the {count} eras that fold {number} predicts, and at least "
+            f"half are needed; use fewer folds, or {repair}"
+        )
+    return missing
 
 
 def uncovered_eras(plan: Plan, number: int, predictions: NDArray[np.floating[Any]]) -> tuple[int, ...]:

@@ -127,9 +127,10 @@ def meta_model_scores(plan: Plan, predictions: Mapping[int, NDArray[np.floating[
 
 def meta_model_text(metrics: Mapping[str, float]) -> str:
     """Return MMC and CWMM with what they are of, as a clause."""
+    eras = "one era" if metrics[META_ERAS] == 1 else f"{metrics[META_ERAS]:.0f} eras"
     return (
-        f"MMC {metrics[MMC]:.4f} and CWMM {metrics[CWMM]:.2f} in the {metrics[META_ERAS]:.0f} eras that the meta model "
-        f"covers, worth about {metrics[META_BLOCKS]:.1f} independent ones"
+        f"MMC {metrics[MMC]:.4f} and CWMM {metrics[CWMM]:.2f} in the {eras} that the meta model covers, worth about "
+        f"{metrics[META_BLOCKS]:.1f} independent ones"
     )
 
 

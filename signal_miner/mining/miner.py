@@ -13,7 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from signal_miner.data.folds import Fold, overlap_eras
-from signal_miner.engine.benchmark_run import BenchmarkScores, numerai_predictions, residual_gaps, uncovered_eras
+from signal_miner.engine.benchmark_run import (
+    BenchmarkScores,
+    contribution_gaps,
+    numerai_predictions,
+    residual_gaps,
+    uncovered_eras,
+)
 from signal_miner.engine.further_scores import FEW_FEATURES, FURTHER_SCORES, further_scores
 from signal_miner.engine.memory_plan import GROUP_BYTES
 from signal_miner.engine.metrics import score_metrics, stopped_metrics, trial_metrics
@@ -503,6 +509,7 @@ class Miner:
         """Train the benchmark, or read its predictions back; leave it None if a stop was requested."""
         if self._read_benchmark():
             return
+        self._say_what_has_no_contribution()
         if self._plan.benchmark_predictions:
             self._take_benchmark()
             return
@@ -527,6 +534,15 @@ class Miner:
             self._observer(
                 f"{plan.residual_column} has no predictions in {eras} of fold {number}, {plan.span(missing)}; "
                 "trials with a target_residual train without them"
+            )
+
+    def _say_what_has_no_contribution(self) -> None:
+        plan = self._plan
+        for number, missing in contribution_gaps(plan).items():
+            eras = f"{len(missing)} of {len(plan.scored_folds[number - 1].validation_eras)} eras"
+            self._observer(
+                f"{plan.experiment.contribution_to} has no predictions in {eras} of fold {number}, "
+                f"{plan.span(missing)}; they have no BMC and no payout"
             )
 
     def _take_benchmark(self) -> None:

@@ -8,11 +8,11 @@ import pytest
 from numerai_tools import scoring as oracle
 
 from signal_miner.engine import further_scores as module
-from signal_miner.engine.further_scores import CWMM, MMC, further_scores, meta_model_scores
+from signal_miner.engine.further_scores import CWMM, MMC, further_scores, meta_model_scores, meta_model_text
 from signal_miner.errors import Stopped, UserError
 from signal_miner.experiment.plan import make_plan, open_data
 from signal_miner.experiment.schema import parse_experiment
-from tests.helpers.mining import mine_here, runs_of, write_experiment
+from tests.helpers.mining import artifact, mine_here, runs_of, write_experiment
 from tests.helpers.study import command
 
 FIRST, LAST = 45, 62  # eras of the meta model; the data are resolved up to 60
@@ -53,6 +53,24 @@ def rows_of(plan, directory):
     return {fold.number: frame[eras.isin(fold.validation_eras)] for fold in plan.scored_folds}
 
 
+def by_numerai_tools(own, rows, features, meta=None):
+    """Return the scores of one section's predictions, era by era with `numerai_tools`, of all models."""
+    scores = {"fnc": [], "feature_exposure": [], "mmc": [], "cwmm": []}
+    for _, part in rows.groupby("era"):
+        models, target = own.loc[part.index], part["target"].astype(float)
+        values = part[list(features)].astype(float)
+        scores["fnc"].append(oracle.feature_neutral_corr(models, values, target))
+        ranked = oracle.gaussian(oracle.tie_kept_rank(models))
+        scores["feature_exposure"].append([oracle.max_feature_correlation(ranked[name], values)[1] for name in models])
+        known = part.index if meta is None else part.index.intersection(meta.index)
+        if meta is None or not len(known):
+            continue
+        scores["mmc"].append(oracle.correlation_contribution(models.loc[known], meta[known], target[known]))
+        ranks = oracle.gaussian(oracle.tie_kept_rank(models.loc[known].assign(meta=meta[known])))
+        scores["cwmm"].append([oracle.pearson_correlation(ranks["meta"], ranks[name]) for name in models])
+    return {name: np.mean(eras, axis=0) for name, eras in scores.items() if eras}
+
+
 @pytest.mark.parametrize("group_bytes", [1, 2**12, 2**28])
 def test_fnc_and_exposure_are_numerais(plan, numerai_directory, group_bytes):
     predictions = random_predictions(plan)
@@ -60,16 +78,9 @@ def test_fnc_and_exposure_are_numerais(plan, numerai_directory, group_bytes):
     for number, section in ((1, "validation"), (2, "test")):
         rows = rows_of(plan, numerai_directory)[number]
         own = pd.DataFrame(predictions[number], rows.index, ["a", "b"])
-        fnc, exposure = [], []
-        for _, part in rows.groupby("era"):
-            features, models = part[list(plan.dataset.features)].astype(float), own.loc[part.index]
-            fnc.append(oracle.feature_neutral_corr(models, features, part["target"].astype(float)))
-            ranked = oracle.gaussian(oracle.tie_kept_rank(models))
-            exposure.append([oracle.max_feature_correlation(ranked[name], features)[1] for name in models])
-        for model in range(2):
-            assert found[model][f"{section}/fnc"] == pytest.approx(np.mean(fnc, axis=0)[model], abs=1e-9)
-            expected = np.mean(exposure, axis=0)[model]
-            assert found[model][f"{section}/feature_exposure"] == pytest.approx(expected, abs=1e-9)
+        for name, expected in by_numerai_tools(own, rows, plan.dataset.features).items():
+            for model in range(2):
+                assert found[model][f"{section}/{name}"] == pytest.approx(expected[model], abs=1e-9)
     assert not {MMC, CWMM} & found[0].keys()
 
 
@@ -78,21 +89,35 @@ def test_mmc_and_cwmm_are_numerais_in_the_eras_that_the_meta_model_covers(plan, 
     predictions = random_predictions(plan)
     found = meta_model_scores(plan, predictions)
     rows = rows_of(plan, numerai_directory)[2]
-    rows = rows[rows["era"].astype(int) >= FIRST]
-    own = pd.DataFrame(predictions[2], rows_of(plan, numerai_directory)[2].index, ["a", "b"]).loc[rows.index]
-    mmc, cwmm = [], []
-    for _, part in rows.groupby("era"):
-        known = part.index.intersection(meta.index)
-        target = part.loc[known, "target"].astype(float)
-        mmc.append(oracle.correlation_contribution(own.loc[known], meta[known], target))
-        ranks = oracle.gaussian(oracle.tie_kept_rank(own.loc[known].assign(meta=meta[known])))
-        cwmm.append([oracle.pearson_correlation(ranks["meta"], ranks[name]) for name in own])
-    assert len(mmc) == 60 - FIRST + 1
+    own = pd.DataFrame(predictions[2], rows.index, ["a", "b"])
+    expected = by_numerai_tools(own, rows, plan.dataset.features, meta)
+    n_eras = 60 - FIRST + 1
     for model in range(2):
-        assert found[model][MMC] == pytest.approx(np.mean(mmc, axis=0)[model], abs=1e-9)
-        assert found[model][CWMM] == pytest.approx(np.mean(cwmm, axis=0)[model], abs=1e-9)
-        assert found[model]["meta_model/eras"] == len(mmc)
-        assert found[model]["meta_model/independent_blocks"] == len(mmc) / 4  # 20 days overlap the next three eras
+        assert found[model][MMC] == pytest.approx(expected["mmc"][model], abs=1e-9)
+        assert found[model][CWMM] == pytest.approx(expected["cwmm"][model], abs=1e-9)
+        assert found[model]["meta_model/eras"] == n_eras
+        assert found[model]["meta_model/independent_blocks"] == n_eras / 4  # 20 days overlap the next three eras
+
+
+@pytest.mark.parametrize("kept", ["one era", "one row", "nothing", "constant"])
+def test_a_meta_model_that_covers_hardly_anything(plan, numerai_directory, kept):
+    path = numerai_directory / "meta_model.parquet"
+    meta = write_meta_model(numerai_directory)
+    part = {
+        "one era": meta[meta["era"] == "0050"],
+        "one row": meta[meta["era"] == "0050"].iloc[:1],
+        "nothing": meta.iloc[:0],
+        "constant": meta.assign(numerai_meta_model=0.5),
+    }[kept]
+    part.to_parquet(path)
+    scores = meta_model_scores(plan, random_predictions(plan))
+    assert len(scores) == 2
+    if kept != "one era":
+        assert scores == [{}, {}]
+        return
+    assert scores[0]["meta_model/eras"] == 1
+    assert scores[0]["meta_model/independent_blocks"] == 1 / 4
+    assert "in the one era that the meta model covers, worth about 0.2 independent ones" in meta_model_text(scores[0])
 
 
 def test_eras_without_all_predictions_are_left_out_for_the_model_that_lacks_them(plan, monkeypatch):
@@ -128,6 +153,23 @@ def test_a_meta_model_of_other_data_is_one_line(plan, numerai_directory):
         plan.dataset.read_meta_model()
 
 
+def assert_scores_are_numerais(workspace, data):
+    """Compare what is tracked of the benchmark, the trials and the ensemble with `numerai_tools`."""
+    frame = pd.concat([pd.read_parquet(data / f"{name}.parquet") for name in ("train", "validation")])
+    features = [name for name in frame if name.startswith("feature")]
+    meta = pd.read_parquet(data / "meta_model.parquet")["numerai_meta_model"].astype(np.float32).astype(float)
+    runs = [run for kind in ("benchmark", "trial", "ensemble") for run in runs_of(workspace, kind)]
+    assert len(runs) == 5
+    predictions = [artifact(workspace, run, "predictions.parquet") for run in runs]
+    own = pd.DataFrame({place: each["prediction"] for place, each in enumerate(predictions)})
+    for number, section in ((1, "validation"), (2, "test")):
+        rows = frame.loc[predictions[0].index[predictions[0]["fold"] == number]]
+        for name, expected in by_numerai_tools(own, rows, features, meta).items():
+            metric = f"meta_model/{name}" if name in ("mmc", "cwmm") else f"{section}/{name}"
+            for place, run in enumerate(runs):
+                assert run.data.metrics[metric] == pytest.approx(expected[place], abs=1e-9), (run.info.run_name, name)
+
+
 def test_leaders_benchmark_and_ensembles_have_them_and_nothing_is_chosen_by_them(numerai_directory, tmp_path):
     write_meta_model(numerai_directory)
     write_experiment(tmp_path, numerai_directory, trials=3)
@@ -140,7 +182,7 @@ def test_leaders_benchmark_and_ensembles_have_them_and_nothing_is_chosen_by_them
     assert "Shown, never chosen by: trial 000" in done.stdout
     assert "eras that the meta model" in " ".join(done.stdout.split())
     assert command(tmp_path, "ensemble") == 0
-    assert {"validation/fnc", MMC} <= runs_of(tmp_path, "ensemble")[0].data.metrics.keys()
+    assert_scores_are_numerais(tmp_path, numerai_directory)
     write_meta_model(numerai_directory, 1).rename(index=lambda name: f"x{name}").to_parquet(
         numerai_directory / "meta_model.parquet"
     )

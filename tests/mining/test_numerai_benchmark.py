@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 from numerai_tools import scoring as oracle
 
+from signal_miner.engine.benchmark_run import contribution_gaps
 from signal_miner.errors import UserError
 from signal_miner.experiment.plan import make_plan, open_data, plan_record, restore_plan
 from signal_miner.experiment.schema import parse_experiment
@@ -205,6 +207,20 @@ def test_too_few_eras_are_an_error_before_anything_is_trained(tmp_path):
     assert done.returncode == 2
     assert f"benchmark.predictions = '{COLUMN}' covers 8 of the 20 eras that fold 1 predicts" in done.stderr
     assert not runs_of(tmp_path)
+
+
+@pytest.mark.parametrize("uncovered", [12, 8])
+def test_what_bmc_is_taken_against_must_cover_half_of_each_fold_s_eras(tmp_path, uncovered):
+    data = write_numerai_directory(tmp_path / "numerai")
+    thin_out(data, [f"{era:04d}" for era in range(21, 21 + uncovered)])
+    table = tomllib.loads(write_experiment(tmp_path, data).read_text()) | {"contribution_to": COLUMN}
+    experiment = parse_experiment(table)
+    plan = make_plan(experiment, open_data(experiment))
+    if uncovered > 10:
+        with pytest.raises(UserError, match=rf"contribution_to = '{COLUMN}' covers 8 of the 20 eras that fold 1 pred"):
+            contribution_gaps(plan)
+    else:
+        assert contribution_gaps(plan) == {1: tuple(range(21, 21 + uncovered))}
 
 
 def test_bmc_is_the_contribution_to_what_the_experiment_names(tmp_path):
