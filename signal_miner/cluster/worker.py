@@ -109,6 +109,11 @@ class StudyPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed's types ar
             return
         study.benchmark = self.benchmark
         await worker.set_resources(**{self.job.resource: study.slots})
+        if worker.status == Status.running:
+            # A trial that was submitted while no worker had the resource waits: Dask's scheduler does not look at it
+            # again when a worker gets the resource, only when one joins, or runs after a pause.
+            worker.status = Status.paused
+            worker.status = Status.running
         worker.log_event(self.job.topic, {"kind": READY, "slots": study.slots})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -87,6 +88,11 @@ def ended(pool):
     return found[0]
 
 
+def fold_size(plan, fold):
+    span = plan.dataset.span_of(fold.validation_eras)
+    return span.stop - span.start
+
+
 def test_a_trial_and_the_benchmark_are_trained_as_on_this_machine(plan, scheduler, tmp_path):
     draws = [plan.grid.params(cell) for cell in ((0,) * len(plan.grid.axes), (1,) * len(plan.grid.axes))]
     job, said, steps = replace(StudyJob.of(plan), exchange=str(tmp_path)), [], []
@@ -144,6 +150,21 @@ def test_no_report_of_a_worker_is_missed_where_the_subscription_arrives_late(pla
             if said:
                 break
     assert [line for line in said if "is given no trials: it plans the study as" in line]
+
+
+def test_a_trial_that_is_submitted_before_any_worker_is_ready_is_trained_once_one_is(plan, scheduler, monkeypatch):
+    def prepare_slowly(*given):
+        time.sleep(1)
+        return prepare(*given)
+
+    monkeypatch.setattr("signal_miner.cluster.worker.prepare", prepare_slowly)
+    with connected(scheduler, StudyJob.of(plan), []) as pool:
+        pool.submit(0, plan.benchmark)
+        assert pool.workers.slots == 0
+        assert ended(pool).trained.error == ""
+        pool.compare_with({fold.number: np.zeros(fold_size(plan, fold), np.float32) for fold in plan.scored_folds})
+        pool.submit(1, plan.benchmark)
+        assert ended(pool).trained is not None
 
 
 def test_a_task_that_is_given_up_ends_at_its_next_tree(plan, scheduler, monkeypatch):
