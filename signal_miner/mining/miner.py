@@ -528,22 +528,31 @@ class Miner:
         self._training.settled(outcome.draw)
 
     def _say_what_residuals_leave_out(self) -> None:
-        plan = self._plan
-        for number, missing in residual_gaps(plan).items():
-            eras = f"{len(missing)} of {len(plan.scored_folds[number - 1].train_eras)} training eras"
-            self._observer(
-                f"{plan.residual_column} has no predictions in {eras} of fold {number}, {plan.span(missing)}; "
-                "trials with a target_residual train without them"
+        left_out = "trials with a target_residual train without them"
+        for number, missing in residual_gaps(self._plan).items():
+            trained = self._plan.scored_folds[number - 1].train_eras
+            self._say_what_is_missing(
+                self._plan.residual_column, number, missing, f"{len(trained)} training eras", left_out
             )
 
     def _say_what_has_no_contribution(self) -> None:
-        plan = self._plan
-        for number, missing in contribution_gaps(plan).items():
-            eras = f"{len(missing)} of {len(plan.scored_folds[number - 1].validation_eras)} eras"
-            self._observer(
-                f"{plan.experiment.contribution_to} has no predictions in {eras} of fold {number}, "
-                f"{plan.span(missing)}; they have no BMC and no payout"
+        for number, missing in contribution_gaps(self._plan).items():
+            predicted = self._plan.scored_folds[number - 1].validation_eras
+            self._say_what_is_missing(
+                self._plan.experiment.contribution_to,
+                number,
+                missing,
+                f"{len(predicted)} eras",
+                "they have no BMC and no payout",
             )
+
+    def _say_what_is_missing(
+        self, column: str | None, number: int, missing: Sequence[int], of_eras: str, consequence: str
+    ) -> None:
+        self._observer(
+            f"{column} has no predictions in {len(missing)} of {of_eras} of fold {number}, "
+            f"{self._plan.span(missing)}; {consequence}"
+        )
 
     def _take_benchmark(self) -> None:
         """Take predictions of Numerai's as the benchmark run."""
@@ -552,10 +561,12 @@ class Miner:
         folds = self._compare_with(predictions).folds(plan, predictions)
         for fold in plan.scored_folds:
             if missing := uncovered_eras(plan, fold.number, predictions[fold.number]):
-                eras = f"{len(missing)} of {len(fold.validation_eras)} eras"
-                self._observer(
-                    f"{plan.benchmark_predictions} has no predictions in {eras} of fold {fold.number}, "
-                    f"{plan.span(missing)}; they are left out of comparisons with the benchmark"
+                self._say_what_is_missing(
+                    plan.benchmark_predictions,
+                    fold.number,
+                    missing,
+                    f"{len(fold.validation_eras)} eras",
+                    "they are left out of comparisons with the benchmark",
                 )
         metrics = score_metrics(folds, self._benchmark_scores, plan.scoring)
         params = dict(plan.benchmark)
