@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from signal_miner.cli.options import ModelOptions
-from signal_miner.cli.several_slots import deliver_to_slots, names_slots
+from signal_miner.cli.several_slots import deliver_to_slots, slots_file
 from signal_miner.cli.terminal import print_if_unverified
 from signal_miner.utils.option import option
 
@@ -35,7 +35,7 @@ def run(options: Options, console: Console) -> int:
     from signal_miner.numerai.live.deployment import DeployOptions, deploy
     from signal_miner.utils.files import temporary_directory
 
-    if names_slots(options):
+    if slots_file(options) is not None:
         how = DeliveryOptions(again=options.again, image=options.image, tracking_uri=options.tracking_uri)
         return deliver_to_slots(options, Delivery.DEPLOY, bool(options.numerai_model or options.version), how, console)
     with temporary_directory() as directory:

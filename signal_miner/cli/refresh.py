@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from signal_miner.cli.options import ModelOptions
-from signal_miner.cli.several_slots import names_slots
+from signal_miner.cli.several_slots import slots_file
 from signal_miner.cli.terminal import SOME_FAILED
 from signal_miner.errors import UserError
 from signal_miner.utils.option import option
@@ -39,8 +39,8 @@ def run(options: Options, console: Console) -> int:
     if options.deliver and options.slots is None:
         raise UserError("deliver needs slots, a file that names the model slots at Numerai; give one, or leave it out")
     slots: tuple[Slot, ...] = (Slot("", options.model, options.alias),)
-    if names_slots(options) and options.slots is not None:
-        slots = chosen_slots(options.slots, options.slot)
+    if (file := slots_file(options)) is not None:
+        slots = chosen_slots(file, options.slot)
     given = RefreshOptions(
         data=options.data,
         trees=options.trees,

@@ -27,11 +27,11 @@ class SeveralSlots(Protocol):
         """Names of slots in it."""
 
 
-def names_slots(options: SeveralSlots) -> bool:
-    """Return whether a file of slots is given; raise a `UserError` where some of its slots are, and the file is not."""
+def slots_file(options: SeveralSlots) -> Path | None:
+    """Return the file of slots or None; raise a `UserError` where some of its slots are given without it."""
     if options.slot and options.slots is None:
         raise UserError("slot names some of the slots of a file; give slots, too, or leave it out")
-    return options.slots is not None
+    return options.slots
 
 
 def deliver_to_slots(

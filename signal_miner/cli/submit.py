@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from signal_miner.cli.options import ModelOptions
-from signal_miner.cli.several_slots import deliver_to_slots, names_slots
+from signal_miner.cli.several_slots import deliver_to_slots, slots_file
 from signal_miner.cli.terminal import print_if_unverified
 from signal_miner.utils.option import option
 
@@ -39,7 +39,7 @@ def run(options: Options, console: Console) -> int:
     from signal_miner.numerai.live.submission_runs import SubmissionRuns
     from signal_miner.utils.files import temporary_directory
 
-    if names_slots(options):
+    if slots_file(options) is not None:
         own = (options.numerai_model, options.version, options.live, options.live_benchmarks)
         how = DeliveryOptions(options.dry_run, options.again, options.late, tracking_uri=options.tracking_uri)
         return deliver_to_slots(options, Delivery.SUBMIT, any(own), how, console)
