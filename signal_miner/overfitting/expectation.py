@@ -146,7 +146,9 @@ def expectation_from(
     nothing = Expectation(objective, value, math.nan, math.nan, shown, tested, prior, future_eras)
     if len(validation) < FEWEST_ERAS or not math.isfinite(value) or not np.ptp(known) > 0:
         return nothing
-    influence = influences(known[:, None], objective)[:, 0]
+    # The chosen one's ratio in validation is too high, and with it what a ratio varies by. Test says so; where there is
+    # none the excess stays, as it is about what the correction itself may be wrong by (benchmarks/README.md).
+    influence = influences(known[:, None], objective, value if weight < 1 else None)[:, 0]
     independent = effective_observations(influence, overlap_eras)
     per_era = independent / len(known)
     if pool is not None and pool.effective_eras >= 1:
@@ -161,7 +163,7 @@ def expectation_from(
     return Expectation(objective, value, value - half, value + half, shown, tested, prior, future_eras)
 
 
-def influences(scores: NDArray[np.float64], objective: Objective) -> NDArray[np.float64]:
+def influences(scores: NDArray[np.float64], objective: Objective, ratio: float | None = None) -> NDArray[np.float64]:
     """Return what each era adds to each trial's score, to first order.
 
     Of a Sharpe ratio S ``z − S/2 (z² − 1)`` of standardised scores z (Lo 2002), of a mean the deviation from it.
@@ -170,6 +172,8 @@ def influences(scores: NDArray[np.float64], objective: Objective) -> NDArray[np.
     ----------
     scores : ndarray of float64, shape (n_eras, n_trials)
         A NaN, and a trial that never varies, adds 0.
+    ratio : float, optional
+        S, where it is known better than from these scores.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         known = np.isfinite(scores)
@@ -178,7 +182,7 @@ def influences(scores: NDArray[np.float64], objective: Objective) -> NDArray[np.
         if not objective.is_ratio:
             return deviations
         standard = deviations / np.sqrt((deviations**2).sum(axis=0) / count)
-        influence = standard - sharpe(scores) / 2 * (standard**2 - 1)
+        influence = standard - (sharpe(scores) if ratio is None else ratio) / 2 * (standard**2 - 1)
     return np.where(known & np.isfinite(influence), influence, 0.0)
 
 

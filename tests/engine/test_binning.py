@@ -146,7 +146,7 @@ def status(name):
 
 def measure(directory, target, step, cached):
     dataset = open_dataset(directory / "large.parquet", "all", "target")
-    cache = DatasetCache(directory / "cache", 10**9) if cached == "cached" else None
+    cache = DatasetCache(directory / "cache", 10**9, worth_seconds=-1) if cached == "cached" else None
     binned = BinnedFolds(dataset, (target,), 0, group_bytes=24 * 2**20, cache=cache)
     fold = Fold(1, tuple(range(1, 61, int(step))), tuple(range(65, 101)))
     dataset.read_target(target)

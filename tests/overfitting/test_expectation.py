@@ -75,6 +75,18 @@ def test_with_test_it_is_the_mean_weighted_by_eras():
     assert longer.high - longer.low < found.high - found.low
 
 
+def test_with_test_the_width_is_that_of_the_expected_ratio():
+    validation, test = drawn(3, 1, 120, skill=0.0)[:, 0], drawn(4, 1, 120, skill=0.0)[:, 0]
+    chosen = validation + 3 * validation.std()
+
+    def width(of: np.ndarray, tested: np.ndarray) -> float:
+        found = expectation_from(0.0, 0.3, of, tested, 0, SHARPE)
+        return found.high - found.low
+
+    assert width(chosen, test[:0]) > 2 * width(validation, test[:0])
+    assert width(chosen, test) < 1.2 * width(validation, test)
+
+
 def test_unknown_eras_are_left_out_and_too_few_have_no_interval():
     scores = drawn(2, 12, 60)
     holes = np.insert(scores, [5, 30], np.nan, axis=0)
