@@ -1,18 +1,19 @@
-"""What to expect of an ensemble: its selection repeated on eras drawn anew, and evaluated on those left out."""
+"""What to expect of an ensemble: its selection repeated without some eras, and evaluated on these."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from signal_miner.engine.racing import Curve
 from signal_miner.ensemble.options import GREEDY, OBJECTIVES, RUNS, SelectionRule
 from signal_miner.ensemble.selection import grow, weights_of
 from signal_miner.errors import UserError
-from signal_miner.overfitting.choice import choice_weights, score_left_out, summary_by_weights
+from signal_miner.overfitting.choice import choice_splits, score_left_out, summary_of_known
 from signal_miner.overfitting.expectation import expectation_from
 from signal_miner.overfitting.records import Expectation
 from signal_miner.scoring.objective import Objective, Scoring
@@ -31,11 +32,29 @@ class Candidates:
         Of each alone, at the checkpoint that members have.
     correlations : ndarray of float32, shape (n_eras, n_candidates, n_candidates), or None
         Of their ranks in each era; None where every pair correlates as the members do.
+    curves : mapping of int to Curve
+        Of the same eras, at each checkpoint, by candidate; of those whose checkpoint was chosen, too.
     """
 
     corr: NDArray[np.float64]
     bmc: NDArray[np.float64]
     correlations: NDArray[np.float32] | None = None
+    curves: Mapping[int, Curve] = field(default_factory=dict)
+
+    def at_best_checkpoints(self, rows: NDArray[np.bool_], scoring: Scoring) -> Candidates:
+        """Return them at the checkpoints that a scoring of some eras would have chosen.
+
+        Parameters
+        ----------
+        rows : ndarray of bool, shape (n_eras,)
+        """
+        corr, bmc = self.corr.copy(), self.bmc.copy()
+        for place, curve in self.curves.items():
+            scores = summary_of_known(scoring.era_scores(curve.corr[rows], curve.bmc[rows]), scoring.objective)
+            if np.isfinite(scores).any():
+                best = int(np.nanargmax(scores))
+                corr[:, place], bmc[:, place] = curve.corr[:, best], curve.bmc[:, best]
+        return replace(self, corr=corr, bmc=bmc)
 
     def blended(self, weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return CORR and BMC of blends by era, each of shape (n_eras, n_blends).
@@ -113,8 +132,8 @@ def expected_of_ensemble(
 ) -> tuple[Expectation, ...]:
     """Return what to expect of an ensemble: the ratio that its study compares, and its payout.
 
-    By validation alone, its validation score less what choosing adds to it: the score of the whole selection, made on
-    all eras, less that of selections on eras drawn anew, over the eras that each left out.
+    By validation alone, its validation score less what choosing adds to it: the score of the whole selection, of
+    checkpoints and of trials, made on all eras, less that of selections that left some out, over those.
 
     Parameters
     ----------
@@ -127,15 +146,15 @@ def expected_of_ensemble(
     """
     choose = _chooser(rule, candidates, scoring, correlations)
     n_eras = len(candidates.corr)
-    weights = choice_weights(n_eras, overlap_eras)
-    whole_corr, whole_bmc = choose(np.ones(n_eras))
-    drawn = [choose(row) for row in weights]
-    corr, bmc = (np.stack([each[part] for each in drawn]) for part in (0, 1))
+    splits = choice_splits(n_eras, overlap_eras)
+    whole_corr, whole_bmc = choose(np.full(n_eras, True))
+    repeated = [choose(rows) for rows in splits.chosen_by]
+    corr, bmc = (np.stack([each[part] for each in repeated]) for part in (0, 1))
     ratio = Objective.PAYOUT_SHARPE if scoring.objective.compared is Objective.PAYOUT else Objective.SHARPE
     found = []
     for objective in (ratio, Objective.PAYOUT):
         whole = scoring.era_scores(whole_corr, whole_bmc, objective)
-        left_out = score_left_out(weights, scoring.era_scores(corr, bmc, objective), objective)
+        left_out = score_left_out(splits, scoring.era_scores(corr, bmc, objective), objective)
         by_choosing = float(objective.summary(whole)) - left_out
         validation, test = (scoring.era_scores(own.corr[part], own.bmc[part], objective) for part in (0, 1))
         shown = float(objective.summary(validation))
@@ -146,31 +165,32 @@ def expected_of_ensemble(
 
 def _chooser(
     rule: SelectionRule, candidates: Candidates, scoring: Scoring, correlations: NDArray[np.float64] | None
-) -> Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Return a function from the eras' weights to CORR and BMC of every era of what a rule selects by them."""
+) -> Callable[[NDArray[np.bool_]], tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Return a function from some of the eras to CORR and BMC of every era of what a rule selects by those."""
     objective = Objective(rule.score)
     n_candidates = candidates.corr.shape[1]
-    alone = scoring.era_scores(candidates.corr, candidates.bmc, objective)
 
-    def choose(weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def choose(rows: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        own = candidates.at_best_checkpoints(rows, scoring)
+        alone = scoring.era_scores(own.corr, own.bmc, objective)
         if rule.select == GREEDY and correlations is not None:
 
             def score(blends: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
-                of_eras = scoring.era_scores(*candidates.blended(blends[0].astype(np.float64)), objective)
-                return summary_by_weights(weights, of_eras, objective)
+                of_eras = scoring.era_scores(*own.blended(blends[0].astype(np.float64)), objective)
+                return summary_of_known(of_eras[rows], objective)
 
             try:
                 chosen, shares = grow(rule, [np.eye(n_candidates, dtype=np.float32)], score, correlations)
-            except UserError:  # none is known in all eras that were drawn
+            except UserError:  # none is known in all of these eras
                 unknown = np.full(len(alone), np.nan)
                 return unknown, unknown
         else:
-            values = np.nan_to_num(summary_by_weights(weights, alone, objective), nan=-np.inf)
+            values = np.nan_to_num(summary_of_known(alone[rows], objective), nan=-np.inf)
             chosen = tuple(np.argsort(-values, kind="stable")[: rule.members].tolist())
             shares = weights_of(rule, values[list(chosen)].tolist())
         column = np.zeros((n_candidates, 1))
         column[list(chosen), 0] = shares
-        corr, bmc = candidates.blended(column)
+        corr, bmc = own.blended(column)
         return corr[:, 0], bmc[:, 0]
 
     return choose

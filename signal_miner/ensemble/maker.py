@@ -16,6 +16,7 @@ from signal_miner.engine.available_memory import available_bytes
 from signal_miner.engine.benchmark_run import score_benchmark
 from signal_miner.engine.further_scores import FEW_FEATURES, further_scores
 from signal_miner.engine.metrics import score_metrics
+from signal_miner.engine.racing import Curve
 from signal_miner.engine.trial import FoldResult
 from signal_miner.engine.validation_rows import fold_rows, fold_scorers
 from signal_miner.ensemble.expectation import (
@@ -47,6 +48,7 @@ from signal_miner.utils.validation import LARGEST_INTEGER
 
 _NEWEST_ERAS = 4
 _READERS = 8
+_MOST_CURVES = 200  # of the best trials, which alone have a chance of being chosen on nearly the same eras
 _BYTES_A_PREDICTION = 12  # float32, and twice as much while candidates are scored
 _BYTES_WHILE_NEUTRALIZING = 28
 
@@ -281,9 +283,12 @@ class EnsembleMaker:
         if among is None:
             if scores is None:
                 return ()
+            scores = replace(scores, curves=self._curves(eligible[:_MOST_CURVES], rule.checkpoint))
             candidates, cap = _diluted(scores, correlations), None
         else:
             candidates, cap = among.candidates, among.correlations
+            if neutralization is None:
+                candidates = replace(candidates, curves=self._curves(among.trials, rule.checkpoint))
             if scores is not None:
                 added = _by_preselection(scores, [eligible.index(trial) for trial in among.trials], scoring, overlap)
         corr, bmc = (
@@ -303,13 +308,37 @@ class EnsembleMaker:
         try:
             with ThreadPoolExecutor(_READERS) as readers:
                 tables = list(readers.map(reader.era_scores, trials))
-            columns = []
-            for name in ("corr", "bmc"):
-                rows = [table.filter(pc.less(table.column("fold"), last)).column(prefix + name) for table in tables]
-                columns.append(np.stack([each.to_numpy().astype(np.float64) for each in rows], axis=1))
+            corr, bmc = (
+                np.stack(
+                    [
+                        table.filter(pc.less(table.column("fold"), last)).column(prefix + name).to_numpy()
+                        for table in tables
+                    ],
+                    axis=1,
+                ).astype(np.float64)
+                for name in ("corr", "bmc")
+            )
         except (UserError, KeyError, ValueError):
             return None
-        return Candidates(*columns)
+        return Candidates(corr, bmc)
+
+    def _curves(self, trials: Sequence[TrackedTrial], checkpoint: Checkpoint) -> dict[int, Curve]:
+        """Return validation curves of trials whose checkpoint was chosen, by place; without those of other eras."""
+        if checkpoint is not Checkpoint.BEST:
+            return {}
+        folds = self._plan.scored_folds[:-1]
+        reader = StudyReader(self._runs.tracking_uri)
+
+        def joined(trial: TrackedTrial) -> Curve | None:
+            try:
+                return Curve.joined(reader.curves(trial, [fold.number for fold in folds]))
+            except UserError:  # runs of before have no BMC there
+                return None
+
+        with ThreadPoolExecutor(_READERS) as readers:
+            found = list(readers.map(joined, trials))
+        n_eras = sum(len(fold.validation_eras) for fold in folds)
+        return {place: curve for place, curve in enumerate(found) if curve and len(curve.corr) == n_eras}
 
     def _blend(
         self,
@@ -381,7 +410,8 @@ def expected_metrics(expectations: Sequence[Expectation]) -> dict[str, float]:
 def _diluted(candidates: Candidates, correlations: NDArray[np.float64]) -> Candidates:
     """Return candidates whose mean scores as a blend of members with these correlations does."""
     deviation = float(np.sqrt(np.nanmean(correlations)))
-    return Candidates(candidates.corr / deviation, candidates.bmc / deviation)
+    curves = {place: Curve(each.corr / deviation, each.bmc / deviation) for place, each in candidates.curves.items()}
+    return Candidates(candidates.corr / deviation, candidates.bmc / deviation, curves=curves)
 
 
 def _by_preselection(candidates: Candidates, kept: Sequence[int], scoring: Scoring, overlap_eras: int) -> float:

@@ -88,9 +88,10 @@ def expectation(
     which nothing was chosen by, the mean of that and of the trial's own test score, weighted by their eras.
 
     The interval is the expectation ± Student's quantile × the influence function's deviation ×
-    ``√(w_v² (ρ + B² (1 − ρ)) / n_v + w_t² / n_t + 1 / n_future)``, in effective eras: what is not known of the model,
-    and what the eras to come will add by chance. No estimate covers a change of regime: over those models' studies such
-    an interval covered what came in about 85% of the cases.
+    ``√(w_v² (ρ + B (1 − ρ)) / n_v + w_t² / n_t + 1 / n_future)``, in effective eras: what is not known of the model
+    (its skill, given its score, varies by B of what chance adds to a score: Efron and Morris 1975), and what the eras
+    to come will add by chance. No estimate covers a change of regime: over those models' studies such an interval
+    covered what came in about 85% of the cases.
 
     Parameters
     ----------
@@ -102,9 +103,8 @@ def expectation(
         How many eras the interval is for.
     """
     own = float(objective.summary(validation))
-    kept = pool.kept**2
-    prior = pool.mean + kept * (own - pool.mean)
-    certainty = pool.correlation + kept * (1 - pool.correlation)
+    prior = pool.mean + pool.kept**2 * (own - pool.mean)
+    certainty = pool.correlation + pool.kept * (1 - pool.correlation)
     return expectation_from(prior, certainty, validation, test, overlap_eras, objective, future_eras, pool)
 
 

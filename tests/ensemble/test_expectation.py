@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from signal_miner.engine.racing import Curve
 from signal_miner.ensemble.expectation import (
     Candidates,
     OwnScores,
@@ -16,7 +19,7 @@ from signal_miner.ensemble.expectation import (
 )
 from signal_miner.ensemble.options import SelectionRule
 from signal_miner.ensemble.selection import grow
-from signal_miner.overfitting.choice import CHOICES, choice_weights, score_left_out, summary_by_weights
+from signal_miner.overfitting.choice import MOST_CHOICES, choice_splits, score_left_out, summary_of_known
 from signal_miner.scoring.blending import gaussianised, mean_correlations
 from signal_miner.scoring.objective import Objective, Scoring
 from signal_miner.scoring.series import sharpe
@@ -53,18 +56,31 @@ def test_a_blend_scores_what_its_members_and_their_correlations_say(seed):
     assert alike == pytest.approx(corr @ weights)
 
 
+@given(st.integers(1, 400), st.integers(0, 12))
+def test_a_choice_shares_no_returns_with_the_eras_left_out(n_eras, overlap):
+    splits = choice_splits(n_eras, overlap)
+    n_splits = len(splits.left_out)
+    assert splits.chosen_by.shape == splits.left_out.shape == (n_splits, n_eras)
+    assert n_splits <= MOST_CHOICES
+    counts = splits.left_out.sum(axis=0)
+    assert counts.min() >= 1
+    assert counts.max() <= max(2 * counts.min(), counts.min() + 2)
+    for chosen_by, left_out in zip(splits.chosen_by, splits.left_out, strict=True):
+        if n_eras >= 4 * overlap:
+            apart = np.abs(np.flatnonzero(chosen_by)[:, None] - np.flatnonzero(left_out))
+            assert apart.min(initial=n_eras) > overlap
+        assert chosen_by.sum() >= 0.3 * n_eras or n_eras < 8
+
+
 def test_what_is_left_out_is_what_no_choice_saw():
-    weights = choice_weights(60, 3)
-    assert weights.shape == (CHOICES, 60)
-    assert (weights.sum(axis=1) == 60).all()
-    marked = np.where(weights == 0, 0.25, 99.0)
-    assert score_left_out(weights, marked, Objective.CORR) == pytest.approx(0.25)
+    splits = choice_splits(60, 3)
+    marked = np.where(splits.left_out, 0.25, 99.0)
+    assert score_left_out(splits, marked, Objective.CORR) == pytest.approx(0.25)
     scores = np.random.default_rng(0).standard_normal((60, 4))
-    repeated = np.repeat(scores, weights[0].astype(int), axis=0)
     for objective in (Objective.SHARPE, Objective.CORR):
-        assert summary_by_weights(weights[0], scores, objective) == pytest.approx(objective.summary(repeated))
+        assert summary_of_known(scores, objective) == pytest.approx(objective.summary(scores))
     scores[5, 1] = np.nan
-    assert np.isnan(summary_by_weights(np.ones(60), scores, Objective.CORR)).tolist() == [False, True, False, False]
+    assert np.isnan(summary_of_known(scores, Objective.CORR)).tolist() == [False, True, False, False]
 
 
 @pytest.mark.parametrize(("select", "members"), [("greedy", 4), ("top", 10), ("top", 1)])
@@ -96,6 +112,22 @@ def test_of_equal_models_the_expectation_is_near_what_comes(select, members):
     assert abs(np.mean(honest)) < 0.13
     assert abs(np.mean(honest)) < np.mean(raw)
     assert np.mean(covered) >= 0.7
+
+
+def test_the_luck_of_checkpoints_is_taken_off_too():
+    """Of one model without skill, whose best of many checkpoints is chosen by the same eras."""
+    rule, every = SelectionRule(select="top", members=1), np.full(80, True)
+    without, found = [], []
+    for seed in range(60):
+        curve = Curve(*[np.random.default_rng(seed).standard_normal((80, 20))] * 2)
+        candidates = Candidates(curve.corr[:, :1], curve.bmc[:, :1], curves={0: curve})
+        best = candidates.at_best_checkpoints(every, SHARPE)
+        assert sharpe(best.corr)[0] == pytest.approx(sharpe(curve.corr).max())
+        own = OwnScores(*[(best.corr[:, 0], np.empty(0))] * 2)
+        without.append(expected_of_ensemble(rule, replace(best, curves={}), own, SHARPE, 0)[0].by_validation)
+        found.append(expected_of_ensemble(rule, candidates, own, SHARPE, 0)[0].by_validation)
+    assert np.mean(without) > 0.15
+    assert abs(np.mean(found)) < 0.06
 
 
 def test_a_rule_that_names_its_members_is_not_repeated():
