@@ -130,7 +130,7 @@ def mine_experiment(
     if finished and plan.holdout_eras:
         holdout = next_command("holdout", study=summary.study, trial="…")
         console.print(f"The holdout is untouched. Once you have chosen a model: {holdout}")
-    if finished:
+    if finished > 1:
         averaged = next_command("ensemble", study=summary.study, select="top", members=min(AVERAGED, finished))
         console.print(f"For an average of the best trials, which the evidence favours over the first alone: {averaged}")
     if failed and not finished:
