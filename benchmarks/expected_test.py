@@ -133,7 +133,7 @@ def _opened(study: str, greedy: BuiltEnsemble, plan: Plan, console: Console) -> 
 
 def show(found: Sequence[OfMarket], console: Console) -> None:
     """Print the mean errors, and what came in the holdouts."""
-    heads = ("validation less test", "expected by validation less test", "RMSE of the two", "test")
+    heads = ("validation less test", "expected by validation less test", "the same less all trials'", "RMSE", "test")
     objectives = [each.objective for each in found[0].said["greedy"]]
     for place, objective in enumerate(objectives):
         title = f"{objective.label} of {len(found)} markets, mean ± standard error"
@@ -144,9 +144,10 @@ def show(found: Sequence[OfMarket], console: Console) -> None:
             errors = [
                 np.array([getattr(each, name) for each in said]) - test for name in ("validation", "by_validation")
             ]
+            beyond = _mean(errors[1] - np.array([each.pool[place] for each in found]))
             rms = ", ".join(f"{np.sqrt((error**2).mean()):.3f}" for error in errors)
-            table.add_row(way, *map(_mean, errors), rms, f"{test.mean():.3f}")
-        table.add_row("all trials", _mean(np.array([each.pool[place] for each in found])), "", "", "")
+            table.add_row(way, *map(_mean, errors), beyond, rms, f"{test.mean():.3f}")
+        table.add_row("all trials", _mean(np.array([each.pool[place] for each in found])), "", "", "", "")
         console.print(table)
     if not found[0].came:
         return
