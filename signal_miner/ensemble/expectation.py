@@ -169,8 +169,10 @@ def _chooser(
     """Return a function from some of the eras to CORR and BMC of every era of what a rule selects by those."""
     objective = Objective(rule.score)
     n_candidates = candidates.corr.shape[1]
+    scored = np.isfinite(scoring.era_scores(candidates.corr, candidates.bmc, objective)).any(axis=1)
 
     def choose(rows: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        rows = rows & scored  # such as eras without benchmark predictions, which no blend has a score in
         own = candidates.at_best_checkpoints(rows, scoring)
         alone = scoring.era_scores(own.corr, own.bmc, objective)
         if rule.select == GREEDY and correlations is not None:

@@ -114,6 +114,18 @@ def test_of_equal_models_the_expectation_is_near_what_comes(select, members):
     assert np.mean(covered) >= 0.7
 
 
+@pytest.mark.parametrize("select", ["greedy", "top"])
+def test_an_era_that_no_candidate_has_a_score_in_is_left_out(select):
+    past = np.random.default_rng(0).standard_normal((60, 6))
+    past[7] = np.nan
+    cap = np.full((6, 6), 0.5)
+    candidates, rule = Candidates(past, past), SelectionRule(select=select, members=2)
+    own = OwnScores(*[(past[:, :2].mean(axis=1), np.empty(0))] * 2)
+    found = expected_of_ensemble(rule, candidates, own, SHARPE, 0, cap)
+    assert [each.objective for each in found] == [Objective.SHARPE, Objective.PAYOUT]
+    assert all(np.isfinite([each.low, each.by_validation, each.high]).all() for each in found)
+
+
 def test_the_luck_of_checkpoints_is_taken_off_too():
     """Of one model without skill, whose best of many checkpoints is chosen by the same eras."""
     rule, every = SelectionRule(select="top", members=1), np.full(80, True)
