@@ -116,6 +116,8 @@ def has(driver: WebDriver, text: str) -> bool:
 
 def save(driver: WebDriver, name: str, height: int | None = None) -> None:
     picture = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
+    if height is not None and height > picture.height:
+        raise ValueError(f"{name}: {height} pixels are wanted of a window of {picture.height}")
     picture = picture.crop((0, 0, picture.width, height or picture.height))
     colors = picture.quantize(_COLORS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     colors.save(PICTURES / name, optimize=True)
@@ -137,7 +139,7 @@ def picture_ui() -> None:
         save(driver, "ui_charts.png")
     report = Path(MlflowClient().download_artifacts(study.run_id, "report"))
     shutil.copy(report / "past_vs_future.png", PICTURES)
-    with browser(900, 1000) as driver:
+    with browser(900, 1800) as driver:
         driver.get((report / "report.html").resolve().as_uri())
         time.sleep(2)
         notes = driver.execute_script("return document.querySelector('.notes').getBoundingClientRect().bottom")
