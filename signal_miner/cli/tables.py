@@ -109,7 +109,7 @@ def print_leaderboard(board: Leaderboard, console: Console, top: int = 10) -> No
     first = next((place.trial for place in board.places if place.trial.number is not None), None)
     if first is not None:
         params = ", ".join(f"{name} {value}" for name, value in first.params.items() if name not in FIXED_PARAMS)
-        text = f"First of them, {first.name}: {params}"
+        text = f"Best in validation, {first.name}: {params}"
         console.print(text, highlight=False, soft_wrap=not console.is_terminal)
         if further := further_sentence(first.name, first.metrics):
             console.print(further, highlight=False)
@@ -168,7 +168,7 @@ def print_ensemble(summary: EnsembleSummary, benchmark: TrackedTrial, console: C
 
     known = [column for column in COLUMNS if column.head in texts]
     if summary.expectations:
-        chosen = "chosen by these eras"
+        chosen = "chosen in validation"
         console.print(expectation_sentence(summary.expectations, summary.tracked.name, chosen), highlight=False)
     console.print(fitting(table, least_important_first(known), console))
     print_if_below(summary.tracked.metrics, benchmark, console)

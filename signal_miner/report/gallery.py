@@ -115,13 +115,10 @@ def page_figures(contents: ReportContents) -> Iterator[PageFigure]:
             "colour is one idea, found several times.",
             f"Matrix of correlations of {len(contents.correlations.names)} models, clustered.",
         )
-    added = [
-        (each.metrics.get("validation/benchmark_corr", math.nan), each.metrics.get("validation/bmc", math.nan))
-        for each in blends
-    ]
+    added = [_contribution(each.metrics) for each in blends]
     yield PageFigure(
         "bmc_vs_benchmark_corr",
-        contribution_figure(scores, ensembles=added),
+        contribution_figure(scores, ensembles=added, benchmark=_contribution(contents.benchmark.metrics)),
         "Right is close to the benchmark, up adds to it: the most useful trials are at the top, far to the left.",
         "Scatter of BMC against correlation with the benchmark in validation, a dot a trial.",
         points=_with_blends(contribution_points(scores), added),
@@ -147,6 +144,10 @@ def page_figures(contents: ReportContents) -> Iterator[PageFigure]:
     )
     yield from _live(contents)
     yield from _parameters(contents)
+
+
+def _contribution(metrics: Mapping[str, float]) -> tuple[float, float]:
+    return metrics.get("validation/benchmark_corr", math.nan), metrics.get("validation/bmc", math.nan)
 
 
 def _with_blends(

@@ -65,7 +65,15 @@ def expectation_figure(rows: Sequence[tuple[str, float, Estimate, float]], label
         if np.isfinite([shown, expected.value]).all():
             axes.plot([shown, expected.value], [row, row], color=GREY, linewidth=1, linestyle=":", zorder=1)
         if np.isfinite([expected.low, expected.high]).all():
-            axes.plot([expected.low, expected.high], [row, row], color=GREEN, linewidth=5, alpha=0.45, zorder=2)
+            axes.plot(
+                [expected.low, expected.high],
+                [row, row],
+                color=GREEN,
+                linewidth=5,
+                alpha=0.45,
+                zorder=2,
+                solid_capstyle="butt",
+            )
         for value, color, marker, size, name in (
             (shown, *SECTION[VALIDATION][:2], 7, "validation, which it was chosen by"),
             (tested, *SECTION[TEST][:2], 7, "test"),

@@ -96,7 +96,10 @@ def past_vs_future_figure(
 
 @drawing()
 def contribution_figure(
-    scores: StudyScores, n_leaders: int = _N_LEADERS, ensembles: Sequence[tuple[float, float]] = ()
+    scores: StudyScores,
+    n_leaders: int = _N_LEADERS,
+    ensembles: Sequence[tuple[float, float]] = (),
+    benchmark: tuple[float, float] = (1.0, 0.0),
 ) -> Figure:
     """Draw BMC against correlation with the benchmark, in validation: a dot a trial, the leaders ringed.
 
@@ -106,6 +109,8 @@ def contribution_figure(
         Trials to mark, from the first.
     ensembles : sequence of tuple of two float, optional
         Correlation with the benchmark and BMC of ensembles, diamonds.
+    benchmark : tuple of two float, default (1, 0)
+        The same of the study's benchmark, where BMC is against other predictions.
     """
     figure = new_figure(5.0, "What trials add to the benchmark (validation)")
     axes = figure.add_subplot()
@@ -121,7 +126,8 @@ def contribution_figure(
         _ring(axes, alike[known], added[known], label)
     if len(ensembles):
         _diamonds(axes, np.array(ensembles, dtype=np.float64))
-    _star(axes, 1.0, 0.0)
+    if np.isfinite(benchmark).all():
+        _star(axes, *benchmark)
     legend_below(figure)
     return figure
 

@@ -373,6 +373,15 @@ def test_names_with_dollars_are_no_formulas(contents: ReportContents) -> None:
     assert "$\\bad_0$" in page_element(figure, "parameters", "")
 
 
+def test_the_benchmark_is_where_its_scores_are() -> None:
+    contents = make_contents(12)
+    metrics = {**contents.benchmark.metrics, "validation/benchmark_corr": 0.65, "validation/bmc": 0.02}
+    moved = replace(contents, benchmark=replace(contents.benchmark, metrics=metrics))
+    figure = next(each.figure for each in page_figures(moved) if each.name == "bmc_vs_benchmark_corr")
+    stars = [line.get_xydata().tolist() for line in figure.axes[0].lines if line.get_marker() == "*"]
+    assert stars == [[[0.65, 0.02]]]
+
+
 def test_three_thousand_dots_are_small_files() -> None:
     contents = make_contents(3000, n_eras=20, n_checkpoints=1)
     scores: StudyScores = contents.scores
