@@ -332,7 +332,7 @@ class EnsembleMaker:
         def joined(trial: TrackedTrial) -> Curve | None:
             try:
                 return Curve.joined(reader.curves(trial, [fold.number for fold in folds]))
-            except UserError:  # runs of before have no BMC there
+            except UserError:  # older runs have no BMC there
                 return None
 
         with ThreadPoolExecutor(_READERS) as readers:
