@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from signal_miner.experiment.schema import BENCHMARK
 from signal_miner.overfitting.records import Estimate, ModelEvaluation, StudyEvaluation
 from signal_miner.scoring.objective import Objective, Scoring
 from signal_miner.scoring.study_scores import Correlations, StudyScores
@@ -94,6 +95,12 @@ class ReportContents:
             raise ValueError("trials and scores are not of the same models in the same order")
         if not self.trials or not self.evaluation.leaders:
             raise ValueError("a report needs at least one finished trial with a verdict")
+
+    @property
+    def against(self) -> str:
+        """What BMC and the correlation with it are against, in words: the study's benchmark or a column of the data."""
+        column = str(self.plan.get("experiment", {}).get("contribution_to", BENCHMARK))
+        return "the benchmark" if column == BENCHMARK else column
 
     @property
     def scoring(self) -> Scoring:

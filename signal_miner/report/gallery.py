@@ -118,9 +118,14 @@ def page_figures(contents: ReportContents) -> Iterator[PageFigure]:
     added = [_contribution(each.metrics) for each in blends]
     yield PageFigure(
         "bmc_vs_benchmark_corr",
-        contribution_figure(scores, ensembles=added, benchmark=_contribution(contents.benchmark.metrics)),
-        "Right is close to the benchmark, up adds to it: the most useful trials are at the top, far to the left.",
-        "Scatter of BMC against correlation with the benchmark in validation, a dot a trial.",
+        contribution_figure(
+            scores,
+            ensembles=added,
+            benchmark=_contribution(contents.benchmark.metrics),
+            against=contents.against,
+        ),
+        f"Right is close to {contents.against}, up adds to it: the most useful trials are at the top, far to the left.",
+        f"Scatter of BMC against correlation with {contents.against} in validation, a dot a trial.",
         points=_with_blends(contribution_points(scores), added),
     )
     yield PageFigure(

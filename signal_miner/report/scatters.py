@@ -28,7 +28,7 @@ from signal_miner.report.style import (
 )
 from signal_miner.scoring.series import mean
 from signal_miner.scoring.study_scores import TEST, VALIDATION, StudyScores
-from signal_miner.utils.formatting import number_text
+from signal_miner.utils.formatting import number_text, shortened
 
 _N_LEADERS = 5
 _FEW = 500  # dots that do not hide a line
@@ -100,6 +100,7 @@ def contribution_figure(
     n_leaders: int = _N_LEADERS,
     ensembles: Sequence[tuple[float, float]] = (),
     benchmark: tuple[float, float] = (1.0, 0.0),
+    against: str = "the benchmark",
 ) -> Figure:
     """Draw BMC against correlation with the benchmark, in validation: a dot a trial, the leaders ringed.
 
@@ -111,11 +112,13 @@ def contribution_figure(
         Correlation with the benchmark and BMC of ensembles, diamonds.
     benchmark : tuple of two float, default (1, 0)
         The same of the study's benchmark, where BMC is against other predictions.
+    against : str, default "the benchmark"
+        What BMC and the correlation are against.
     """
-    figure = new_figure(5.0, "What trials add to the benchmark (validation)")
+    figure = new_figure(5.0, f"What trials add to {shortened(against, 24)} (validation)")
     axes = figure.add_subplot()
     alike, added = contribution_points(scores)
-    axes.set(xlabel="correlation with the benchmark", ylabel="BMC")
+    axes.set(xlabel=f"correlation with {shortened(against, 40)}", ylabel="BMC")
     axes.axhline(0, color=MUTED, linewidth=0.8, zorder=1)
     _dots(axes, scores, alike, added)
     known = np.flatnonzero(np.isfinite(alike) & np.isfinite(added))[:n_leaders]

@@ -163,7 +163,7 @@ def uniqueness_sentence(contents: ReportContents) -> str:
     metrics, name = contents.chosen_trial.metrics, contents.chosen.name
     alike = number_text(metrics.get("validation/benchmark_corr"))
     added = number_text(metrics.get("validation/bmc"), 4)
-    line = f"{name} correlates {alike} with the benchmark in validation, and its BMC is {added}"
+    line = f"{name} correlates {alike} with {contents.against} in validation, and its BMC is {added}"
     closest = closest_leader(contents)
     if closest is None:
         return f"{line}."

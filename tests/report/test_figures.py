@@ -31,6 +31,7 @@ from signal_miner.report.measures import beats_benchmark, benchmark_sharpe, tria
 from signal_miner.report.parameters import parameters_figure, varying_dimensions
 from signal_miner.report.scatters import contribution_figure, past_vs_future_figure
 from signal_miner.report.style import THEME, page_element, png
+from signal_miner.report.summary import uniqueness_sentence
 from signal_miner.report.uniqueness import clustered_order, correlations_figure
 from signal_miner.scoring.objective import Objective
 from signal_miner.scoring.series import sharpe
@@ -376,8 +377,12 @@ def test_names_with_dollars_are_no_formulas(contents: ReportContents) -> None:
 def test_the_benchmark_is_where_its_scores_are() -> None:
     contents = make_contents(12)
     metrics = {**contents.benchmark.metrics, "validation/benchmark_corr": 0.65, "validation/bmc": 0.02}
-    moved = replace(contents, benchmark=replace(contents.benchmark, metrics=metrics))
+    plan = {**contents.plan, "experiment": {**contents.plan["experiment"], "contribution_to": "v53_lgbm_ender60"}}
+    moved = replace(contents, benchmark=replace(contents.benchmark, metrics=metrics), plan=plan)
     figure = next(each.figure for each in page_figures(moved) if each.name == "bmc_vs_benchmark_corr")
+    assert figure.axes[0].get_xlabel() == "correlation with v53_lgbm_ender60"
+    assert " with v53_lgbm_ender60 in validation" in uniqueness_sentence(moved)
+    assert " with the benchmark in validation" in uniqueness_sentence(contents)
     stars = [line.get_xydata().tolist() for line in figure.axes[0].lines if line.get_marker() == "*"]
     assert stars == [[[0.65, 0.02]]]
 
