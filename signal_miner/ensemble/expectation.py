@@ -50,10 +50,8 @@ class Candidates:
         """
         corr, bmc = self.corr.copy(), self.bmc.copy()
         for place, curve in self.curves.items():
-            scores = summary_of_known(scoring.era_scores(curve.corr[rows], curve.bmc[rows]), scoring.objective)
-            if np.isfinite(scores).any():
-                best = int(np.nanargmax(scores))
-                corr[:, place], bmc[:, place] = curve.corr[:, best], curve.bmc[:, best]
+            best, _ = Curve(curve.corr[rows], curve.bmc[rows]).best(scoring)
+            corr[:, place], bmc[:, place] = curve.corr[:, best], curve.bmc[:, best]
         return replace(self, corr=corr, bmc=bmc)
 
     def blended(self, weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

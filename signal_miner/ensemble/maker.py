@@ -34,6 +34,7 @@ from signal_miner.ensemble.sources import Source
 from signal_miner.errors import UserError, did_you_mean
 from signal_miner.experiment.plan import Plan
 from signal_miner.experiment.schema import BENCHMARK
+from signal_miner.overfitting.choice import summary_of_known
 from signal_miner.overfitting.expectation import pool_of
 from signal_miner.overfitting.records import EXPECTED, Expectation
 from signal_miner.scoring.blending import gaussianised, mean_correlations, neutralized, uniform_ranks
@@ -430,10 +431,7 @@ def _scores(scoring: Scoring, scorers: Sequence[Scorer], blends: Sequence[NDArra
     scorable = eras[np.isfinite(eras).any(axis=1)]  # an era of one row has no score
     if not len(scorable):
         return np.full(eras.shape[1], np.nan)
-    whole = np.isfinite(scorable).all(axis=0)
-    scores = scoring.objective.summary(scorable)
-    whole_scores: NDArray[np.float64] = np.where(whole, scores, np.nan)
-    return whole_scores
+    return summary_of_known(scorable, scoring.objective)
 
 
 def _with_seeds(
