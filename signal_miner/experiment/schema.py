@@ -401,8 +401,8 @@ class RaceSettings:
     """
 
     controls: float = field(default=0.1, metadata=_by(_number(0, 1)))
-    significance: float = field(default=0.1, metadata=_by(_number(0, 0.5)))
-    patience: int = field(default=3, metadata=_by(_integer(1)))
+    significance: float = field(default=0.05, metadata=_by(_number(0, 0.5)))
+    patience: int = field(default=5, metadata=_by(_integer(1)))
     margin: float = field(default=0.0, metadata=_by(_number(0)))
     quantile: float = field(default=0.0, metadata=_by(_number(0, 1)))
     pilot: int = field(default=20, metadata=_by(_integer(1)))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from signal_miner.engine.fold_sources import compilation_reported
 from signal_miner.engine.memory_plan import GROUP_BYTES, MemoryPlan
 from signal_miner.errors import Stopped, StoreError, UserError
 from signal_miner.experiment.plan import Plan, plan_record
+from signal_miner.experiment.schema import RaceSettings
 from signal_miner.experiment.study_files import lock_message, sole_process, study_directory
 from signal_miner.mining.claim import STALE_AFTER, Claim, ClaimStore, Owner
 from signal_miner.mining.miner import Miner
@@ -136,6 +137,8 @@ def mine(
             closing.enter_context(SharedStatus(search, status_writer, stop.ask))
         search.reload()
         run_id = tracker.open_study()
+        if changes := _race_changes(tracker, run_id, experiment.race):
+            console.print(changes)
         tracker.begin_study(run_id, _record(plan))
         status, store_answers = "FAILED", True
         try:
@@ -177,6 +180,29 @@ def mine(
         not miner.complete,
         miner.exhausted,
         miner.last_error,
+    )
+
+
+def _race_changes(tracker: Tracker, run_id: str, settings: RaceSettings | None) -> str:
+    """Return what differs from the rules by which the study raced until now; empty if nothing does.
+
+    The rules are no part of its identity, and an older version had other defaults.
+    """
+    try:
+        earlier = tracker.read_plan(run_id)["experiment"].get("race")
+    except StoreError:
+        raise
+    except UserError:  # it is new, or its plan.json is written anew
+        return ""
+    if settings is None or not isinstance(earlier, Mapping):
+        return ""
+    changed = {key: value for key, value in asdict(settings).items() if earlier.get(key, value) != value}
+    if not changed:
+        return ""
+    now, before = (", ".join(f"{key} = {table[key]}" for key in changed) for table in (changed, earlier))
+    return (
+        f"From now on the study races with {now}; until now it raced with {before}. To continue as before, set the "
+        "latter under [race]."
     )
 
 

@@ -42,6 +42,7 @@ from signal_miner.tracking.ui import view_name
 from signal_miner.utils.files import temporary_directory
 from signal_miner.utils.redaction import without_passwords
 from signal_miner.utils.store_address import sqlite_path
+from signal_miner.utils.validation import parsed_json
 
 PLAN = "plan.json"
 """Artifact of the study's run: settings, features, targets, eras of each fold, as they were mined."""
@@ -117,6 +118,26 @@ class RunStore(Store):
             return self._fetch(f"{location.rstrip('/')}/{artifact}", artifact, directory)
         with artifact_errors(artifact, self.tracking_uri):
             return Path(shutil.copy(path / artifact, directory))
+
+    @reports_store_errors
+    def read_plan(self, run_id: str) -> dict[str, Any]:
+        """Return the ``plan.json`` of a study's run.
+
+        Raises
+        ------
+        UserError
+            If the run has none, or it is damaged.
+        StoreError
+            If the store fails.
+        """
+        with temporary_directory() as directory:
+            try:
+                plan = parsed_json(self.download(run_id, PLAN, directory).read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise UserError(str(error)) from error
+        if not isinstance(plan, dict) or not {"experiment", "data", "targets", "study"} <= plan.keys():
+            raise UserError("it is not whole")
+        return plan
 
     @reports_store_errors
     def metrics(self, run_id: str) -> dict[str, float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from mlflow.entities import Run
@@ -16,8 +15,6 @@ from signal_miner.scoring.payout import DEFAULT_PAYOUT, Payout
 from signal_miner.tracking.records import TrackedTrial
 from signal_miner.tracking.run_store import PLAN, RunStore, reports_store_errors
 from signal_miner.tracking.tags import CONFIG_HASH, KIND, STUDY, STUDY_KIND, TRIAL_KIND
-from signal_miner.utils.files import temporary_directory
-from signal_miner.utils.validation import parsed_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,13 +152,8 @@ class Studies(RunStore):
 
     def _plan(self, run_id: str, name: str) -> dict[str, Any]:
         try:
-            with temporary_directory() as directory:
-                text = Path(self.download(run_id, PLAN, directory)).read_text(encoding="utf-8")
-            plan = parsed_json(text)
-            if not isinstance(plan, dict) or not {"experiment", "data", "targets", "study"} <= plan.keys():
-                raise UserError("it is not whole")
+            return self.read_plan(run_id)
         except StoreError:
             raise
-        except (UserError, OSError, ValueError) as error:
+        except UserError as error:
             raise UserError(f"study {name} has no readable {PLAN} ({error}); rerun `mine` to write it again") from error
-        return dict(plan)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -197,6 +198,21 @@ def test_switched_off_or_on_in_the_middle(in_full, tmp_path, data):
     assert "16 trials finished;" in again
     study = Studies(f"sqlite:///{directory / 'mlflow.db'}").find()
     assert make_leaderboard(study.trials, study.benchmark, study.objective).finished == TRIALS
+
+
+def test_other_rules_apply_from_then_on_and_are_named(raced, tmp_path):
+    directory = tmp_path / "moved"
+    shutil.copytree(raced[0], directory)
+    before = summary_of(directory)
+    path = directory / "tiny.toml"
+    path.write_text(path.read_text().replace(RACE, "\n[race]\ncontrols = 0.2\nsignificance = 0.3\n"))
+    named = " ".join(mined(directory).split())
+    assert (
+        "From now on the study races with patience = 5; until now it raced with patience = 1. To continue as before, "
+        "set the latter under [race]." in named
+    )
+    assert summary_of(directory) == before
+    assert "From now on" not in mined(directory)
 
 
 @pytest.mark.slow
