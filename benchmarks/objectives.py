@@ -37,6 +37,7 @@ from signal_miner.ensemble.selection import grow
 from signal_miner.experiment.files import load_experiment
 from signal_miner.experiment.plan import Plan, make_plan, open_data
 from signal_miner.experiment.schema import BENCHMARK
+from signal_miner.overfitting.choice import summary_of_known
 from signal_miner.scoring.blending import gaussianised, mean_correlations
 from signal_miner.scoring.objective import Objective, Scoring
 from signal_miner.utils.validation import Value
@@ -81,7 +82,7 @@ class Mined:
         scored = [self.against.scorers[number].score(columns[number], (BENCHMARK,)) for number in numbers]
         scoring = Scoring(objective, self.plan.payout)
         eras = np.concatenate([scoring.era_scores(each.corr, each.bmc[BENCHMARK]) for each in scored])
-        return np.where(np.isfinite(eras).all(axis=0), objective.summary(eras), np.nan)
+        return summary_of_known(eras, objective)
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,7 @@ def run(options: Options, console: Console) -> int:
     console.print(f"Registered {version.name} version {version.version}")
     reason = promotion_reason(done.promotion, options.promote)
     if done.promotion.promoted:
-        console.print(f"It is champion now ({reason}): models:/{version.name}@champion")
+        console.print(f"It is now the champion ({reason}): models:/{version.name}@champion")
     else:
         console.print(f"It is not champion ({reason}); {option_text('promote', 'always')} makes it so")
     named = {

@@ -1,4 +1,4 @@
-"""Scores that are shown and never chosen by: FNC and feature exposure, and contribution to Numerai's meta model."""
+"""Scores that are shown but not used for selection: FNC, feature exposure, and contribution to Numerai's meta model."""
 
 from __future__ import annotations
 

@@ -151,8 +151,8 @@ class BuiltEnsemble(KeptWithoutPasswords):
     highest_correlation : float or None
         Between two members in validation; None for a single member.
     expectations : tuple of Expectation
-        What to expect of it in eras to come, its ratio first: `value`, `low` and `high`, corrected for choosing. Empty
-        where its selection cannot be repeated on other eras: of named runs, say.
+        What to expect of it in eras to come, its ratio first: `value`, `low` and `high`, corrected for selection bias.
+        Empty where its selection cannot be repeated on other eras: of named runs, say.
     """
 
     name: str
@@ -174,7 +174,7 @@ class BuiltEnsemble(KeptWithoutPasswords):
     @property
     def _caption(self) -> str:
         caption = (
-            f"{self.name.capitalize()} of study {self.study}, chosen on validation (test is shown, never chosen by); "
+            f"{self.name.capitalize()} of study {self.study}, chosen on validation (test is shown, not used); "
             f"members {Checkpoint(self.checkpoint).text}"
         )
         if self.highest_correlation is not None:

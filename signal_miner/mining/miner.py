@@ -297,7 +297,7 @@ class Miner:
         self.benchmark = self._tracker.rank_anew(benchmark, benchmark, scoring, eras)
 
     def _score_leaders(self) -> None:
-        """Track what is shown of the benchmark and the leaders, but never chosen by."""
+        """Track what is shown of the benchmark and the leaders, but not used for selection."""
         objective = self._plan.experiment.objective
         finished = ranked((trial for trial in self.trials if trial.finished), objective)
         models = [model for model in (self.benchmark, *finished[:LEADERS]) if model is not None]

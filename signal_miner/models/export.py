@@ -1,4 +1,4 @@
-"""``predict.pkl`` from Python: an ensemble reproduced, refitted and tried as hosted, in a file of your choice."""
+"""``predict.pkl`` from Python: an ensemble reproduced, refitted and tried as Numerai hosts it, in a file."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class ExportedModel:
 
     def __str__(self) -> str:
         return (
-            f"{self.path.name} ({decimal(self.size_bytes)}): {self.ensemble} of study {self.study}, runs as hosted in "
-            f"{self.seconds:.1f} s with {decimal(self.peak_memory_bytes)}"
+            f"{self.path.name} ({decimal(self.size_bytes)}): {self.ensemble} of study {self.study}, ran as Numerai "
+            f"hosts it in {self.seconds:.1f} s with {decimal(self.peak_memory_bytes)}"
         )
 
     __repr__ = __str__

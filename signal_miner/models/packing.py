@@ -1,4 +1,4 @@
-"""From a tracked ensemble to ``predict.pkl``: members reproduced, refitted, packed, and tried as hosted."""
+"""From a tracked ensemble to ``predict.pkl``: members reproduced, refitted, packed, and tried as Numerai hosts them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _COMPARED_ERAS = 4
 
 @dataclass(frozen=True, eq=False)
 class PackedEnsemble:
-    """An ensemble in a file that runs as hosted, and what it was made from.
+    """An ensemble in a file that runs as Numerai hosts it, and what it was made from.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class PackedEnsemble:
 def pack(
     options: PackingOptions, runs: EnsembleRuns, path: Path, stop: StopRequest, console: Console
 ) -> PackedEnsemble:
-    """Reproduce an ensemble's members, refit them, write ``predict.pkl`` and try it as hosted.
+    """Reproduce an ensemble's members, refit them, write ``predict.pkl`` and try it as Numerai hosts it.
 
     Refitted members are kept in the store of `runs`, and not refitted by a later call.
 
@@ -104,7 +104,7 @@ def pack(
 def pack_on_newest(
     options: PackingOptions, runs: EnsembleRuns, path: Path, stop: StopRequest, console: Console
 ) -> PackedEnsemble:
-    """Refit an ensemble's members on all eras that are resolved now, write ``predict.pkl`` and try it as hosted.
+    """Refit an ensemble's members on all eras that are resolved now, and write and try ``predict.pkl``.
 
     Members were reproduced when the ensemble was first registered; on data that have changed they cannot be. Raises as
     `pack` does.
@@ -296,12 +296,12 @@ class _Packer:
         return found
 
     def write(self, models: Mapping[str, str], path: Path) -> tuple[pd.DataFrame, HostedCheck]:
-        """Write the file and try it as hosted, on the rows that are returned."""
+        """Write the file and try it as Numerai hosts it, on the rows that are returned."""
         write_predict(self._portable(models), path)
         rows = self._rows_as_live([int(self._plan.dataset.eras[-1])])
         check = check_as_hosted(path, rows, rows[[self._column]] if self._column else None)
         self._console.print(
-            f"{path.name}, {decimal(path.stat().st_size)}, runs as hosted: {check.seconds:.1f} s and "
+            f"{path.name}, {decimal(path.stat().st_size)}, ran as Numerai hosts it: {check.seconds:.1f} s and "
             f"{decimal(check.peak_memory_bytes)} of memory for {len(rows):,} rows"
         )
         return rows, check

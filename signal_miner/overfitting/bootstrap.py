@@ -95,7 +95,7 @@ def sharpe_difference(
 
 
 def corrected_estimate(estimate: Estimate, scores: NDArray[np.float64], pool: Pool, overlap_eras: int) -> Estimate:
-    """Return a chosen trial's Sharpe ratio and interval, corrected for choosing.
+    """Return a chosen trial's Sharpe ratio and interval, corrected for selection bias.
 
     The centre moves from S to ``S̄ + B (S − S̄)`` with `Pool.kept_surely` for B. What moves all trials alike remains as
     uncertain, what sets the trial apart is known as B says: the interval is as wide times ``√(ρ + (1 − ρ) B)``, where
@@ -122,7 +122,7 @@ def corrected_estimate(estimate: Estimate, scores: NDArray[np.float64], pool: Po
 
 
 def corrected_difference(difference: Estimate, estimate: Estimate, pool: Pool) -> Estimate:
-    """Return a chosen trial's Sharpe ratio less the benchmark's and the interval, corrected for choosing.
+    """Return a chosen trial's Sharpe ratio less the benchmark's and the interval, corrected for selection bias.
 
     The interval moves as much as that of `corrected_estimate`, and is as wide as before: the benchmark was not chosen,
     and is as uncertain as it was.
@@ -139,7 +139,7 @@ def corrected_difference(difference: Estimate, estimate: Estimate, pool: Pool) -
 
 
 def difference_to_average(scores: NDArray[np.float64], place: int, pool: Pool, overlap_eras: int) -> Estimate:
-    """Return a trial's Sharpe ratio less the average trial's and the interval, corrected for choosing.
+    """Return a trial's Sharpe ratio less the average trial's and the interval, corrected for selection bias.
 
     Parameters
     ----------

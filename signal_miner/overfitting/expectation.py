@@ -1,4 +1,4 @@
-"""What to expect of a model that was chosen: its score corrected for choosing, and an interval for eras to come.
+"""What to expect of a model that was chosen: its score corrected for selection bias, and an interval for eras to come.
 
 Sources
 -------
@@ -123,7 +123,7 @@ def expectation_from(
     Parameters
     ----------
     prior : float
-        Its score in eras to come, by validation alone, corrected for choosing.
+        Its score in eras to come, by validation alone, corrected for selection bias.
     certainty : float
         Variance of `prior`, as a share of that of the model's own validation score.
     validation, test, overlap_eras, objective, future_eras

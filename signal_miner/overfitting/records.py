@@ -38,7 +38,7 @@ class Verdict(StrEnum):
 
 
 class Standing(StrEnum):
-    """Whether a model is better than what it is compared with, corrected for choosing."""
+    """Whether a model is better than what it is compared with, corrected for selection bias."""
 
     BETTER = "better"
     NOT_SHOWN = "not shown better"
@@ -229,9 +229,10 @@ class ModelEvaluation:
     sharpe : mapping of str to Estimate
         By section, ``validation`` and ``test``: of its eras' CORR, as drawn.
     sharpe_over_benchmark : mapping of str to Estimate
-        By section: less the benchmark's. Not corrected for choosing.
+        By section: less the benchmark's. Before the correction for selection bias.
     corrected, corrected_over_benchmark, over_average : Estimate
-        Its validation Sharpe, that less the benchmark's, and that less the average trial's, corrected for choosing.
+        Its validation Sharpe, that less the benchmark's, and that less the average trial's, corrected for selection
+        bias.
     against_benchmark, against_average : Standing
         *better* where the corrected interval is above 0 and the difference in test is, too.
     deflated_sharpe : float

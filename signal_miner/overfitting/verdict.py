@@ -78,8 +78,8 @@ def evaluate(scores: StudyScores, leaders: int = 10, seed: int = 0, payout: Payo
     A leader is *skill* where its deflated Sharpe ratio is at least `SKILL_LEVEL` and its test Sharpe above 0; *luck*
     where its deflated Sharpe ratio is below `LUCK_LEVEL`, which is no more than luck alone is expected to give the
     best of so many tries, or its test Sharpe is not above 0; *unclear* elsewhere. It is *better* than the benchmark, or
-    than the average trial, where the interval of the difference in validation, corrected for choosing, is above 0, and
-    the difference in test is. Leaders are chosen and deflated by validation alone.
+    than the average trial, where the interval of the difference in validation, corrected for selection bias, is above
+    0, and the difference in test is. Leaders are chosen and deflated by validation alone.
 
     Parameters
     ----------

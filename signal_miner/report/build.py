@@ -60,7 +60,7 @@ class SkillOrLuck:
     verdict : str
         ``skill``, ``unclear`` or ``luck``.
     expected_sharpe, low, high : float
-        Sharpe ratio to expect of it, corrected for choosing, and a prediction interval for the next 52 eras.
+        Sharpe ratio to expect of it, corrected for selection bias, and a prediction interval for the next 52 eras.
     deflated_sharpe : float
         Probability that the true validation Sharpe of the best trial is above what luck alone gives the best of so
         many tries.

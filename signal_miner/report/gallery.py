@@ -104,7 +104,8 @@ def page_figures(contents: ReportContents) -> Iterator[PageFigure]:
         intervals_figure(scores, evaluation.leaders),
         "Where an interval on the right crosses the orange line, the model may be no better than the benchmark.",
         f"Sharpe of the first {len(evaluation.leaders)} trials with {INTERVAL_LEVEL:.0%} intervals, in validation and "
-        f"test; the first is {chosen.name}, {interval_text(chosen.corrected)} in validation, corrected for choosing.",
+        f"test; the first is {chosen.name}, {interval_text(chosen.corrected)} in validation, corrected for selection "
+        "bias.",
         points=_of_leaders(contents),
     )
     if contents.correlations is not None:

@@ -99,7 +99,7 @@ def expectation_figure(rows: Sequence[tuple[str, float, Estimate, float]], label
 def intervals_figure(scores: StudyScores, leaders: Sequence[ModelEvaluation]) -> Figure:
     """Draw the leaders' Sharpe, and its difference to the benchmark's, with intervals and verdicts.
 
-    Validation is corrected for choosing.
+    Validation is corrected for selection bias.
 
     Parameters
     ----------

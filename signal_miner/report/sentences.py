@@ -86,7 +86,7 @@ def describe_plan(plan: Plan) -> tuple[str, ...]:
     if plan.holdout_eras:
         before = max(plan.purge_eras.values())
         gap = f"a purge of {before} era{'s' * (before != 1)} before it"
-        lines.append(f"Holdout: {plan.span(plan.holdout_eras)}, not touched, with {gap}")
+        lines.append(f"Holdout: {plan.span(plan.holdout_eras)}, untouched, with {gap}")
     return (*lines, _benchmark_line(plan))
 
 
@@ -106,7 +106,7 @@ def objective_line(plan: Plan) -> str:
     """Return what a study looks for, and by which multipliers it computes payouts."""
     published = plan.published_payout
     if published is None:
-        source = "as [payout] says"
+        source = "set by [payout]"
     elif published is DEFAULT:
         source = f"default: Numerai's of round {published.round}, {published.date}"
     else:
@@ -141,7 +141,7 @@ def memory_lines(memory: MemoryPlan) -> tuple[str, ...]:
 
 
 def further_sentence(name: str, metrics: Mapping[str, float]) -> str:
-    """Return a model's scores that are shown and never chosen by; empty where none is tracked."""
+    """Return a model's scores that are shown but not used for selection; empty where none is tracked."""
     clauses = []
     if f"{VALIDATION}/{FNC}" in metrics:
         fnc, exposure = (
@@ -154,7 +154,7 @@ def further_sentence(name: str, metrics: Mapping[str, float]) -> str:
         clauses.append(f"FNC {fnc}, largest feature exposure {exposure}")
     if MMC in metrics:
         clauses.append(meta_model_text(metrics))
-    return f"Shown, never chosen by: {name} has {'; '.join(clauses)}." if clauses else ""
+    return f"Not used for selection: {name} has {'; '.join(clauses)}." if clauses else ""
 
 
 def further_rule(models: Sequence[Mapping[str, float]]) -> str:
@@ -201,10 +201,11 @@ def race_sentence(trials: Sequence[TrackedTrial], n_stopped: int) -> str:
     winners = [trial for trial in controls if trial.held]
     stopped = sum(bool(trial.race.reason) for trial in winners)
     lost = share_lost(len(winners), stopped)
-    of_all = f"{percent_text(lost.low)} to {percent_text(lost.high)} of all winners are lost, at {INTERVAL_LEVEL:.0%}"
+    between = f"{percent_text(lost.low)} to {percent_text(lost.high)}"
     return (
-        f"Of {len(controls)} controls, which the race trained to the end whatever they scored, {len(winners)} held in "
-        f"test, and it would have stopped {stopped} of them: {of_all}."
+        f"Of {len(controls)} controls, which the race trained to the end whatever they scored, {len(winners)} held up "
+        f"in test, and it would have stopped {stopped} of them: {between} of all winners are lost "
+        f"({INTERVAL_LEVEL:.0%} interval)."
     )
 
 
@@ -215,7 +216,7 @@ def against_benchmark_text(board: Leaderboard) -> str:
         return f"none beats the benchmark in validation ({rule})."
     beat = f"{len(board.beating)} beat{'s' * (len(board.beating) == 1)} the benchmark in validation"
     losing = f" {benchmark_loss_sentence(board.benchmark_losses, board.objective)}" if board.benchmark_losses else ""
-    return f"{beat} ({rule}), of which {len(board.held)} held in test.{losing}"
+    return f"{beat} ({rule}), of which {len(board.held)} held up in test.{losing}"
 
 
 def beating_rule(objective: Objective) -> str:
@@ -358,7 +359,7 @@ def deflation_sentence(found: Deflation) -> str:
     if not math.isfinite(found.expected_best_sharpe):
         return "Without finished trials and validation eras there is no luck to measure."
     if found.n_candidates == 1:
-        return "There is one candidate, so nothing is to be deflated: no luck comes from choosing."
+        return "There is one candidate, so there is no selection to deflate its Sharpe for."
     others = ", and as many for trials that did not finish" if found.has_unfinished else ""
     tries = f"{found.n_candidates:,} candidates (trials at each of their checkpoints{others})"
     expected = number_text(found.expected_best_sharpe)
@@ -373,15 +374,15 @@ SKILL_OR_LUCK = "Skill or luck"
 
 _HEADLINES = {
     Verdict.SKILL: "{name} has skill",
-    Verdict.UNCLEAR: "it is unclear whether {name} has skill or luck",
+    Verdict.UNCLEAR: "it is unclear whether {name} has skill or was lucky",
     Verdict.LUCK: "{name} is no better than luck alone would give",
 }
 
 _MOST = 0.8  # share of the other leaders from which a verdict of skill is nothing special
 
 REGIME = (
-    "Such an interval held what came in about 85% of the studies that it was tried on; no estimate covers a change of "
-    "regime"
+    "Such intervals contained the actual result in about 85% of the studies they were tried on; no estimate covers a "
+    "change of regime"
 )
 """How far to trust a prediction interval."""
 
@@ -451,7 +452,8 @@ def recommendation_sentence(single: str) -> str:
     """
     return (
         f"Average the ten best rather than take {single} alone: over 630 studies of public models such an average had "
-        "a test Sharpe of 1.12, and was better than a random trial in 92% of them; the best alone 1.03, and in 66%."
+        "a test Sharpe of 1.12, and was better than a random trial in 92% of them; the best alone had 1.03, and was "
+        "better in 66%."
     )
 
 
@@ -499,14 +501,14 @@ def evaluation_notes(scores: StudyScores, evaluation: StudyEvaluation) -> tuple[
     if n_trials == 0:
         notes.append("No trial has finished, so there is nothing to evaluate.")
     elif n_trials == 1:
-        notes.append("There is one trial: nothing was chosen among, so only its checkpoints deflate its Sharpe.")
+        notes.append("There is one trial, so only the choice among its checkpoints deflates its Sharpe.")
     if n_validation == 0:
         notes.append("There is one fold, which is test: without validation eras no trial can be chosen.")
     elif n_trials and deflation.effective_eras < FEW_EFFECTIVE_ERAS:
         worth = f", worth {number_text(deflation.effective_eras, 1)} independent ones, as the targets of "
         worth += f"{scores.overlap_eras + 1} neighbouring eras overlap"
         has = f"Validation has {_eras(n_validation)}{worth if scores.overlap_eras else ''}"
-        notes.append(f"{has}: only a very high Sharpe differs from luck.")
+        notes.append(f"{has}: only a very high Sharpe can be told from luck.")
     if n_trials >= 2 and overfitting is None:
         notes.append(
             f"The {_eras(len(scores.eras))} are too few for four blocks longer than twice the overlap of "

@@ -71,8 +71,11 @@ def _expected(contents: ReportContents) -> str:
 
 
 def recommendation(contents: ReportContents) -> tuple[str, str] | None:
-    """Return what the evidence favours over the first trial alone, and the command for it; None of fewer trials."""
-    if len(contents.trials) < AVERAGED:
+    """Return what the evidence favours over the first trial alone, and the command for it.
+
+    None of fewer trials, or once the study has an ensemble.
+    """
+    if contents.ensembles or len(contents.trials) < AVERAGED:
         return None
     command = next_command("ensemble", study=contents.study, select="top", members=AVERAGED)
     return recommendation_sentence(contents.chosen.name), command
@@ -154,7 +157,7 @@ def _benchmark(contents: ReportContents) -> str:
     )
     return (
         f"Against the benchmark: {test}; {chosen.name}'s Sharpe less the benchmark's is {past} in validation "
-        f"({raw.partition(' ')[0]} not corrected for choosing) and {future} in test."
+        f"({raw.partition(' ')[0]} before the correction for selection bias) and {future} in test."
     )
 
 

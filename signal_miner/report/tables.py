@@ -41,7 +41,7 @@ FURTHER = (
     Column.of(MMC),
     Column.of(CWMM),
 )
-"""What is shown of the ensembles, the leaders and the benchmark, and never chosen by; test's exposure is alike."""
+"""Shown of the ensembles, the leaders and the benchmark, but not used for selection; test's exposure is alike."""
 
 
 def further_columns(contents: ReportContents) -> tuple[Column, ...]:
@@ -282,10 +282,10 @@ def findings(contents: ReportContents, sources: Mapping[str, str]) -> tuple[Find
     over, less = chosen.sharpe_over_benchmark, chosen.corrected_over_benchmark
     found += [
         Finding(
-            f"{head} in validation, corrected for choosing",
+            f"{head} in validation, corrected for selection bias",
             number_text(chosen.corrected.value),
             f"{INTERVAL_LEVEL:.0%} interval {_range(chosen.corrected)}; {number_text(raw.value)}, interval "
-            f"{_range(raw)}, not corrected for choosing. Less the benchmark's: "
+            f"{_range(raw)}, before that correction. Less the benchmark's: "
             f"{number_text(less.value)}, interval {_range(less)}; "
             f"{number_text(over[VALIDATION].value)}, interval {_range(over[VALIDATION])}, not corrected.",
             sources.get("bootstrap", ""),

@@ -179,7 +179,7 @@ def test_leaders_benchmark_and_ensembles_have_them_and_nothing_is_chosen_by_them
     for run in (benchmark, *runs_of(tmp_path)):
         names = {"validation/fnc", "test/fnc", "validation/feature_exposure", MMC, CWMM, "meta_model/eras"}
         assert names <= run.data.metrics.keys()
-    assert "Shown, never chosen by: trial 000" in done.stdout
+    assert "Not used for selection: trial 000" in done.stdout
     assert "eras that the meta model" in " ".join(done.stdout.split())
     assert command(tmp_path, "ensemble") == 0
     assert_scores_are_numerais(tmp_path, numerai_directory)

@@ -78,7 +78,7 @@ def test_the_table_holds_what_is_tracked(built: BuiltEnsemble, study: Path) -> N
 
 def test_an_ensemble_is_shown_as_a_table(built: BuiltEnsemble) -> None:
     caption = (
-        f"{built.name.capitalize()} of study {built.study}, chosen on validation (test is shown, never chosen by); "
+        f"{built.name.capitalize()} of study {built.study}, chosen on validation (test is shown, not used); "
         f"members at their best checkpoints; two members correlate {built.highest_correlation:.2f} at most"
     )
     head, *lines = repr(built).splitlines()

@@ -377,7 +377,7 @@ def test_a_champion_falls_only_to_a_better_one(registered, tmp_path, capsys):
     assert champion(study) == "4"
     capsys.readouterr()
     assert command(study, "register") == 0
-    assert "It is champion now (it is the same ensemble, refitted)" in capsys.readouterr().out
+    assert "It is now the champion (it is the same ensemble, refitted)" in capsys.readouterr().out
     assert champion(study) == "5"
 
 

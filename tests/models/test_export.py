@@ -85,7 +85,7 @@ def test_what_was_written_reads_as_one_line(built: BuiltEnsemble, exported: Expo
     assert exported.study == built.study
     assert 30e6 < exported.peak_memory_bytes < 1e9
     assert str(exported) == repr(exported)
-    took = r"runs as hosted in \d+\.\d s with \d+\.\d MB"
+    took = r"ran as Numerai hosts it in \d+\.\d s with \d+\.\d MB"
     assert re.fullmatch(rf"model\.pkl \(\d+\.\d kB\): {built.name} of study {built.study}, {took}", str(exported))
 
 

@@ -40,7 +40,7 @@ def test_the_report_says_how_many_winners_the_race_lost():
     trials[held[0]] = replace(trials[held[0]], race=RaceRecord("true", reason="below the benchmark"))
     sentence = race_sentence(trials, 30)
     assert f"Of {len(trials)} controls" in sentence
-    assert f"{len(held)} held in test, and it would have stopped 1 of them" in sentence
+    assert f"{len(held)} held up in test, and it would have stopped 1 of them" in sentence
     assert not race_sentence(trials, 0)
 
 

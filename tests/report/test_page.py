@@ -23,6 +23,7 @@ from signal_miner.report.page import render_page, write_report
 from signal_miner.report.sentences import interval_text
 from signal_miner.report.summary import expected_headline, headline, summary_lines
 from signal_miner.report.tables import findings, further_heads, leaderboard_rows
+from signal_miner.tracking.records import Checkpoint
 from signal_miner.utils.formatting import number_text, percent_text, probability_text
 from tests.helpers.report import SOURCES, bare, make_contents, undefined, with_ensembles, with_further_scores
 
@@ -185,11 +186,11 @@ def test_the_page_has_the_scores_that_nothing_is_chosen_by(contents: ReportConte
         replace(trial, metrics={**trial.metrics, **further}) if trial is chosen else trial for trial in contents.trials
     )
     shown = render_page(replace(contents, trials=trials), SOURCES, {})
-    start = f"Shown, never chosen by: {contents.chosen.name} has FNC 0.0123 in validation and 0.0045 in test, "
+    start = f"Not used for selection: {contents.chosen.name} has FNC 0.0123 in validation and 0.0045 in test, "
     assert start in shown
     assert "MMC 0.0020" in shown
     assert "independent" in shown.partition(start)[2].partition("</p>")[0]
-    assert "Shown, never chosen by" not in page
+    assert "Shown, not used for selection" not in page
 
 
 def test_seven_lines_say_what_was_found(contents: ReportContents) -> None:
@@ -212,9 +213,20 @@ def test_seven_lines_say_what_was_found(contents: ReportContents) -> None:
     assert f"{contents.evaluation.overfitting.probability:.0%} of 924 splits" in overfitting
     assert "luck" not in overfitting
     assert "p = 0.048 for CORR and 0.058 for Sharpe" in benchmark
-    assert "not corrected for choosing" in benchmark
+    assert "before the correction for selection bias" in benchmark
     assert "It is better than the average trial, but not shown better than the benchmark." in chosen
     assert "the most similar of the ten leaders is trial " in uniqueness
+
+
+def test_where_the_trials_are_scored_is_said(contents: ReportContents) -> None:
+    assert "trials are scored with the drawn number of trees" in render_page(contents, SOURCES, {})
+    raced = [replace(trial, checkpoint=Checkpoint.BEST) for trial in contents.trials]
+    assert "trials are scored at their best checkpoints" in render_page(replace(contents, trials=raced), SOURCES, {})
+
+
+def test_an_average_is_recommended_until_there_is_an_ensemble(contents: ReportContents) -> None:
+    assert "Average the ten best" in render_page(contents, SOURCES, {})
+    assert "Average the ten best" not in render_page(with_ensembles(contents), SOURCES, {})
 
 
 @pytest.mark.parametrize(
@@ -273,7 +285,7 @@ def test_seven_lines_where_nothing_was_estimated() -> None:
 def test_leaders_ensembles_and_benchmark_have_scores_that_nothing_is_chosen_by(
     contents: ReportContents,
 ) -> None:
-    assert "never chosen by" not in render_page(contents, SOURCES, {}).lower()
+    assert "not used for selection" not in render_page(contents, SOURCES, {}).lower()
     further = with_further_scores(with_ensembles(contents))
     columns = ["FNC vali\u00addation", "FNC test", "largest ex\u00adpo\u00adsure", "MMC", "CWMM"]
     assert further_heads(further) == columns

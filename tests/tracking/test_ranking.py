@@ -55,7 +55,7 @@ def test_a_trial_that_loses_less_than_the_benchmark_has_not_held() -> None:
     board = make_leaderboard(LOSERS, model(None, -0.0171, -0.02), Objective.SHARPE)
     assert [place.trial.number for place in board.held] == [2]
     assert leaderboard_sentence(board) == (
-        "3 trials finished; 3 beat the benchmark in validation (CORR and Sharpe), of which 1 held in test. "
+        "3 trials finished; 3 beat the benchmark in validation (CORR and Sharpe), of which 1 held up in test. "
         "The benchmark's own CORR is −0.0171 in validation and −0.0200 in test, not above 0, so beating it means "
         "little there."
     )
@@ -71,7 +71,7 @@ def test_a_trial_that_loses_less_than_the_benchmark_has_not_held() -> None:
 def test_a_benchmark_that_gains_is_not_commented_on() -> None:
     board = make_leaderboard(LOSERS, model(None, 0.001, 0.002), Objective.SHARPE)
     assert board.benchmark_losses == {}
-    assert leaderboard_sentence(board).endswith("of which 1 held in test.")
+    assert leaderboard_sentence(board).endswith("of which 1 held up in test.")
 
 
 @pytest.mark.parametrize(
