@@ -46,11 +46,11 @@ PLAIN = {"colsample_bytree": 0.1, "max_bin": 5, "max_depth": 5, "num_leaves": 15
 
 RULES = {
     "default": RaceSettings(),
-    "patience 3": RaceSettings(patience=3),
-    "significance 0.1": RaceSettings(significance=0.1),
-    "significance 0.1, patience 3": RaceSettings(significance=0.1, patience=3),
-    "significance 0.2, patience 1": RaceSettings(significance=0.2, patience=1),
-    "curves to their end": RaceSettings(significance=0.0),
+    "recovery 0.05": RaceSettings(recovery=0.05),
+    "recovery 0.15": RaceSettings(recovery=0.15),
+    "recovery 0.35": RaceSettings(recovery=0.35),
+    "recovery 0.5": RaceSettings(recovery=0.5),
+    "curves to their end": RaceSettings(recovery=0.0),
     "quantile 0.5 of a pilot": RaceSettings(quantile=0.5),
     "quantile 0.8 of a pilot": RaceSettings(quantile=0.8),
 }
@@ -86,11 +86,16 @@ class Market:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a way of training found, and what it cost."""
+    """What a way of training found, and what it cost.
+
+    Of a race, also how many validation folds it cut, and how many of these before their best checkpoint.
+    """
 
     seconds: float
     winners: frozenset[int]
     finished: int
+    cut: int = 0
+    cut_early: int = 0
 
 
 def open_plan(data: Path, trees: int, rate: float, horizon: int) -> Plan:
@@ -217,7 +222,7 @@ def raced(market: Market, scoring: Scoring, settings: RaceSettings) -> Outcome:
     pilot = [[fold.curve for fold in trial.folds[:-1]] for trial in market.trials[: settings.pilot_trials]]
     benchmark = market.benchmark[scoring.objective]
     race = Race.of(settings, scoring, market.overlap_eras, benchmark[:-1], pilot)
-    seconds, winners, finished = 0.0, [], 0
+    seconds, winners, finished, cut, cut_early = 0.0, [], 0, 0, 0
     for number, trial in enumerate(market.trials):
         if trains_in_full(settings, SEED, number):
             seconds += sum(float(fold.seconds[-1]) for fold in trial.folds)
@@ -229,10 +234,14 @@ def raced(market: Market, scoring: Scoring, settings: RaceSettings) -> Outcome:
                 float(fold.seconds[count - 1]) for fold, count in zip(trial.folds, found.reached, strict=False)
             )
             finished += found.stop is None
+            for fold, count in list(zip(trial.folds, found.reached, strict=False))[: len(trial.folds) - 1]:
+                if count < len(fold.seconds):
+                    cut += 1
+                    cut_early += fold.curve.best(scoring)[0] >= count
             won = found.stop is None and wins(trial, benchmark, scoring, found.best)
         if won:
             winners.append(number)
-    return Outcome(seconds, frozenset(winners), finished)
+    return Outcome(seconds, frozenset(winners), finished, cut, cut_early)
 
 
 def with_foresight(market: Market, scoring: Scoring) -> Outcome:
@@ -241,7 +250,7 @@ def with_foresight(market: Market, scoring: Scoring) -> Outcome:
     It is what no rule can know, and the most that any rule can save which lets all proceed that beat the benchmark in
     validation.
     """
-    settings, benchmark = RaceSettings(significance=0), market.benchmark[scoring.objective]
+    settings, benchmark = RaceSettings(recovery=0), market.benchmark[scoring.objective]
     race = Race.of(settings, scoring, market.overlap_eras, benchmark[:-1])
     seconds, winners, finished = 0.0, set[int](), 0
     for number, trial in enumerate(market.trials):
@@ -296,6 +305,8 @@ def print_table(market: Market, scoring: Scoring, console: Console) -> None:
             f"{own / rate:.2f} x" if rate else "",
         )
     console.print(table)
+    default = found_by["default"]
+    console.print(f"Of {default.cut} curves that the default cut, {default.cut_early} would have reached a new best")
     if market.plain_seconds:
         print_plain(market, full, raced(market, scoring, RaceSettings()), console)
     chosen = sampled(market, RaceSettings())

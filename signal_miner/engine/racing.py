@@ -13,7 +13,7 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 from signal_miner.experiment.schema import RaceSettings
 from signal_miner.scoring.beats_benchmark import beats_benchmark
@@ -25,6 +25,9 @@ _CONTROLS = 0x5AC3
 """Distinguishes the choice of controls from what else is drawn by a seed."""
 
 _LEAST_FREEDOM = 2.0
+
+_HALF_LIFE = 2
+"""Checkpoints after which a step of a learning curve counts half."""
 
 
 class Reason(StrEnum):
@@ -81,7 +84,7 @@ class Curve:
 class Race:
     """The rules of a study's race, and what its trials have to pass.
 
-    A fold's training ends once its curve stays significantly below its own best. After a validation fold the best
+    A fold's training ends once its curve is unlikely to reach a new best. After a validation fold the best
     checkpoint over the folds so far decides. After the last of them it has to beat the benchmark as a winner does, so
     that nothing is lost by that; after an earlier one it must not be significantly below it. It has to reach the
     quantile of the pilot after each, where there is one.
@@ -129,14 +132,31 @@ class Race:
             bars.append(float(np.quantile(finite, settings.quantile)) if finite else -math.inf)
         return cls(settings, scoring, overlap_eras, tuple(benchmark), tuple(bars))
 
-    def has_turned_down(self, curve: Curve) -> bool:
-        """Return whether a fold's last checkpoints, `patience` of them, are each significantly below its best."""
-        last, n_checkpoints = self.settings.patience, curve.corr.shape[1]
-        if not self.settings.significance or n_checkpoints <= last:
-            return False
+    def has_turned_down(self, curve: Curve, remaining: int) -> bool:
+        """Return whether a fold's curve is unlikely to reach a new best in the checkpoints that remain.
+
+        Which checkpoint is chosen depends on these same eras, so that no sampling error of theirs matters, only how
+        far the curve has fallen, how much it moves from one checkpoint to the next, and how many are left. As a random
+        walk with the steps of late, it reaches its best again within r steps with twice the probability of being above
+        it after r (reflection principle); steps count half as much every `_HALF_LIFE`, as later trees move a curve
+        less, and as few are known the level is Student's.
+
+        Parameters
+        ----------
+        remaining : int
+            Checkpoints that the fold has left.
+        """
         scores = self.scoring.era_scores(curve.corr, curve.bmc)
-        best = scores[:, best_checkpoint(scores, self.scoring.objective)]
-        return all(self._is_below(scores[:, -place], best) for place in range(1, last + 1))
+        objective = self.scoring.objective
+        values = objective.summary(scores)
+        steps = np.diff(values)[::-1]
+        weights = 0.5 ** (np.arange(len(steps)) / _HALF_LIFE) * np.isfinite(steps)
+        fallen = values[best_checkpoint(scores, objective)] - values[-1]
+        if not self.settings.recovery or not remaining or not weights.any() or not fallen > 0:
+            return False
+        step = math.sqrt(float(np.nansum(weights * steps**2) / weights.sum()))
+        freedom = float(weights.sum() ** 2 / (weights**2).sum())
+        return 2 * float(stdtr(freedom, -fallen / (step * math.sqrt(remaining)))) < self.settings.recovery
 
     def reason_to_stop(self, folds: Sequence[Curve]) -> Reason | None:
         """Return why a trial is stopped after these validation folds; None if it proceeds to the next."""

@@ -164,13 +164,13 @@ def train_curve(
     scorer : Scorer
         Over the rows of the fold's validation eras.
     race : Race, optional
-        By which the training ends once the curve has turned down.
+        By which the training ends once the curve is unlikely to reach a new best.
     """
     started = time.perf_counter()
     if race is None:
         predictions = train_fold(data, params, seed, should_stop, on_checkpoint, most)
         return FoldCurve.of(predictions, scorer, time.perf_counter() - started)
-    watch = _Watch(race, scorer)
+    watch = _Watch(race, scorer, len(checkpoints(int(params["n_estimators"]))[:most]))
     predictions = train_fold(data, params, seed, should_stop, on_checkpoint, most, watch)
     return FoldCurve(predictions, watch.curve.corr, time.perf_counter() - started, watch.curve.bmc)
 
@@ -215,8 +215,8 @@ def train_next(
 class _Watch:
     """Scores a fold while it is trained, and says when its curve has turned down."""
 
-    def __init__(self, race: Race, scorer: Scorer) -> None:
-        self._race, self._scorer = race, scorer
+    def __init__(self, race: Race, scorer: Scorer, most: int) -> None:
+        self._race, self._scorer, self._remaining = race, scorer, most
         nothing = np.empty((len(scorer.eras), 0))
         self.curve = Curve(nothing, nothing)
 
@@ -225,7 +225,8 @@ class _Watch:
         self.curve = Curve(
             np.hstack([self.curve.corr, scores.corr]), np.hstack([self.curve.bmc, scores.bmc[BENCHMARK]])
         )
-        return self._race.has_turned_down(self.curve)
+        self._remaining -= 1
+        return self._race.has_turned_down(self.curve, self._remaining)
 
 
 def run_trial(
@@ -449,7 +450,7 @@ def replay(params: Mapping[str, Value], folds: Sequence[Fold], curves: Sequence[
             break
         count = most = assembly.most_checkpoints
         if fold is not folds[-1]:
-            turned = (number for number in range(1, most) if race.has_turned_down(curve.until(number)))
+            turned = (number for number in range(1, most) if race.has_turned_down(curve.until(number), most - number))
             count = next(turned, most)
         part = curve.until(count)
         assembly.add(FoldCurve(np.zeros((1, count), np.float32), part.corr, 0.0, part.bmc))

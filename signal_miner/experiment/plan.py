@@ -154,6 +154,8 @@ def make_plan(experiment: Experiment, dataset: Dataset) -> Plan:
         warnings.append(
             f"{experiment.scoring_target} is known in less than half of the rows of {named}; they are left out"
         )
+    if experiment.race is not None and experiment.race.patience is not None:
+        warnings.append("race.patience has no effect, as race.recovery decides now how long folds train; remove it")
     eras = np.unique(dataset.eras)
     settings = experiment.folds
     folds = {}

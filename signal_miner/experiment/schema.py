@@ -242,7 +242,10 @@ def _race(key: str, value: Any) -> RaceSettings | None:
         return RaceSettings() if value else None
     if not isinstance(value, Mapping):
         raise UserError(f"{key} = {shown(value)} is neither true, false nor a table; write {key} = true, or [{key}]")
-    return RaceSettings(**_checked(RaceSettings, value, f"{key}."))
+    found = _checked(RaceSettings, value, f"{key}.")
+    if found.get("significance") == 0:  # which trained all folds to the end before there was `recovery`
+        found.setdefault("recovery", 0.0)
+    return RaceSettings(**found)
 
 
 def _grid(key: str, value: Any) -> dict[str, tuple[Value, ...]]:
@@ -388,10 +391,13 @@ class RaceSettings:
     ----------
     controls : float
         Share of all draws, chosen by the seed, that are trained to the end whatever they score; 0 to 1.
+    recovery : float
+        Least probability of a new best, by the curve's own movement, for a validation fold to be trained further; 0 to
+        train each fold to its last tree.
     significance : float
-        Level at which a learning curve counts as below its own best; 0 to train each fold to its last tree.
-    patience : int
-        Checkpoints in a row that have to be below it for the fold's training to end.
+        Level at which a trial counts as below the benchmark after a validation fold that is not the last.
+    patience : int or None
+        Has no effect; accepted so that files and studies from before `recovery` open.
     margin : float
         CORR or payout of an era that the best checkpoint may be below the benchmark.
     quantile : float
@@ -401,8 +407,9 @@ class RaceSettings:
     """
 
     controls: float = field(default=0.1, metadata=_by(_number(0, 1)))
-    significance: float = field(default=0.05, metadata=_by(_number(0, 0.5)))
-    patience: int = field(default=5, metadata=_by(_integer(1)))
+    recovery: float = field(default=0.25, metadata=_by(_number(0, 1)))
+    significance: float = field(default=0.1, metadata=_by(_number(0, 0.5)))
+    patience: int | None = field(default=None, metadata=_by(_integer(1)))
     margin: float = field(default=0.0, metadata=_by(_number(0)))
     quantile: float = field(default=0.0, metadata=_by(_number(0, 1)))
     pilot: int = field(default=20, metadata=_by(_integer(1)))

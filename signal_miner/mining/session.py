@@ -196,14 +196,12 @@ def _race_changes(tracker: Tracker, run_id: str, settings: RaceSettings | None) 
         return ""
     if settings is None or not isinstance(earlier, Mapping):
         return ""
-    changed = {key: value for key, value in asdict(settings).items() if earlier.get(key, value) != value}
-    if not changed:
+    new = {key: value for key, value in asdict(settings).items() if value not in (None, earlier.get(key))}
+    old = {key: value for key, value in earlier.items() if key in new or key == "patience" and value is not None}
+    if not new:
         return ""
-    now, before = (", ".join(f"{key} = {table[key]}" for key in changed) for table in (changed, earlier))
-    return (
-        f"From now on the study races with {now}; until now it raced with {before}. To continue as before, set the "
-        "latter under [race]."
-    )
+    now, before = (", ".join(f"{key} = {value}" for key, value in table.items()) for table in (new, old))
+    return f"From now on the study races with {now}; until now it raced with {before}."
 
 
 def _record(plan: Plan) -> StudyRecord:

@@ -199,13 +199,15 @@ def race_sentence(trials: Sequence[TrackedTrial], n_stopped: int) -> str:
     if not n_stopped:
         return ""
     winners = [trial for trial in controls if trial.held]
+    tried = f"Of {len(controls)} controls, which the race trained to the end whatever they scored,"
+    if not winners:
+        return f"{tried} none held up in test, so how many winners the race lost is not known."
     stopped = sum(bool(trial.race.reason) for trial in winners)
     lost = share_lost(len(winners), stopped)
     between = f"{percent_text(lost.low)} to {percent_text(lost.high)}"
     return (
-        f"Of {len(controls)} controls, which the race trained to the end whatever they scored, {len(winners)} held up "
-        f"in test, and it would have stopped {stopped} of them: {between} of all winners are lost "
-        f"({INTERVAL_LEVEL:.0%} interval)."
+        f"{tried} {len(winners)} held up in test, and it would have stopped {stopped} of them: {between} of all winners "
+        f"are lost ({INTERVAL_LEVEL:.0%} interval)."
     )
 
 

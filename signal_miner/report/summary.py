@@ -65,7 +65,7 @@ def summary_lines(contents: ReportContents) -> tuple[str, ...]:
 
 
 def _expected(contents: ReportContents) -> str:
-    n_trials, name = len(contents.trials), contents.chosen.name
+    n_trials, name = len(contents.trials) + contents.scores.stopped, contents.chosen.name
     chosen = f"chosen from {trials_text(n_trials)}" if n_trials > 1 else ""
     return expectation_sentence(contents.evaluation.expectations, name, chosen)
 

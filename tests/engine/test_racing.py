@@ -36,26 +36,47 @@ def race_against(means, objective=Objective.SHARPE, pilot=(), **settings):
     return Race.of(RaceSettings(**settings), Scoring(objective), 0, benchmark, pilot)
 
 
+def cut_at(race, means, **options):
+    """After how many checkpoints a curve is cut; None where it is trained to the end."""
+    whole, count = curve(means, **options), len(means)
+    return next((at for at in range(1, count) if race.has_turned_down(whole.until(at), count - at)), None)
+
+
 @EACH
-def test_a_curve_that_falls_is_cut_after_its_patience_and_one_that_rises_never(objective):
-    race = race_against([0.0], objective, patience=3)
-    falling, rising = curve([0.02, 0.015, 0.01, 0.005, 0.0]), curve([0.0, 0.005, 0.01, 0.015, 0.02])
-    assert [race.has_turned_down(falling.until(count)) for count in range(1, 6)] == [False, False, False, True, True]
-    assert not any(race.has_turned_down(rising.until(count)) for count in range(1, 6))
-    assert not replace(race, settings=RaceSettings(significance=0.0)).has_turned_down(falling)
+def test_a_curve_that_falls_is_cut_and_one_that_rises_never(objective):
+    race = race_against([0.0], objective)
+    falling = [0.02 - 0.001 * place for place in range(10)]
+    assert 3 < cut_at(race, falling) < 9
+    assert cut_at(race, falling[::-1]) is None
+    assert cut_at(replace(race, settings=RaceSettings(recovery=0.0)), falling) is None
 
 
-def test_a_curve_that_falls_for_one_checkpoint_goes_on():
-    race = race_against([0.0], patience=2)
-    dented = curve([0.02, 0.03, 0.01, 0.035, 0.01, 0.04])
-    assert not any(race.has_turned_down(dented.until(count)) for count in range(1, 7))
-    assert replace(race, settings=RaceSettings(patience=1)).has_turned_down(dented.until(3))
+def test_a_curve_is_not_cut_where_its_usual_steps_reach_its_best_again():
+    race = race_against([0.0], Objective.CORR)
+    assert cut_at(race, [0.02, 0.03, 0.015, 0.03, 0.015, 0.025, 0.015, 0.028], noise=0) is None
+    assert cut_at(race, [0.02, 0.03, 0.015, 0.016, 0.015, 0.016, 0.015, 0.016], noise=0) is not None
 
 
-def test_fewer_independent_eras_cut_less():
-    slightly = curve([0.02, 0.0185, 0.0185, 0.0185], noise=0.02)
-    cut = [replace(race_against([0.0]), overlap_eras=overlap).has_turned_down(slightly) for overlap in (0, 20)]
-    assert cut == sorted(cut, reverse=True)
+@given(st.lists(st.floats(-0.05, 0.05), min_size=2, max_size=15), st.integers(1, 20))
+def test_more_checkpoints_left_or_a_lower_level_cut_less_and_units_do_not_matter(means, remaining):
+    race, whole = race_against([0.0], Objective.CORR), curve(means, noise=0)
+    cut = race.has_turned_down(whole, remaining)
+    assert cut >= race.has_turned_down(whole, remaining + 5)
+    assert cut >= replace(race, settings=RaceSettings(recovery=0.05)).has_turned_down(whole, remaining)
+    assert cut == race.has_turned_down(curve(np.multiply(means, 2**6), noise=0), remaining)
+
+
+def test_of_random_walks_no_more_are_cut_before_their_best_than_the_level():
+    race, generator = race_against([0.0], Objective.CORR), np.random.default_rng(4)
+    cut = early = 0
+    for _ in range(400):
+        walk = generator.normal(0, 0.01, 20).cumsum()
+        count = cut_at(race, walk, noise=0)
+        if count is not None:
+            cut += 1
+            early += walk[count:].max() > walk[:count].max()
+    assert cut > 200
+    assert 0.05 < early / cut < 0.22
 
 
 @EACH
@@ -110,12 +131,15 @@ def test_a_race_is_the_same_after_pickling():
 
 
 def test_a_replayed_trial_is_cut_in_each_fold_at_the_shortest_before_it_and_in_the_last_at_its_best():
-    race = race_against([0.0, 0.0], patience=1)
-    params = {"n_estimators": 5}
-    good = [curve([0.01, 0.03, 0.02, 0.01, 0.0]), curve([0.01, 0.02, 0.03, 0.04, 0.05]), curve([0.02] * 5)]
+    race = race_against([0.0, 0.0])
+    params = {"n_estimators": 9}
+    falling = [0.01, 0.03, *(0.028 - 0.002 * place for place in range(7))]
+    good = [curve(falling), curve([0.01 * place for place in range(9)]), curve([0.02] * 9)]
     found = replay(params, FOLDS, good, race)
-    assert (found.stop, found.reached) == (None, (3, 3, found.best + 1))
-    bad = [curve([-0.03] * 5), *good[1:]]
+    count = cut_at(race, falling)
+    assert count < 9
+    assert (found.stop, found.reached) == (None, (count, count, found.best + 1))
+    bad = [curve([-0.03] * 9), *good[1:]]
     found = replay(params, FOLDS, bad, race)
     assert found.stop is not None
     assert (found.stop.fold, found.stop.reason, len(found.reached)) == (1, Reason.BENCHMARK, 1)
@@ -123,4 +147,6 @@ def test_a_replayed_trial_is_cut_in_each_fold_at_the_shortest_before_it_and_in_t
 
 def test_scores_that_are_not_defined_stop_no_curve():
     race = race_against([0.0])
-    assert not race.has_turned_down(Curve(*np.full((2, 40, 6), math.nan)))
+    assert not race.has_turned_down(Curve(*np.full((2, 40, 6), math.nan)), 10)
+    gap = curve([0.01, 0.03, math.nan, math.nan, 0.0, -0.01])
+    assert isinstance(race.has_turned_down(gap, 1), bool)

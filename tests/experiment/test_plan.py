@@ -53,6 +53,15 @@ def test_a_record_of_an_earlier_version_lacks_keys_and_may_have_others(plan):
     assert (restored.experiment.jobs, restored.experiment.memory_gb, restored.experiment.cache_gb) == (-1, None, 20)
 
 
+def test_a_setting_of_the_race_that_has_no_effect_is_warned_of(plan):
+    def warnings(race):
+        experiment = make_experiment(**experiment_table(plan.experiment) | {"race": race, "targets": ["target"]})
+        return make_plan(experiment, plan.dataset).warnings
+
+    assert not any("race" in warning for warning in warnings({"significance": 0.05}))
+    assert any("race.patience has no effect" in warning for warning in warnings({"patience": 3}))
+
+
 def test_other_data_than_the_records_are_refused(plan):
     record = json.loads(json.dumps(plan_record(plan)))
     record["data"]["digest"] = "0" * 16

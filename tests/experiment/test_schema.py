@@ -12,7 +12,7 @@ import pytest
 
 from signal_miner.errors import UserError
 from signal_miner.experiment.files import load_experiment
-from signal_miner.experiment.schema import parse_experiment
+from signal_miner.experiment.schema import RaceSettings, experiment_table, parse_experiment
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 
@@ -57,6 +57,17 @@ def test_what_a_file_leaves_out_has_a_default():
     assert (experiment.folds.count, experiment.folds.embargo_eras, experiment.folds.holdout_eras) == (2, None, 0)
     assert (experiment.trials, experiment.jobs, experiment.tracking_uri) == (100, -1, None)
     assert (experiment.memory_gb, experiment.cache_gb, experiment.folds.train_era_step) == (None, 20, 1)
+
+
+def test_a_race_is_read_and_so_are_the_settings_that_it_once_had():
+    assert parse_experiment(a_table(race=True)).race == RaceSettings()
+    assert parse_experiment(a_table(race=False)).race is None
+    assert parse_experiment(a_table(race={"recovery": 0.1})).race == RaceSettings(recovery=0.1)
+    former = parse_experiment(a_table(race={"significance": 0.05, "patience": 5})).race
+    assert former == RaceSettings(significance=0.05, patience=5)
+    in_full = parse_experiment(a_table(race={"significance": 0.0})).race
+    assert in_full == RaceSettings(significance=0.0, recovery=0.0)
+    assert parse_experiment(experiment_table(parse_experiment(a_table(race={"patience": 5})))).race.patience == 5
 
 
 def test_memory_cache_and_thinning_are_read():

@@ -148,6 +148,7 @@ KINDS = {
     "confirm.leaders": "eras",
     "confirm.seeds": "count",
     "race.controls": "gigabytes",
+    "race.recovery": "gigabytes",
     "race.patience": "count",
     "grid.learning_rate": "positive",
     "grid.colsample_bytree": "fraction",

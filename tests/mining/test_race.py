@@ -35,8 +35,8 @@ from tests.conftest import write_numerai_directory
 from tests.helpers.mining import artifact, mine_here, outcome, put_store, runs_of, start_mining, write_experiment
 
 TRIALS, SEED = 16, 11
-SETTINGS = RaceSettings(controls=0.2, significance=0.3, patience=1)
-RACE = "\n[race]\ncontrols = 0.2\nsignificance = 0.3\npatience = 1\n"
+SETTINGS = RaceSettings(controls=0.2, recovery=0.8)
+RACE = "\n[race]\ncontrols = 0.2\nrecovery = 0.8\n"
 PREFIX = "signal_miner.race."
 
 
@@ -205,12 +205,9 @@ def test_other_rules_apply_from_then_on_and_are_named(raced, tmp_path):
     shutil.copytree(raced[0], directory)
     before = summary_of(directory)
     path = directory / "tiny.toml"
-    path.write_text(path.read_text().replace(RACE, "\n[race]\ncontrols = 0.2\nsignificance = 0.3\n"))
+    path.write_text(path.read_text().replace(RACE, "\n[race]\ncontrols = 0.2\n"))
     named = " ".join(mined(directory).split())
-    assert (
-        "From now on the study races with patience = 5; until now it raced with patience = 1. To continue as before, "
-        "set the latter under [race]." in named
-    )
+    assert "From now on the study races with recovery = 0.25; until now it raced with recovery = 0.8." in named
     assert summary_of(directory) == before
     assert "From now on" not in mined(directory)
 

@@ -42,6 +42,8 @@ def test_the_report_says_how_many_winners_the_race_lost():
     assert f"Of {len(trials)} controls" in sentence
     assert f"{len(held)} held up in test, and it would have stopped 1 of them" in sentence
     assert not race_sentence(trials, 0)
+    losers = [trial for trial in trials if not trial.held]
+    assert "none held up in test, so how many winners the race lost is not known" in race_sentence(losers, 30)
 
 
 def test_past_against_future_and_overfitting_are_of_the_controls():
