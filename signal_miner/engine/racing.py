@@ -151,12 +151,13 @@ class Race:
         values = objective.summary(scores)
         steps = np.diff(values)[::-1]
         weights = 0.5 ** (np.arange(len(steps)) / _HALF_LIFE) * np.isfinite(steps)
-        fallen = values[best_checkpoint(scores, objective)] - values[-1]
-        if not self.settings.recovery or not remaining or not weights.any() or not fallen > 0:
+        largest = float(np.max(np.abs(steps), where=np.isfinite(steps), initial=0.0))
+        fallen = float(values[best_checkpoint(scores, objective)] - values[-1])
+        if not self.settings.recovery or not remaining or not largest or not fallen > 0:
             return False
-        step = math.sqrt(float(np.nansum(weights * steps**2) / weights.sum()))
+        step = math.sqrt(float(np.nansum(weights * (steps / largest) ** 2) / weights.sum()))
         freedom = float(weights.sum() ** 2 / (weights**2).sum())
-        return 2 * float(stdtr(freedom, -fallen / (step * math.sqrt(remaining)))) < self.settings.recovery
+        return 2 * float(stdtr(freedom, -fallen / largest / (step * math.sqrt(remaining)))) < self.settings.recovery
 
     def reason_to_stop(self, folds: Sequence[Curve]) -> Reason | None:
         """Return why a trial is stopped after these validation folds; None if it proceeds to the next."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from signal_miner.data.folds import Fold
@@ -58,6 +58,7 @@ def test_a_curve_is_not_cut_where_its_usual_steps_reach_its_best_again():
 
 
 @given(st.lists(st.floats(-0.05, 0.05), min_size=2, max_size=15), st.integers(1, 20))
+@example([1e-167, 0.0], 1)
 def test_more_checkpoints_left_or_a_lower_level_cut_less_and_units_do_not_matter(means, remaining):
     race, whole = race_against([0.0], Objective.CORR), curve(means, noise=0)
     cut = race.has_turned_down(whole, remaining)
