@@ -147,7 +147,8 @@ def scores_bytes(
         Of the features of such an era, as they are stored.
     """
     predictions = _PREDICTION_BYTES * (n_models + _MODELS_WHILE_READ) * n_rows
-    return predictions + 2 * max(group_bytes, era_bytes) + neutral_bytes(largest_era, n_features)
+    all_bytes = -(-era_bytes * n_rows // largest_era)
+    return predictions + 2 * min(max(group_bytes, era_bytes), all_bytes) + neutral_bytes(largest_era, n_features)
 
 
 def _feature_scores(

@@ -77,5 +77,5 @@ def fold_plan_figure(plan: Mapping[str, Any]) -> Figure:
     kinds = [kind for kind in _LOOKS if kind in shown]
     if kinds:
         handles = [Patch(**_LOOKS[kind], label=kind) for kind in kinds]
-        figure.legend(handles=handles, loc="outside lower left", ncols=3)
+        figure.legend(handles=handles, loc="outside lower left", ncols=5)
     return figure

@@ -129,8 +129,9 @@ def memory_lines(memory: MemoryPlan) -> tuple[str, ...]:
         by = " and ".join((", ".join(grouped[:-1]), grouped[-1]) if len(grouped) > 1 else grouped)
         held = f"trials are grouped by {by}, one dataset of at most {largest} at a time"
     trials = f"{jobs} trial{'s' * (jobs > 1)} at a time of {bytes_text(shape.trial_bytes(shape.trial))}"
+    own = f"{bytes_text(shape.fixed_bytes)} for the program itself"
     needed, budget = gigabytes_rounded_up(memory.needed_bytes), f"{memory.budget_bytes / 1e9:.1f} GB"
-    lines = [f"Memory: {needed} of {budget}: {held}; {trials}"]
+    lines = [f"Memory: {needed} of {budget}: {own}; {held}; {trials}"]
     if jobs < memory.wanted_jobs:
         all_jobs = gigabytes_rounded_up(memory.wanted_jobs_bytes)
         lines.append(f"Memory: {memory.wanted_jobs} trials at a time, as asked for, would take {all_jobs} GB")

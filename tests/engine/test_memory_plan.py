@@ -204,7 +204,7 @@ def test_all_of_v53_is_grouped_on_22_gb(v53):
     assert not made.together
     assert made.jobs == 2
     assert re.fullmatch(
-        r"Memory: [\d.]+ of 22\.0 GB: trials are grouped by fold and target, "
+        r"Memory: [\d.]+ of 22\.0 GB: [\d.]+ GB for the program itself; trials are grouped by fold and target, "
         r"one dataset of at most [\d.]+ GB at a time; 2 trials at a time of [\d.]+ GB",
         memory_lines(made)[0],
     )

@@ -15,11 +15,12 @@ import yaml
 from signal_miner.__main__ import _parser
 from signal_miner.cli.options import parse_options
 from signal_miner.data.sources import open_source
+from signal_miner.engine.memory_plan import plan_memory
 from signal_miner.experiment.files import load_experiment
 from signal_miner.experiment.plan import make_plan
 from signal_miner.experiment.schema import parse_experiment
 from signal_miner.live.slots import Delivery, Slot, read_slots
-from signal_miner.report.sentences import describe_plan
+from signal_miner.report.sentences import describe_plan, memory_lines
 from tests.helpers.readme import PAGES, README, ROOT, all_blocks
 
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
@@ -29,10 +30,13 @@ ENTRY_POINTS = yaml.safe_load((ROOT / "MLproject").read_text(encoding="utf-8"))[
 def test_the_first_lines_of_the_demo_are_as_shown(tmp_path):
     experiment = load_experiment(ROOT / "experiments" / "demo.toml")
     dataset = open_source("demo", experiment.feature_set, experiment.scoring_target, directory=tmp_path)
-    lines = describe_plan(make_plan(experiment, dataset))
+    plan = make_plan(experiment, dataset)
+    lines = describe_plan(plan)
     # The study's name contains LightGBM's version and the data's digest; the rest must match exactly.
     shown = re.sub(r"Study demo-[0-9a-f]{8}", lines[0].partition(":")[0], README.read_text(encoding="utf-8"))
     assert "\n".join(lines) in shown
+    (memory,) = memory_lines(plan_memory(plan, 2, available_bytes=22 * 10**9))
+    assert re.sub(r"of [\d.]+ GB: ", "", memory) in re.sub(r"of [\d.]+ GB: ", "", shown)
 
 
 def test_the_experiment_shown_is_valid():
