@@ -197,7 +197,7 @@ def _race_changes(tracker: Tracker, run_id: str, settings: RaceSettings | None) 
     if settings is None or not isinstance(earlier, Mapping):
         return ""
     new = {key: value for key, value in asdict(settings).items() if value not in (None, earlier.get(key))}
-    old = {key: value for key, value in earlier.items() if key in new or key == "patience" and value is not None}
+    old = {key: value for key, value in earlier.items() if key in new or (key == "patience" and value is not None)}
     if not new:
         return ""
     now, before = (", ".join(f"{key} = {value}" for key, value in table.items()) for table in (new, old))

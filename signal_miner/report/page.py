@@ -28,6 +28,7 @@ from signal_miner.report.sentences import (
 )
 from signal_miner.report.style import THEME, page_element, png
 from signal_miner.report.summary import (
+    compared_trial,
     expected_headline,
     headline,
     others_text,
@@ -130,7 +131,7 @@ def render_page(
         lines=summary_lines(contents),
         uniqueness=uniqueness_sentence(contents),
         further=further_sentence(contents.chosen.name, contents.chosen_trial.metrics),
-        relation_sentence=relation_sentence(contents.evaluation.relation),
+        relation_sentence=relation_sentence(contents.evaluation.relation, compared_trial(contents)),
         relation_facts=relation_facts(contents),
         further_rule=further_rule(contents.metrics),
         rows=leaderboard_rows(contents),

@@ -207,8 +207,8 @@ def race_sentence(trials: Sequence[TrackedTrial], n_stopped: int) -> str:
     lost = share_lost(len(winners), stopped)
     between = f"{percent_text(lost.low)} to {percent_text(lost.high)}"
     return (
-        f"{tried} {len(winners)} held up in test, and it would have stopped {stopped} of them: {between} of all winners "
-        f"are lost ({INTERVAL_LEVEL:.0%} interval)."
+        f"{tried} {len(winners)} held up in test, and it would have stopped {stopped} of them: {between} of all "
+        f"winners are lost ({INTERVAL_LEVEL:.0%} interval)."
     )
 
 
@@ -336,9 +336,15 @@ def _rank_figures(relation: Relation) -> str:
     return f"rank correlation {value}{interval}"
 
 
-def relation_sentence(relation: Relation) -> str:
-    """Return whether a better validation Sharpe went with a better test Sharpe."""
-    trials = trials_text(relation.n_trials)
+def relation_sentence(relation: Relation, trial: str = "trial") -> str:
+    """Return whether a better validation Sharpe went with a better test Sharpe.
+
+    Parameters
+    ----------
+    trial : str, default "trial"
+        What a trial is called: ``control`` where a race chose the others.
+    """
+    trials = trials_text(relation.n_trials, trial)
     if not math.isfinite(relation.rank_correlation.value):
         return f"There is no relation to report: {trials} with a Sharpe ratio in validation and test."
     if relation.n_trials < FEWEST_TRIALS:
@@ -352,9 +358,9 @@ def relation_sentence(relation: Relation) -> str:
     return f"No relation is shown: a better validation Sharpe did not predict a better test Sharpe ({figures})."
 
 
-def trials_text(count: int) -> str:
+def trials_text(count: int, trial: str = "trial") -> str:
     """Return a number of trials, such as ``1,200 trials``."""
-    return f"{count:,} trial" + ("" if count == 1 else "s")
+    return f"{count:,} {trial}" + ("" if count == 1 else "s")
 
 
 def deflation_sentence(found: Deflation) -> str:
@@ -486,14 +492,13 @@ def verdict_sentence(leader: ModelEvaluation, deflation: Deflation) -> str:
     return f"{own} {expected} ({figures}), and in test it is {number_text(test)}."
 
 
-def why_text(leader: ModelEvaluation, deflation: Deflation) -> str:
-    """Return why a model's verdict is skill, unclear or luck, in a few words beside its scores."""
+def why_text(leader: ModelEvaluation) -> str:
+    """Return why a model's verdict is skill, unclear or luck: its deflated Sharpe ratio, or what it lacks."""
     if not leader.sharpe[TEST].value > 0:
         return "test not above 0" if math.isfinite(leader.sharpe[TEST].value) else "no Sharpe in test"
     if not math.isfinite(leader.deflated_sharpe):
         return "too few or too similar scores"
-    best, figure = number_text(deflation.expected_best_sharpe), probability_text(leader.deflated_sharpe)
-    return f"{figure} above luck's {best}"
+    return probability_text(leader.deflated_sharpe)
 
 
 def evaluation_notes(scores: StudyScores, evaluation: StudyEvaluation) -> tuple[str, ...]:

@@ -118,10 +118,12 @@ def _chosen(contents: ReportContents) -> str:
 def _relation(contents: ReportContents) -> str:
     relation = contents.evaluation.relation
     if not math.isfinite(relation.rank_correlation.value):
-        return f"Past against future: {relation.strength} relation. {relation_sentence(relation)}"
+        found = relation_sentence(relation, compared_trial(contents))
+        return f"Past against future: {relation.strength} relation. {found}"
+    trials = trials_text(relation.n_trials, compared_trial(contents))
     line = (
-        f"Past against future: {relation.strength} relation over {trials_text(relation.n_trials)} "
-        f"({rank_correlation_text(relation)}), slope {number_text(relation.slope)}."
+        f"Past against future: {relation.strength} relation over {trials} ({rank_correlation_text(relation)}), slope "
+        f"{number_text(relation.slope)}."
     )
     return " ".join(filter(None, (line, race_sentence(contents.trials, contents.scores.stopped))))
 
@@ -176,6 +178,11 @@ def uniqueness_sentence(contents: ReportContents) -> str:
     return f"{line}; {other} is {closest[0]}, at {number_text(closest[1])}."
 
 
+def compared_trial(contents: ReportContents) -> str:
+    """Return what a trial is called of those that validation and test are compared by."""
+    return "trial" if contents.scores.unbiased.all() else "control"
+
+
 def relation_facts(contents: ReportContents) -> dict[str, str]:
     """Return the numbers of past against future, by name."""
     relation = contents.evaluation.relation
@@ -183,7 +190,7 @@ def relation_facts(contents: ReportContents) -> dict[str, str]:
         "Relation": relation.strength,
         "Rank correlation": interval_text(relation.rank_correlation),
         "Slope": number_text(relation.slope),
-        "Trials": f"{relation.n_trials:,}",
+        f"{compared_trial(contents).capitalize()}s": f"{relation.n_trials:,}",
         "Benchmark": against_benchmark_text(contents.leaderboard),
     }
 

@@ -141,7 +141,7 @@ def leaderboard_rows(contents: ReportContents, top: int = MOST) -> tuple[Row, ..
             _cells(each.metrics, columns),
             trees=f"{each.members} members",
             beats=_beats(each.beats_benchmark),
-            **_judged(each.evaluation, contents),
+            **_judged(each.evaluation),
         )
         for number, each in enumerate(contents.ensembles)
     ]
@@ -153,7 +153,7 @@ def leaderboard_rows(contents: ReportContents, top: int = MOST) -> tuple[Row, ..
             rows.append(Row(BENCHMARK_KIND, trial.name, None, rank, Cell("", ""), cells, trees=_trees(trial)))
             continue
         shown += 1
-        judged = _judged(leaders[number], contents) if number in leaders else {}
+        judged = _judged(leaders[number]) if number in leaders else {}
         rows.append(
             Row(
                 "trial",
@@ -192,12 +192,12 @@ def _cells(metrics: Mapping[str, float], digits: Mapping[str, int]) -> tuple[Cel
     return tuple(Cell.of(metrics.get(name), places) for name, places in digits.items())
 
 
-def _judged(leader: ModelEvaluation, contents: ReportContents) -> dict[str, Any]:
+def _judged(leader: ModelEvaluation) -> dict[str, Any]:
     names = (("benchmark", leader.against_benchmark), ("average", leader.against_average))
     better = [name for name, standing in names if standing is Standing.BETTER]
     return {
         "verdict": str(leader.verdict),
-        "why": why_text(leader, contents.evaluation.deflation),
+        "why": why_text(leader),
         "better": " and ".join(better) or "–",
     }
 

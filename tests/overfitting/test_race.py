@@ -15,6 +15,7 @@ from signal_miner.overfitting.race import share_lost
 from signal_miner.overfitting.records import INTERVAL_LEVEL
 from signal_miner.overfitting.verdict import evaluate
 from signal_miner.report.sentences import race_sentence
+from signal_miner.report.summary import compared_trial, relation_facts, summary_lines
 from signal_miner.tracking.records import RaceRecord
 from tests.helpers.report import make_contents
 
@@ -65,3 +66,14 @@ def test_past_against_future_and_overfitting_are_of_the_controls():
     assert found.relation.n_trials == len(places)
     assert raced.tries == scores.tries + 5
     assert evaluate(replace(scores, sampled=sampled), 1).relation == of_all.relation  # none was stopped
+
+
+def test_what_is_compared_is_called_controls_in_a_study_that_raced():
+    contents = make_contents()
+    sampled = np.arange(len(contents.scores.names)) % 3 == 0
+    raced = replace(contents, scores=replace(contents.scores, stopped=5, sampled=sampled))
+    assert compared_trial(contents) == "trial"
+    assert compared_trial(raced) == "control"
+    assert "Trials" in relation_facts(contents)
+    assert "Controls" in relation_facts(raced)
+    assert any("controls" in line for line in summary_lines(raced) if line.startswith("Past against future"))
