@@ -99,7 +99,7 @@ def _benchmark_line(plan: Plan) -> str:
     else:
         line = f"Benchmark: Numerai's predictions {column}, so that nothing is trained before the first trial"
     against = plan.experiment.contribution_to
-    return line if against in (BENCHMARK, column) else f"{line}; BMC is the contribution to {against}"
+    return line if against in (BENCHMARK, column) else f"{line}; BMC and correlation are against {against}"
 
 
 def objective_line(plan: Plan) -> str:
