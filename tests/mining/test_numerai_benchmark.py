@@ -228,7 +228,7 @@ def test_bmc_is_the_contribution_to_what_the_experiment_names(tmp_path):
     path.write_text(f'contribution_to = "{COLUMN}"\n' + path.read_text())
     done = mine_here(tmp_path)
     assert done.returncode == 0, done.stderr
-    assert f"BMC is the contribution to {COLUMN}" in done.stdout
+    assert f"BMC and correlation are against {COLUMN}" in done.stdout
     (benchmark,) = runs_of(tmp_path, "benchmark")
     for run in (benchmark, *runs_of(tmp_path)):
         rows, scores = rows_of(tmp_path, run), artifact(tmp_path, run, "era_scores.parquet").set_index("era")
