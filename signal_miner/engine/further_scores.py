@@ -31,6 +31,17 @@ FURTHER_SCORES = frozenset({f"{VALIDATION}/{FNC}", f"{TEST}/{FNC}", MMC})
 
 META_ERAS, META_BLOCKS = "meta_model/eras", "meta_model/independent_blocks"
 
+FURTHER_METRICS = frozenset(
+    {
+        MMC,
+        CWMM,
+        META_ERAS,
+        META_BLOCKS,
+        *(f"{part}/{score}" for part in (VALIDATION, TEST) for score in (FNC, EXPOSURE)),
+    }
+)
+"""Metrics that `further_scores` returns. NaN: of another checkpoint than the run's, and to be computed again."""
+
 MOST_ERAS, FEW_FEATURES = 60, 100
 """Eras of a fold, evenly spaced, that are made neutral to a set of more than so many features; else all of them."""
 

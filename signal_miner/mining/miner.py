@@ -20,7 +20,7 @@ from signal_miner.engine.benchmark_run import (
     residual_gaps,
     uncovered_eras,
 )
-from signal_miner.engine.further_scores import FEW_FEATURES, FURTHER_SCORES, further_scores
+from signal_miner.engine.further_scores import FEW_FEATURES, FURTHER_METRICS, FURTHER_SCORES, further_scores
 from signal_miner.engine.memory_plan import GROUP_BYTES
 from signal_miner.engine.metrics import score_metrics, stopped_metrics, trial_metrics
 from signal_miner.engine.racing import Curve, Race, trains_in_full
@@ -302,6 +302,9 @@ class Miner:
         finished = ranked((trial for trial in self.trials if trial.finished), objective)
         models = [model for model in (self.benchmark, *finished[:LEADERS]) if model is not None]
         models = [model for model in models if not FURTHER_SCORES & model.metrics.keys()]
+        models += [
+            model for model in finished if any(math.isnan(model.metrics.get(name, 0)) for name in FURTHER_METRICS)
+        ]
         if not models or self._stop.is_set():
             return
         if (n_features := len(self._plan.dataset.features)) > FEW_FEATURES:

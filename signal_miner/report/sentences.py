@@ -153,7 +153,7 @@ def further_sentence(name: str, metrics: Mapping[str, float]) -> str:
             for score, digits in ((FNC, 4), (EXPOSURE, 2))
         )
         clauses.append(f"FNC {fnc}, largest feature exposure {exposure}")
-    if MMC in metrics:
+    if math.isfinite(metrics.get(MMC, math.nan)):
         clauses.append(meta_model_text(metrics))
     return f"Not used for selection: {name} has {'; '.join(clauses)}." if clauses else ""
 

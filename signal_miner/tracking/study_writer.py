@@ -18,6 +18,7 @@ from mlflow.entities import DatasetInput, InputTag, Run
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
+from signal_miner.engine.further_scores import FURTHER_METRICS
 from signal_miner.engine.metrics import ModelEras, RunMetrics, mean_score, rescored
 from signal_miner.errors import UserError
 from signal_miner.experiment.plan import other_values
@@ -340,11 +341,18 @@ class Tracker(StudyReader):
         metrics = rescored(trial.metrics, folds, model_eras(own), model_eras(other), scoring, best, at_best=at_best)
         if trial.checkpoint is Checkpoint.BEST and not at_best:
             metrics = replace(metrics, values={**metrics.values, **_against_numerai(own, folds)})
+        if trial.checkpoint is not checkpoint:
+            outdated = dict.fromkeys(FURTHER_METRICS & trial.metrics.keys(), math.nan)
+            metrics = replace(metrics, values={**metrics.values, **outdated})
         drawn = trial.trees_at(Checkpoint.DRAWN)
         metrics = replace(metrics, checkpoints=() if drawn is None else (drawn,))
         new = {name: value for name, value in metrics.values.items() if trial.metrics.get(name) != value}
         self._write(trial.run_id, {}, new)
+        for key in trial.race.tags.keys() - race.tags.keys():
+            self._client.delete_tag(trial.run_id, key)
         tags = self._scored_tags(trial.number, metrics, race) | race.tags
+        if trial.number is not None:
+            tags[SCORED_AT] = str(checkpoint)
         self._set_tags(trial.run_id, tags)  # last: they say that it is done
         return replace(
             trial,

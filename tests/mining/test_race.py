@@ -192,6 +192,16 @@ def test_switched_off_or_on_in_the_middle(in_full, tmp_path, data):
     assert "PRUNED" in states(directory)
     mined(directory, "--race", "false")
     assert outcome(directory) == outcome(in_full)
+    expected = summary_of(in_full)
+    for number, (*others, scores) in summary_of(directory).items():
+        assert others == list(expected[number][:-1])
+        assert scores | expected[number][-1] == scores  # and FNC where it was a leader in the race
+    found, whole = (
+        StudyReader(uri).scores(Studies(uri).find())
+        for uri in (f"sqlite:///{place / 'mlflow.db'}" for place in (directory, in_full))
+    )
+    assert found.names == whole.names
+    np.testing.assert_array_equal(found.era_scores, whole.era_scores)
     assert set(states(directory)) == {"COMPLETE", "PRUNED"}
     again = mined(directory)
     assert "Ranking" in again
