@@ -3,9 +3,10 @@
 ``python -m benchmarks.race`` draws configurations from ``experiments/original.toml``, their trees capped, trains each
 on bit planes to the end, on both folds of a synthetic market or of ``--data DIRECTORY``, and keeps its curves and
 the CPU seconds at each checkpoint. Then each rule races the same configurations on these curves, which is exact, as a
-race changes no number: what it stops is not paid for. A *confirmed winner* beats the benchmark in validation at its
-best checkpoint, and in test at the same one. Where none does, another learning rate of the benchmark may be given for
-each objective. ``--keep FILE`` keeps what was trained, and reads it where it is there.
+race changes no score of a checkpoint: what it stops is not paid for. A *confirmed winner* beats the benchmark in
+validation at its best checkpoint, and in test at the same one. Where none
+does, another learning rate of the benchmark may be given for each objective. ``--keep FILE`` keeps what was trained,
+and reads it where it is there.
 ``--plain N`` also fits N of the configurations, evenly spread, as a person would with LightGBM, and says how many times
 the CPU seconds that takes, a winner: engine and race together.
 """

@@ -136,10 +136,10 @@ class Race:
         """Return whether a fold's curve is unlikely to reach a new best in the checkpoints that remain.
 
         Which checkpoint is chosen depends on these same eras, so that no sampling error of theirs matters, only how
-        far the curve has fallen, how much it moves from one checkpoint to the next, and how many are left. As a random
-        walk with the steps of late, it reaches its best again within r steps with twice the probability of being above
-        it after r (reflection principle); steps count half as much every `_HALF_LIFE`, as later trees move a curve
-        less, and as few are known the level is Student's.
+        far the curve has fallen, how much it moves from one checkpoint to the next, and how many are left. A random
+        walk reaches its best again within r steps with twice the probability of being above it after r (reflection
+        principle). Its steps are taken to be as large as the curve's recent ones, of which each counts half as much as
+        one `_HALF_LIFE` later, as later trees move a curve less; the distribution is Student's, as few are known.
 
         Parameters
         ----------

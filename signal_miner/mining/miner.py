@@ -226,7 +226,9 @@ class Miner:
         stop = result.stop
         if stop is None:
             return RaceRecord(partial=True)
-        return RaceRecord("", f"fold {stop.fold}, {stop.trees} trees", str(stop.reason), partial=True)
+        return RaceRecord(
+            "", f"fold {stop.fold}, {stop.trees} tree{'s' * (stop.trees != 1)}", str(stop.reason), partial=True
+        )
 
     def _confirm_leaders(self) -> bool:
         """Train the leaders by validation again with further seeds; return whether all of that is done."""

@@ -196,12 +196,16 @@ def _race_changes(tracker: Tracker, run_id: str, settings: RaceSettings | None) 
         return ""
     if settings is None or not isinstance(earlier, Mapping):
         return ""
-    new = {key: value for key, value in asdict(settings).items() if value not in (None, earlier.get(key))}
-    old = {key: value for key, value in earlier.items() if key in new or (key == "patience" and value is not None)}
+    before = dict(earlier)
+    if "recovery" not in before and not before.get("significance"):
+        before["recovery"] = 0.0  # curves were trained to their end
+    new = {key: value for key, value in asdict(settings).items() if key != "patience" and value != before.get(key)}
     if not new:
         return ""
-    now, before = (", ".join(f"{key} = {value}" for key, value in table.items()) for table in (new, old))
-    return f"From now on the study races with {now}; until now it raced with {before}."
+    named = (*new, *(("patience",) if "recovery" not in before else ()))
+    old = {key: before[key] for key in named if key in before}
+    now, then = (", ".join(f"{key} = {value}" for key, value in table.items()) for table in (new, old))
+    return f"From now on the study races with {now}; until now it raced with {then}."
 
 
 def _record(plan: Plan) -> StudyRecord:
@@ -254,7 +258,8 @@ def _end_study(
         "trials/failed": float(sum(trial.failed for trial in miner.trials)),
         "trials/beat_benchmark_in_validation": float(sum(trial.beats_benchmark["validation"] for trial in finished)),
     }
-    if stopped := sum(trial.stopped for trial in miner.trials):
+    stopped = sum(trial.stopped for trial in miner.trials)
+    if stopped or "trials/stopped" in tracker.metrics(run_id):
         metrics["trials/stopped"] = float(stopped)
     board = make_leaderboard(miner.trials, miner.benchmark, objective) if miner.benchmark else None
     tracker.end_study(run_id, status, metrics, study_note(board))

@@ -96,20 +96,21 @@ def evaluate(scores: StudyScores, leaders: int = 10, seed: int = 0, payout: Payo
         The same for the same scores and seed.
     """
     deflation, deflated = deflate(scores, leaders)
-    validation = scores.rows(VALIDATION)
-    past, benchmark = scores.era_scores[validation], scores.benchmark[validation]
-    unbiased = scores.unbiased
-    pool = pool_of(past[:, unbiased], scores.overlap_eras, Objective.SHARPE)
+    benchmark = scores.benchmark[scores.rows(VALIDATION)]
+    among = scores.chosen_among(scores.era_scores, scores.stopped_scores)
+    pool = pool_of(among, scores.overlap_eras, Objective.SHARPE)
+    tried = scores.known_in_validation(scores.era_scores, scores.stopped_scores)
     evaluated = tuple(
-        _evaluate_model(scores, place, float(probability), pool, seed) for place, probability in enumerate(deflated)
+        _evaluate_model(scores, tried, place, float(probability), pool, seed)
+        for place, probability in enumerate(deflated)
     )
     return StudyEvaluation(
         evaluated,
         deflation,
         relation(scores, seed),
-        probability_of_overfitting(scores.era_scores[:, unbiased], scores.overlap_eras, seed=seed),
-        superior_predictive_ability(past, benchmark, scores.overlap_eras, seed),
-        superior_predictive_ability(past, benchmark, scores.overlap_eras, seed, Objective.SHARPE),
+        probability_of_overfitting(scores.era_scores[:, scores.unbiased], scores.overlap_eras, seed=seed),
+        superior_predictive_ability(tried, benchmark, scores.overlap_eras, seed),
+        superior_predictive_ability(tried, benchmark, scores.overlap_eras, seed, Objective.SHARPE),
         pool,
         _expectations(scores, pool, payout),
     )
@@ -173,7 +174,10 @@ def _expectations(scores: StudyScores, pool: Pool, payout: Payout) -> tuple[Expe
     own, paying = scores.era_scores, scores.objective.compared is Objective.PAYOUT
     ratio = Objective.PAYOUT_SHARPE if paying else Objective.SHARPE
     paid = own if paying else payout.of(own, scores.bmc)
-    of_payouts = pool_of(paid[validation][:, scores.unbiased], scores.overlap_eras, Objective.PAYOUT)
+    stopped = scores.stopped_scores
+    if not paying and stopped is not None and scores.stopped_bmc is not None:
+        stopped = payout.of(stopped, scores.stopped_bmc)
+    of_payouts = pool_of(scores.chosen_among(paid, stopped), scores.overlap_eras, Objective.PAYOUT)
     found = (
         expectation(eras[validation, 0], eras[test, 0], its_pool, scores.overlap_eras, objective)
         for eras, its_pool, objective in ((own, pool, ratio), (paid, of_payouts, Objective.PAYOUT))
@@ -181,7 +185,9 @@ def _expectations(scores: StudyScores, pool: Pool, payout: Payout) -> tuple[Expe
     return tuple(each for each in found if math.isfinite(each.value))
 
 
-def _evaluate_model(scores: StudyScores, place: int, deflated: float, pool: Pool, seed: int) -> ModelEvaluation:
+def _evaluate_model(
+    scores: StudyScores, tried: NDArray[np.float64], place: int, deflated: float, pool: Pool, seed: int
+) -> ModelEvaluation:
     own = scores.era_scores[:, place]
     estimates, over_benchmark = {}, {}
     for section in (VALIDATION, TEST):
@@ -190,7 +196,7 @@ def _evaluate_model(scores: StudyScores, place: int, deflated: float, pool: Pool
         over_benchmark[section] = sharpe_difference(own[rows], scores.benchmark[rows], scores.overlap_eras, seed)
     validation, test = scores.rows(VALIDATION), scores.rows(TEST)
     difference = corrected_difference(over_benchmark[VALIDATION], estimates[VALIDATION], pool)
-    over_average = difference_to_average(scores.era_scores[validation], place, pool, scores.overlap_eras)
+    over_average = difference_to_average(tried, place, pool, scores.overlap_eras)
     average = float(mean(np.atleast_1d(sharpe(scores.era_scores[test]))))
     return ModelEvaluation(
         name=scores.names[place],

@@ -197,10 +197,10 @@ def leaderboard_sentence(board: Leaderboard) -> str:
 def race_sentence(trials: Sequence[TrackedTrial], n_stopped: int) -> str:
     """Return what a race's controls, among finished trials, say of the winners that it lost; empty without a race."""
     controls = [trial for trial in trials if trial.race.control == "true" and trial.finished]
-    if not n_stopped:
+    if not n_stopped or not controls:
         return ""
     winners = [trial for trial in controls if trial.held]
-    tried = f"Of {len(controls)} controls, which the race trained to the end whatever they scored,"
+    tried = f"Of {trials_text(len(controls), 'control')}, which the race trained to the end whatever they scored,"
     if not winners:
         return f"{tried} none held up in test, so how many winners the race lost is not known."
     stopped = sum(bool(trial.race.reason) for trial in winners)
@@ -526,6 +526,14 @@ def evaluation_notes(scores: StudyScores, evaluation: StudyEvaluation) -> tuple[
         notes.append(f"The probability of overfitting is coarse: {overfitting.n_splits} splits, as the eras are few.")
     if n_trials and n_validation and evaluation.superiority is None:
         notes.append("No trial differs from the benchmark over enough defined validation eras to be tested against it.")
+    if scores.stopped and not scores.unbiased.all():
+        controls = trials_text(int(scores.unbiased.sum()), "control")
+        notes.append(f"Past against future and the probability of overfitting are of the race's {controls} alone.")
+    elif scores.stopped:
+        notes.append(
+            "The race has no finished control, so past against future and the probability of overfitting are of the "
+            "trials that it let finish, which are no random sample."
+        )
     undefined = int(np.isnan(scores.era_scores).any(axis=0).sum())
     if undefined:
         trials = "trial has" if undefined == 1 else "trials have"

@@ -117,15 +117,16 @@ def _chosen(contents: ReportContents) -> str:
 
 def _relation(contents: ReportContents) -> str:
     relation = contents.evaluation.relation
+    lost = race_sentence(contents.trials, contents.scores.stopped)
     if not math.isfinite(relation.rank_correlation.value):
         found = relation_sentence(relation, compared_trial(contents))
-        return f"Past against future: {relation.strength} relation. {found}"
+        return " ".join(filter(None, (f"Past against future: {relation.strength} relation. {found}", lost)))
     trials = trials_text(relation.n_trials, compared_trial(contents))
     line = (
         f"Past against future: {relation.strength} relation over {trials} ({rank_correlation_text(relation)}), slope "
         f"{number_text(relation.slope)}."
     )
-    return " ".join(filter(None, (line, race_sentence(contents.trials, contents.scores.stopped))))
+    return " ".join(filter(None, (line, lost)))
 
 
 def _overfitting(contents: ReportContents) -> str:

@@ -12,6 +12,9 @@ from signal_miner.scoring.objective import Objective
 VALIDATION, TEST, WHOLE = "validation", "test", "whole"
 """Parts of the eras: all folds but the last, the last, and both together."""
 
+FEWEST_CONTROLS = 10
+"""Controls of a race that can stand for all trials."""
+
 
 @dataclass(frozen=True, eq=False)
 class StudyScores:
@@ -56,6 +59,9 @@ class StudyScores:
     sampled : ndarray of bool, shape (n_trials,), or None
         Trials that a race trained to the end whatever they scored, an unbiased sample of all; none without a race,
         which finishes all.
+    stopped_scores, stopped_bmc : ndarray of float64, shape (n_eras, n_known), or None
+        As `era_scores` and `bmc`, at the best checkpoint, of the trials that a race stopped after the last validation
+        fold; NaN in test.
     """
 
     study: str
@@ -77,6 +83,8 @@ class StudyScores:
     objective: Objective = Objective.SHARPE
     stopped: int = 0
     sampled: NDArray[np.bool_] | None = None
+    stopped_scores: NDArray[np.float64] | None = None
+    stopped_bmc: NDArray[np.float64] | None = None
 
     @property
     def tries(self) -> int:
@@ -92,6 +100,35 @@ class StudyScores:
         if self.stopped and self.sampled is not None and self.sampled.any():
             return self.sampled
         return np.ones(len(self.names), dtype=np.bool_)
+
+    def chosen_among(self, scores: NDArray[np.float64], stopped: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        """Return the validation scores of all that the first trial was chosen from, finished trials first.
+
+        Where a race stopped some after an earlier fold, so that their scores are not known, its controls stand for all,
+        unless they are too few.
+
+        Parameters
+        ----------
+        scores : ndarray of float64, shape (n_eras, n_trials)
+            Such as `era_scores`.
+        stopped : ndarray of float64, shape (n_eras, n_known), or None
+            The same of stopped trials, such as `stopped_scores`.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_validation_eras, n_all)
+        """
+        known = 0 if stopped is None else stopped.shape[1]
+        if known < self.stopped and not self.unbiased.all() and self.unbiased.sum() >= FEWEST_CONTROLS:
+            return scores[self.rows(VALIDATION)][:, self.unbiased]
+        return self.known_in_validation(scores, stopped)
+
+    def known_in_validation(
+        self, scores: NDArray[np.float64], stopped: NDArray[np.float64] | None
+    ) -> NDArray[np.float64]:
+        """Return the validation scores of finished trials and then of stopped ones; arguments as `chosen_among`."""
+        rows = self.rows(VALIDATION)
+        return scores[rows] if stopped is None else np.concatenate([scores[rows], stopped[rows]], axis=1)
 
     def rows(self, section: str) -> NDArray[np.bool_]:
         """Return which eras belong to `VALIDATION`, `TEST` or `WHOLE`, shape (n_eras,); `ValueError` for others."""

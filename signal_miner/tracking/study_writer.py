@@ -290,6 +290,7 @@ class Tracker(StudyReader):
             payout=str(metrics.scoring.payout),
             checkpoint=_checkpoint(metrics),
             race=race,
+            artifact_uri=self._location(run_id),
         )
 
     @reports_store_errors

@@ -9,7 +9,8 @@ import signal
 import sys
 import time
 from contextlib import chdir
-from dataclasses import replace
+from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
 import optuna
@@ -26,8 +27,9 @@ from signal_miner.engine.trial import replay
 from signal_miner.experiment.files import load_experiment
 from signal_miner.experiment.plan import make_plan, open_data
 from signal_miner.experiment.schema import RaceSettings
-from signal_miner.mining.session import mine
+from signal_miner.mining.session import _race_changes, mine
 from signal_miner.scoring.objective import Scoring
+from signal_miner.scoring.study_scores import VALIDATION
 from signal_miner.tracking.ranking import make_leaderboard
 from signal_miner.tracking.studies import Studies
 from signal_miner.tracking.study_reader import StudyReader
@@ -176,6 +178,60 @@ def test_a_replay_on_the_curves_of_the_full_study_stops_the_same_trials(raced, i
             assert f"{PREFIX}stopped_at" not in tags
         else:
             assert tags[f"{PREFIX}stopped_at"] == f"fold 1, {found.stop.trees} trees"
+
+
+def test_stopped_trials_count_with_their_validation_scores(raced, in_full):
+    scores, whole = (
+        StudyReader(uri).scores(Studies(uri).find())
+        for uri in (f"sqlite:///{place / 'mlflow.db'}" for place in (raced[0], in_full))
+    )
+    assert scores.stopped_scores.shape[1] == scores.stopped
+    among = scores.chosen_among(scores.era_scores, scores.stopped_scores)
+    assert among.shape == (whole.rows(VALIDATION).sum(), TRIALS)
+    # At the best of the checkpoints that each has reached, whose scores are the same in both studies.
+    candidates = whole.candidates[whole.rows(VALIDATION)]
+    for column in among.T:
+        assert (np.abs(candidates - column[:, np.newaxis]).max(axis=0) < 1e-12).any()
+
+
+def test_a_pilot_sets_the_bar_in_the_same_call(tmp_path, data):
+    directory = experiment_in(tmp_path / "study", data, race="\n[race]\nquantile = 0.5\npilot = 5\n")
+    mined(directory)
+    runs = by_number(directory)
+    assert [runs[number].data.tags[f"{PREFIX}control"] for number in range(5)] == ["pilot"] * 5
+    scores = [runs[number].data.metrics["validation/sharpe"] for number in range(5)]
+    for number in range(5, TRIALS):
+        run = runs[number]
+        if run.info.status == "FINISHED" and f"{PREFIX}control" not in run.data.tags:
+            assert run.data.metrics["validation/sharpe"] >= np.median(scores)
+    assert any(run.data.tags.get(f"{PREFIX}reason") == "below the pilot" for run in runs.values())
+
+
+@pytest.mark.parametrize(
+    ("earlier", "settings", "said"),
+    [
+        ({}, RaceSettings(), ""),
+        ({"recovery": 0.1}, RaceSettings(), "races with recovery = 0.25; until now it raced with recovery = 0.1."),
+        ({"patience": 3}, RaceSettings(), "races with recovery = 0.25; until now it raced with patience = 3."),
+        ({"recovery": 0.25, "patience": None}, RaceSettings(patience=3), ""),
+        (
+            {"recovery": 0.25, "patience": 3},
+            RaceSettings(patience=3, margin=0.001),
+            "races with margin = 0.001; until now it raced with margin = 0.0.",
+        ),
+        ({"significance": 0.0, "patience": 3}, RaceSettings(significance=0.0, recovery=0.0), ""),
+        (None, RaceSettings(), ""),
+        ({"recovery": 0.1}, None, ""),
+    ],
+)
+def test_only_rules_that_differ_are_named(earlier, settings, said):
+    of_before = {key: value for key, value in asdict(RaceSettings()).items() if key != "recovery"}
+    if earlier == {}:
+        of_before["recovery"] = RaceSettings().recovery
+    record = None if earlier is None else of_before | earlier
+    tracker = SimpleNamespace(read_plan=lambda _run: {"experiment": {"race": record}})
+    found = _race_changes(tracker, "run", settings)
+    assert found.endswith(said) if said else found == ""
 
 
 @pytest.mark.slow

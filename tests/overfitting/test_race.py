@@ -15,7 +15,7 @@ from signal_miner.overfitting.race import share_lost
 from signal_miner.overfitting.records import INTERVAL_LEVEL
 from signal_miner.overfitting.verdict import evaluate
 from signal_miner.report.sentences import race_sentence
-from signal_miner.report.summary import compared_trial, relation_facts, summary_lines
+from signal_miner.report.summary import compared_trial, page_notes, relation_facts, summary_lines
 from signal_miner.tracking.records import RaceRecord
 from tests.helpers.report import make_contents
 
@@ -66,6 +66,45 @@ def test_past_against_future_and_overfitting_are_of_the_controls():
     assert found.relation.n_trials == len(places)
     assert raced.tries == scores.tries + 5
     assert evaluate(replace(scores, sampled=sampled), 1).relation == of_all.relation  # none was stopped
+
+
+def test_corrections_and_the_test_against_the_benchmark_are_of_all_that_were_tried():
+    whole = make_contents().scores
+    finished = np.arange(len(whole.names)) < 20
+    columns = {name: getattr(whole, name)[:, finished] for name in ("era_scores", "bmc", "benchmark_corr")}
+    of_finished = finished[whole.candidate_trial]
+    raced = replace(
+        whole,
+        names=whole.names[:20],
+        numbers=whole.numbers[:20],
+        candidates=whole.candidates[:, of_finished],
+        candidate_trial=whole.candidate_trial[of_finished],
+        candidate_trees=whole.candidate_trees[of_finished],
+        stopped=int((~finished).sum()),
+        sampled=np.arange(20) < 3,
+        stopped_scores=whole.era_scores[:, ~finished],
+        stopped_bmc=whole.bmc[:, ~finished],
+        **columns,
+    )
+    expected, found = evaluate(whole), evaluate(raced)
+    assert found.pool == expected.pool
+    assert found.superiority == expected.superiority
+    for own, other in zip(found.leaders, expected.leaders, strict=True):
+        assert (own.corrected, own.corrected_over_benchmark) == (other.corrected, other.corrected_over_benchmark)
+        assert own.over_average == other.over_average
+    assert found.expectations == expected.expectations
+    unknown = evaluate(replace(raced, stopped_scores=None, stopped_bmc=None))
+    assert unknown.pool.n_trials == 20  # three controls are too few to stand for all
+
+
+def test_what_conclusions_are_of_is_noted():
+    contents = make_contents()
+    sampled = np.arange(len(contents.scores.names)) < 3
+    notes = page_notes(replace(contents, scores=replace(contents.scores, stopped=5, sampled=sampled)))
+    assert any("are of the race's 3 controls alone" in note for note in notes)
+    notes = page_notes(replace(contents, scores=replace(contents.scores, stopped=5, sampled=sampled & False)))
+    assert any("has no finished control" in note for note in notes)
+    assert not race_sentence([replace(trial, race=RaceRecord()) for trial in contents.trials], 5)
 
 
 def test_what_is_compared_is_called_controls_in_a_study_that_raced():

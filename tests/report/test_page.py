@@ -190,7 +190,7 @@ def test_the_page_has_the_scores_that_nothing_is_chosen_by(contents: ReportConte
     assert start in shown
     assert "MMC 0.0020" in shown
     assert "independent" in shown.partition(start)[2].partition("</p>")[0]
-    assert "Shown, not used for selection" not in page
+    assert "Not used for selection: " not in page
 
 
 def test_seven_lines_say_what_was_found(contents: ReportContents) -> None:
