@@ -291,7 +291,9 @@ class EnsembleMaker:
             if neutralization is None:
                 candidates = replace(candidates, curves=self._curves(among.trials, rule.checkpoint))
             if scores is not None:
-                added = _by_preselection(scores, [eligible.index(trial) for trial in among.trials], scoring, overlap)
+                stopped = self._curves([trial for trial in every if trial.stopped], Checkpoint.BEST)
+                tried = _with_stopped(scores, tuple(stopped.values()), scoring)
+                added = _by_preselection(tried, [eligible.index(trial) for trial in among.trials], scoring, overlap)
         corr, bmc = (
             (np.concatenate(parts[:-1]), parts[-1])
             for parts in (
@@ -413,6 +415,15 @@ def _diluted(candidates: Candidates, correlations: NDArray[np.float64]) -> Candi
     deviation = float(np.sqrt(np.nanmean(correlations)))
     curves = {place: Curve(each.corr / deviation, each.bmc / deviation) for place, each in candidates.curves.items()}
     return Candidates(candidates.corr / deviation, candidates.bmc / deviation, curves=curves)
+
+
+def _with_stopped(candidates: Candidates, curves: Sequence[Curve], scoring: Scoring) -> Candidates:
+    """Return candidates and, after them, trials that a race stopped, at their best checkpoints."""
+    best = [curve.at(curve.best(scoring)[0]) for curve in curves]
+    return Candidates(
+        np.hstack([candidates.corr, *(each.corr for each in best)]),
+        np.hstack([candidates.bmc, *(each.bmc for each in best)]),
+    )
 
 
 def _by_preselection(candidates: Candidates, kept: Sequence[int], scoring: Scoring, overlap_eras: int) -> float:

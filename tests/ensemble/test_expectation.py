@@ -17,6 +17,7 @@ from signal_miner.ensemble.expectation import (
     era_correlations,
     expected_of_ensemble,
 )
+from signal_miner.ensemble.maker import _by_preselection, _with_stopped
 from signal_miner.ensemble.options import SelectionRule
 from signal_miner.ensemble.selection import grow
 from signal_miner.overfitting.choice import MOST_CHOICES, choice_splits, score_left_out, summary_of_known
@@ -166,3 +167,15 @@ def test_correlations_by_era_average_to_the_mean():
     eras, columns, _ = predictions(0)
     by_era = era_correlations(eras, [columns])
     assert by_era.mean(axis=0) == pytest.approx(mean_correlations(eras, columns), abs=1e-5)
+
+
+def test_trials_that_a_race_stopped_were_chosen_among_too():
+    rng = np.random.default_rng(8)
+    corr = 0.6 * rng.standard_normal((60, 1)) + 0.8 * rng.standard_normal((60, 80))
+    order = np.argsort(-sharpe(corr))
+    corr = corr[:, order]
+    every, finished = (Candidates(part, np.zeros_like(part)) for part in (corr, corr[:, :40]))
+    stopped = tuple(Curve(corr[:, [place]], np.zeros((60, 1))) for place in range(40, 80))
+    kept = range(10)
+    known = [_by_preselection(each, kept, SHARPE, 0) for each in (every, _with_stopped(finished, stopped, SHARPE))]
+    assert known[0] == known[1] > _by_preselection(finished, kept, SHARPE, 0)
