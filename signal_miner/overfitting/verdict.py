@@ -142,7 +142,7 @@ def evaluate_blend(
     estimates = {part: sharpe_estimate(own[rows], overlap, seed) for part, rows in parts.items()}
     over = {part: sharpe_difference(own[rows], benchmark[rows], overlap, seed) for part, rows in parts.items()}
     own_estimate, difference = _lower(estimates[VALIDATION], by_choosing), _lower(over[VALIDATION], by_choosing)
-    every = np.column_stack([scores.era_scores[validation], own[validation]])
+    every = np.column_stack([scores.known_in_validation(scores.era_scores, scores.stopped_scores), own[validation]])
     pool = Pool(evaluation.pool.mean, evaluation.pool.n_trials + 1, 1.0, 1.0, 1.0, 1.0)
     over_average = _lower(difference_to_average(every, every.shape[1] - 1, pool, overlap), by_choosing)
     average = float(mean(np.atleast_1d(sharpe(scores.era_scores[test]))))

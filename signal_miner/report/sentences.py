@@ -526,7 +526,7 @@ def evaluation_notes(scores: StudyScores, evaluation: StudyEvaluation) -> tuple[
         notes.append(f"The probability of overfitting is coarse: {overfitting.n_splits} splits, as the eras are few.")
     if n_trials and n_validation and evaluation.superiority is None:
         notes.append("No trial differs from the benchmark over enough defined validation eras to be tested against it.")
-    if scores.stopped and not scores.unbiased.all():
+    if scores.has_controls:
         controls = trials_text(int(scores.unbiased.sum()), "control")
         notes.append(f"Past against future and the probability of overfitting are of the race's {controls} alone.")
     elif scores.stopped:

@@ -181,7 +181,7 @@ def uniqueness_sentence(contents: ReportContents) -> str:
 
 def compared_trial(contents: ReportContents) -> str:
     """Return what a trial is called of those that validation and test are compared by."""
-    return "trial" if contents.scores.unbiased.all() else "control"
+    return "control" if contents.scores.has_controls else "trial"
 
 
 def relation_facts(contents: ReportContents) -> dict[str, str]:

@@ -92,12 +92,17 @@ class StudyScores:
         return len(self.names) + self.failed + self.stopped + self.unfinished
 
     @property
+    def has_controls(self) -> bool:
+        """Whether a race stopped trials, and finished some whatever they scored."""
+        return bool(self.stopped and self.sampled is not None and self.sampled.any())
+
+    @property
     def unbiased(self) -> NDArray[np.bool_]:
         """Trials that stand for all that were drawn, shape (n_trials,): where a race stopped some, its controls.
 
         The others were chosen by validation. All of them where there is no control.
         """
-        if self.stopped and self.sampled is not None and self.sampled.any():
+        if self.has_controls and self.sampled is not None:
             return self.sampled
         return np.ones(len(self.names), dtype=np.bool_)
 
@@ -119,7 +124,7 @@ class StudyScores:
         ndarray of float64, shape (n_validation_eras, n_all)
         """
         known = 0 if stopped is None else stopped.shape[1]
-        if known < self.stopped and not self.unbiased.all() and self.unbiased.sum() >= FEWEST_CONTROLS:
+        if known < self.stopped and self.has_controls and self.unbiased.sum() >= FEWEST_CONTROLS:
             return scores[self.rows(VALIDATION)][:, self.unbiased]
         return self.known_in_validation(scores, stopped)
 

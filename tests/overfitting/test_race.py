@@ -102,6 +102,9 @@ def test_what_conclusions_are_of_is_noted():
     sampled = np.arange(len(contents.scores.names)) < 3
     notes = page_notes(replace(contents, scores=replace(contents.scores, stopped=5, sampled=sampled)))
     assert any("are of the race's 3 controls alone" in note for note in notes)
+    every = replace(contents, scores=replace(contents.scores, stopped=5, sampled=sampled | True))
+    assert any(f"the race's {len(sampled)} controls alone" in note for note in page_notes(every))
+    assert compared_trial(every) == "control"
     notes = page_notes(replace(contents, scores=replace(contents.scores, stopped=5, sampled=sampled & False)))
     assert any("has no finished control" in note for note in notes)
     assert not race_sentence([replace(trial, race=RaceRecord()) for trial in contents.trials], 5)
