@@ -79,6 +79,10 @@ class Curve:
         place = best_checkpoint(scores, scoring.objective)
         return place, float(scoring.objective.summary(scores[:, place]))
 
+    def at_best(self, scoring: Scoring) -> Curve:
+        """Return its best checkpoint."""
+        return self.at(self.best(scoring)[0])
+
 
 @dataclass(frozen=True, eq=False)
 class Race:
@@ -146,6 +150,8 @@ class Race:
         remaining : int
             Checkpoints that the fold has left.
         """
+        if not self.settings.recovery or not remaining:
+            return False
         scores = self.scoring.era_scores(curve.corr, curve.bmc)
         objective = self.scoring.objective
         values = objective.summary(scores)
@@ -153,7 +159,7 @@ class Race:
         weights = 0.5 ** (np.arange(len(steps)) / _HALF_LIFE) * np.isfinite(steps)
         largest = float(np.max(np.abs(steps), where=np.isfinite(steps), initial=0.0))
         fallen = float(values[best_checkpoint(scores, objective)] - values[-1])
-        if not self.settings.recovery or not remaining or not largest or not fallen > 0:
+        if not largest or not fallen > 0:
             return False
         step = math.sqrt(float(np.nansum(weights * (steps / largest) ** 2) / weights.sum()))
         freedom = float(weights.sum() ** 2 / (weights**2).sum())

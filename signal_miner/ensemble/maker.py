@@ -419,7 +419,7 @@ def _diluted(candidates: Candidates, correlations: NDArray[np.float64]) -> Candi
 
 def _with_stopped(candidates: Candidates, curves: Sequence[Curve], scoring: Scoring) -> Candidates:
     """Return candidates and, after them, trials that a race stopped, at their best checkpoints."""
-    best = [curve.at(curve.best(scoring)[0]) for curve in curves]
+    best = [curve.at_best(scoring) for curve in curves]
     return Candidates(
         np.hstack([candidates.corr, *(each.corr for each in best)]),
         np.hstack([candidates.bmc, *(each.bmc for each in best)]),

@@ -188,22 +188,25 @@ def _race_changes(tracker: Tracker, run_id: str, settings: RaceSettings | None) 
 
     The rules are no part of its identity, and an older version had other defaults.
     """
+    if settings is None:
+        return ""
     try:
         earlier = tracker.read_plan(run_id)["experiment"].get("race")
     except StoreError:
         raise
     except UserError:  # it is new, or its plan.json is written anew
         return ""
-    if settings is None or not isinstance(earlier, Mapping):
+    if not isinstance(earlier, Mapping):
         return ""
     before = dict(earlier)
     if "recovery" not in before and not before.get("significance"):
         before["recovery"] = 0.0  # curves were trained to their end
+    if "recovery" in before:
+        before.pop("patience", None)  # it decides only where there is no `recovery`
     new = {key: value for key, value in asdict(settings).items() if key != "patience" and value != before.get(key)}
     if not new:
         return ""
-    named = (*new, *(("patience",) if "recovery" not in before else ()))
-    old = {key: before[key] for key in named if key in before}
+    old = {key: before[key] for key in (*new, "patience") if key in before}
     now, then = (", ".join(f"{key} = {value}" for key, value in table.items()) for table in (new, old))
     return f"From now on the study races with {now}; until now it raced with {then}."
 

@@ -150,11 +150,14 @@ class RunStore(Store):
         path = local_path(location)
         return location if path is None else as_written(here(self._path, path), location)
 
-    def _log_directory(self, run_id: str, directory: Path) -> None:
-        self._artifacts(run_id).log_artifacts(str(directory))  # type: ignore[no-untyped-call]
+    def _log_directory(self, run_id: str, directory: Path) -> str:
+        """Log the files of a directory, and return where a run's artifacts are."""
+        location = self._location(run_id)
+        self._artifacts(location).log_artifacts(str(directory))  # type: ignore[no-untyped-call]
+        return location
 
     def _log_files(self, run_id: str, files: Iterable[Path], folder: str | None = None) -> None:
-        artifacts = self._artifacts(run_id)
+        artifacts = self._artifacts(self._location(run_id))
         for file in files:
             artifacts.log_artifact(str(file), folder)  # type: ignore[no-untyped-call]
 
@@ -165,9 +168,9 @@ class RunStore(Store):
                 (directory / name).write_bytes(text.encode())
             self._log_files(run_id, (directory / name for name in texts))
 
-    def _artifacts(self, run_id: str) -> ArtifactRepository:
-        """Return what writes a run's artifacts; MLflow's client would write them where the store says."""
-        return get_artifact_repository(self._location(run_id), tracking_uri=self.tracking_uri)
+    def _artifacts(self, location: str) -> ArtifactRepository:
+        """Return what writes artifacts to a location; MLflow's client would write them where the store says."""
+        return get_artifact_repository(location, tracking_uri=self.tracking_uri)
 
     def _fetch(self, uri: str, name: str, directory: Path) -> Path:
         with artifact_errors(name, self.tracking_uri):

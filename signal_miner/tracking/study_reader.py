@@ -79,12 +79,7 @@ class StudyReader(RunStore):
         with temporary_directory() as directory, ThreadPoolExecutor(_READERS) as readers:
             models = (study.benchmark, *trials)
             found = list(readers.map(lambda trial: self._read(trial, directory, study.scoring), models))
-            benchmark, parts = found[0], found[1:]
-            folds = benchmark.eras.column("fold").to_numpy().astype(np.int64)
-            in_validation = folds < study.plan["experiment"]["folds"]["count"]
-            halted = [trial for trial in study.trials if trial.stopped]
-            in_order = np.unique(folds[in_validation]).tolist()
-            stopped = list(readers.map(lambda trial: self._where_stopped(trial, in_order, study.scoring), halted))
+        benchmark, parts = found[0], found[1:]
         for trial, part in zip(trials, parts, strict=True):
             if not part.eras.equals(benchmark.eras):
                 raise UserError(
@@ -94,6 +89,9 @@ class StudyReader(RunStore):
         labels = tuple(benchmark.eras.column("era").to_pylist())
         eras = recorded_era_numbers(labels).astype(np.int64)
         n_eras = len(labels)
+        folds = benchmark.eras.column("fold").to_numpy().astype(np.int64)
+        in_validation = folds < study.plan["experiment"]["folds"]["count"]
+        stopped_scores, stopped_bmc = self._of_stopped(study, folds, in_validation)
         parts = [
             part.where_trained(in_validation) if trial.race.partial else part
             for trial, part in zip(trials, parts, strict=True)
@@ -104,10 +102,6 @@ class StudyReader(RunStore):
         for place, part in enumerate(parts):
             candidates[:, cuts[place] : cuts[place + 1]] = part.curve
         nothing = np.empty((n_eras, 0))
-        reached = [each for each in stopped if each.shape[1] == in_validation.sum()]
-        of_stopped = np.full((2, n_eras, len(reached)), np.nan)
-        for place, each in enumerate(reached):
-            of_stopped[:, in_validation, place] = each
         columns = {
             name: np.stack([part.scores[:, number] for part in parts], axis=1) if parts else nothing
             for number, name in enumerate(_SCORES)
@@ -131,18 +125,25 @@ class StudyReader(RunStore):
             candidate_trial=np.repeat(np.arange(len(parts)), widths),
             candidate_trees=np.array([trees for part in parts for trees in part.trees], dtype=np.int64),
             objective=study.objective,
-            stopped_scores=of_stopped[0],
-            stopped_bmc=of_stopped[1],
+            stopped_scores=stopped_scores,
+            stopped_bmc=stopped_bmc,
             **columns,
         )
 
-    def _where_stopped(self, trial: TrackedTrial, folds: Sequence[int], scoring: Scoring) -> NDArray[np.float64]:
-        """Return what a stopped trial is compared in, and its BMC, at its best checkpoint; by era that it predicted."""
-        curves = [curve for curve in self.curves(trial, folds) if len(curve.corr)]
-        whole = Curve.joined(curves)
-        best, _ = whole.best(scoring)
-        corr, bmc = whole.corr[:, best], whole.bmc[:, best]
-        return np.stack([scoring.era_scores(corr, bmc, scoring.objective.compared), bmc])
+    def _of_stopped(
+        self, study: TrackedStudy, folds: NDArray[np.int64], in_validation: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return `StudyScores.stopped_scores` and `stopped_bmc`."""
+        numbers, scoring = np.unique(folds[in_validation]).tolist(), study.scoring
+        stopped = [trial for trial in study.trials if trial.stopped]
+        with ThreadPoolExecutor(_READERS) as readers:
+            curves = list(readers.map(lambda trial: self.curves(trial, numbers), stopped))
+        best = [Curve.joined(parts).at_best(scoring) for parts in curves if all(len(part.corr) for part in parts)]
+        compared, bmc = np.full((2, len(folds), len(best)), np.nan)
+        for place, each in enumerate(best):
+            compared[in_validation, place] = scoring.era_scores(each.corr, each.bmc, scoring.objective.compared)[:, 0]
+            bmc[in_validation, place] = each.bmc[:, 0]
+        return compared, bmc
 
     @reports_store_errors
     def era_scores(self, trial: TrackedTrial) -> pa.Table:

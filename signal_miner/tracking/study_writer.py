@@ -276,7 +276,7 @@ class Tracker(StudyReader):
         own = dict(tags) | self._scored_tags(number, metrics, race) | race.tags
         run_id, status = self._create_trial(kind, number, own, started, name), STOPPED if race.stopped_at else FINISHED
         self._write(run_id, texts, metrics)
-        self._log_directory(run_id, artifacts)
+        location = self._log_directory(run_id, artifacts)
         self._client.set_terminated(run_id, status)
         return TrackedTrial(
             run_id,
@@ -290,7 +290,7 @@ class Tracker(StudyReader):
             payout=str(metrics.scoring.payout),
             checkpoint=_checkpoint(metrics),
             race=race,
-            artifact_uri=self._location(run_id),
+            artifact_uri=location,
         )
 
     @reports_store_errors

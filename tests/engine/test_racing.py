@@ -150,4 +150,5 @@ def test_scores_that_are_not_defined_stop_no_curve():
     race = race_against([0.0])
     assert not race.has_turned_down(Curve(*np.full((2, 40, 6), math.nan)), 10)
     gap = curve([0.01, 0.03, math.nan, math.nan, 0.0, -0.01])
-    assert isinstance(race.has_turned_down(gap, 1), bool)
+    assert race.has_turned_down(gap, 1)
+    assert not race.has_turned_down(gap, 1000)
